@@ -1,0 +1,77 @@
+"""A refund's beginning, its marks on the way, and its two ends: one transaction each."""
+
+from temporalio import activity
+
+from domain.gateway import GatewayAnswer, GatewayStatus, Operation
+from domain.refund import (
+    FINAL,
+    CompletedRefund,
+    FailedRefund,
+    OpenedRefund,
+    RefundMarking,
+    RefundRequest,
+    RefundStatus,
+    completed_event,
+    refund_transaction,
+)
+from store import gateway_attempt, ledger, outbox, payment, wallet
+from store import refund as refunds
+from store.database import Database
+
+
+class RefundActivities:
+    """Safe to run any number of times: a status that is final stays."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="refund.open")
+    async def open(self, refund: RefundRequest) -> OpenedRefund:
+        """Write the attempt row before anything is sent, or find that an earlier run did."""
+        async with self._database.begin() as tx:
+            row = await refunds.find(tx, refund.refund_id)
+            if row is None:
+                raise RuntimeError(f"refund {refund.refund_id} has no row")
+            status = RefundStatus(row.status)
+            if status in FINAL or not refund.card_amount:
+                return OpenedRefund(status)
+            run_id = activity.info().workflow_run_id or ""
+            attempt = await gateway_attempt.open_(tx, refund.gateway_refund(), run_id)
+            return OpenedRefund(status, attempt)
+
+    @activity.defn(name="refund.mark")
+    async def mark(self, marking: RefundMarking) -> None:
+        """UNKNOWN or NEEDS_REVIEW: its part of the capture stays reserved."""
+        async with self._database.begin() as tx:
+            await refunds.mark(tx, marking.refund.refund_id, marking.status, marking.reason)
+
+    @activity.defn(name="refund.complete")
+    async def complete(self, completed: CompletedRefund) -> None:
+        """The money went back: status, wallet, postings and event commit together."""
+        refund = completed.refund
+        async with self._database.begin() as tx:
+            if not await refunds.complete(tx, refund.refund_id, completed.gateway_reference):
+                return
+            if refund.card_amount:
+                answer = GatewayAnswer(GatewayStatus.REFUNDED, completed.gateway_reference)
+                await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
+            if refund.wallet_amount:
+                await wallet.credit(tx, refund.customer_id, refund.currency, refund.wallet_amount)
+            if not refund.late_capture:
+                await payment.add_refunded(tx, refund.payment_id, refund.amount)
+            await ledger.append(tx, refund_transaction(refund))
+            await outbox.append(tx, completed_event(refund))
+
+    @activity.defn(name="refund.fail")
+    async def fail(self, failed: FailedRefund) -> None:
+        """The PG gave nothing back: the reserved part can be refunded again."""
+        async with self._database.begin() as tx:
+            if not await refunds.fail(tx, failed):
+                return
+            answer = GatewayAnswer(
+                GatewayStatus.DECLINED, code=failed.gateway_code, message=failed.message
+            )
+            refund = failed.refund
+            await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
+            if not refund.late_capture:
+                await payment.release_refund(tx, refund)

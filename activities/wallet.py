@@ -1,0 +1,38 @@
+"""Setting money of a wallet aside, and giving it back."""
+
+from temporalio import activity
+
+from domain.errors import HoldReleased, InsufficientFunds
+from domain.money import format_amount
+from domain.payment import PaymentRequest
+from domain.saga import WALLET_HOLD, StepState
+from store import saga, wallet
+from store.database import Database
+
+
+class WalletActivities:
+    """One transaction each; safe to run any number of times."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="wallet.hold")
+    async def hold(self, payment: PaymentRequest) -> None:
+        """Move the wallet part from available to held, once; raises `InsufficientFunds`."""
+        async with self._database.begin() as tx:
+            if await wallet.hold(tx, payment):
+                await saga.record(tx, payment.payment_id, WALLET_HOLD, StepState.DONE)
+                return
+            state = await wallet.hold_state(tx, payment.payment_id)
+            if state is None:
+                wanted = format_amount(payment.wallet_amount, payment.currency)
+                raise InsufficientFunds(f"The wallet holds less than {wanted}.")
+            if state == "RELEASED":
+                raise HoldReleased("An earlier run of this payment gave its hold back.")
+
+    @activity.defn(name="wallet.release")
+    async def release(self, payment: PaymentRequest) -> None:
+        """Give the hold back if there is one; a hold that comes later does nothing."""
+        async with self._database.begin() as tx:
+            if await wallet.release(tx, payment):
+                await saga.record(tx, payment.payment_id, WALLET_HOLD, StepState.UNDONE)

@@ -1,0 +1,61 @@
+"""Who is asking, and what they may do. Deny by default: a route names the roles that may call it.
+
+Authentication comes in a later slice. Until then every process runs in `dev` on loopback only,
+where the caller has every role and acts for the customer `demo` unless the request names another.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import Depends, Header
+
+from domain.errors import NotFound
+
+CUSTOMER_ID = r"^[A-Za-z0-9._-]{1,64}$"
+DEV_CUSTOMER = "demo"
+
+
+class Role(StrEnum):
+    CUSTOMER = "customer"
+    SERVICE = "service"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Access:
+    """`caller` scopes idempotency keys; `customer_id` is who is acted for by default."""
+
+    caller: str
+    roles: frozenset[Role]
+    customer_id: str
+
+    def require(self, customer_id: str) -> None:
+        """Another customer's things do not exist for a customer: raises `NotFound`."""
+        if self.roles == {Role.CUSTOMER} and customer_id != self.customer_id:
+            raise NotFound("There is no such thing.")
+
+
+async def _dev_access(
+    x_customer_id: Annotated[
+        str, Header(pattern=CUSTOMER_ID, description="Whom to act for, in `dev`.")
+    ] = DEV_CUSTOMER,
+) -> Access:
+    return Access(caller="dev", roles=frozenset(Role), customer_id=x_customer_id)
+
+
+def allow(*roles: Role) -> Callable[..., Any]:
+    """A dependency that lets only these roles in."""
+
+    async def check(access: Annotated[Access, Depends(_dev_access)]) -> Access:
+        if not access.roles & set(roles):
+            raise NotFound("There is no such thing.")
+        return access
+
+    return check
+
+
+Anybody = Annotated[Access, Depends(allow(Role.CUSTOMER, Role.SERVICE, Role.OPERATOR))]
+ServiceOrOperator = Annotated[Access, Depends(allow(Role.SERVICE, Role.OPERATOR))]
+Operator = Annotated[Access, Depends(allow(Role.OPERATOR))]

@@ -1,0 +1,75 @@
+"""The HTTP application: a thin client that claims, starts, waits and reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from api import customers, errors, health, orders, payments, refunds, wallet, webhooks
+from api.bodies import BodyLimit
+from api.context import Context
+from api.replay_cache import ReplayCache
+from runtime import gateways, temporal
+from runtime.settings import Settings, refuse_unless_dev
+from store import database
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; raises `ConfigurationError` where it may not run."""
+    refuse_unless_dev(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context = await _connect(settings)
+        app.state.context = context
+        # Temporal may be down when the API comes up: claims are answered 202 until it is back.
+        preparing = asyncio.create_task(temporal.namespace_ready(context.temporal))
+        yield
+        preparing.cancel()
+        await context.replays.close()
+        await context.database.dispose()
+
+    app = FastAPI(
+        title="durable-billing",
+        version="0.1.0",
+        summary="Payments, orchestrated by Temporal: no amount is lost, doubled or stuck.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for part in (orders, payments, refunds, wallet, customers, webhooks, health):
+        app.include_router(part.router)
+    errors.install(app)
+    app.add_middleware(BodyLimit)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/swagger", _swagger, include_in_schema=False)
+    return app
+
+
+async def _connect(settings: Settings) -> Context:
+    return Context(
+        settings=settings,
+        database=database.connect(settings.database_url, settings.database_pool_size),
+        temporal=await temporal.connect_later(settings),
+        replays=ReplayCache(settings.redis_url),
+        waits=gateways.waits(settings),
+        gateways=frozenset(profile.name for profile in gateways.profiles(settings)),
+    )
+
+
+async def _swagger() -> HTMLResponse:
+    """The OpenAPI page from vendored files, so that it opens without a network."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="durable-billing",
+        swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
+        swagger_css_url="/static/swagger-ui/swagger-ui.css",
+        swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
+    )

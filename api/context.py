@@ -1,0 +1,31 @@
+"""What every request handler may use."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from temporalio.client import Client
+
+from api.replay_cache import ReplayCache
+from domain.waits import Waits
+from runtime.settings import Settings
+from store.database import Database
+
+
+@dataclass(frozen=True)
+class Context:
+    """Made once per process, in the application's lifespan."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+    replays: ReplayCache
+    waits: Waits
+    gateways: frozenset[str]
+
+
+def _context(request: Request) -> Context:
+    return cast(Context, request.app.state.context)
+
+
+Using = Annotated[Context, Depends(_context)]

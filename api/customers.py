@@ -1,0 +1,97 @@
+"""Customers and their cards: set-up by operators."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field, StrictBool
+from sqlalchemy import Row
+
+from api.access import CUSTOMER_ID, Operator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import CustomerId, Document, Id, new_id, utc
+from domain.errors import InvalidRequest, NotFound
+from store import customer
+
+router = APIRouter(prefix="/api/v1/customers", tags=["customers"], route_class=StrictJSONRoute)
+
+PathCustomer = Annotated[str, Path(alias="customerId", pattern=CUSTOMER_ID)]
+
+
+class Customer(Document):
+    id: CustomerId
+    created_at: datetime
+
+
+class NewCustomer(Document):
+    """Nothing needs to be said about a customer yet."""
+
+
+class NewPaymentMethod(Document):
+    """A card, as the PG's billing key. We never see the number."""
+
+    billing_key: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9._:-]{1,200}$", examples=["bk_4242424242424242"])
+    ]
+    last4: Annotated[str, Field(pattern=r"^[0-9]{4}$", examples=["4242"])]
+    gateway: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "simulator"
+    is_default: StrictBool = True
+
+
+class PaymentMethod(Document):
+    id: Id
+    customer_id: CustomerId
+    gateway: str
+    last4: str
+    is_default: bool
+    created_at: datetime
+
+
+@router.put("/{customerId}", response_model=Customer, responses={201: {"model": Customer}})
+async def put_customer(
+    customer_id: PathCustomer,
+    access: Operator,
+    context: Using,
+    response: Response,
+    body: NewCustomer | None = None,
+) -> Customer:
+    """Make a customer: 201 the first time, 200 ever after."""
+    async with context.database.begin() as tx:
+        made = await customer.put(tx, customer_id)
+        row: Any = await customer.find(tx, customer_id)
+    response.status_code = 201 if made else 200
+    return Customer(id=row.id, createdAt=utc(row.created_at))
+
+
+@router.post("/{customerId}/payment-methods", status_code=201, response_model=PaymentMethod)
+async def add_payment_method(
+    customer_id: PathCustomer, body: NewPaymentMethod, access: Operator, context: Using
+) -> PaymentMethod:
+    """Add a card; as the default one it replaces the default before it."""
+    if body.gateway not in context.gateways:
+        raise InvalidRequest(f"There is no gateway {body.gateway!r}.")
+    async with context.database.begin() as tx:
+        if await customer.find(tx, customer_id) is None:
+            raise NotFound(f"There is no customer {customer_id}.")
+        row = await customer.add_payment_method(
+            tx,
+            new_id(),
+            customer_id,
+            body.gateway,
+            body.billing_key,
+            body.last4,
+            body.is_default,
+        )
+    return _payment_method(row)
+
+
+def _payment_method(row: Row[Any]) -> PaymentMethod:
+    return PaymentMethod(
+        id=row.id,
+        customerId=row.customer_id,
+        gateway=row.gateway,
+        last4=row.last4,
+        isDefault=row.is_default,
+        createdAt=utc(row.created_at),
+    )

@@ -1,0 +1,100 @@
+"""Errors over HTTP: one place turns refusals into problem documents (RFC 9457)."""
+
+from collections.abc import Mapping
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from temporalio.service import RPCError
+
+from domain.errors import InvalidRequest, NotFound, Rejected
+
+TYPES = "https://durable-billing.example/problems"
+"""Prefix of every problem's `type`: an identifier (docs/api/problems.md lists them), not a page."""
+
+log = structlog.get_logger()
+
+
+def problem(
+    refusal: Rejected, instance: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The answer to a refused request."""
+    return _document(refusal.status, refusal.slug, refusal.title, str(refusal), instance, headers)
+
+
+def _document(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    instance: str,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body = {
+        "type": f"{TYPES}/{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+    return JSONResponse(
+        body,
+        status,
+        headers=None if headers is None else dict(headers),
+        media_type="application/problem+json",
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Rejected)
+    return problem(error, request.url.path, getattr(error, "headers", None))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    detail = f"{where}: {first['msg']}." if where else f"{first['msg']}."
+    return problem(InvalidRequest(detail), request.url.path)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem(NotFound("There is no such path."), request.url.path)
+    slug = {405: "method-not-allowed"}.get(error.status_code, "http-error")
+    path = request.url.path
+    return _document(error.status_code, slug, error.detail, error.detail, path, error.headers)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    log.warning("a request found something down", path=request.url.path, error=repr(error))
+    return _document(
+        503,
+        "unavailable",
+        "Something that we need is down",
+        "Nothing was lost: send the same request with the same Idempotency-Key again.",
+        request.url.path,
+        {"Retry-After": "5"},
+    )
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    log.error("a request failed", path=request.url.path, exc_info=error)
+    title = "An error on our side"
+    detail = "Send the same request with the same Idempotency-Key again."
+    return _document(500, "internal-error", title, detail, request.url.path)
+
+
+def install(app: FastAPI) -> None:
+    """Give the application its error handlers."""
+    app.add_exception_handler(Rejected, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for down in (OperationalError, InterfaceError, PoolTimeout, OSError, RPCError):
+        app.add_exception_handler(down, _unavailable)
+    app.add_exception_handler(Exception, _fault)

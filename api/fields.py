@@ -1,0 +1,73 @@
+"""The building blocks of every request and response model."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Header, Path
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from uuid_utils.compat import uuid7
+
+from api.access import CUSTOMER_ID
+from domain.money import MAX_MINOR_UNITS
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
+
+
+class Document(BaseModel):
+    """JSON in camelCase; a field that we do not know is a mistake of the caller, not ignored."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+
+Amount = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=1,
+        le=MAX_MINOR_UNITS,
+        description="Minor units of the currency: 1000 is ₩1,000 or $10.00.",
+        examples=[1000],
+    ),
+]
+Currency = Annotated[
+    str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217, capitals.", examples=["KRW"])
+]
+CustomerId = Annotated[str, Field(pattern=CUSTOMER_ID, examples=["acme-corp"])]
+Id = Annotated[str, Field(pattern=UUID_PATTERN, examples=["019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"])]
+Reason = Annotated[str, Field(min_length=1, max_length=500, examples=["seen in the PG's console"])]
+PathId = Annotated[str, Path(pattern=UUID_PATTERN)]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes a repeat of this request harmless. Up to 255 visible ASCII characters; "
+        '`"k"` and `k` are one key. Required.',
+        examples=["order-key-001"],
+    ),
+]
+Traceparent = Annotated[str | None, Header(description="W3C Trace Context; copied to events.")]
+
+
+def new_id() -> str:
+    """A UUIDv7: new ids sort behind old ones."""
+    return str(uuid7())
+
+
+def rendered(body: BaseModel | dict[str, Any]) -> str:
+    """The exact text that is sent, stored and sent again."""
+    value = body.model_dump(by_alias=True, mode="json") if isinstance(body, BaseModel) else body
+    return orjson.dumps(value).decode()
+
+
+def utc(moment: datetime) -> datetime:
+    """RFC 3339 with offset, always UTC."""
+    return moment.astimezone(UTC)

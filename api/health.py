@@ -1,0 +1,58 @@
+"""Probes and metrics."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import text
+
+from api.context import Context, Using
+from api.idempotency import REPLAYS
+from store import outbox, payment, saga
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", response_class=PlainTextResponse)
+async def live() -> str:
+    """The process runs."""
+    return "live"
+
+
+@router.get("/health/ready", response_class=PlainTextResponse)
+async def ready(context: Using) -> str:
+    """The database answers. Temporal may be down: payments are then accepted with 202."""
+    async with asyncio.timeout(2), context.database.connect() as tx:
+        await tx.execute(text("SELECT 1"))
+    return "ready"
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(context: Using) -> Response:
+    """Prometheus. What the database knows is read at each scrape."""
+    return Response(await _scrape(context), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _scrape(context: Context) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(REPLAYS)
+    payments = Gauge("billing_payments", "Payments by status.", ["status"], registry=registry)
+    compensations = Gauge("billing_compensations", "Saga steps taken back.", registry=registry)
+    unknown = Gauge(
+        "billing_oldest_unknown_payment_age_seconds",
+        "Age of the oldest payment that is being found out or in review.",
+        registry=registry,
+    )
+    unpublished = Gauge(
+        "billing_oldest_unpublished_event_age_seconds",
+        "Age of the oldest outbox row that is not on Kafka.",
+        registry=registry,
+    )
+    async with context.database.connect() as tx:
+        for status, count in await payment.count_by_status(tx):
+            payments.labels(status).set(count)
+        compensations.set(await saga.undone(tx))
+        unknown.set(await payment.oldest_unknown_age_seconds(tx))
+        unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
+    return generate_latest(registry)

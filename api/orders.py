@@ -1,0 +1,149 @@
+"""Orders: what a customer owes for goods."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row
+
+from api.access import Anybody, ServiceOrOperator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, new_id, rendered, utc
+from api.idempotency import KeyedRequest, keep, replay, respond
+from domain import order as rules
+from domain.errors import NotFound
+from domain.event import Event, Origin, Topic
+from domain.order import OrderLine, OrderStatus
+from domain.saga import StepState
+from store import customer, idempotency, order, outbox, payment, saga
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+
+router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
+
+Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["SKU-1"])]
+
+
+class NewLine(Document):
+    """One line of an order."""
+
+    sku: Sku
+    quantity: Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[2])]
+    unit_price: Amount
+
+
+class NewOrder(Document):
+    """What is ordered. The total is fixed now and never changes."""
+
+    currency: Currency
+    items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]
+    customer_id: CustomerId | None = None
+
+
+class Line(Document):
+    sku: Sku
+    quantity: int
+    unit_price: int
+
+
+class Step(Document):
+    """One step of the payment's saga, as it stands."""
+
+    payment_id: Id
+    step: Annotated[str, Field(examples=["wallet.hold"])]
+    state: StepState
+    at: datetime
+
+
+class Order(Document):
+    """An order with the state of each step of its payments."""
+
+    id: Id
+    customer_id: CustomerId
+    currency: Currency
+    items: list[Line]
+    amount: Annotated[int, Field(description="What is payable, in minor units.")]
+    status: OrderStatus
+    review_reason: str | None
+    steps: list[Step]
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("", status_code=201, response_model=Order)
+async def create_order(
+    body: NewOrder, keyed: KeyedRequest, access: ServiceOrOperator, context: Using
+) -> Response:
+    """Make an order. It can then be paid with `POST /api/v1/payments`."""
+    if (stored := await context.replays.get(keyed.claim)) is not None:
+        return replay(stored)
+    customer_id = body.customer_id or access.customer_id
+    async with context.database.begin() as tx:
+        claimed = await idempotency.claim(tx, keyed.claim, new_id())
+        if not claimed.repeated:
+            await _create(tx, claimed.resource_id, customer_id, body, keyed.origin)
+        answer = claimed.answer or StoredAnswer(201, await _text(tx, claimed.resource_id))
+    answer = await keep(context, keyed.claim, answer)
+    if claimed.repeated:
+        return replay(answer)
+    return respond(answer, f"/api/v1/orders/{claimed.resource_id}")
+
+
+@router.get("/{order_id}", response_model=Order)
+async def get_order(order_id: PathId, access: Anybody, context: Using) -> Order:
+    """An order as it stands."""
+    async with context.database.connect() as tx:
+        row = await _found(tx, order_id)
+        access.require(row.customer_id)
+        return await _order(tx, row)
+
+
+async def _create(
+    tx: Transaction, order_id: str, customer_id: str, body: NewOrder, origin: Origin
+) -> None:
+    lines = tuple(OrderLine(item.sku, item.quantity, item.unit_price) for item in body.items)
+    amount = rules.total(body.currency, lines)
+    if await customer.find(tx, customer_id) is None:
+        raise NotFound(f"There is no customer {customer_id}.")
+    row = await order.create(tx, order_id, customer_id, body.currency, lines, amount)
+    data = {
+        "orderId": order_id,
+        "customerId": customer_id,
+        "currency": body.currency,
+        "amount": amount,
+        "items": row.lines,
+    }
+    await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, origin))
+
+
+async def _text(tx: Transaction, order_id: str) -> str:
+    return rendered(await _order(tx, await _found(tx, order_id)))
+
+
+async def _found(tx: Transaction, order_id: str) -> Row[Any]:
+    row = await order.find(tx, order_id)
+    if row is None:
+        raise NotFound(f"There is no order {order_id}.")
+    return row
+
+
+async def _order(tx: Transaction, row: Row[Any]) -> Order:
+    steps = [
+        Step(paymentId=step.saga_id, step=step.step, state=step.state, at=utc(step.at))
+        for paid in await payment.of_payable(tx, row.id)
+        for step in await saga.of(tx, paid.id)
+    ]
+    return Order(
+        id=row.id,
+        customerId=row.customer_id,
+        currency=row.currency,
+        items=[Line(**line) for line in row.lines],
+        amount=row.amount,
+        status=OrderStatus(row.status),
+        reviewReason=row.review_reason,
+        steps=steps,
+        createdAt=utc(row.created_at),
+        updatedAt=utc(row.updated_at),
+    )

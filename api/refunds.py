@@ -1,0 +1,190 @@
+"""Refunds: give back all or a part of what a payment captured."""
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row
+
+from api.access import Operator, ServiceOrOperator
+from api.bodies import StrictJSONRoute
+from api.context import Context, Using
+from api.fields import (
+    Amount,
+    Currency,
+    CustomerId,
+    Document,
+    Id,
+    PathId,
+    Reason,
+    new_id,
+    rendered,
+    utc,
+)
+from api.idempotency import Keyed, KeyedRequest, View, replay, settle
+from api.reviews import decide
+from domain import refund as rules
+from domain.errors import NotFound, NotRefundable
+from domain.refund import FINAL, RefundRequest, RefundStatus
+from domain.review import Decision
+from runtime.requests import refund_request
+from runtime.starts import start_refund
+from store import idempotency, payment, refund
+from store.database import Transaction
+from workflows.refund_saga import refund_workflow_id
+
+router = APIRouter(prefix="/api/v1/refunds", tags=["refunds"], route_class=StrictJSONRoute)
+
+LOCATION = "/api/v1/refunds/{}"
+
+
+class NewRefund(Document):
+    """What to give back. Partial refunds add up to at most the capture."""
+
+    payment_id: Id
+    amount: Annotated[Amount | None, Field(description="All that is left, without it.")] = None
+    reason: Reason
+
+
+class NewResolution(Document):
+    """What an operator found out, and where."""
+
+    outcome: Literal["refunded", "failed"]
+    reason: Reason
+
+
+class Refund(Document):
+    """A refund: card first up to its capture, then wallet."""
+
+    id: Id
+    payment_id: Id
+    customer_id: CustomerId
+    currency: Currency
+    amount: int
+    card_amount: int
+    wallet_amount: int
+    reason: str
+    status: RefundStatus
+    failure_code: Annotated[str | None, Field(examples=["declined"])]
+    failure_message: str | None
+    gateway_code: str | None
+    gateway_reference: str | None
+    review_reason: str | None
+    workflow_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("", status_code=201, response_model=Refund, responses={202: {"model": Refund}})
+async def create_refund(
+    body: NewRefund, keyed: KeyedRequest, access: ServiceOrOperator, context: Using
+) -> Response:
+    """Refund a payment. What the PG refuses is an answer: 201 with status FAILED."""
+    if (stored := await context.replays.get(keyed.claim)) is not None:
+        return replay(stored)
+    async with context.database.begin() as tx:
+        claimed = await idempotency.claim(tx, keyed.claim, new_id())
+        if claimed.answer is not None:
+            return replay(claimed.answer)
+        if claimed.repeated:
+            request = refund_request(await _found(tx, claimed.resource_id), context.waits)
+        else:
+            request = await _create(tx, claimed.resource_id, body, keyed, context)
+    return await settle(
+        context,
+        keyed,
+        claimed,
+        begin=partial(start_refund, context.temporal, request),
+        view=partial(_view, context, claimed.resource_id),
+        location=LOCATION.format(claimed.resource_id),
+    )
+
+
+@router.get("/{refund_id}", response_model=Refund)
+async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
+    """A refund as it stands."""
+    async with context.database.connect() as tx:
+        return _document(await _found(tx, refund_id))
+
+
+@router.post("/{refund_id}/resolve", response_model=Refund, responses={202: {"model": Refund}})
+async def resolve_refund(
+    refund_id: PathId, body: NewResolution, keyed: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
+    async with context.database.connect() as tx:
+        row = await _found(tx, refund_id)
+    return await decide(
+        context,
+        keyed,
+        row,
+        workflow_id=refund_workflow_id(refund_id),
+        decision=Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED,
+        reason=body.reason,
+        view=partial(_view, context, refund_id),
+        location=LOCATION.format(refund_id),
+    )
+
+
+async def _create(
+    tx: Transaction, refund_id: str, body: NewRefund, keyed: Keyed, context: Context
+) -> RefundRequest:
+    locked = await payment.lock_refundable(tx, body.payment_id)
+    if locked is None:
+        raise NotFound(f"There is no payment {body.payment_id}.")
+    row, refundable = locked
+    if not refundable.left:
+        raise NotRefundable("Nothing of this payment is left to be refunded.")
+    card_part, wallet_part = rules.split(refundable, body.amount or refundable.left)
+    request = RefundRequest(
+        refund_id=refund_id,
+        payment_id=row.id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        card_amount=card_part,
+        wallet_amount=wallet_part,
+        gateway=row.gateway,
+        reason=body.reason,
+        origin=keyed.origin,
+        waits=context.waits,
+    )
+    await payment.reserve_refund(tx, request)
+    await refund.create(tx, request)
+    return request
+
+
+async def _found(tx: Transaction, refund_id: str) -> Row[Any]:
+    row = await refund.find(tx, refund_id)
+    if row is None:
+        raise NotFound(f"There is no refund {refund_id}.")
+    return row
+
+
+async def _view(context: Context, refund_id: str) -> View:
+    async with context.database.connect() as tx:
+        row = await _found(tx, refund_id)
+    return View(RefundStatus(row.status) in FINAL, rendered(_document(row)))
+
+
+def _document(row: Row[Any]) -> Refund:
+    return Refund(
+        id=row.id,
+        paymentId=row.payment_id,
+        customerId=row.customer_id,
+        currency=row.currency,
+        amount=row.card_amount + row.wallet_amount,
+        cardAmount=row.card_amount,
+        walletAmount=row.wallet_amount,
+        reason=row.reason,
+        status=RefundStatus(row.status),
+        failureCode=row.failure_code,
+        failureMessage=row.failure_message,
+        gatewayCode=row.gateway_code,
+        gatewayReference=row.gateway_reference,
+        reviewReason=row.review_reason,
+        workflowId=refund_workflow_id(row.id),
+        createdAt=utc(row.created_at),
+        updatedAt=utc(row.updated_at),
+    )

@@ -1,0 +1,52 @@
+"""Final answers in Valkey/Redis, so that most repeats ask no database.
+
+Only a cache of what can never change: losing it, or the whole server, changes latency and nothing
+else. Every fault is a miss.
+"""
+
+import hashlib
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.errors import KeyReused
+from store.idempotency import Claim, StoredAnswer
+
+KEPT_SECONDS = 24 * 3600
+
+
+class ReplayCache:
+    """Stored answers by claim."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1)
+
+    async def get(self, claim: Claim) -> StoredAnswer | None:
+        """The final answer of this claim, if cached; raises `KeyReused` for another request."""
+        try:
+            cached = await self._redis.get(_name(claim))
+        except (RedisError, OSError):
+            return None
+        if cached is None:
+            return None
+        request_hash, status, body = orjson.loads(cached)
+        if request_hash != claim.request_hash.hex():
+            raise KeyReused("Use a new Idempotency-Key for a new request.")
+        return StoredAnswer(status, body)
+
+    async def put(self, claim: Claim, answer: StoredAnswer) -> None:
+        """Keep a final answer for a day, if the server can be reached."""
+        value = orjson.dumps([claim.request_hash.hex(), answer.status, answer.body])
+        try:
+            await self._redis.set(_name(claim), value, ex=KEPT_SECONDS)
+        except (RedisError, OSError):
+            return
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+def _name(claim: Claim) -> str:
+    identity = orjson.dumps([claim.caller, claim.route, claim.key])
+    return f"replay:{hashlib.sha256(identity).hexdigest()}"

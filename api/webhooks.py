@@ -1,0 +1,58 @@
+"""Webhooks of the PGs: hints, never facts. Stored once per event, then the PG is asked."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response
+from temporalio.service import RPCError
+
+from api.bodies import parse
+from api.context import Context, Using
+from api.fields import UUID_PATTERN
+from domain.errors import InvalidRequest, NotFound
+from gateway.webhook import verify
+from store import webhook
+from workflows.payment_saga import payment_workflow_id
+from workflows.refund_saga import refund_workflow_id
+
+router = APIRouter(prefix="/webhooks/gateway", tags=["webhooks"])
+
+
+@router.post("/{name}", status_code=204)
+async def receive_gateway_webhook(name: str, request: Request, context: Using) -> Response:
+    """Signed as Standard Webhooks 1.0.0 says. An event that came before changes nothing."""
+    if name not in context.gateways:
+        raise NotFound(f"There is no gateway {name!r}.")
+    body = await request.body()
+    verify(context.settings.gateway_webhook_secret.get_secret_value(), body, request.headers)
+    event = parse(body)
+    event_id = event.get("id") if isinstance(event, dict) else None
+    if not isinstance(event_id, str) or not 1 <= len(event_id) <= 200:
+        raise InvalidRequest("A webhook is an object with an id.")
+    async with context.database.begin() as tx:
+        new = await webhook.store(tx, name, event_id, event)
+    if new:
+        await _hint(context, event)
+    return Response(status_code=204)
+
+
+async def _hint(context: Context, event: Mapping[str, object]) -> None:
+    """Tell the owner to ask the PG. One that has ended, or cannot be reached now, needs no hint:
+    its ladder asks anyway."""
+    if (refund_id := _uuid(event.get("refundId"))) is not None:
+        workflow_id = refund_workflow_id(refund_id)
+    elif (payment_id := _uuid(event.get("orderId"))) is not None:
+        workflow_id = payment_workflow_id(payment_id)
+    else:
+        return
+    handle = context.temporal.get_workflow_handle(workflow_id)
+    try:
+        async with asyncio.timeout(context.settings.api_wait_seconds):
+            await handle.signal("gateway_hint")
+    except (TimeoutError, RPCError):
+        return
+
+
+def _uuid(value: object) -> str | None:
+    return value if isinstance(value, str) and re.match(UUID_PATTERN, value) else None

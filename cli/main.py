@@ -1,0 +1,75 @@
+"""The `billing` command."""
+
+import asyncio
+import sys
+
+import typer
+import uvicorn
+from alembic.util import CommandError
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+import worker as worker_process
+from api.app import create_app
+from cli import dev
+from dev.process import StackError
+from runtime import logs, schema
+from runtime.settings import ConfigurationError, Settings
+
+app = typer.Typer(
+    name="billing",
+    help="Payments, billing and settlement, orchestrated by Temporal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("dev")(dev.dev)
+
+
+@app.command()
+def api() -> None:
+    """Run the HTTP API."""
+    settings = Settings()
+    application = create_app(settings)
+    logs.configure(settings.log_level)
+    config = uvicorn.Config(
+        application,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run()
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: workflows, activities, relays and the sweeper."""
+    worker_process.main()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date, as the role that owns the tables."""
+    schema.upgrade(Settings().database_owner_url)
+
+
+def main() -> None:
+    """Run the command; whatever a person can mend is one sentence and exit code 1."""
+    try:
+        app()
+    except (StackError, ConfigurationError, CommandError) as error:
+        _leave(str(error))
+    except (SQLAlchemyError, OSError) as error:
+        _leave(f"The database cannot be used: {error}. Is it running, and is its address right?")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(130)
+
+
+def _leave(sentence: str) -> None:
+    Console(stderr=True).print(f"billing: {sentence}", style="red", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

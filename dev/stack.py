@@ -1,0 +1,247 @@
+"""The embedded stack: real servers as child processes, started side by side, gone with the caller.
+
+A part whose address is set in the environment is not started; that address is used instead.
+Kafka is volatile: it forgets its topics, and everything but it keeps its data in `durable_stack`.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from dev import kafka, postgres, process, temporal, valkey
+from dev.process import Server, StackError
+
+Progress = Callable[[str, float], None]
+"""Called with the name of a part and the seconds it took until it was ready."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the parts of the stack are found; `temporal_ui_url` is empty if there is no UI."""
+
+    database_url: str
+    database_owner_url: str
+    redis_url: str
+    kafka_bootstrap_servers: str
+    temporal_address: str
+    temporal_ui_url: str
+    gateway_url: str
+
+    def environment(self) -> dict[str, str]:
+        """The same as environment variables."""
+        return {each.name.upper(): getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass(frozen=True)
+class SimulatorOptions:
+    """How the gateway simulator behaves; `time_scale` divides its delays."""
+
+    webhook_url: str
+    webhook_secret: str = field(repr=False)
+    time_scale: float = 1.0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack. `directory` holds a log for each of its servers."""
+
+    endpoints: Endpoints
+    directory: Path
+    servers: tuple[Server, ...]
+
+    def check_running(self) -> None:
+        """Raise StackError naming the first server that has ended by itself."""
+        for server in self.servers:
+            process.check_running(server)
+
+
+@contextmanager
+def durable_stack(
+    directory: Path,
+    topics: Sequence[str],
+    simulator: SimulatorOptions,
+    *,
+    ui_port: int = 8233,
+    endpoints_file: Path | None = None,
+    progress: Progress = lambda name, seconds: None,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Stack]:
+    """Run a stack whose data survives its end, the loss of power included.
+
+    The endpoints file exists while the stack runs, in the form of a dotenv file. Raises StackError
+    if a part cannot start.
+    """
+    directory = directory.resolve()
+    parts = [
+        _valkey(directory),
+        _temporal_with_ui(directory, ui_port),
+        _kafka(directory, topics),
+        _simulator(directory, simulator),
+        _postgres(directory, postgres.DURABLE),
+    ]
+    with _running(parts, directory, progress, environment) as stack:
+        if endpoints_file is None:
+            yield stack
+            return
+        _write(endpoints_file, stack.endpoints)
+        try:
+            yield stack
+        finally:
+            endpoints_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_stack(
+    topics: Sequence[str],
+    simulator: SimulatorOptions,
+    *,
+    progress: Progress = lambda name, seconds: None,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Stack]:
+    """Run a stack for tests: no UI, no waiting for the disk, and its data goes with it."""
+    with tempfile.TemporaryDirectory(prefix="billing-") as name:
+        directory = Path(name).resolve()
+        parts = [
+            _valkey(directory),
+            _temporal_in_memory(directory),
+            _kafka(directory, topics),
+            _simulator(directory, simulator),
+            _postgres(directory, postgres.RELAXED),
+        ]
+        try:
+            with _running(parts, directory, progress, environment) as stack:
+                yield stack
+        finally:
+            shutil.rmtree(postgres.data_directory(directory), ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    replaced_by: str  # the environment variable with the address of another one
+    start: Callable[[], Server]
+    addresses: Callable[[], dict[str, str]]  # fields of Endpoints, known once it is ready
+
+
+@contextmanager
+def _running(
+    parts: Sequence[_Part], directory: Path, progress: Progress, environment: Mapping[str, str]
+) -> Iterator[Stack]:
+    began = time.monotonic()
+    embedded = [part for part in parts if not environment.get(part.replaced_by)]
+    addresses = _external(environment)
+    servers: list[Server] = []
+    try:
+        for part in embedded:
+            servers.append(part.start())
+        process.wait_until_ready(
+            servers, lambda server: progress(server.name, time.monotonic() - began)
+        )
+        for part in embedded:
+            addresses |= part.addresses()
+        yield Stack(Endpoints(**addresses), directory, tuple(servers))
+    finally:
+        process.stop(servers)
+
+
+def _external(environment: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of the parts that the environment replaces."""
+    names = [each.name for each in fields(Endpoints)]
+    given = {name: value for name in names if (value := environment.get(name.upper()))}
+    if "database_url" in given and "database_owner_url" not in given:
+        raise StackError(
+            "DATABASE_URL is set: set DATABASE_OWNER_URL too, the role that owns the tables."
+        )
+    return {"temporal_ui_url": ""} | given
+
+
+# PostgreSQL is started last: making its data at the first start takes longer than the others need.
+
+
+def _postgres(directory: Path, settings: Mapping[str, str]) -> _Part:
+    port = process.free_port()
+    return _Part(
+        "DATABASE_URL",
+        lambda: postgres.start(directory, port, settings),
+        lambda: {
+            "database_url": postgres.url(port, postgres.APPLICATION),
+            "database_owner_url": postgres.url(port, postgres.OWNER),
+        },
+    )
+
+
+def _valkey(directory: Path) -> _Part:
+    port = process.free_port()
+    return _Part(
+        "REDIS_URL", lambda: valkey.start(directory, port), lambda: {"redis_url": valkey.url(port)}
+    )
+
+
+def _temporal_with_ui(directory: Path, ui_port: int) -> _Part:
+    port = process.free_port()
+
+    def start() -> Server:
+        return temporal.start_with_ui(directory, port, ui_port)
+
+    return _Part(
+        "TEMPORAL_ADDRESS",
+        start,
+        lambda: {
+            "temporal_address": f"127.0.0.1:{port}",
+            "temporal_ui_url": f"http://127.0.0.1:{ui_port}",
+        },
+    )
+
+
+def _temporal_in_memory(directory: Path) -> _Part:
+    port = process.free_port()
+    return _Part(
+        "TEMPORAL_ADDRESS",
+        lambda: temporal.start_in_memory(directory, port),
+        lambda: {"temporal_address": f"127.0.0.1:{port}", "temporal_ui_url": ""},
+    )
+
+
+def _kafka(directory: Path, topics: Sequence[str]) -> _Part:
+    return _Part(
+        "KAFKA_BOOTSTRAP_SERVERS",
+        lambda: kafka.start(directory, topics),
+        lambda: {"kafka_bootstrap_servers": kafka.bootstrap_servers(directory)},
+    )
+
+
+def _simulator(directory: Path, simulator: SimulatorOptions) -> _Part:
+    port = process.free_port()
+    options = {
+        "--port": port,
+        "--book": directory / "gateway.book",
+        "--time-scale": simulator.time_scale,
+        "--seed": simulator.seed,
+        "--webhook-url": simulator.webhook_url,
+        "--webhook-secret": simulator.webhook_secret,
+    }
+    argv = [sys.executable, "-m", "dev.simulator"]
+    argv += [str(word) for option in options.items() for word in option]
+    return _Part(
+        "GATEWAY_URL",
+        lambda: process.start(
+            "Gateway simulator",
+            argv,
+            log=directory / "gateway.log",
+            ready=lambda: process.http_get(port, "/health")[0] == 200,
+            environment=process.python_environment(),
+        ),
+        lambda: {"gateway_url": f"http://127.0.0.1:{port}"},
+    )
+
+
+def _write(path: Path, endpoints: Endpoints) -> None:
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in endpoints.environment().items()]
+    process.write_atomically(path, "".join(lines))

@@ -1,0 +1,135 @@
+"""The errors that callers see.
+
+    Rejected                      a business refusal: an answer, never retried
+    ├── InvalidRequest            400  unreadable, or a field is not what it must be
+    ├── NotFound                  404  no such thing, or it belongs to somebody else
+    ├── KeyMissing                400  the Idempotency-Key header is missing or malformed
+    ├── KeyReused                 422  the same key came with another request
+    ├── RequestInProgress         409  the first request with this key has no outcome yet
+    ├── OrderNotPayable           409  paid, being paid, or in review
+    ├── NotInReview               409  only a payment or refund in review can be resolved
+    ├── AlreadyFinal              409  the payment has ended: nothing left to cancel
+    ├── InsufficientFunds         422  the wallet holds less than it should give
+    ├── HoldReleased              –    an earlier run gave the hold back; never seen over HTTP
+    ├── WalletAmountTooLarge      422  the wallet part is more than what is payable
+    ├── PaymentMethodMissing      422  a card is needed and none is known
+    ├── RefundExceedsCapture      422  more than what is left of the capture
+    ├── NotRefundable             422  the payment took no money
+    ├── AmountOutOfRange          400  zero, negative, or above the bound
+    ├── PayloadTooLarge           413  the body is longer than the limit
+    ├── UnsupportedMediaType      415  the body is not JSON
+    └── SignatureInvalid          401  a webhook whose signature does not verify
+
+`slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
+docs/api/problems.md. Everything that is not a `Rejected` is a fault and is retried.
+"""
+
+
+class Rejected(Exception):
+    """A business refusal. `str(error)` is one sentence for the person who asked."""
+
+    slug = "rejected"
+    title = "The request was refused"
+    status = 422
+
+
+class InvalidRequest(Rejected):
+    slug = "invalid-request"
+    title = "The request cannot be understood"
+    status = 400
+
+
+class NotFound(Rejected):
+    slug = "not-found"
+    title = "There is no such thing"
+    status = 404
+
+
+class KeyMissing(Rejected):
+    slug = "idempotency-key-missing"
+    title = "The Idempotency-Key header is missing or malformed"
+    status = 400
+
+
+class KeyReused(Rejected):
+    slug = "idempotency-key-reused"
+    title = "This Idempotency-Key was used for another request"
+    status = 422
+
+
+class RequestInProgress(Rejected):
+    slug = "request-in-progress"
+    title = "The first request with this Idempotency-Key has no outcome yet"
+    status = 409
+
+
+class OrderNotPayable(Rejected):
+    slug = "order-not-payable"
+    title = "The order cannot be paid in its present state"
+    status = 409
+
+
+class NotInReview(Rejected):
+    slug = "not-in-review"
+    title = "Nothing is waiting for a decision"
+    status = 409
+
+
+class AlreadyFinal(Rejected):
+    slug = "already-final"
+    title = "The payment has ended"
+    status = 409
+
+
+class InsufficientFunds(Rejected):
+    slug = "insufficient-funds"
+    title = "The wallet does not hold enough"
+
+
+class HoldReleased(Rejected):
+    slug = "abandoned"
+    title = "An earlier run of this payment was undone"
+
+
+class WalletAmountTooLarge(Rejected):
+    slug = "wallet-amount-too-large"
+    title = "The wallet part is more than what is payable"
+
+
+class PaymentMethodMissing(Rejected):
+    slug = "payment-method-missing"
+    title = "A card is needed and none is known"
+
+
+class RefundExceedsCapture(Rejected):
+    slug = "refund-exceeds-capture"
+    title = "The refund is more than what is left of the capture"
+
+
+class NotRefundable(Rejected):
+    slug = "not-refundable"
+    title = "The payment took no money"
+
+
+class AmountOutOfRange(Rejected):
+    slug = "amount-out-of-range"
+    title = "The amount is zero, negative or too large"
+    status = 400
+
+
+class PayloadTooLarge(Rejected):
+    slug = "payload-too-large"
+    title = "The body is too large"
+    status = 413
+
+
+class UnsupportedMediaType(Rejected):
+    slug = "unsupported-media-type"
+    title = "The body must be JSON"
+    status = 415
+
+
+class SignatureInvalid(Rejected):
+    slug = "signature-invalid"
+    title = "The webhook's signature does not verify"
+    status = 401

@@ -1,0 +1,48 @@
+"""Events: what leaves through the outbox to Kafka. One topic per event type."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+OUTBOX_SHARDS = 4
+"""Relays that publish side by side; the events of an aggregate always share one."""
+
+PARTITIONS = 12
+"""Kafka partitions of each topic."""
+
+
+class Topic(StrEnum):
+    ORDER_CREATED = "billing.order.created"
+    ORDER_COMPLETED = "billing.order.completed"
+    ORDER_FAILED = "billing.order.failed"
+    PAYMENT_COMPLETED = "billing.payment.completed"
+    PAYMENT_FAILED = "billing.payment.failed"
+    REFUND_COMPLETED = "billing.refund.completed"
+
+
+JSON = str | int | bool | None | list["JSON"] | Mapping[str, "JSON"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The API request that set things going; travels with every event that follows from it."""
+
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fact about one aggregate. The outbox gives it its id, version and time."""
+
+    topic: Topic
+    aggregate_id: str
+    customer_id: str
+    data: Mapping[str, JSON]
+    origin: Origin
+
+
+def shard_of(aggregate_id: str) -> int:
+    """Which relay publishes the events of this aggregate (the low bits of a UUIDv7 are random)."""
+    return UUID(aggregate_id).int % OUTBOX_SHARDS

@@ -1,0 +1,34 @@
+"""Why a payment took no money, or a refund gave none back, in our words."""
+
+from enum import StrEnum
+
+from domain.gateway import GatewayAnswer, GatewayStatus
+
+
+class FailureCode(StrEnum):
+    DECLINED = "declined"
+    """The PG's definite no; its own code stands beside it."""
+    INSUFFICIENT_FUNDS = "insufficient-funds"
+    """The wallet held less than the wallet part."""
+    GATEWAY_UNAVAILABLE = "gateway-unavailable"
+    """No request ever left us within the re-send window."""
+    GATEWAY_REFUSED = "gateway-refused"
+    """The PG would not process the request (wrong credentials, unknown card, …)."""
+    GATEWAY_NOT_FOUND = "gateway-not-found"
+    """Requests left us, and the PG has proved not to know any of them."""
+    RESOLVED_FAILED = "resolved-failed"
+    """An operator decided that nothing happened."""
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+    """An earlier run was undone before this one began."""
+
+
+def failure_code(answer: GatewayAnswer) -> FailureCode:
+    """Our word for an answer that is neither CAPTURED nor REFUNDED."""
+    if answer.code == FailureCode.RESOLVED_FAILED:
+        return FailureCode.RESOLVED_FAILED
+    return {
+        GatewayStatus.DECLINED: FailureCode.DECLINED,
+        GatewayStatus.NOT_SENT: FailureCode.GATEWAY_UNAVAILABLE,
+        GatewayStatus.REFUSED: FailureCode.GATEWAY_REFUSED,
+    }.get(answer.status, FailureCode.GATEWAY_NOT_FOUND)

@@ -1,0 +1,78 @@
+"""What we ask of a payment gateway (PG) and what may come back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    CHARGE = "charge"
+    REFUND = "refund"
+
+
+class GatewayStatus(StrEnum):
+    """The outcome of one call, as far as it is known."""
+
+    CAPTURED = "CAPTURED"
+    """The PG has taken the money."""
+    DECLINED = "DECLINED"
+    """A definite no about this charge or refund."""
+    REFUNDED = "REFUNDED"
+    """The PG has given the money back."""
+    NOT_FOUND = "NOT_FOUND"
+    """The PG knows nothing of it: never arrived, or not yet executed."""
+    NOT_SENT = "NOT_SENT"
+    """The request never left us: no connection, open circuit breaker, full bulkhead."""
+    REFUSED = "REFUSED"
+    """The PG would not process *this request* (4xx). Says nothing of an earlier one."""
+    UNKNOWN = "UNKNOWN"
+    """It may or may not have happened: time-out, broken connection, 5xx, 409."""
+
+
+DEFINITE = frozenset({GatewayStatus.CAPTURED, GatewayStatus.DECLINED, GatewayStatus.REFUNDED})
+
+
+@dataclass(frozen=True)
+class GatewayRequest:
+    """A charge of a payment, or a refund of (a part of) it.
+
+    `payment_id` is the order id at the PG; `reference_id` is the payment's id for a charge and the
+    refund's for a refund. The key stays the same for every re-send of the same business attempt.
+    """
+
+    operation: Operation
+    gateway: str
+    payment_id: str
+    reference_id: str
+    amount: int
+    currency: str
+    billing_key: str
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.reference_id}:{self.operation}:1"
+
+
+@dataclass(frozen=True)
+class GatewayAnswer:
+    """`code` and `message` are the PG's own words; `reference` is its id for the thing."""
+
+    status: GatewayStatus
+    reference: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+    @property
+    def definite(self) -> bool:
+        return self.status in DEFINITE
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The row written before the first call, so that "nothing ever left us" can be known.
+
+    `resumed` means that an earlier run of the workflow opened it: something may have been sent.
+    """
+
+    opened_at: datetime
+    resumed: bool

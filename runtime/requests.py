@@ -1,0 +1,44 @@
+"""A saga's input as its row remembers it: what the sweeper starts again."""
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.event import Origin
+from domain.payment import PayableType, PaymentRequest
+from domain.refund import LATE_CAPTURE, RefundRequest
+from domain.waits import Waits
+
+
+def payment_request(row: Row[Any], waits: Waits) -> PaymentRequest:
+    """From a row of `payments`."""
+    return PaymentRequest(
+        payment_id=row.id,
+        payable_type=PayableType(row.payable_type),
+        payable_id=row.payable_id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        wallet_amount=row.wallet_amount,
+        card_amount=row.card_amount,
+        gateway=row.gateway,
+        billing_key=row.billing_key,
+        origin=Origin(row.idempotency_key, row.traceparent),
+        waits=waits,
+    )
+
+
+def refund_request(row: Row[Any], waits: Waits) -> RefundRequest:
+    """From a row of `refunds`."""
+    return RefundRequest(
+        refund_id=row.id,
+        payment_id=row.payment_id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        card_amount=row.card_amount,
+        wallet_amount=row.wallet_amount,
+        gateway=row.gateway,
+        reason=row.reason,
+        late_capture=row.reason == LATE_CAPTURE,
+        origin=Origin(row.idempotency_key, row.traceparent),
+        waits=waits,
+    )

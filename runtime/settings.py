@@ -1,0 +1,81 @@
+"""Every setting of every process, read once at its start.
+
+A value comes from the environment, else from the endpoints file that `billing dev` keeps, else from
+the default. The endpoints file has the form of a dotenv file, so a shell can source it too.
+"""
+
+import os
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
+
+
+class Settings(BaseSettings):
+    """Names of the environment variables are the field names in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENDPOINTS_FILE, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    billing_environment: Literal["production", "dev"] = Field(
+        "production", description="`dev` asks for no token and binds loopback only."
+    )
+    database_url: str = Field(
+        "postgresql://billing_app@127.0.0.1:5432/billing",
+        description="The application's role: no DDL, no UPDATE or DELETE on postings.",
+    )
+    database_owner_url: str = Field(
+        "postgresql://billing_owner@127.0.0.1:5432/billing",
+        description="The role that owns the tables; only migrations use it.",
+    )
+    database_pool_size: int = Field(20, ge=1, description="Connections per process.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="A cache of final answers.")
+    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "billing"
+    temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
+    gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
+    gateway_webhook_secret: SecretStr = Field(
+        SecretStr("whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA=="),
+        description="Standard Webhooks secret shared with the PG.",
+    )
+    gateway_read_timeout_seconds: float = Field(
+        5.0, gt=0, description="How long one call to the PG may take; never scaled."
+    )
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=1, le=65535)
+    api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
+    metrics_port: int | None = Field(None, description="Where a worker serves /metrics.")
+    time_scale: float = Field(
+        1.0, ge=1, description="Divides every wait on the PG; the simulator takes the same factor."
+    )
+    sweep_seconds: float = Field(10.0, gt=0, description="How often workers sweep.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def gateway_read_timeout(self) -> timedelta:
+        return timedelta(seconds=self.gateway_read_timeout_seconds)
+
+
+def refuse_unless_dev(settings: Settings) -> None:
+    """Nobody is asked for a token yet, so nothing may start where a stranger could reach it.
+
+    Raises `ConfigurationError`, whose text says what to do.
+    """
+    if settings.billing_environment != "dev":
+        raise ConfigurationError(
+            "This version cannot authenticate callers yet, so it starts in development only: "
+            "use `make dev`, or set BILLING_ENVIRONMENT=dev on a machine of your own."
+        )
+    if settings.api_host not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigurationError(
+            f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
+        )
+
+
+class ConfigurationError(Exception):
+    """A setting that cannot work; the text is one sentence for the operator."""

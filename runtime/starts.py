@@ -1,0 +1,75 @@
+"""Starting workflows, the same way from the API and from the sweeper.
+
+USE_EXISTING: a start finds the running workflow. ALLOW_DUPLICATE_FAILED_ONLY: one that failed or
+was terminated runs again, one that completed never does.
+"""
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from domain.event import OUTBOX_SHARDS
+from domain.money import format_amount
+from domain.payment import PayableType, PaymentOutcome, PaymentRequest
+from domain.refund import RefundOutcome, RefundRequest
+from workflows import policies, search_attributes
+from workflows.outbox_relay import OutboxRelay, outbox_workflow_id
+from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows.refund_saga import RefundSaga, refund_workflow_id
+
+_REUSE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+_CONFLICT = WorkflowIDConflictPolicy.USE_EXISTING
+
+
+async def start_payment(
+    client: Client, payment: PaymentRequest
+) -> WorkflowHandle[PaymentSaga, PaymentOutcome]:
+    """Start the payment's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    attributes = [SearchAttributePair(search_attributes.CUSTOMER_ID, payment.customer_id)]
+    if payment.payable_type is PayableType.ORDER:
+        attributes.append(SearchAttributePair(search_attributes.ORDER_ID, payment.payable_id))
+    amount = format_amount(payment.amount, payment.currency)
+    return await client.start_workflow(
+        PaymentSaga.run,
+        payment,
+        id=payment_workflow_id(payment.payment_id),
+        task_queue=policies.PAYMENTS,
+        id_reuse_policy=_REUSE,
+        id_conflict_policy=_CONFLICT,
+        search_attributes=TypedSearchAttributes(attributes),
+        static_summary=f"{amount} from {payment.customer_id} for {payment.payable_type}",
+    )
+
+
+async def start_refund(
+    client: Client, refund: RefundRequest
+) -> WorkflowHandle[RefundSaga, RefundOutcome]:
+    """Start the refund's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    customer = SearchAttributePair(search_attributes.CUSTOMER_ID, refund.customer_id)
+    return await client.start_workflow(
+        RefundSaga.run,
+        refund,
+        id=refund_workflow_id(refund.refund_id),
+        task_queue=policies.PAYMENTS,
+        id_reuse_policy=_REUSE,
+        id_conflict_policy=_CONFLICT,
+        search_attributes=TypedSearchAttributes([customer]),
+        static_summary=f"give {format_amount(refund.amount, refund.currency)} back",
+    )
+
+
+async def start_relays(client: Client) -> None:
+    """Start the relay of every outbox shard that has none."""
+    for shard in range(OUTBOX_SHARDS):
+        await client.start_workflow(
+            OutboxRelay.run,
+            shard,
+            id=outbox_workflow_id(shard),
+            task_queue=policies.OUTBOX,
+            id_conflict_policy=_CONFLICT,
+            static_summary=f"publishes the events of shard {shard}",
+        )

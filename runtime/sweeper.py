@@ -1,0 +1,85 @@
+"""The sweeper: whatever is not final has a running owner, whatever happened to it.
+
+An API that died between claim and start, a Temporal that was down, a workflow that somebody
+terminated: every 10 s each open payment and refund is started again. A start finds the running
+workflow if there is one, so sweeping is harmless at any time and from several workers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from domain.waits import Waits
+from runtime.requests import payment_request, refund_request
+from runtime.starts import start_payment, start_refund, start_relays
+from store import idempotency, payment, refund
+from store.database import Database, Transaction
+
+log = structlog.get_logger()
+
+EVERY = timedelta(seconds=10)
+PAGE = 200
+BODIES_KEPT = timedelta(hours=24)
+
+Page = Callable[[Transaction, datetime, str | None, int], Awaitable[Sequence[Row[Any]]]]
+
+
+async def sweep_for_ever(
+    client: Client, database: Database, waits: Waits, every: timedelta
+) -> None:
+    """Sweep until cancelled; a sweep that fails is logged, and the next one tries again."""
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        try:
+            await sweep(client, database, waits, datetime.now(UTC) - every)
+        except (RPCError, OSError, RuntimeError) as error:
+            log.warning("the sweep failed and will be tried again", error=str(error))
+
+
+async def sweep(client: Client, database: Database, waits: Waits, created_before: datetime) -> int:
+    """Start the owner of everything open that is older than this; returns how many there were."""
+    await start_relays(client)
+    seen = 0
+    async for row in _rows(database, payment.open_since, created_before):
+        owner = await _start(start_payment(client, payment_request(row, waits)), row.id)
+        if owner is not None and row.cancel_requested_at is not None:
+            await owner.cancel()
+        seen += 1
+    async for row in _rows(database, refund.open_since, created_before):
+        await _start(start_refund(client, refund_request(row, waits)), row.id)
+        seen += 1
+    async with database.begin() as tx:
+        await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
+    return seen
+
+
+async def _start(
+    starting: Awaitable[WorkflowHandle[Any, Any]], id_: str
+) -> WorkflowHandle[Any, Any] | None:
+    try:
+        return await starting
+    except WorkflowAlreadyStartedError:
+        # Its last transaction and its completion are not one step: most often only a moment.
+        log.warning("a workflow has completed but its row is open", id=id_)
+        return None
+
+
+async def _rows(
+    database: Database, page: Page, created_before: datetime
+) -> AsyncIterator[Row[Any]]:
+    after: str | None = None
+    while True:
+        async with database.connect() as tx:
+            rows = await page(tx, created_before, after, PAGE)
+        for row in rows:
+            yield row
+        if len(rows) < PAGE:
+            return
+        after = rows[-1].id

@@ -1,0 +1,99 @@
+"""The connection to Temporal and the namespace it needs."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    RegisterNamespaceRequest,
+    UpdateNamespaceRequest,
+)
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
+
+from runtime.settings import Settings
+from workflows import search_attributes
+
+log = structlog.get_logger()
+
+RETENTION = timedelta(days=30)
+"""How long closed workflows stay readable in the UI. Nothing depends on it but people."""
+
+
+async def connect_later(settings: Settings) -> Client:
+    """A client that connects when first used, so that the API can start before Temporal does."""
+    return await _connect(settings, lazy=True)
+
+
+async def connect_when_ready(settings: Settings) -> Client:
+    """A connected client with its namespace prepared; waits for Temporal as long as it takes."""
+    while True:
+        try:
+            client = await _connect(settings, lazy=False)
+            break
+        except RuntimeError as error:
+            log.warning("Temporal cannot be reached yet", error=str(error))
+            await asyncio.sleep(1)
+    await namespace_ready(client)
+    return client
+
+
+async def _connect(settings: Settings, lazy: bool) -> Client:
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        data_converter=pydantic_data_converter,
+        grpc_compression=GrpcCompression.NONE,
+        lazy=lazy,
+    )
+
+
+async def namespace_ready(client: Client) -> None:
+    """Prepare the namespace, waiting for Temporal as long as it takes."""
+    while True:
+        try:
+            return await ensure_namespace(client)
+        except RPCError as error:
+            log.warning("Temporal cannot be reached yet", error=error.message)
+            await asyncio.sleep(1)
+
+
+async def ensure_namespace(client: Client) -> None:
+    """Make the namespace if need be, set its retention, and register every search attribute.
+
+    Unregistered, a start that names one fails and an upsert hangs its workflow.
+    """
+    retention = Duration(seconds=int(RETENTION.total_seconds()))
+    service = client.workflow_service
+    try:
+        await service.register_namespace(
+            RegisterNamespaceRequest(
+                namespace=client.namespace, workflow_execution_retention_period=retention
+            )
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+        update = UpdateNamespaceRequest(namespace=client.namespace)
+        update.config.workflow_execution_retention_ttl.CopyFrom(retention)
+        await service.update_namespace(update)
+    await service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    await _register_search_attributes(client)
+
+
+async def _register_search_attributes(client: Client) -> None:
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    for key in search_attributes.ALL:
+        request = AddSearchAttributesRequest(
+            namespace=client.namespace, search_attributes={key.name: keyword}
+        )
+        try:
+            await client.operator_service.add_search_attributes(request)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise

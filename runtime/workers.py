@@ -1,0 +1,104 @@
+"""The worker process: which workflows and activities run on which task queue."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import (
+    Interceptor,
+    PollerBehaviorAutoscaling,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkflowRunner,
+)
+
+from activities.gateway import GatewayActivities
+from activities.outbox import OutboxActivities
+from activities.payment import PaymentActivities
+from activities.refund import RefundActivities
+from activities.rejections import RejectionInterceptor
+from activities.wallet import WalletActivities
+from domain.event import OUTBOX_SHARDS
+from gateway.client import PaymentGateway
+from runtime.logs import LogContextInterceptor
+from store.database import Database
+from workflows import policies
+from workflows.outbox_relay import OutboxRelay
+from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga
+
+STICKY = timedelta(seconds=2)
+"""How soon a dead worker's workflows go to another."""
+
+GRACE = timedelta(seconds=10)
+"""How long activities may still run when a worker is told to stop."""
+
+
+def payments_worker(
+    client: Client,
+    database: Database,
+    gateways: Mapping[str, PaymentGateway],
+    runner: WorkflowRunner | None = None,
+    interceptors: tuple[Interceptor, ...] = (),
+) -> Worker:
+    """Real time: PaymentSaga and RefundSaga with all that they call.
+
+    The default runner has no sandbox, which costs a third of the throughput; tests run with it.
+    """
+    wallet = WalletActivities(database)
+    payment = PaymentActivities(database)
+    refund = RefundActivities(database)
+    gateway = GatewayActivities(gateways)
+    return Worker(
+        client,
+        task_queue=policies.PAYMENTS,
+        workflows=[PaymentSaga, RefundSaga],
+        activities=[
+            wallet.hold,
+            wallet.release,
+            payment.open,
+            payment.mark,
+            payment.complete,
+            payment.fail,
+            payment.record_late_capture,
+            refund.open,
+            refund.mark,
+            refund.complete,
+            refund.fail,
+            gateway.charge,
+            gateway.refund,
+            gateway.inquire,
+        ],
+        workflow_runner=runner or UnsandboxedWorkflowRunner(),
+        interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],
+        max_cached_workflows=2_000,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def outbox_worker(client: Client, database: Database, bootstrap_servers: str) -> Worker:
+    """The relays: long activities, one per shard."""
+    outbox = OutboxActivities(database, bootstrap_servers)
+    return Worker(
+        client,
+        task_queue=policies.OUTBOX,
+        workflows=[OutboxRelay],
+        activities=[outbox.relay],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[LogContextInterceptor()],
+        max_concurrent_activities=OUTBOX_SHARDS,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+    )
+
+
+@asynccontextmanager
+async def running(*workers: Worker) -> AsyncIterator[None]:
+    """Run the workers for the length of the block; a worker that fails ends the block with it."""
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        yield

@@ -1,0 +1,58 @@
+"""Customers and their cards (billing keys of a PG, never card numbers)."""
+
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from store.database import Transaction
+from store.tables import customers, payment_methods
+
+
+async def put(tx: Transaction, customer_id: str) -> bool:
+    """Make the customer unless there is one; True when made."""
+    row = upsert(customers).values(id=customer_id).on_conflict_do_nothing()
+    return (await tx.execute(row)).rowcount == 1
+
+
+async def find(tx: Transaction, customer_id: str) -> Row[Any] | None:
+    return (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
+
+
+async def add_payment_method(
+    tx: Transaction,
+    method_id: str,
+    customer_id: str,
+    gateway: str,
+    billing_key: str,
+    last4: str,
+    is_default: bool,
+) -> Row[Any]:
+    """Add a card; as the default one it replaces the default before it."""
+    if is_default:
+        await tx.execute(
+            update(payment_methods)
+            .where(payment_methods.c.customer_id == customer_id, payment_methods.c.is_default)
+            .values(is_default=False)
+        )
+    row = insert(payment_methods).values(
+        id=method_id,
+        customer_id=customer_id,
+        gateway=gateway,
+        billing_key=billing_key,
+        last4=last4,
+        is_default=is_default,
+    )
+    made: Row[Any] = (await tx.execute(row.returning(payment_methods))).one()
+    return made
+
+
+async def payment_method(
+    tx: Transaction, customer_id: str, method_id: str | None
+) -> Row[Any] | None:
+    """The customer's card with this id, or the default one; another's card is not found."""
+    query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
+    wanted = (
+        payment_methods.c.is_default if method_id is None else payment_methods.c.id == method_id
+    )
+    return (await tx.execute(query.where(wanted))).first()

@@ -1,0 +1,32 @@
+"""Connections to PostgreSQL."""
+
+from typing import Any
+
+import orjson
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+Database = AsyncEngine
+Transaction = AsyncConnection
+"""What every function of the store takes first: none can run outside a transaction."""
+
+
+def connect(url: str, pool_size: int) -> Database:
+    """An engine; connects when first used.
+
+    A statement may take 10 s and a free connection 5 s to come: both are then errors, which
+    Temporal retries, instead of a request that hangs.
+    """
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        json_serializer=_json,
+        json_deserializer=orjson.loads,
+        connect_args={"timeout": 5, "command_timeout": 10},
+    )
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,62 @@
+"""One row per charge or refund, written before its first call leaves us."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
+from store.database import Transaction
+from store.tables import gateway_attempts
+
+
+async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attempt:
+    """Open the attempt, or find the one that is there: `resumed` when another run opened it."""
+    row = insert(gateway_attempts).values(
+        reference_id=request.reference_id,
+        operation=request.operation.value,
+        payment_id=request.payment_id,
+        gateway=request.gateway,
+        idempotency_key=request.idempotency_key,
+        amount=request.amount,
+        currency=request.currency,
+        opened_by_run=run_id,
+    )
+    keep = row.on_conflict_do_update(
+        index_elements=["reference_id", "operation"],
+        set_={"idempotency_key": gateway_attempts.c.idempotency_key},
+    ).returning(gateway_attempts.c.opened_at, gateway_attempts.c.opened_by_run)
+    opened_at, opened_by_run = (await tx.execute(keep)).one()
+    return Attempt(opened_at=opened_at, resumed=opened_by_run != run_id)
+
+
+async def close(
+    tx: Transaction, reference_id: str, operation: Operation, answer: GatewayAnswer
+) -> None:
+    """Note the outcome; a later one (a late capture) replaces an earlier."""
+    await tx.execute(
+        update(gateway_attempts)
+        .where(
+            gateway_attempts.c.reference_id == reference_id,
+            gateway_attempts.c.operation == operation.value,
+        )
+        .values(
+            outcome=answer.status.value,
+            gateway_reference=answer.reference,
+            code=answer.code,
+            message=answer.message,
+            closed_at=func.now(),
+        )
+    )
+
+
+async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+    """Charges and refunds of a payment, oldest first."""
+    return (
+        await tx.execute(
+            select(gateway_attempts)
+            .where(gateway_attempts.c.payment_id == payment_id)
+            .order_by(gateway_attempts.c.opened_at)
+        )
+    ).all()

@@ -1,0 +1,65 @@
+"""The append-only ledger. The database refuses UPDATE, DELETE and TRUNCATE, and any statement whose
+postings do not sum to zero."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Row, func, select, text
+
+from domain.ledger import Transaction as LedgerTransaction
+from store.database import Transaction
+from store.tables import ledger_transactions, postings
+
+_APPEND = text("""
+WITH entry AS (
+    INSERT INTO ledger_transactions (key, kind, payment_id)
+    SELECT * FROM unnest(
+        CAST(:keys AS text[]), CAST(:kinds AS text[]), CAST(:payment_ids AS uuid[])
+    )
+    RETURNING id, key
+)
+INSERT INTO postings (transaction_id, account, unit, amount)
+SELECT entry.id, line.account, line.unit, line.amount
+FROM unnest(
+    CAST(:posting_keys AS text[]), CAST(:accounts AS text[]),
+    CAST(:units AS text[]), CAST(:amounts AS bigint[])
+) WITH ORDINALITY AS line (key, account, unit, amount, place)
+JOIN entry USING (key)
+ORDER BY line.place
+""")
+
+
+async def append(tx: Transaction, *transactions: LedgerTransaction) -> None:
+    """Append transactions; one whose key is there already raises `IntegrityError`."""
+    lines = [(entry.key, posting) for entry in transactions for posting in entry.postings]
+    await tx.execute(
+        _APPEND,
+        {
+            "keys": [entry.key for entry in transactions],
+            "kinds": [entry.kind for entry in transactions],
+            "payment_ids": [entry.payment_id for entry in transactions],
+            "posting_keys": [key for key, _ in lines],
+            "accounts": [posting.account for _, posting in lines],
+            "units": [posting.unit for _, posting in lines],
+            "amounts": [posting.amount for _, posting in lines],
+        },
+    )
+
+
+async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+    """Postings that belong to a payment or its refunds, in order."""
+    return (
+        await tx.execute(
+            select(postings, ledger_transactions.c.key, ledger_transactions.c.kind)
+            .join_from(ledger_transactions, postings)
+            .where(ledger_transactions.c.payment_id == payment_id)
+            .order_by(postings.c.id)
+        )
+    ).all()
+
+
+async def balances(tx: Transaction) -> Sequence[Row[str, str, int]]:
+    """The sum of every account per unit: (account, unit, sum)."""
+    total = func.sum(postings.c.amount).cast(BigInteger)
+    query = select(postings.c.account, postings.c.unit, total)
+    return (await tx.execute(query.group_by(postings.c.account, postings.c.unit))).all()

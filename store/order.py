@@ -1,0 +1,59 @@
+"""Orders."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from domain.order import PAYABLE, OrderLine, OrderStatus
+from store.database import Transaction
+from store.tables import orders
+
+
+async def create(
+    tx: Transaction,
+    order_id: str,
+    customer_id: str,
+    currency: str,
+    lines: Sequence[OrderLine],
+    amount: int,
+) -> Row[Any]:
+    """Insert an order in state CREATED and return its row."""
+    row = insert(orders).values(
+        id=order_id,
+        customer_id=customer_id,
+        currency=currency,
+        lines=[
+            {"sku": line.sku, "quantity": line.quantity, "unitPrice": line.unit_price}
+            for line in lines
+        ],
+        amount=amount,
+        status=OrderStatus.CREATED.value,
+    )
+    made: Row[Any] = (await tx.execute(row.returning(orders))).one()
+    return made
+
+
+async def find(tx: Transaction, order_id: str) -> Row[Any] | None:
+    return (await tx.execute(select(orders).where(orders.c.id == order_id))).first()
+
+
+async def begin_paying(tx: Transaction, order_id: str) -> bool:
+    """CREATED or FAILED → PAYING; False from every other state. Locks the row to the commit."""
+    begun = await tx.execute(
+        update(orders)
+        .where(orders.c.id == order_id, orders.c.status.in_([status.value for status in PAYABLE]))
+        .values(status=OrderStatus.PAYING.value, review_reason=None, updated_at=func.now())
+    )
+    return begun.rowcount == 1
+
+
+async def set_status(
+    tx: Transaction, order_id: str, status: OrderStatus, review_reason: str | None = None
+) -> None:
+    """To be called by the owner of the order only: its live payment."""
+    await tx.execute(
+        update(orders)
+        .where(orders.c.id == order_id)
+        .values(status=status.value, review_reason=review_reason, updated_at=func.now())
+    )

@@ -1,0 +1,175 @@
+"""Payments. A final status is never left again: every update says from where it may come."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, case, func, insert, select, update
+
+from domain.payment import FINAL, FailedPayment, Method, PaymentRequest, PaymentStatus
+from domain.refund import Refundable, RefundRequest
+from store.database import Transaction
+from store.tables import payments
+
+_OPEN = payments.c.status.not_in([status.value for status in FINAL])
+
+
+async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
+    """Insert a payment in state PENDING; one live payment per payable, else `IntegrityError`."""
+    await tx.execute(
+        insert(payments).values(
+            id=payment.payment_id,
+            payable_type=payment.payable_type.value,
+            payable_id=payment.payable_id,
+            customer_id=payment.customer_id,
+            currency=payment.currency,
+            method=method.value,
+            wallet_amount=payment.wallet_amount,
+            card_amount=payment.card_amount,
+            gateway=payment.gateway,
+            billing_key=payment.billing_key,
+            status=PaymentStatus.PENDING.value,
+            idempotency_key=payment.origin.idempotency_key,
+            traceparent=payment.origin.traceparent,
+        )
+    )
+
+
+async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
+    return (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
+
+
+async def of_payable(tx: Transaction, payable_id: str) -> Sequence[Row[Any]]:
+    """Every payment of an order or top-up, oldest first."""
+    query = select(payments).where(payments.c.payable_id == payable_id)
+    return (await tx.execute(query.order_by(payments.c.created_at, payments.c.id))).all()
+
+
+async def mark(
+    tx: Transaction, payment_id: str, status: PaymentStatus, review_reason: str | None = None
+) -> bool:
+    """Set a status that is not final; False when the payment has ended already."""
+    marked = await tx.execute(
+        update(payments)
+        .where(payments.c.id == payment_id, _OPEN)
+        .values(status=status.value, review_reason=review_reason, updated_at=func.now())
+    )
+    return marked.rowcount == 1
+
+
+async def request_cancel(tx: Transaction, payment_id: str) -> bool:
+    """Note that somebody wants it cancelled; False when the payment has ended already."""
+    noted = await tx.execute(
+        update(payments)
+        .where(payments.c.id == payment_id, _OPEN)
+        .values(cancel_requested_at=func.coalesce(payments.c.cancel_requested_at, func.now()))
+    )
+    return noted.rowcount == 1
+
+
+async def complete(tx: Transaction, payment_id: str, gateway_reference: str | None) -> bool:
+    """→ COMPLETED; False when it is so already. Raises when it ended otherwise."""
+    values = {"gateway_reference": gateway_reference, "review_reason": None}
+    return await _end(tx, payment_id, PaymentStatus.COMPLETED, values)
+
+
+async def fail(tx: Transaction, failed: FailedPayment) -> bool:
+    """→ FAILED or CANCELLED; False when it is so already. Raises when it ended otherwise."""
+    values = {
+        "failure_code": failed.code,
+        "failure_message": failed.message,
+        "gateway_code": failed.gateway_code,
+        "review_reason": None,
+    }
+    return await _end(tx, failed.payment.payment_id, failed.status, values)
+
+
+async def _end(
+    tx: Transaction, payment_id: str, status: PaymentStatus, values: dict[str, str | None]
+) -> bool:
+    ended = await tx.execute(
+        update(payments)
+        .where(payments.c.id == payment_id, _OPEN)
+        .values(status=status.value, updated_at=func.now(), **values)
+    )
+    if ended.rowcount == 1:
+        return True
+    row = await find(tx, payment_id)
+    if row is None or row.status != status.value:
+        raise RuntimeError(f"payment {payment_id} is {row and row.status}, not {status}")
+    return False
+
+
+async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Row[Any], Refundable] | None:
+    """Lock the payment's row to the commit and say what of it can be refunded."""
+    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
+    row = (await tx.execute(locked)).first()
+    if row is None:
+        return None
+    captured = row.status == PaymentStatus.COMPLETED.value
+    return row, Refundable(
+        currency=row.currency,
+        card_captured=row.card_amount if captured else 0,
+        wallet_captured=row.wallet_amount if captured else 0,
+        card_refunded=row.card_refunded,
+        wallet_refunded=row.wallet_refunded,
+    )
+
+
+async def reserve_refund(tx: Transaction, refund: RefundRequest) -> None:
+    """Set a part of the capture aside for a refund; constraints refuse more than there is."""
+    await _change_refunded(tx, refund, +1)
+
+
+async def release_refund(tx: Transaction, refund: RefundRequest) -> None:
+    """The refund failed: its part can be refunded again."""
+    await _change_refunded(tx, refund, -1)
+
+
+async def _change_refunded(tx: Transaction, refund: RefundRequest, sign: int) -> None:
+    await tx.execute(
+        update(payments)
+        .where(payments.c.id == refund.payment_id)
+        .values(
+            card_refunded=payments.c.card_refunded + sign * refund.card_amount,
+            wallet_refunded=payments.c.wallet_refunded + sign * refund.wallet_amount,
+        )
+    )
+
+
+async def add_refunded(tx: Transaction, payment_id: str, amount: int) -> None:
+    """A refund completed."""
+    await tx.execute(
+        update(payments)
+        .where(payments.c.id == payment_id)
+        .values(refunded_amount=payments.c.refunded_amount + amount, updated_at=func.now())
+    )
+
+
+async def open_since(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Payments without a final status, in id order after `after_id`: what the sweeper looks at."""
+    query = select(payments).where(_OPEN, payments.c.created_at < created_before)
+    if after_id is not None:
+        query = query.where(payments.c.id > after_id)
+    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+
+
+async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
+    """Payments that wait for a person, oldest first."""
+    query = select(payments).where(payments.c.status == PaymentStatus.NEEDS_REVIEW.value)
+    return (await tx.execute(query.order_by(payments.c.updated_at))).all()
+
+
+async def count_by_status(tx: Transaction) -> Sequence[Row[str, int]]:
+    query = select(payments.c.status, func.count()).group_by(payments.c.status)
+    return (await tx.execute(query)).all()
+
+
+async def oldest_unknown_age_seconds(tx: Transaction) -> float:
+    """Age of the oldest payment whose outcome is being found out or reviewed; 0 without one."""
+    undecided = payments.c.status.in_([PaymentStatus.UNKNOWN.value, PaymentStatus.NEEDS_REVIEW])
+    oldest = func.min(case((undecided, payments.c.created_at)))
+    query = select(func.extract("epoch", func.now() - oldest)).where(undecided)
+    return float((await tx.execute(query)).scalar() or 0)

@@ -1,0 +1,92 @@
+"""Refunds."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.refund import FINAL, FailedRefund, RefundRequest, RefundStatus
+from store.database import Transaction
+from store.tables import refunds
+
+_OPEN = refunds.c.status.not_in([status.value for status in FINAL])
+
+
+async def create(tx: Transaction, refund: RefundRequest) -> bool:
+    """Insert a refund in state PENDING; False when it is there already."""
+    row = insert(refunds).values(
+        id=refund.refund_id,
+        payment_id=refund.payment_id,
+        customer_id=refund.customer_id,
+        currency=refund.currency,
+        card_amount=refund.card_amount,
+        wallet_amount=refund.wallet_amount,
+        gateway=refund.gateway,
+        reason=refund.reason,
+        status=RefundStatus.PENDING.value,
+        idempotency_key=refund.origin.idempotency_key,
+        traceparent=refund.origin.traceparent,
+    )
+    return (await tx.execute(row.on_conflict_do_nothing())).rowcount == 1
+
+
+async def find(tx: Transaction, refund_id: str) -> Row[Any] | None:
+    return (await tx.execute(select(refunds).where(refunds.c.id == refund_id))).first()
+
+
+async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+    query = select(refunds).where(refunds.c.payment_id == payment_id)
+    return (await tx.execute(query.order_by(refunds.c.created_at, refunds.c.id))).all()
+
+
+async def mark(
+    tx: Transaction, refund_id: str, status: RefundStatus, review_reason: str | None = None
+) -> bool:
+    """Set a status that is not final; False when the refund has ended already."""
+    return await _update(tx, refund_id, status, {"review_reason": review_reason})
+
+
+async def complete(tx: Transaction, refund_id: str, gateway_reference: str | None) -> bool:
+    """→ COMPLETED; False when it has ended already."""
+    values = {"gateway_reference": gateway_reference, "review_reason": None}
+    return await _update(tx, refund_id, RefundStatus.COMPLETED, values)
+
+
+async def fail(tx: Transaction, failed: FailedRefund) -> bool:
+    """→ FAILED; False when it has ended already."""
+    values = {
+        "failure_code": failed.code,
+        "failure_message": failed.message,
+        "gateway_code": failed.gateway_code,
+        "review_reason": None,
+    }
+    return await _update(tx, failed.refund.refund_id, RefundStatus.FAILED, values)
+
+
+async def _update(
+    tx: Transaction, refund_id: str, status: RefundStatus, values: dict[str, str | None]
+) -> bool:
+    updated = await tx.execute(
+        update(refunds)
+        .where(refunds.c.id == refund_id, _OPEN)
+        .values(status=status.value, updated_at=func.now(), **values)
+    )
+    return updated.rowcount == 1
+
+
+async def open_since(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Refunds without a final status, in id order after `after_id`: what the sweeper looks at."""
+    query = select(refunds).where(_OPEN, refunds.c.created_at < created_before)
+    if after_id is not None:
+        query = query.where(refunds.c.id > after_id)
+    return (await tx.execute(query.order_by(refunds.c.id).limit(limit))).all()
+
+
+async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
+    """Refunds that wait for a person, oldest first."""
+    query = select(refunds).where(refunds.c.status == RefundStatus.NEEDS_REVIEW.value)
+    return (await tx.execute(query.order_by(refunds.c.updated_at))).all()

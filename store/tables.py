@@ -1,0 +1,331 @@
+"""Every table. Migrations create them; `make check` fails when the two differ.
+
+Triggers, functions and grants are not expressible here: see migrations/versions.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_FINAL = "('COMPLETED', 'FAILED', 'CANCELLED')"
+
+
+def _id(name: str = "id") -> Column[str]:
+    return Column(name, Uuid(as_uuid=False), primary_key=True)
+
+
+def _reference(name: str, target: str | None = None) -> Column[str]:
+    keys = [ForeignKey(target)] if target else []
+    return Column(name, Uuid(as_uuid=False), *keys, nullable=False)
+
+
+def _text(name: str, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable)
+
+
+def _amount(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _running_amount(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _time_unless_open(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True))
+
+
+customers = Table("customers", metadata, Column("id", Text, primary_key=True), _time("created_at"))
+
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    _id(),
+    Column("customer_id", Text, ForeignKey("customers.id"), nullable=False),
+    _text("gateway"),
+    _text("billing_key"),
+    _text("last4"),
+    Column("is_default", Boolean, nullable=False),
+    _time("created_at"),
+    Index(
+        "uq_payment_methods_default",
+        "customer_id",
+        unique=True,
+        postgresql_where=text("is_default"),
+    ),
+    Index("ix_payment_methods_customer_id", "customer_id"),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    _id(),
+    _text("customer_id"),
+    _text("currency"),
+    Column("lines", JSONB, nullable=False),
+    _amount("amount"),
+    _text("status"),
+    _text("review_reason", nullable=True),
+    _time("created_at"),
+    _time("updated_at"),
+    CheckConstraint("amount >= 0", name="amount"),
+    Index("ix_orders_customer_id", "customer_id"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    _id(),
+    _text("payable_type"),
+    _reference("payable_id"),
+    _text("customer_id"),
+    _text("currency"),
+    _text("method"),
+    _amount("wallet_amount"),
+    _amount("card_amount"),
+    _text("gateway"),
+    _text("billing_key"),
+    _text("status"),
+    _text("failure_code", nullable=True),
+    _text("failure_message", nullable=True),
+    _text("gateway_code", nullable=True),
+    _text("gateway_reference", nullable=True),
+    _text("review_reason", nullable=True),
+    _running_amount("card_refunded"),
+    _running_amount("wallet_refunded"),
+    _running_amount("refunded_amount"),
+    _time_unless_open("cancel_requested_at"),
+    _text("idempotency_key", nullable=True),
+    _text("traceparent", nullable=True),
+    _time("created_at"),
+    _time("updated_at"),
+    CheckConstraint("wallet_amount >= 0 AND card_amount >= 0", name="amounts"),
+    CheckConstraint("card_refunded BETWEEN 0 AND card_amount", name="card_refunded"),
+    CheckConstraint("wallet_refunded BETWEEN 0 AND wallet_amount", name="wallet_refunded"),
+    CheckConstraint(
+        "refunded_amount BETWEEN 0 AND card_refunded + wallet_refunded", name="refunded_amount"
+    ),
+    Index(
+        "uq_payments_live",
+        "payable_type",
+        "payable_id",
+        unique=True,
+        postgresql_where=text("status NOT IN ('FAILED', 'CANCELLED')"),
+    ),
+    Index("ix_payments_payable_id", "payable_id"),
+    Index("ix_payments_status", "status"),
+    Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
+)
+"""`card_refunded` and `wallet_refunded` count pending refunds too: they reserve what is left."""
+
+refunds = Table(
+    "refunds",
+    metadata,
+    _id(),
+    _reference("payment_id", "payments.id"),
+    _text("customer_id"),
+    _text("currency"),
+    _amount("card_amount"),
+    _amount("wallet_amount"),
+    _text("gateway"),
+    _text("reason"),
+    _text("status"),
+    _text("failure_code", nullable=True),
+    _text("failure_message", nullable=True),
+    _text("gateway_code", nullable=True),
+    _text("gateway_reference", nullable=True),
+    _text("review_reason", nullable=True),
+    _text("idempotency_key", nullable=True),
+    _text("traceparent", nullable=True),
+    _time("created_at"),
+    _time("updated_at"),
+    CheckConstraint(
+        "wallet_amount >= 0 AND card_amount >= 0 AND wallet_amount + card_amount > 0",
+        name="amounts",
+    ),
+    Index("ix_refunds_payment_id", "payment_id"),
+    Index("ix_refunds_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
+)
+
+top_ups = Table(
+    "top_ups",
+    metadata,
+    _id(),
+    _text("customer_id"),
+    _text("currency"),
+    _amount("amount"),
+    _text("source"),
+    _time("created_at"),
+    CheckConstraint("amount > 0", name="amount"),
+)
+
+wallets = Table(
+    "wallets",
+    metadata,
+    _text("customer_id"),
+    _text("currency"),
+    _running_amount("available"),
+    _running_amount("held"),
+    PrimaryKeyConstraint("customer_id", "currency"),
+    CheckConstraint("available >= 0 AND held >= 0", name="not_negative"),
+)
+
+wallet_holds = Table(
+    "wallet_holds",
+    metadata,
+    _id("payment_id"),
+    _text("customer_id"),
+    _text("currency"),
+    _amount("amount"),
+    _text("state"),
+    _time("created_at"),
+    CheckConstraint("state IN ('HELD', 'COMMITTED', 'RELEASED')", name="state"),
+)
+"""A RELEASED row that was never HELD is a tombstone: a late hold finds it and does nothing."""
+
+ledger_transactions = Table(
+    "ledger_transactions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _text("key"),
+    _text("kind"),
+    Column("payment_id", Uuid(as_uuid=False)),
+    _time("created_at"),
+    UniqueConstraint("key"),
+    Index("ix_ledger_transactions_payment_id", "payment_id"),
+)
+
+postings = Table(
+    "postings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("transaction_id", BigInteger, ForeignKey("ledger_transactions.id"), nullable=False),
+    _text("account"),
+    _text("unit"),
+    _amount("amount"),
+    CheckConstraint("amount <> 0", name="amount"),
+    Index("ix_postings_transaction_id", "transaction_id"),
+    Index("ix_postings_account_id", "account", "id"),
+)
+
+gateway_attempts = Table(
+    "gateway_attempts",
+    metadata,
+    _reference("reference_id"),
+    _text("operation"),
+    _reference("payment_id", "payments.id"),
+    _text("gateway"),
+    _text("idempotency_key"),
+    _amount("amount"),
+    _text("currency"),
+    _time("opened_at"),
+    _text("opened_by_run"),
+    _text("outcome", nullable=True),
+    _text("gateway_reference", nullable=True),
+    _text("code", nullable=True),
+    _text("message", nullable=True),
+    _time_unless_open("closed_at"),
+    PrimaryKeyConstraint("reference_id", "operation"),
+    Index("ix_gateway_attempts_payment_id", "payment_id"),
+)
+
+saga_steps = Table(
+    "saga_steps",
+    metadata,
+    _reference("saga_id"),
+    _text("step"),
+    _text("state"),
+    _time("at"),
+    PrimaryKeyConstraint("saga_id", "step"),
+    Index("ix_saga_steps_undone", "saga_id", postgresql_where=text("state = 'UNDONE'")),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _text("caller"),
+    _text("route"),
+    _text("key"),
+    Column("request_hash", LargeBinary, nullable=False),
+    _reference("resource_id"),
+    Column("response_status", SmallInteger),
+    _text("response_body", nullable=True),
+    _time("created_at"),
+    PrimaryKeyConstraint("caller", "route", "key"),
+    Index(
+        "ix_idempotency_keys_bodies",
+        "created_at",
+        postgresql_where=text("response_body IS NOT NULL"),
+    ),
+)
+"""The row stays for ever; only its stored body may be purged."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("shard", SmallInteger, nullable=False),
+    _text("topic"),
+    _reference("event_id"),
+    _reference("aggregate_id"),
+    Column("aggregate_version", Integer, nullable=False),
+    _text("customer_id"),
+    Column("data", JSONB, nullable=False),
+    _text("idempotency_key", nullable=True),
+    _text("traceparent", nullable=True),
+    _time("occurred_at"),
+    _time_unless_open("published_at"),
+    UniqueConstraint("aggregate_id", "aggregate_version"),
+    Index("ix_outbox_unpublished", "shard", "id", postgresql_where=text("published_at IS NULL")),
+)
+
+aggregate_versions = Table(
+    "aggregate_versions",
+    metadata,
+    _id("aggregate_id"),
+    Column("version", Integer, nullable=False),
+)
+"""Updated before an outbox row is inserted: it serialises the events of an aggregate."""
+
+gateway_webhooks = Table(
+    "gateway_webhooks",
+    metadata,
+    _text("gateway"),
+    _text("event_id"),
+    Column("body", JSONB, nullable=False),
+    _time("received_at"),
+    PrimaryKeyConstraint("gateway", "event_id"),
+)

@@ -1,0 +1,163 @@
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from dotenv import dotenv_values
+from redis import Redis
+from temporalio.client import Client
+
+from dev import postgres, process
+from dev.process import StackError
+from dev.stack import SimulatorOptions, durable_stack, temporary_stack
+from tests.dev.processes import descendants, running
+
+TOPIC = "billing.payment.completed"
+SIMULATOR = SimulatorOptions(
+    webhook_url="http://127.0.0.1:8080/webhooks/gateway/simulator",
+    webhook_secret="whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA==",
+)
+ELSEWHERE = {
+    "DATABASE_URL": "postgresql://billing_app@db.example/billing",
+    "DATABASE_OWNER_URL": "postgresql://billing_owner:a $ecret@db.example/billing",
+    "REDIS_URL": "redis://cache.example:6379/0",
+    "KAFKA_BOOTSTRAP_SERVERS": "broker-1.example:9092,broker-2.example:9092",
+    "TEMPORAL_ADDRESS": "temporal.example:7233",
+    "TEMPORAL_UI_URL": "https://temporal.example",
+    "GATEWAY_URL": "https://pg.example",
+}
+
+# A launcher as `billing dev` is one: runs the stack of argv[1] until somebody ends it.
+LAUNCHER = f"""
+import signal, sys
+from pathlib import Path
+from dev.stack import SimulatorOptions, durable_stack
+directory = Path(sys.argv[1])
+with durable_stack(
+    directory,
+    [{TOPIC!r}],
+    SimulatorOptions({SIMULATOR.webhook_url!r}, {SIMULATOR.webhook_secret!r}),
+    ui_port=int(sys.argv[2]),
+    endpoints_file=directory / "endpoints.env",
+    environment={{}},
+):
+    print("ready", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def launcher(directory: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    argv = [sys.executable, "-c", LAUNCHER, str(directory), str(process.free_port())]
+    parent = subprocess.Popen(argv, stdout=subprocess.PIPE, env=process.python_environment())
+    assert parent.stdout is not None
+    with parent.stdout as output:
+        assert output.readline() == b"ready\n"
+    yield parent
+    parent.kill()
+    parent.wait()
+
+
+def without(*names: str) -> dict[str, str]:
+    return {name: value for name, value in ELSEWHERE.items() if name not in names}
+
+
+async def test_kill_9_of_the_launcher_ends_every_server_and_loses_no_data(
+    launcher: "subprocess.Popen[bytes]", directory: Path
+) -> None:
+    before = dotenv_values(directory / "endpoints.env")
+    database = await asyncpg.connect(before["DATABASE_OWNER_URL"])
+    await database.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    await database.close()
+    temporal = await Client.connect(str(before["TEMPORAL_ADDRESS"]), namespace="billing")
+    await temporal.start_workflow("PaymentSaga", id="payment/1", task_queue="payments")
+    pids = descendants(launcher.pid)
+    assert len(pids) > 5
+
+    launcher.kill()
+    launcher.wait()
+    assert process.wait_for(lambda: not running(pids), timeout_seconds=10)
+
+    ui_port = process.free_port()
+    with durable_stack(directory, [TOPIC], SIMULATOR, ui_port=ui_port, environment={}) as stack:
+        database = await asyncpg.connect(stack.endpoints.database_url)
+        assert await database.fetchval("SELECT to_regclass('kept') IS NOT NULL")
+        await database.close()
+        temporal = await Client.connect(stack.endpoints.temporal_address, namespace="billing")
+        assert (await temporal.get_workflow_handle("payment/1").describe()).id == "payment/1"
+        ui = urlsplit(stack.endpoints.temporal_ui_url)
+        assert process.http_get(ui_port, "/")[0] == 200
+        assert ui.port == ui_port
+
+
+def test_a_temporary_stack_leaves_nothing_behind() -> None:
+    reported: dict[str, float] = {}
+    with temporary_stack(
+        [TOPIC], SIMULATOR, progress=reported.__setitem__, environment={}
+    ) as stack:
+        stack.check_running()
+        with closing(Redis.from_url(stack.endpoints.redis_url)) as redis:
+            assert redis.ping()
+        gateway = urlsplit(stack.endpoints.gateway_url)
+        assert gateway.port is not None
+        assert process.http_get(gateway.port, "/health")[0] == 200
+        pids = {server.process.pid for server in stack.servers}
+
+    assert set(reported) == {"PostgreSQL", "Valkey", "Temporal", "Kafka", "Gateway simulator"}
+    assert not running(pids)
+    assert not stack.directory.exists()
+    assert not postgres.data_directory(stack.directory).exists()
+
+
+def test_every_part_can_be_replaced_by_the_environment(directory: Path) -> None:
+    file = directory / "endpoints.env"
+    with durable_stack(
+        directory, [], SIMULATOR, endpoints_file=file, environment=ELSEWHERE
+    ) as stack:
+        assert stack.servers == ()
+        assert stack.endpoints.environment() == ELSEWHERE
+        assert dotenv_values(file) == ELSEWHERE
+    assert not file.exists()
+
+
+def test_the_other_parts_are_still_started() -> None:
+    with temporary_stack([], SIMULATOR, environment=without("REDIS_URL")) as stack:
+        assert [server.name for server in stack.servers] == ["Valkey"]
+        assert stack.endpoints.redis_url.startswith("redis://127.0.0.1:")
+        assert stack.endpoints.gateway_url == ELSEWHERE["GATEWAY_URL"]
+
+
+def test_a_database_needs_its_owner_too() -> None:
+    environment = without("DATABASE_OWNER_URL")
+    with (
+        pytest.raises(StackError, match="set DATABASE_OWNER_URL too"),
+        temporary_stack([], SIMULATOR, environment=environment),
+    ):
+        pass
+
+
+def test_a_port_of_the_ui_in_use_is_named(directory: Path) -> None:
+    environment = without("TEMPORAL_ADDRESS", "TEMPORAL_UI_URL")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with (
+            pytest.raises(StackError, match=rf"Port {port} \(the Temporal UI\) is in use"),
+            durable_stack(directory, [], SIMULATOR, ui_port=port, environment=environment),
+        ):
+            pass
+
+
+def test_a_part_that_dies_is_named() -> None:
+    with temporary_stack([], SIMULATOR, environment=without("REDIS_URL")) as stack:
+        stack.check_running()
+        stack.servers[0].process.send_signal(signal.SIGKILL)
+        stack.servers[0].process.wait()
+
+        with pytest.raises(StackError, match=r"Valkey ended \(SIGKILL\)"):
+            stack.check_running()

@@ -1,0 +1,30 @@
+"""A worker process: `python worker.py`, or `billing worker`."""
+
+import asyncio
+import signal
+
+import uvloop
+
+from runtime import logs
+from runtime.processes import work
+from runtime.settings import Settings, refuse_unless_dev
+
+
+def main() -> None:
+    """Run until SIGINT or SIGTERM; activities get a few seconds to end."""
+    settings = Settings()
+    refuse_unless_dev(settings)
+    logs.configure(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await work(settings, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Every time-out and retry policy of the workflows, on one screen.
+
+No execution or run time-outs anywhere: they would end a payment without its undo.
+"""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType, ActivityConfig, LocalActivityConfig
+
+PAYMENTS = "payments"
+OUTBOX = "outbox"
+"""Task queues."""
+
+_FOR_EVER = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(seconds=60),
+)
+# TRY_CANCEL would let an undo overtake the step that it undoes.
+_WHEN_DONE = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+
+
+def step(summary: str) -> LocalActivityConfig:
+    """A forward database step: one that cannot be done in its first second becomes a timer in the
+    history, where it is seen. `summary` is what a person reads in the Temporal UI."""
+    return LocalActivityConfig(
+        start_to_close_timeout=timedelta(seconds=10),
+        local_retry_threshold=timedelta(seconds=1),
+        retry_policy=_FOR_EVER,
+        cancellation_type=_WHEN_DONE,
+        summary=summary,
+    )
+
+
+def undo(summary: str) -> ActivityConfig:
+    """A regular activity, so that the UI shows the attempt and last error of one that is stuck."""
+    return ActivityConfig(
+        start_to_close_timeout=timedelta(seconds=10),
+        retry_policy=_FOR_EVER,
+        cancellation_type=_WHEN_DONE,
+        summary=summary,
+    )
+
+
+def gateway_call(summary: str, read_timeout: timedelta) -> ActivityConfig:
+    """One call to a PG that itself gives up after `read_timeout`. One try: what a lost answer means
+    is decided in the workflow, not by a retry policy."""
+    return ActivityConfig(
+        start_to_close_timeout=read_timeout + timedelta(seconds=10),
+        heartbeat_timeout=timedelta(seconds=5),
+        retry_policy=RetryPolicy(maximum_attempts=1),
+        cancellation_type=_WHEN_DONE,
+        summary=summary,
+    )
+
+
+RELAY_TURN = timedelta(minutes=5)
+"""How long one relay activity publishes before its workflow continues as new."""
+
+
+def relay(summary: str) -> ActivityConfig:
+    """The long activity of the outbox; another worker takes over 5 s after its owner died."""
+    return ActivityConfig(
+        start_to_close_timeout=RELAY_TURN * 2,
+        heartbeat_timeout=timedelta(seconds=5),
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)
+        ),
+        summary=summary,
+    )

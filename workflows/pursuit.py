@@ -1,0 +1,201 @@
+"""Pursues one request to a payment gateway until its outcome is known.
+
+A time-out is UNKNOWN, not a decline. While the resend window is open the same key is sent again;
+after it the PG is only asked, on a ladder; what stays undecided waits for a person.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+from temporalio.types import MethodAsyncSingleParam
+
+with workflow.unsafe.imports_passed_through():
+    from activities.gateway import GatewayActivities
+    from domain.failure import FailureCode
+    from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, GatewayStatus, Operation
+    from domain.money import format_amount
+    from domain.review import Decision, Resolution
+    from domain.waits import Waits
+
+from workflows import policies
+from workflows.saga import cancel_requested
+
+UNKNOWN = "UNKNOWN"
+NEEDS_REVIEW = "NEEDS_REVIEW"
+
+Mark = Callable[[str, str], Awaitable[None]]
+"""Writes UNKNOWN or NEEDS_REVIEW, with the reason, where people can see it."""
+
+
+class Pursuit:
+    """One charge or refund. Created with its workflow, so that signals find it from the start."""
+
+    def __init__(self, request: GatewayRequest, waits: Waits, mark: Mark) -> None:
+        self._request = request
+        self._waits = waits
+        self._mark = mark
+        self._opened_at = workflow.info().start_time
+        self._last_sent_at: datetime | None = None
+        self._marked_unknown = False
+        self._hinted = False
+        self._resolution: Resolution | None = None
+        self._answer: GatewayAnswer | None = None
+        self.in_review = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a request may have left us, in this run or an earlier, with unknown outcome."""
+        return self._maybe_sent and self._answer is None
+
+    @property
+    def not_found(self) -> bool:
+        """Whether it was found that nothing happened, which a late effect may still belie."""
+        return self._answer is not None and self._answer.status is GatewayStatus.NOT_FOUND
+
+    def begin(self, attempt: Attempt) -> None:
+        """Take over what the attempt row knows."""
+        self._opened_at = attempt.opened_at
+        if attempt.resumed:
+            self._last_sent_at = workflow.info().start_time
+
+    def hint(self) -> None:
+        """The PG has news: ask now instead of at the next step of the ladder."""
+        self._hinted = True
+
+    def resolve(self, resolution: Resolution) -> None:
+        """A person has decided."""
+        self._resolution = resolution
+
+    async def outcome(self) -> GatewayAnswer:
+        """Send, and find out. CAPTURED, REFUNDED and DECLINED are the PG's word (or a person's);
+        REFUSED and NOT_SENT mean that nothing happened; NOT_FOUND that the PG proved not to know
+        it, which a late effect may still belie."""
+        self._answer = await self._send() or await self.find_out()
+        return self._answer
+
+    async def find_out(self) -> GatewayAnswer:
+        """Ask on the ladder, then a person; sends nothing."""
+        self._answer = await self._inquire() or await self.review(
+            "The gateway's answers do not tell what happened."
+        )
+        return self._answer
+
+    async def review(self, reason: str) -> GatewayAnswer:
+        """Wait for a person, or for a hint after which the PG gives a definite answer."""
+        self.in_review = True
+        await self._mark(NEEDS_REVIEW, reason)
+        try:
+            return await self._decided()
+        finally:
+            self.in_review = False
+
+    async def watch(self) -> GatewayAnswer | None:
+        """After "not found": ask until the PG's key window ends; a capture, if one comes."""
+        ends_at = self._opened_at + self._waits.key_window
+        tries = 0
+        while (left := ends_at - workflow.now()) > timedelta(0):
+            await self._pause(min(self._waits.step(tries), left), "late capture?")
+            answer = await self._call(GatewayActivities.inquire, "watch for a late capture")
+            if answer.status is GatewayStatus.CAPTURED:
+                return answer
+            tries += 1
+        return None
+
+    @property
+    def _maybe_sent(self) -> bool:
+        return self._last_sent_at is not None
+
+    async def _send(self) -> GatewayAnswer | None:
+        verb = self._request.operation
+        activity = (
+            GatewayActivities.charge if verb is Operation.CHARGE else GatewayActivities.refund
+        )
+        answer = GatewayAnswer(GatewayStatus.NOT_SENT, message="The gateway was not asked.")
+        tries = 0
+        ends_at = self._opened_at + self._waits.resend_window
+        while (left := ends_at - workflow.now()) > timedelta(0) and not cancel_requested():
+            sent_at = workflow.now()
+            answer = await self._call(activity, f"{verb} {self._amount()}")
+            nothing_before = not self._maybe_sent
+            if answer.definite or (answer.status is GatewayStatus.REFUSED and nothing_before):
+                return answer
+            if answer.status is not GatewayStatus.NOT_SENT:
+                self._last_sent_at = sent_at
+                await self._unknown(answer)
+            await self._pause(min(self._waits.step(tries), left), f"send the {verb} again")
+            tries += 1
+        return None if self._maybe_sent else answer
+
+    async def _inquire(self) -> GatewayAnswer | None:
+        not_found_at: datetime | None = None
+        for step in self._waits.ladder:
+            answer = await self._call(GatewayActivities.inquire, f"inquire {self._amount()}")
+            if answer.definite:
+                return answer
+            await self._unknown(answer)
+            if answer.status is GatewayStatus.NOT_FOUND and self._not_found_counts():
+                now = workflow.now()
+                not_found_at = not_found_at or now
+                if now - not_found_at >= self._waits.not_found_apart:
+                    return answer
+                step = self._waits.not_found_apart
+            await self._pause(step, "inquire again")
+        return None
+
+    async def _decided(self) -> GatewayAnswer:
+        while self._resolution is None:
+            await workflow.wait_condition(lambda: self._hinted or self._resolution is not None)
+            if self._resolution is None:
+                self._hinted = False
+                answer = await self._call(GatewayActivities.inquire, "inquire after a hint")
+                if answer.definite:
+                    return answer
+        return self._as_answer(self._resolution)
+
+    def _as_answer(self, resolution: Resolution) -> GatewayAnswer:
+        if resolution.decision is Decision.FAILED:
+            code = FailureCode.RESOLVED_FAILED.value
+            return GatewayAnswer(GatewayStatus.NOT_FOUND, code=code, message=resolution.reason)
+        done = {
+            Operation.CHARGE: GatewayStatus.CAPTURED,
+            Operation.REFUND: GatewayStatus.REFUNDED,
+        }
+        return GatewayAnswer(done[self._request.operation], message=resolution.reason)
+
+    def _not_found_counts(self) -> bool:
+        last = self._last_sent_at or self._opened_at
+        return self._waits.not_found_counts(workflow.now() - last)
+
+    async def _unknown(self, answer: GatewayAnswer) -> None:
+        if not self._marked_unknown:
+            self._marked_unknown = True
+            await self._mark(UNKNOWN, answer.message or "The gateway gave no believable answer.")
+
+    async def _call(
+        self,
+        activity: MethodAsyncSingleParam[GatewayActivities, GatewayRequest, GatewayAnswer],
+        summary: str,
+    ) -> GatewayAnswer:
+        """A worker that died, or any fault of the activity, leaves the outcome unknown."""
+        try:
+            return await workflow.execute_activity_method(
+                activity,
+                self._request,
+                **policies.gateway_call(summary, self._waits.read_timeout),
+            )
+        except ActivityError as error:
+            return GatewayAnswer(GatewayStatus.UNKNOWN, message=f"{error.message}: {error.cause}")
+
+    async def _pause(self, duration: timedelta, summary: str) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: self._hinted, timeout=duration, timeout_summary=summary
+            )
+        except TimeoutError:
+            return
+        self._hinted = False
+
+    def _amount(self) -> str:
+        return format_amount(self._request.amount, self._request.currency)
