@@ -1,5 +1,6 @@
 """`python -m dev.drift`: do the migrations make what store/tables.py says?"""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,7 @@ def _compare(directory: Path) -> None:
         schema.check(url)
     finally:
         process.stop([server])
+        shutil.rmtree(postgres.data_directory(directory), ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""One real stack per test process; every test brings its own customer, so tests do not meet."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import structlog
+from fastapi import FastAPI
+from temporalio.client import Client
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from api.app import create_app
+from dev.stack import SimulatorOptions, Stack, temporary_stack
+from domain.event import Topic
+from gateway.client import PaymentGateway
+from runtime import gateways as gateway_composition
+from runtime import schema, temporal
+from runtime.settings import Settings
+from runtime.workers import outbox_worker, payments_worker, running
+from store import database as database_module
+from store.database import Database
+from tests.billing import Billing
+from tests.faults import FaultInjector
+
+TIME_SCALE = 200.0
+SECRET = "whsec_dGVzdHMtb2YtdGhlLWJpbGxpbmctcHJvamVjdA=="
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> None:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """PostgreSQL, Valkey, Temporal, Kafka and the gateway simulator, with the schema in place."""
+    topics = [topic.value for topic in Topic]
+    simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET, TIME_SCALE)
+    with temporary_stack(topics, simulator) as running_stack:
+        schema.upgrade(running_stack.endpoints.database_owner_url)
+        yield running_stack
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Stack) -> Settings:
+    """What the processes under test are told; the waits are 200 times shorter."""
+    values = {name.lower(): value for name, value in stack.endpoints.environment().items()}
+    return Settings.model_validate(
+        {
+            **values,
+            "billing_environment": "dev",
+            "gateway_webhook_secret": SECRET,
+            "gateway_read_timeout_seconds": 0.5,
+            "time_scale": TIME_SCALE,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """As the application's role."""
+    pool = database_module.connect(settings.database_url, pool_size=20)
+    yield pool
+    await pool.dispose()
+
+
+@pytest.fixture(scope="session")
+async def temporal_client(settings: Settings) -> Client:
+    return await temporal.connect_when_ready(settings)
+
+
+@pytest.fixture(scope="session")
+async def gateways(settings: Settings) -> AsyncIterator[Mapping[str, PaymentGateway]]:
+    connected = gateway_composition.connect(settings)
+    yield connected
+    for gateway in connected.values():
+        await gateway.close()
+
+
+@pytest.fixture(scope="session")
+def faults() -> FaultInjector:
+    """Where tests plan faults for the activities of their own workflows."""
+    return FaultInjector()
+
+
+@pytest.fixture(scope="session")
+async def payments(
+    temporal_client: Client,
+    database: Database,
+    gateways: Mapping[str, PaymentGateway],
+    faults: FaultInjector,
+) -> AsyncIterator[None]:
+    """A worker for the task queue `payments`, in this process, with the sandbox on."""
+    worker = payments_worker(
+        temporal_client, database, gateways, SandboxedWorkflowRunner(), (faults,)
+    )
+    async with running(worker):
+        yield
+
+
+@pytest.fixture(scope="session")
+async def relays(
+    temporal_client: Client, database: Database, settings: Settings
+) -> AsyncIterator[None]:
+    """A worker for the task queue `outbox`."""
+    worker = outbox_worker(temporal_client, database, settings.kafka_bootstrap_servers)
+    async with running(worker):
+        yield
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """The application in this process, with its lifespan, behind an HTTP client."""
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api") as http:
+            yield http
+
+
+@pytest.fixture(scope="session")
+async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The HTTP API."""
+    async with served(create_app(settings)) as http:
+        yield http
+
+
+@pytest.fixture(scope="session")
+async def simulator(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The gateway simulator's own API: its book and its control calls."""
+    async with httpx2.AsyncClient(base_url=settings.gateway_url) as http:
+        yield http
+
+
+@pytest.fixture
+async def billing(
+    api: httpx2.AsyncClient, simulator: httpx2.AsyncClient, database: Database, payments: None
+) -> Billing:
+    """A fresh customer with a good card, and the calls that tests make for it."""
+    return await Billing.for_new_customer(api, simulator, database)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Where a test's own processes write."""
+    return tmp_path
