@@ -13,6 +13,11 @@
     ├── HoldReleased              –    an earlier run gave the hold back; never seen over HTTP
     ├── WalletAmountTooLarge      422  the wallet part is more than what is payable
     ├── PaymentMethodMissing      422  a card is needed and none is known
+    ├── CouponNotApplicable       422  outside its window or limits, or not for this order
+    ├── CouponNotIssued           422  all given out, or not claimed by this customer
+    ├── PointsNotAccepted         422  a currency that points cannot pay, or more than is owed
+    ├── InsufficientPoints        422  the customer has fewer points
+    ├── OutOfStock                422  less is available than ordered
     ├── RefundExceedsCapture      422  more than what is left of the capture
     ├── NotRefundable             422  the payment took no money
     ├── AmountOutOfRange          400  zero, negative, or above the bound
@@ -99,6 +104,31 @@ class WalletAmountTooLarge(Rejected):
 class PaymentMethodMissing(Rejected):
     slug = "payment-method-missing"
     title = "A card is needed and none is known"
+
+
+class CouponNotApplicable(Rejected):
+    slug = "coupon-not-applicable"
+    title = "The coupon does not apply"
+
+
+class CouponNotIssued(Rejected):
+    slug = "coupon-not-issued"
+    title = "No coupon is left, or none was claimed"
+
+
+class PointsNotAccepted(Rejected):
+    slug = "points-not-accepted"
+    title = "Points cannot pay this"
+
+
+class InsufficientPoints(Rejected):
+    slug = "insufficient-points"
+    title = "The customer does not have so many points"
+
+
+class OutOfStock(Rejected):
+    slug = "out-of-stock"
+    title = "There is not enough in stock"
 
 
 class RefundExceedsCapture(Rejected):

@@ -60,6 +60,10 @@ def _running_amount(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
+def _reference_unless_none(name: str) -> Column[str]:
+    return Column(name, Uuid(as_uuid=False))
+
+
 def _time(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
@@ -97,13 +101,22 @@ orders = Table(
     _text("currency"),
     Column("lines", JSONB, nullable=False),
     _amount("amount"),
+    _text("coupon_code", nullable=True),
+    _running_amount("discount"),
+    _running_amount("points"),
+    _reference_unless_none("coupon_applied_by"),
     _text("status"),
     _text("review_reason", nullable=True),
     _time("created_at"),
     _time("updated_at"),
     CheckConstraint("amount >= 0", name="amount"),
+    CheckConstraint(
+        "discount >= 0 AND points >= 0 AND discount + points <= amount", name="reductions"
+    ),
     Index("ix_orders_customer_id", "customer_id"),
 )
+"""`amount` is the sum of the lines; `discount` and `points` reduce what a payment has to collect in
+money. `coupon_applied_by` is the payment that applies the coupon."""
 
 payments = Table(
     "payments",
@@ -116,8 +129,10 @@ payments = Table(
     _text("method"),
     _amount("wallet_amount"),
     _amount("card_amount"),
+    _running_amount("points_amount"),
     _text("gateway"),
     _text("billing_key"),
+    Column("two_calls", Boolean, nullable=False, server_default=text("false")),
     _text("status"),
     _text("failure_code", nullable=True),
     _text("failure_message", nullable=True),
@@ -126,7 +141,10 @@ payments = Table(
     _text("review_reason", nullable=True),
     _running_amount("card_refunded"),
     _running_amount("wallet_refunded"),
+    _running_amount("points_refunded"),
     _running_amount("refunded_amount"),
+    _running_amount("points_earned"),
+    _running_amount("points_taken_back"),
     _time_unless_open("cancel_requested_at"),
     _text("idempotency_key", nullable=True),
     _text("traceparent", nullable=True),
@@ -135,9 +153,12 @@ payments = Table(
     CheckConstraint("wallet_amount >= 0 AND card_amount >= 0", name="amounts"),
     CheckConstraint("card_refunded BETWEEN 0 AND card_amount", name="card_refunded"),
     CheckConstraint("wallet_refunded BETWEEN 0 AND wallet_amount", name="wallet_refunded"),
+    CheckConstraint("points_refunded BETWEEN 0 AND points_amount", name="points_refunded"),
     CheckConstraint(
-        "refunded_amount BETWEEN 0 AND card_refunded + wallet_refunded", name="refunded_amount"
+        "refunded_amount BETWEEN 0 AND card_refunded + wallet_refunded + points_refunded",
+        name="refunded_amount",
     ),
+    CheckConstraint("points_taken_back BETWEEN 0 AND points_earned", name="points_taken_back"),
     Index(
         "uq_payments_live",
         "payable_type",
@@ -149,7 +170,8 @@ payments = Table(
     Index("ix_payments_status", "status"),
     Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
 )
-"""`card_refunded` and `wallet_refunded` count pending refunds too: they reserve what is left."""
+"""`card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds too: they reserve
+what is left. `two_calls`: its gateway authorizes first and captures later."""
 
 refunds = Table(
     "refunds",
@@ -160,6 +182,7 @@ refunds = Table(
     _text("currency"),
     _amount("card_amount"),
     _amount("wallet_amount"),
+    _running_amount("points_amount"),
     _text("gateway"),
     _text("reason"),
     _text("status"),
@@ -173,7 +196,8 @@ refunds = Table(
     _time("created_at"),
     _time("updated_at"),
     CheckConstraint(
-        "wallet_amount >= 0 AND card_amount >= 0 AND wallet_amount + card_amount > 0",
+        "wallet_amount >= 0 AND card_amount >= 0 AND points_amount >= 0"
+        " AND wallet_amount + card_amount + points_amount > 0",
         name="amounts",
     ),
     Index("ix_refunds_payment_id", "payment_id"),
@@ -206,12 +230,13 @@ wallets = Table(
 wallet_holds = Table(
     "wallet_holds",
     metadata,
-    _id("payment_id"),
+    _reference("payment_id"),
     _text("customer_id"),
     _text("currency"),
     _amount("amount"),
     _text("state"),
     _time("created_at"),
+    PrimaryKeyConstraint("payment_id", "currency"),
     CheckConstraint("state IN ('HELD', 'COMMITTED', 'RELEASED')", name="state"),
 )
 """A RELEASED row that was never HELD is a tombstone: a late hold finds it and does nothing."""
@@ -329,3 +354,99 @@ gateway_webhooks = Table(
     _time("received_at"),
     PrimaryKeyConstraint("gateway", "event_id"),
 )
+
+coupons = Table(
+    "coupons",
+    metadata,
+    Column("code", Text, primary_key=True),
+    _text("kind"),
+    Column("basis_points", Integer, nullable=False),
+    Column("amounts", JSONB, nullable=False),
+    Column("minimum_order", JSONB, nullable=False),
+    Column("valid_from", DateTime(timezone=True), nullable=False),
+    Column("valid_until", DateTime(timezone=True), nullable=False),
+    Column("customer_limit", Integer),
+    Column("total_limit", Integer),
+    Column("issue_limit", Integer),
+    Column("issued", Integer, nullable=False, server_default=text("0")),
+    Column("used", Integer, nullable=False, server_default=text("0")),
+    _time("created_at"),
+    _time("updated_at"),
+    CheckConstraint("issued >= 0 AND used >= 0", name="counts"),
+    CheckConstraint("kind IN ('PERCENTAGE', 'FIXED')", name="kind"),
+)
+"""`used` counts uses in progress too: they hold their place."""
+
+coupon_claims = Table(
+    "coupon_claims",
+    metadata,
+    _id(),
+    Column("code", Text, ForeignKey("coupons.code"), nullable=False),
+    _text("customer_id"),
+    _time("created_at"),
+    Index("ix_coupon_claims_code_customer_id", "code", "customer_id"),
+)
+
+coupon_uses = Table(
+    "coupon_uses",
+    metadata,
+    _id("payment_id"),
+    Column("code", Text, ForeignKey("coupons.code"), nullable=False),
+    _text("customer_id"),
+    _text("state"),
+    _time("created_at"),
+    CheckConstraint("state IN ('IN_USE', 'USED', 'RESTORED')", name="state"),
+    Index(
+        "ix_coupon_uses_live",
+        "code",
+        "customer_id",
+        postgresql_where=text("state IN ('IN_USE', 'USED')"),
+    ),
+)
+
+inventory = Table(
+    "inventory",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    _running_amount("on_hand"),
+    _running_amount("reserved"),
+    Column("withdrawn", Boolean, nullable=False, server_default=text("false")),
+    _time("updated_at"),
+    CheckConstraint("reserved >= 0 AND on_hand >= reserved", name="not_negative"),
+)
+
+stock_reservations = Table(
+    "stock_reservations",
+    metadata,
+    _reference("payment_id"),
+    _text("sku"),
+    _amount("quantity"),
+    _text("state"),
+    _time("created_at"),
+    PrimaryKeyConstraint("payment_id", "sku"),
+    CheckConstraint("state IN ('RESERVED', 'COMMITTED', 'RESTORED', 'NEEDS_REVIEW')", name="state"),
+    Index(
+        "ix_stock_reservations_review",
+        "created_at",
+        postgresql_where=text("state = 'NEEDS_REVIEW'"),
+    ),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    _text("consumer"),
+    _reference("event_id"),
+    _time("received_at"),
+    PrimaryKeyConstraint("consumer", "event_id"),
+)
+"""What a consumer has taken, written in the transaction of its effect."""
+
+sku_rankings = Table(
+    "sku_rankings",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    _running_amount("orders"),
+    _running_amount("quantity"),
+)
+"""A read model: it can be forgotten and rebuilt from the outbox at any time."""

@@ -1,0 +1,43 @@
+"""Loyalty points: earned with completed orders, spent in new ones."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from api.access import CUSTOMER_ID, Anybody
+from api.context import Using
+from api.fields import CustomerId, Document
+from domain import points
+from store import wallet
+
+router = APIRouter(prefix="/api/v1/points", tags=["points"])
+
+
+class Points(Document):
+    """Points of a customer. One pays one minor unit in the currencies that allow it."""
+
+    customer_id: CustomerId
+    available: int
+    held: Annotated[int, Field(description="Set aside for payments that are not decided yet.")]
+
+
+@router.get("", response_model=Points)
+async def get_points(
+    access: Anybody,
+    context: Using,
+    customer_id: Annotated[
+        str | None, Query(alias="customerId", pattern=CUSTOMER_ID, description="Default: yourself.")
+    ] = None,
+) -> Points:
+    """What a customer can spend, and what is set aside."""
+    owner = customer_id or access.customer_id
+    access.require(owner)
+    async with context.database.connect() as tx:
+        rows = await wallet.balances(tx, owner)
+    mine = next((row for row in rows if row.currency == points.UNIT), None)
+    return Points(
+        customerId=owner,
+        available=0 if mine is None else mine.available,
+        held=0 if mine is None else mine.held,
+    )

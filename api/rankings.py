@@ -1,0 +1,35 @@
+"""Popular SKUs, counted from the events of completed orders."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.access import Anybody
+from api.context import Using
+from api.fields import Document
+from api.orders import Sku
+from store import ranking
+
+router = APIRouter(prefix="/api/v1/rankings", tags=["rankings"])
+
+
+class Ranked(Document):
+    """How often a SKU was in a completed order, and how many pieces of it."""
+
+    rank: int
+    sku: Sku
+    orders: int
+    quantity: int
+
+
+@router.get("", response_model=list[Ranked])
+async def get_rankings(
+    access: Anybody, context: Using, limit: Annotated[int, Query(ge=1, le=100)] = 10
+) -> list[Ranked]:
+    """Most sold first. Follows completed orders by the time that their events take."""
+    async with context.database.connect() as tx:
+        rows = await ranking.top(tx, limit)
+    return [
+        Ranked(rank=rank, sku=row.sku, orders=row.orders, quantity=row.quantity)
+        for rank, row in enumerate(rows, start=1)
+    ]

@@ -1,0 +1,173 @@
+"""Coupons, the claims of first-come ones, and their uses by payments."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.coupon import Coupon, CouponKind, CouponUseState
+from store.database import Transaction
+from store.tables import coupon_claims, coupon_uses, coupons
+
+_LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE.value, CouponUseState.USED.value])
+
+
+async def put(tx: Transaction, coupon: Coupon) -> bool:
+    """Make or change a coupon; True when made. What was issued or used stays counted."""
+    values = {
+        "kind": coupon.kind.value,
+        "basis_points": coupon.basis_points,
+        "amounts": dict(coupon.amounts),
+        "minimum_order": dict(coupon.minimum_order),
+        "valid_from": coupon.valid_from,
+        "valid_until": coupon.valid_until,
+        "customer_limit": coupon.customer_limit,
+        "total_limit": coupon.total_limit,
+        "issue_limit": coupon.issue_limit,
+    }
+    made = await tx.execute(
+        insert(coupons).values(code=coupon.code, **values).on_conflict_do_nothing()
+    )
+    if made.rowcount == 1:
+        return True
+    changed = update(coupons).where(coupons.c.code == coupon.code)
+    await tx.execute(changed.values(**values, updated_at=func.now()))
+    return False
+
+
+async def find(tx: Transaction, code: str) -> Coupon | None:
+    row = (await tx.execute(select(coupons).where(coupons.c.code == code))).first()
+    return None if row is None else _coupon(row)
+
+
+async def row(tx: Transaction, code: str) -> Row[Any] | None:
+    """With its counts."""
+    return (await tx.execute(select(coupons).where(coupons.c.code == code))).first()
+
+
+async def issue(tx: Transaction, code: str, claim_id: str, customer_id: str) -> Coupon | None:
+    """Give one of the limited coupons to a customer; None when all are given out.
+
+    One conditional update counts: a thousand at once get exactly as many as there are. The coupon's
+    row stays locked to the commit, so the customer's own limit can be checked after it.
+    """
+    counted = await tx.execute(
+        update(coupons)
+        .where(coupons.c.code == code, coupons.c.issued < coupons.c.issue_limit)
+        .values(issued=coupons.c.issued + 1)
+        .returning(coupons)
+    )
+    found = counted.first()
+    if found is None:
+        return None
+    await tx.execute(insert(coupon_claims).values(id=claim_id, code=code, customer_id=customer_id))
+    return _coupon(found)
+
+
+async def claims(tx: Transaction, code: str, customer_id: str) -> int:
+    """How many of the coupon this customer has claimed."""
+    query = select(func.count()).where(
+        coupon_claims.c.code == code, coupon_claims.c.customer_id == customer_id
+    )
+    return (await tx.execute(query)).scalar_one()
+
+
+async def claim(tx: Transaction, claim_id: str) -> Row[Any]:
+    found: Row[Any] = (
+        await tx.execute(select(coupon_claims).where(coupon_claims.c.id == claim_id))
+    ).one()
+    return found
+
+
+async def live_uses(tx: Transaction, code: str, customer_id: str) -> int:
+    """How many uses of this customer are in progress or done."""
+    query = select(func.count()).where(
+        coupon_uses.c.code == code, coupon_uses.c.customer_id == customer_id, _LIVE
+    )
+    return (await tx.execute(query)).scalar_one()
+
+
+async def use_state(tx: Transaction, payment_id: str) -> CouponUseState | None:
+    query = select(coupon_uses.c.state).where(coupon_uses.c.payment_id == payment_id)
+    state = (await tx.execute(query)).scalar()
+    return None if state is None else CouponUseState(state)
+
+
+async def take_place(tx: Transaction, code: str) -> Coupon | None:
+    """Count one more use, if the total limit has a place; None when it has not.
+
+    Locks the coupon's row to the commit: the uses of one customer are counted after it.
+    """
+    counted = await tx.execute(
+        update(coupons)
+        .where(
+            coupons.c.code == code,
+            or_(coupons.c.total_limit.is_(None), coupons.c.used < coupons.c.total_limit),
+        )
+        .values(used=coupons.c.used + 1)
+        .returning(coupons)
+    )
+    found = counted.first()
+    return None if found is None else _coupon(found)
+
+
+async def begin_use(tx: Transaction, payment_id: str, code: str, customer_id: str) -> None:
+    """Note whose use it is; a second one of the same payment raises `IntegrityError`."""
+    await tx.execute(
+        insert(coupon_uses).values(
+            payment_id=payment_id,
+            code=code,
+            customer_id=customer_id,
+            state=CouponUseState.IN_USE.value,
+        )
+    )
+
+
+async def restore(tx: Transaction, payment_id: str, code: str, customer_id: str) -> bool:
+    """Give a use back; True when there was one. Without one a tombstone is left."""
+    tombstone = insert(coupon_uses).values(
+        payment_id=payment_id,
+        code=code,
+        customer_id=customer_id,
+        state=CouponUseState.RESTORED.value,
+    )
+    await tx.execute(tombstone.on_conflict_do_nothing())
+    if not await _end_use(tx, payment_id, CouponUseState.RESTORED):
+        return False
+    await tx.execute(update(coupons).where(coupons.c.code == code).values(used=coupons.c.used - 1))
+    return True
+
+
+async def commit_use(tx: Transaction, payment_id: str) -> None:
+    """The order is paid: the coupon is used up."""
+    if not await _end_use(tx, payment_id, CouponUseState.USED):
+        raise RuntimeError(f"payment {payment_id} completes without its coupon")
+
+
+async def _end_use(tx: Transaction, payment_id: str, state: CouponUseState) -> bool:
+    ended = await tx.execute(
+        update(coupon_uses)
+        .where(
+            coupon_uses.c.payment_id == payment_id,
+            coupon_uses.c.state == CouponUseState.IN_USE.value,
+        )
+        .values(state=state.value)
+    )
+    return ended.rowcount == 1
+
+
+def _coupon(found: Row[Any]) -> Coupon:
+    valid_from: datetime = found.valid_from
+    return Coupon(
+        code=found.code,
+        kind=CouponKind(found.kind),
+        basis_points=found.basis_points,
+        amounts=found.amounts,
+        minimum_order=found.minimum_order,
+        valid_from=valid_from,
+        valid_until=found.valid_until,
+        customer_limit=found.customer_limit,
+        total_limit=found.total_limit,
+        issue_limit=found.issue_limit,
+    )

@@ -1,0 +1,141 @@
+"""Stock per SKU and what payments have reserved of it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.inventory import ReservationState
+from store.database import Transaction
+from store.tables import inventory, stock_reservations
+
+_RESERVE = text("""
+WITH taken AS (
+    UPDATE inventory SET reserved = reserved + :quantity, updated_at = now()
+    WHERE sku = :sku AND NOT withdrawn AND on_hand - reserved >= :quantity
+      AND NOT EXISTS (
+        SELECT FROM stock_reservations
+        WHERE payment_id = CAST(:payment_id AS uuid) AND sku = :sku
+      )
+    RETURNING sku
+)
+INSERT INTO stock_reservations (payment_id, sku, quantity, state)
+SELECT CAST(:payment_id AS uuid), sku, :quantity, 'RESERVED' FROM taken
+RETURNING sku
+""")
+
+
+async def put(tx: Transaction, sku: str, on_hand: int, withdrawn: bool) -> bool:
+    """Set the stock of a SKU; True when it was not tracked before. Less than what is reserved
+    violates a constraint: `IntegrityError`."""
+    values = {"on_hand": on_hand, "withdrawn": withdrawn}
+    made = await tx.execute(insert(inventory).values(sku=sku, **values).on_conflict_do_nothing())
+    if made.rowcount == 1:
+        return True
+    changed = update(inventory).where(inventory.c.sku == sku)
+    await tx.execute(changed.values(**values, updated_at=func.now()))
+    return False
+
+
+async def find(tx: Transaction, sku: str) -> Row[Any] | None:
+    return (await tx.execute(select(inventory).where(inventory.c.sku == sku))).first()
+
+
+async def reserve(tx: Transaction, payment_id: str, sku: str, quantity: int) -> bool:
+    """Take from what is available; False when there is too little, or nothing to do.
+
+    Two concurrent reservations of one payment cannot both take: the second insert violates the
+    primary key, which rolls its whole statement back.
+    """
+    taken = await tx.execute(_RESERVE, {"payment_id": payment_id, "sku": sku, "quantity": quantity})
+    return taken.first() is not None
+
+
+async def reservations(tx: Transaction, payment_id: str) -> dict[str, ReservationState]:
+    """State by SKU."""
+    query = select(stock_reservations).where(stock_reservations.c.payment_id == payment_id)
+    return {row.sku: ReservationState(row.state) for row in await tx.execute(query)}
+
+
+async def bury(tx: Transaction, payment_id: str, quantities: Iterable[tuple[str, int]]) -> None:
+    """Leave a tombstone for whatever is not reserved, so that a late reservation does nothing."""
+    rows = [
+        {"payment_id": payment_id, "sku": sku, "quantity": quantity, "state": "RESTORED"}
+        for sku, quantity in quantities
+    ]
+    await tx.execute(insert(stock_reservations).on_conflict_do_nothing(), rows)
+
+
+async def restore(tx: Transaction, payment_id: str) -> tuple[int, int]:
+    """Give back what is reserved; returns how many SKUs were given back and how many could not be,
+    because they were withdrawn meanwhile: those wait for a person."""
+    restored = stuck = 0
+    for sku, quantity in await _reserved(tx, payment_id):
+        given_back = await tx.execute(
+            update(inventory)
+            .where(inventory.c.sku == sku, ~inventory.c.withdrawn)
+            .values(reserved=inventory.c.reserved - quantity, updated_at=func.now())
+        )
+        back = given_back.rowcount == 1
+        restored, stuck = restored + back, stuck + (not back)
+        state = ReservationState.RESTORED if back else ReservationState.NEEDS_REVIEW
+        await _end(tx, payment_id, sku, state)
+    return restored, stuck
+
+
+async def commit(tx: Transaction, payment_id: str) -> None:
+    """The order is paid: what was reserved leaves the stock."""
+    for sku, quantity in await _reserved(tx, payment_id):
+        await tx.execute(
+            update(inventory)
+            .where(inventory.c.sku == sku)
+            .values(
+                on_hand=inventory.c.on_hand - quantity,
+                reserved=inventory.c.reserved - quantity,
+                updated_at=func.now(),
+            )
+        )
+        await _end(tx, payment_id, sku, ReservationState.COMMITTED)
+
+
+async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
+    """Reservations that could not be given back, oldest first."""
+    query = select(stock_reservations).where(
+        stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value
+    )
+    return (await tx.execute(query.order_by(stock_reservations.c.created_at))).all()
+
+
+async def resolve(tx: Transaction, payment_id: str) -> int:
+    """A person has seen to it: the withdrawn SKU's reservation is dropped; returns how many."""
+    query = select(stock_reservations).where(
+        stock_reservations.c.payment_id == payment_id,
+        stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value,
+    )
+    found = (await tx.execute(query.order_by("sku").with_for_update())).all()
+    for row in found:
+        await tx.execute(
+            update(inventory)
+            .where(inventory.c.sku == row.sku)
+            .values(reserved=inventory.c.reserved - row.quantity)
+        )
+        await _end(tx, payment_id, row.sku, ReservationState.RESTORED)
+    return len(found)
+
+
+async def _reserved(tx: Transaction, payment_id: str) -> list[tuple[str, int]]:
+    query = select(stock_reservations.c.sku, stock_reservations.c.quantity).where(
+        stock_reservations.c.payment_id == payment_id,
+        stock_reservations.c.state == ReservationState.RESERVED.value,
+    )
+    rows = await tx.execute(query.order_by(stock_reservations.c.sku).with_for_update())
+    return [(row.sku, row.quantity) for row in rows]
+
+
+async def _end(tx: Transaction, payment_id: str, sku: str, state: ReservationState) -> None:
+    await tx.execute(
+        update(stock_reservations)
+        .where(stock_reservations.c.payment_id == payment_id, stock_reservations.c.sku == sku)
+        .values(state=state.value)
+    )
