@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+import sys
 
 import uvloop
 
 from runtime import logs
 from runtime.processes import work
-from runtime.settings import Settings, refuse_unless_dev
+from runtime.settings import ConfigurationError, Settings, refuse_unless_dev
 
 
 def main() -> None:
@@ -27,4 +28,7 @@ async def _work(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigurationError as error:
+        sys.exit(f"worker: {error}")

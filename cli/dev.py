@@ -1,9 +1,7 @@
 """`billing dev`: the whole system on this machine, until Ctrl-C."""
 
-import asyncio
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,49 +11,64 @@ from rich.console import Console
 from rich.table import Table
 
 from dev import process, services
-from dev.process import Server
-from dev.seed import seed
 from dev.stack import SimulatorOptions, Stack, durable_stack
 from domain.event import Topic
-from runtime import schema
 from runtime.settings import ENDPOINTS_FILE, Settings
-from store import database
 
 console = Console()
 TOPICS = [topic.value for topic in Topic]
 
 
 def dev(
-    port: Annotated[int, typer.Option(help="Of the API.", envvar="API_PORT")] = 8080,
-    ui_port: Annotated[int, typer.Option(help="Of the Temporal UI.")] = 8233,
+    port: Annotated[
+        int, typer.Option(help="Port of the API.", envvar="API_PORT", min=1, max=65535)
+    ] = 8080,
+    ui_port: Annotated[int, typer.Option(help="Port of the Temporal UI.", min=1, max=65535)] = 8233,
     time_scale: Annotated[
-        float, typer.Option(help="Divides every wait on the gateway.", envvar="TIME_SCALE")
+        float,
+        typer.Option(help="Divides every wait on the gateway.", envvar="TIME_SCALE", min=1),
     ] = 1.0,
     directory: Annotated[Path, typer.Option(help="Where the data are kept.")] = Path(".data"),
 ) -> None:
-    """Run PostgreSQL, Valkey, Temporal, Kafka, the gateway simulator, the API and a worker."""
-    process.die_with_parent()
-    signal.signal(signal.SIGTERM, _leave)
+    """Run the whole system on this machine until Ctrl-C; its data stay.
+
+    PostgreSQL, Valkey, Temporal with its UI, Kafka, the gateway simulator, the API and a worker.
+    """
+    leave_in_order()
     process.require_free(port, "API")
-    settings = Settings()
-    simulator = SimulatorOptions(
-        webhook_url=f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
-        webhook_secret=settings.gateway_webhook_secret.get_secret_value(),
-        time_scale=time_scale,
-    )
     try:
         with durable_stack(
             directory,
             TOPICS,
-            simulator,
+            simulator(port, time_scale),
             ui_port=ui_port,
             endpoints_file=Path(ENDPOINTS_FILE),
             progress=report,
         ) as stack:
-            prepare(stack)
-            _serve(stack, port, time_scale)
+            services.prepare(stack, report)
+            environment = services.environment(stack, time_scale=time_scale)
+            with services.running(stack, port, environment, report) as ours:
+                console.print(addresses(stack, port))
+                console.print("Ctrl-C stops everything.")
+                services.watch(stack, ours)
     except KeyboardInterrupt:
-        console.print("stopped; the data stay in", str(directory))
+        console.print(f"Stopped. The data stay in {directory}.", soft_wrap=True, highlight=False)
+
+
+def leave_in_order() -> None:
+    """However this launcher is told to end, and if its parent dies, it first stops its children."""
+    process.die_with_parent()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
+def simulator(port: int, time_scale: float) -> SimulatorOptions:
+    """The gateway simulator, which sends its webhooks to the API on this port."""
+    return SimulatorOptions(
+        webhook_url=f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
+        webhook_secret=Settings().gateway_webhook_secret.get_secret_value(),
+        time_scale=time_scale,
+    )
 
 
 def report(name: str, seconds: float) -> None:
@@ -63,41 +76,8 @@ def report(name: str, seconds: float) -> None:
     console.print(f"  {name} is ready [dim]({seconds:.1f} s)[/dim]", highlight=False)
 
 
-def prepare(stack: Stack) -> None:
-    """Bring the schema up to date and make the development data."""
-    schema.upgrade(stack.endpoints.database_owner_url)
-    asyncio.run(_seed(stack.endpoints.database_url))
-    report("Schema", 0)
-
-
-async def _seed(url: str) -> None:
-    pool = database.connect(url, pool_size=1)
-    await seed(pool)
-    await pool.dispose()
-
-
-def _serve(stack: Stack, port: int, time_scale: float) -> None:
-    environment = services.environment(stack, time_scale=time_scale)
-    ours: list[Server] = []
-    try:
-        ours.append(services.start_api(stack, port, environment))
-        ours.append(services.start_worker(stack, "worker", environment))
-        started = time.monotonic()
-        process.wait_until_ready(
-            ours, lambda server: report(server.name, time.monotonic() - started)
-        )
-        console.print(_addresses(stack, port))
-        console.print("Ctrl-C stops everything.")
-        while True:
-            stack.check_running()
-            for server in ours:
-                process.check_running(server)
-            time.sleep(0.5)
-    finally:
-        process.stop(ours)
-
-
-def _addresses(stack: Stack, port: int) -> Table:
+def addresses(stack: Stack, port: int) -> Table:
+    """Where a person finds things."""
     table = Table(show_header=False, box=None)
     table.add_row("API", f"http://127.0.0.1:{port}/swagger")
     table.add_row("Temporal UI", stack.endpoints.temporal_ui_url)

@@ -6,12 +6,14 @@ import sys
 import typer
 import uvicorn
 from alembic.util import CommandError
+from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import worker as worker_process
 from api.app import create_app
-from cli import dev
+from cli import demo, dev, payment, review
+from cli.system import Refused
 from dev.process import StackError
 from runtime import logs, schema
 from runtime.settings import ConfigurationError, Settings
@@ -22,7 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
+app.add_typer(payment.app, name="payment")
+app.add_typer(review.app, name="review")
 
 
 @app.command()
@@ -58,12 +63,31 @@ def main() -> None:
     """Run the command; whatever a person can mend is one sentence and exit code 1."""
     try:
         app()
-    except (StackError, ConfigurationError, CommandError) as error:
+    except (Refused, StackError, ConfigurationError, CommandError) as error:
         _leave(str(error))
+    except ValidationError as error:
+        _leave(_wrong_setting(error))
     except (SQLAlchemyError, OSError) as error:
-        _leave(f"The database cannot be used: {error}. Is it running, and is its address right?")
+        _leave(_unusable(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
+
+
+def _wrong_setting(error: ValidationError) -> str:
+    if error.title != Settings.__name__:
+        raise error
+    first = error.errors()[0]
+    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {first['msg']}."
+
+
+def _unusable(error: SQLAlchemyError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used: {error.strerror}."
+    words = str(error).splitlines()[0].rstrip(".")
+    return (
+        f"The database cannot be used: {words}. Is it running, is its address right, and its "
+        "schema up to date (`billing migrate`)?"
+    )
 
 
 def _leave(sentence: str) -> None:

@@ -90,6 +90,13 @@ def data_directory(directory: Path) -> Path:
     return _ROOT_HOME / "data" / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
 
 
+def remove_data(directory: Path) -> None:
+    """Remove what `start` has made for this directory, an interrupted first start included."""
+    data = data_directory(directory)
+    for path in (data, _partial(data)):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
 
@@ -97,7 +104,7 @@ def _user() -> str | None:
 def _initialize(binaries: Path, data: Path) -> None:
     """Make the data beside its final place: an interrupted attempt leaves no half of a cluster."""
     _make_parents(data)
-    partial = data.with_name(data.name + ".partial")
+    partial = _partial(data)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     if user := _user():
@@ -115,6 +122,10 @@ def _initialize(binaries: Path, data: Path) -> None:
     ]
     process.run([*single, SUPERUSER], user=user, stdin=_ROLES)
     partial.rename(data)
+
+
+def _partial(data: Path) -> Path:
+    return data.with_name(data.name + ".partial")
 
 
 def _answers_query(binaries: Path, port: int) -> bool:

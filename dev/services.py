@@ -1,12 +1,18 @@
 """Our own processes in the embedded stack: the API and a worker, as children like the servers."""
 
+import asyncio
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Never
 
 from dev import process
 from dev.process import Server
-from dev.stack import Stack
+from dev.seed import seed
+from dev.stack import Progress, Stack
+from runtime import schema
+from store import database
 
 READY = "the worker is ready"
 
@@ -19,6 +25,44 @@ def environment(stack: Stack, **settings: object) -> dict[str, str]:
         "BILLING_ENVIRONMENT": "dev",
         **{name.upper(): str(value) for name, value in settings.items()},
     }
+
+
+def prepare(stack: Stack, progress: Progress) -> None:
+    """Bring the schema up to date and make the development data."""
+    began = time.monotonic()
+    schema.upgrade(stack.endpoints.database_owner_url)
+    asyncio.run(_seed(stack.endpoints.database_url))
+    progress("Schema", time.monotonic() - began)
+
+
+@contextmanager
+def running(
+    stack: Stack, port: int, child_environment: Mapping[str, str], progress: Progress
+) -> Iterator[list[Server]]:
+    """The API and one worker, in this order, for the length of the block.
+
+    What the list holds at the end is stopped: whoever replaces a process replaces its entry.
+    """
+    ours: list[Server] = []
+    began = time.monotonic()
+    try:
+        ours.append(start_api(stack, port, child_environment))
+        ours.append(start_worker(stack, "worker", child_environment))
+        process.wait_until_ready(
+            ours, lambda server: progress(server.name, time.monotonic() - began)
+        )
+        yield ours
+    finally:
+        process.stop(ours)
+
+
+def watch(stack: Stack, ours: Sequence[Server]) -> Never:
+    """Wait for Ctrl-C; raises StackError naming the first process that ends by itself."""
+    while True:
+        stack.check_running()
+        for server in ours:
+            process.check_running(server)
+        time.sleep(0.5)
 
 
 def start_api(stack: Stack, port: int, child_environment: Mapping[str, str]) -> Server:
@@ -36,14 +80,20 @@ def start_api(stack: Stack, port: int, child_environment: Mapping[str, str]) -> 
 def start_worker(stack: Stack, name: str, child_environment: Mapping[str, str]) -> Server:
     """A worker; several may run side by side under different names."""
     log = stack.directory / f"{name}.log"
+    # That it is ready is read from its log, which must therefore not be quieter than this.
+    level = "DEBUG" if child_environment.get("LOG_LEVEL") == "DEBUG" else "INFO"
     return process.start(
         name.capitalize(),
         [sys.executable, "-m", "cli.main", "worker"],
         log=log,
-        ready=lambda: READY in _read(log),
-        environment=child_environment,
+        ready=lambda: READY in log.read_text(errors="replace"),
+        environment={**child_environment, "LOG_LEVEL": level},
     )
 
 
-def _read(log: Path) -> str:
-    return log.read_text(errors="replace")
+async def _seed(url: str) -> None:
+    pool = database.connect(url, pool_size=1)
+    try:
+        await seed(pool)
+    finally:
+        await pool.dispose()

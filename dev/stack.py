@@ -6,7 +6,6 @@ Kafka is volatile: it forgets its topics, and everything but it keeps its data i
 
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 import time
@@ -107,8 +106,7 @@ def temporary_stack(
     environment: Mapping[str, str] = os.environ,
 ) -> Iterator[Stack]:
     """Run a stack for tests: no UI, no waiting for the disk, and its data goes with it."""
-    with tempfile.TemporaryDirectory(prefix="billing-") as name:
-        directory = Path(name).resolve()
+    with temporary_directory() as directory:
         parts = [
             _valkey(directory),
             _temporal_in_memory(directory),
@@ -116,11 +114,19 @@ def temporary_stack(
             _simulator(directory, simulator),
             _postgres(directory, postgres.RELAXED),
         ]
+        with _running(parts, directory, progress, environment) as stack:
+            yield stack
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A directory for a stack, removed at the end with all data of the stack, wherever they lie."""
+    with tempfile.TemporaryDirectory(prefix="billing-") as name:
+        directory = Path(name).resolve()
         try:
-            with _running(parts, directory, progress, environment) as stack:
-                yield stack
+            yield directory
         finally:
-            shutil.rmtree(postgres.data_directory(directory), ignore_errors=True)
+            postgres.remove_data(directory)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ _DYNAMIC_CONFIG = {
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorUpdateAckInterval": '"1s"',
     "history.visibilityProcessorUpdateAckInterval": '"1s"',
+    "history.timerProcessorMaxTimeShift": '"10ms"',
 }
 
 

@@ -23,7 +23,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from cli.dev import prepare, report
+from cli.dev import report
 from dev import process, services
 from dev.stack import SimulatorOptions, durable_stack
 from domain.event import Topic
@@ -70,7 +70,7 @@ def main() -> None:
         with durable_stack(
             Path(directory), topics, simulator, ui_port=ui_port, progress=report
         ) as stack:
-            prepare(stack)
+            services.prepare(stack, report)
             environment = services.environment(stack)
             ours = [
                 services.start_api(stack, port, environment),

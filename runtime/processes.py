@@ -1,7 +1,9 @@
 """A worker process from start to stop."""
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import structlog
 
@@ -13,10 +15,14 @@ from store import database
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
+
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Run every workflow and activity, the relays and the sweeper, until told to stop."""
-    client = await temporal.connect_when_ready(settings)
+    client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
+    if client is None:
+        return
     pool = database.connect(settings.database_url, settings.database_pool_size)
     connected = gateways.connect(settings)
     workers = (
@@ -36,3 +42,14 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         for gateway in connected.values():
             await gateway.close()
         await pool.dispose()
+
+
+async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """What `work` returns; None when told to stop before, as while Temporal cannot be reached."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stopping.cancel()

@@ -6,7 +6,7 @@ from sqlalchemy import Row
 
 from domain.event import Origin
 from domain.payment import PayableType, PaymentRequest
-from domain.refund import LATE_CAPTURE, RefundRequest
+from domain.refund import RefundRequest, late_capture_refund_id
 from domain.waits import Waits
 
 
@@ -38,7 +38,7 @@ def refund_request(row: Row[Any], waits: Waits) -> RefundRequest:
         wallet_amount=row.wallet_amount,
         gateway=row.gateway,
         reason=row.reason,
-        late_capture=row.reason == LATE_CAPTURE,
+        late_capture=row.id == late_capture_refund_id(row.payment_id),
         origin=Origin(row.idempotency_key, row.traceparent),
         waits=waits,
     )

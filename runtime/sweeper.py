@@ -14,7 +14,6 @@ import structlog
 from sqlalchemy import Row
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from domain.waits import Waits
 from runtime.requests import payment_request, refund_request
@@ -34,13 +33,14 @@ Page = Callable[[Transaction, datetime, str | None, int], Awaitable[Sequence[Row
 async def sweep_for_ever(
     client: Client, database: Database, waits: Waits, every: timedelta
 ) -> None:
-    """Sweep until cancelled; a sweep that fails is logged, and the next one tries again."""
+    """Sweep at once and until cancelled; one that fails is logged, and the next one tries again."""
     while True:
-        await asyncio.sleep(every.total_seconds())
         try:
             await sweep(client, database, waits, datetime.now(UTC) - every)
-        except (RPCError, OSError, RuntimeError) as error:
-            log.warning("the sweep failed and will be tried again", error=str(error))
+        except Exception as error:
+            # Whatever it was: without a sweeper nothing that lost its owner is ever found again.
+            log.warning("the sweep failed and will be tried again", error=repr(error))
+        await asyncio.sleep(every.total_seconds())
 
 
 async def sweep(client: Client, database: Database, waits: Waits, created_before: datetime) -> int:

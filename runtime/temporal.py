@@ -24,6 +24,9 @@ log = structlog.get_logger()
 RETENTION = timedelta(days=30)
 """How long closed workflows stay readable in the UI. Nothing depends on it but people."""
 
+UNREACHABLE = (RPCError, RuntimeError)
+"""What a call raises while Temporal is down: RuntimeError until a lazy client once connected."""
+
 
 async def connect_later(settings: Settings) -> Client:
     """A client that connects when first used, so that the API can start before Temporal does."""
@@ -58,8 +61,8 @@ async def namespace_ready(client: Client) -> None:
     while True:
         try:
             return await ensure_namespace(client)
-        except RPCError as error:
-            log.warning("Temporal cannot be reached yet", error=error.message)
+        except UNREACHABLE as error:
+            log.warning("Temporal cannot be reached yet", error=str(error))
             await asyncio.sleep(1)
 
 

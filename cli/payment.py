@@ -1,0 +1,168 @@
+"""`billing payment show`: the story of one payment, for a person or (`--json`) for a program."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.story import Refund, Story, Workflow, stories
+from cli.system import as_id, connected
+from cli.words import STATUS, duration, say
+from domain.money import format_amount
+from domain.payment import FINAL, PaymentStatus
+from domain.refund import RefundStatus
+
+app = typer.Typer(help="Look at payments.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `show` a command of its own while it is the only one."""
+
+
+@app.command()
+def show(
+    id_: Annotated[
+        str, typer.Argument(metavar="ID", help="Of a payment, or of an order, top-up or refund.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: a list with one object per payment.")
+    ] = False,
+) -> None:
+    """Tell the story of a payment: what happened, what is booked, what it waits for."""
+    found = asyncio.run(_stories(as_id(id_)))
+    if as_json:
+        text = orjson.dumps([story.model_dump(mode="json", by_alias=True) for story in found])
+        typer.echo(text)
+        return
+    for story in found:
+        _print(story)
+
+
+async def _stories(id_: str) -> list[Story]:
+    async with connected() as system:
+        return await stories(system, id_)
+
+
+def _print(story: Story) -> None:
+    sections = {
+        "Steps": _steps(story),
+        "At the gateway": _attempts(story),
+        "Ledger": _postings(story),
+        "Events": _events(story),
+        "Refunds": (line for refund in story.refunds for line in _refund(refund)),
+        "Now": _now(story),
+    }
+    say(f"Payment {story.payment.id}: {story.payment.status}", style="bold")
+    for line in _facts(story):
+        say(f"  {line}")
+    for title, lines in sections.items():
+        say(title, style="bold")
+        for line in [*lines] or ["none"]:
+            say(f"  {line}")
+    if story.temporal_ui_url:
+        say("In the Temporal UI", style="bold")
+        say(f"  {story.temporal_ui_url}")
+
+
+def _facts(story: Story) -> Iterator[str]:
+    paid = story.payment
+    yield STATUS[paid.status]
+    yield f"{format_amount(paid.amount, paid.currency)} by {paid.method} from {paid.customer_id}"
+    if paid.wallet_amount and paid.card_amount:
+        wallet = format_amount(paid.wallet_amount, paid.currency)
+        yield f"{wallet} of it from the wallet, {_card(story)} by card"
+    if paid.order_id is not None:
+        yield f"for order {paid.order_id}, which is {story.order_status}"
+    else:
+        yield "to top up the wallet"
+    yield f"made {_at(paid.created_at)}, last changed {_at(paid.updated_at)}"
+    if paid.refunded_amount:
+        yield f"{format_amount(paid.refunded_amount, paid.currency)} were given back"
+    if paid.failure_code:
+        yield f"why: {paid.failure_code}. {paid.failure_message}"
+    if paid.gateway_code:
+        yield f"in the gateway's words: {paid.gateway_code}"
+    if paid.review_reason:
+        yield f"why undecided: {paid.review_reason}"
+
+
+def _card(story: Story) -> str:
+    return format_amount(story.payment.card_amount, story.payment.currency)
+
+
+def _steps(story: Story) -> Iterator[str]:
+    for step in story.steps:
+        yield f"{step.step:18} {step.state:8} {_at(step.at)}"
+
+
+def _attempts(story: Story) -> Iterator[str]:
+    for attempt in story.payment.attempts:
+        amount = format_amount(attempt.amount, story.payment.currency)
+        outcome = attempt.outcome or "no outcome yet"
+        yield f"{attempt.operation} of {amount} under key {attempt.idempotency_key}: {outcome}"
+        for words in (attempt.gateway_reference, attempt.code, attempt.message):
+            if words:
+                yield f"  {words}"
+
+
+def _postings(story: Story) -> Iterator[str]:
+    for posting in story.postings:
+        amount = format_amount(posting.amount, posting.unit)
+        yield f"{posting.kind:14} {posting.account:40} {amount:>20}"
+
+
+def _events(story: Story) -> Iterator[str]:
+    for event in story.events:
+        published = event.published_at
+        where = f"published {_at(published)}" if published else "waits in the outbox"
+        whose = "payment" if event.aggregate_id == story.payment.id else "order"
+        yield f"{event.topic:28} version {event.aggregate_version} of the {whose}, {where}"
+
+
+def _refund(refund: Refund) -> Iterator[str]:
+    amount = format_amount(refund.card_amount + refund.wallet_amount, refund.currency)
+    yield f"{refund.id}: {amount}, {refund.status} ({refund.reason})"
+    if refund.failure_code:
+        code = f" ({refund.gateway_code})" if refund.gateway_code else ""
+        yield f"  {refund.failure_code}. {refund.failure_message}{code}"
+    if refund.review_reason:
+        yield f"  why undecided: {refund.review_reason}"
+
+
+def _now(story: Story) -> Iterator[str]:
+    paid = story.payment
+    resolve = "waits for you: billing review resolve"
+    if paid.status is PaymentStatus.NEEDS_REVIEW:
+        yield f'{resolve} {paid.id} captured|failed --reason "..."'
+    for refund in story.refunds:
+        if refund.status is RefundStatus.NEEDS_REVIEW:
+            yield f'{resolve} {refund.id} refunded|failed --reason "..."'
+    if story.temporal_error:
+        yield story.temporal_error
+        return
+    for workflow in story.workflows:
+        yield from _workflow(workflow)
+    if paid.status not in FINAL and not story.workflows:
+        yield "Temporal knows no workflow of it: a worker starts one within seconds"
+
+
+def _workflow(workflow: Workflow) -> Iterator[str]:
+    if workflow.status != "RUNNING":
+        yield f"nothing: the workflow {workflow.workflow_id} is {workflow.status}"
+        return
+    yield f"workflow {workflow.workflow_id} is at work"
+    for activity in workflow.activities:
+        yield f"  does: {activity.summary or activity.name}, attempt {activity.attempt}"
+        if activity.last_error:
+            yield f"    the last one failed: {activity.last_error}"
+    for timer in workflow.timers:
+        left = duration(timer.ends_at - datetime.now(UTC))
+        yield f"  waits {left} more: {timer.summary or 'then tries a step again'}"
+
+
+def _at(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"

@@ -1,0 +1,156 @@
+"""`billing review`: what only a person may decide, and how it ends."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Row
+from temporalio.client import (
+    Client,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.system import Refused, System, as_id, connected
+from cli.words import duration, say
+from domain.money import format_amount
+from domain.review import Decision, Resolution
+from store import payment, refund
+from workflows.payment_saga import payment_workflow_id
+from workflows.refund_saga import refund_workflow_id
+
+WAIT = timedelta(seconds=10)
+
+app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=True)
+
+
+class Outcome(StrEnum):
+    """What an operator found out."""
+
+    CAPTURED = "captured"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A payment or a refund, and the two ways in which it can end."""
+
+    noun: str
+    row: Row[Any]
+    workflow_id: str
+    happened: Outcome
+
+    @property
+    def id(self) -> str:
+        return str(self.row.id)
+
+    @property
+    def amount(self) -> str:
+        return format_amount(self.row.card_amount + self.row.wallet_amount, self.row.currency)
+
+    def decision(self, outcome: Outcome) -> Decision:
+        """Raises `Refused` for an outcome that it cannot have."""
+        if outcome is Outcome.FAILED:
+            return Decision.FAILED
+        if outcome is not self.happened:
+            raise Refused(f"A {self.noun} was {self.happened} or failed, never {outcome}.")
+        return Decision.HAPPENED
+
+
+@app.command("list")
+def list_() -> None:
+    """List the payments and refunds that wait for a decision, oldest first."""
+    cases = asyncio.run(_waiting())
+    if not cases:
+        say("Nothing waits for a decision.")
+    for case in cases:
+        age = duration(datetime.now(UTC) - case.row.updated_at)
+        owner = case.row.customer_id
+        say(f"{case.noun} {case.id}: {case.amount} of {owner}, waits for {age}", style="bold")
+        say(f"  {case.row.review_reason}")
+        say(f'  billing review resolve {case.id} {case.happened}|failed --reason "..."')
+
+
+@app.command()
+def resolve(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a payment or a refund.")],
+    outcome: Annotated[Outcome, typer.Argument(help="What happened at the gateway.")],
+    reason: Annotated[str, typer.Option(help="How you know; kept in the workflow's history.")],
+) -> None:
+    """Decide about a payment or refund in NEEDS_REVIEW. The same command again is harmless."""
+    if not reason.strip():
+        raise Refused("Say in --reason how you know.")
+    say(asyncio.run(_resolve(as_id(id_), outcome, reason)))
+
+
+async def _waiting() -> list[Case]:
+    async with connected() as system, system.database.connect() as tx:
+        cases = [_of_payment(row) for row in await payment.in_review(tx)]
+        cases += [_of_refund(row) for row in await refund.in_review(tx)]
+    return sorted(cases, key=lambda case: case.row.updated_at)
+
+
+async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
+    async with connected() as system:
+        case = await _case(system, id_)
+        resolution = Resolution(case.decision(outcome), reason)
+        await _decide(system.temporal, case, resolution)
+        case = await _case(system, id_)
+    return f"The {case.noun} of {case.amount} is {case.row.status}."
+
+
+async def _case(system: System, id_: str) -> Case:
+    async with system.database.connect() as tx:
+        if (row := await payment.find(tx, id_)) is not None:
+            return _of_payment(row)
+        if (row := await refund.find(tx, id_)) is not None:
+            return _of_refund(row)
+    raise Refused(f"There is no payment or refund with the id {id_}.")
+
+
+async def _decide(client: Client, case: Case, resolution: Resolution) -> None:
+    """Hand the decision to the workflow, and wait for its end. Raises `Refused`.
+
+    The Update's id is made of the decision: the same one, sent twice, is taken once.
+    """
+    words = f"{case.id} {resolution.decision} {resolution.reason}"
+    try:
+        await client.get_workflow_handle(case.workflow_id).execute_update(
+            "resolve", resolution, id=hashlib.sha256(words.encode()).hexdigest(), rpc_timeout=WAIT
+        )
+    except WorkflowUpdateFailedError as error:
+        raise _nothing_waits(case) from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise Refused(
+            f"No worker took the decision within {WAIT.seconds} s: see that one runs, then repeat "
+            "the same command."
+        ) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise _nothing_waits(case) from error
+        raise Refused(f"Temporal did not take the decision: {error.message}.") from error
+    except RuntimeError as error:
+        raise Refused("Temporal cannot be reached: repeat the same command later.") from error
+
+
+def _nothing_waits(case: Case) -> Refused:
+    if case.row.status == "NEEDS_REVIEW":
+        return Refused(
+            f"The workflow of the {case.noun} asks the gateway once more before it waits for you: "
+            "repeat the same command in a minute."
+        )
+    return Refused(f"Nothing waits for a decision: the {case.noun} is {case.row.status}.")
+
+
+def _of_payment(row: Row[Any]) -> Case:
+    return Case("payment", row, payment_workflow_id(row.id), Outcome.CAPTURED)
+
+
+def _of_refund(row: Row[Any]) -> Case:
+    return Case("refund", row, refund_workflow_id(row.id), Outcome.REFUNDED)

@@ -1,0 +1,160 @@
+"""Everything that is known of one payment: what the database holds, and what Temporal says now."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import Field
+
+from api import payments
+from api.fields import Document
+from cli.system import Refused, System
+from domain.order import OrderStatus
+from domain.refund import FINAL, RefundStatus
+from domain.saga import StepState
+from runtime.standing import TemporalUnreachable, standing
+from store import ledger, order, outbox, payment, refund, saga
+from store.database import Transaction
+from workflows.refund_saga import refund_workflow_id
+
+Kind = TypeVar("Kind", bound=Document)
+
+
+class Step(Document):
+    """A step of the saga."""
+
+    step: str
+    state: StepState
+    at: datetime
+
+
+class Posting(Document):
+    """A line of the ledger. `key` names its transaction."""
+
+    key: str
+    kind: str
+    account: str
+    unit: str
+    amount: int
+
+
+class Event(Document):
+    """An event of the payment or its order; not `publishedAt`: it waits in the outbox."""
+
+    topic: str
+    aggregate_id: str
+    aggregate_version: int
+    event_id: str
+    occurred_at: datetime
+    published_at: datetime | None
+
+
+class Refund(Document):
+    """A refund of the payment."""
+
+    id: str
+    currency: str
+    card_amount: int
+    wallet_amount: int
+    reason: str
+    status: RefundStatus
+    failure_code: str | None
+    failure_message: str | None
+    gateway_code: str | None
+    review_reason: str | None
+    created_at: datetime
+
+
+class Activity(Document):
+    """What a workflow does now."""
+
+    name: str
+    summary: str | None
+    attempt: int
+    last_error: str | None
+
+
+class Timer(Document):
+    """What a workflow waits for."""
+
+    summary: str | None
+    ends_at: datetime
+
+
+class Workflow(Document):
+    """The owner of the payment or of one of its refunds, as Temporal knows it."""
+
+    workflow_id: str
+    status: str
+    activities: list[Activity]
+    timers: list[Timer]
+
+
+class Story(Document):
+    """`temporalError` says why there are no workflows, when Temporal could not be asked."""
+
+    payment: payments.Payment
+    order_status: OrderStatus | None
+    steps: list[Step]
+    postings: list[Posting]
+    events: list[Event]
+    refunds: list[Refund]
+    temporal_ui_url: str | None
+    workflows: list[Workflow] = Field(default_factory=list)
+    temporal_error: str | None = None
+
+
+async def stories(system: System, id_: str) -> list[Story]:
+    """Of the payment with this id, or of every payment of an order, top-up or refund with this id.
+
+    Raises `Refused` when there is none.
+    """
+    async with system.database.connect() as tx:
+        ids = await _payment_ids(tx, id_)
+        if not ids:
+            raise Refused(f"There is no payment, and nothing that has payments, with the id {id_}.")
+        told = [await _stored(tx, payment_id, system) for payment_id in ids]
+    return [await _with_workflows(story, system) for story in told]
+
+
+async def _payment_ids(tx: Transaction, id_: str) -> list[str]:
+    if await payment.find(tx, id_) is not None:
+        return [id_]
+    if (given_back := await refund.find(tx, id_)) is not None:
+        return [given_back.payment_id]
+    return [row.id for row in await payment.of_payable(tx, id_)]
+
+
+async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
+    row = await payments.found(tx, payment_id)
+    ordered = await order.find(tx, row.payable_id)
+    paid = await payments.document(tx, row)
+    return Story(
+        payment=paid,
+        orderStatus=None if ordered is None else OrderStatus(ordered.status),
+        steps=_documents(Step, await saga.of(tx, payment_id)),
+        postings=_documents(Posting, await ledger.of_payment(tx, payment_id)),
+        events=_documents(Event, await outbox.of_aggregates(tx, [payment_id, row.payable_id])),
+        refunds=_documents(Refund, await refund.of_payment(tx, payment_id)),
+        temporalUiUrl=system.link(paid.workflow_id),
+    )
+
+
+async def _with_workflows(story: Story, system: System) -> Story:
+    ids = [story.payment.workflow_id]
+    ids += [refund_workflow_id(each.id) for each in story.refunds if each.status not in FINAL]
+    try:
+        found = [await standing(system.temporal, id_) for id_ in ids]
+    except TemporalUnreachable as error:
+        why = f"Temporal at {system.settings.temporal_address} cannot be asked: {error}."
+        return story.model_copy(update={"temporal_error": why})
+    known = [each for each in found if each is not None]
+    return story.model_copy(update={"workflows": _documents(Workflow, known)})
+
+
+def _documents(kind: type[Kind], sources: Iterable[object]) -> list[Kind]:
+    """From rows and other objects whose attributes are called like the fields."""
+    return [
+        kind.model_validate(source, from_attributes=True, by_alias=False, by_name=True)
+        for source in sources
+    ]

@@ -1,0 +1,62 @@
+"""The running system as an operator's command finds it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+from uuid import UUID
+
+from temporalio.client import Client
+
+from runtime import temporal
+from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
+from store import database
+from store.database import Database
+
+
+class Refused(Exception):
+    """A command that cannot do what it was asked for; the text is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Connections that are made when first used."""
+
+    settings: Settings
+    database: Database
+    temporal: Client
+
+    def link(self, workflow_id: str) -> str | None:
+        """The page of a workflow in the Temporal UI."""
+        settings = self.settings
+        if not settings.temporal_ui_url:
+            return None
+        pages = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
+        return f"{pages}/{quote(workflow_id, safe='')}"
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[System]:
+    """The system of the environment, else of the endpoints file of a running `make dev`.
+
+    Raises `ConfigurationError` when there is neither.
+    """
+    settings = Settings()
+    if "database_url" not in settings.model_fields_set:
+        raise ConfigurationError(
+            f"No running system is known here: start `make dev` in another terminal (it writes "
+            f"{ENDPOINTS_FILE}), or set DATABASE_URL and TEMPORAL_ADDRESS."
+        )
+    pool = database.connect(settings.database_url, pool_size=1)
+    try:
+        yield System(settings, pool, await temporal.connect_later(settings))
+    finally:
+        await pool.dispose()
+
+
+def as_id(text: str) -> str:
+    """An id in the form that the database compares; raises `Refused` for what is none."""
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise Refused(f"{text!r} is not an id: they look like {UUID(int=0)}.") from error

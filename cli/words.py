@@ -1,0 +1,31 @@
+"""How operators' commands say things."""
+
+from datetime import timedelta
+
+from rich.console import Console
+
+_console = Console()
+
+STATUS = {
+    "PENDING": "under way",
+    "UNKNOWN": "the gateway's outcome is being found out; everything stays held",
+    "NEEDS_REVIEW": "only a person may decide; everything stays held",
+    "COMPLETED": "done",
+    "FAILED": "nothing was taken",
+    "CANCELLED": "nothing was taken",
+}
+"""What the status of a payment means."""
+
+
+def say(line: str, style: str | None = None) -> None:
+    """Print a line. What others wrote is no markup of ours; ids stay in one piece, to be copied."""
+    _console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(length: timedelta) -> str:
+    """`4 s`, `12 min`, `5 h`, `3 days`: as much as a person wants to know."""
+    seconds = max(0, round(length.total_seconds()))
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

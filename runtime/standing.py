@@ -1,0 +1,121 @@
+"""Where a workflow stands now, as Temporal knows it: what it does and what it waits for."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+TIMEOUT_SECONDS = 5.0
+
+
+class TemporalUnreachable(Exception):
+    """Temporal does not answer. Nothing that it knows is lost."""
+
+
+@dataclass(frozen=True)
+class PendingActivity:
+    """An activity that runs, or waits for its next attempt."""
+
+    name: str
+    summary: str | None
+    attempt: int
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class PendingTimer:
+    """A wait; without a summary it is the pause before a local step is tried again."""
+
+    summary: str | None
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`status` is Temporal's own word: RUNNING, COMPLETED, FAILED, TERMINATED, …"""
+
+    workflow_id: str
+    status: str
+    activities: tuple[PendingActivity, ...]
+    timers: tuple[PendingTimer, ...]
+
+
+async def standing(client: Client, workflow_id: str) -> Standing | None:
+    """Where this workflow stands; None if Temporal has none of this id.
+
+    Raises `TemporalUnreachable`.
+    """
+    handle = client.get_workflow_handle(workflow_id)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await _standing(client, handle)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise TemporalUnreachable(error.message) from error
+    except RuntimeError as error:
+        raise TemporalUnreachable("there is no connection") from error
+    except TimeoutError as error:
+        raise TemporalUnreachable(f"no answer within {TIMEOUT_SECONDS:g} s") from error
+
+
+async def _standing(client: Client, handle: WorkflowHandle[object, object]) -> Standing:
+    described = await handle.describe()
+    open_ = _Open()
+    pending = described.raw_description.pending_activities
+    if described.close_time is None:
+        async for event in handle.fetch_history_events():
+            open_.read(event)
+    return Standing(
+        handle.id,
+        "UNKNOWN" if described.status is None else described.status.name,
+        tuple([await _activity(client, each, open_) for each in pending]),
+        tuple([await _timer(client, event) for event in open_.timers.values()]),
+    )
+
+
+@dataclass
+class _Open:
+    """What a history has begun: its timers that still run, and each activity's first event."""
+
+    timers: dict[int, HistoryEvent] = field(default_factory=dict)
+    activities: dict[str, HistoryEvent] = field(default_factory=dict)
+
+    def read(self, event: HistoryEvent) -> None:
+        match event.WhichOneof("attributes"):
+            case "timer_started_event_attributes":
+                self.timers[event.event_id] = event
+            case "timer_fired_event_attributes":
+                del self.timers[event.timer_fired_event_attributes.started_event_id]
+            case "timer_canceled_event_attributes":
+                del self.timers[event.timer_canceled_event_attributes.started_event_id]
+            case "activity_task_scheduled_event_attributes":
+                self.activities[event.activity_task_scheduled_event_attributes.activity_id] = event
+
+
+async def _activity(client: Client, pending: PendingActivityInfo, open_: _Open) -> PendingActivity:
+    scheduled = open_.activities.get(pending.activity_id)
+    return PendingActivity(
+        name=pending.activity_type.name,
+        summary=None if scheduled is None else await _summary(client, scheduled),
+        attempt=pending.attempt,
+        last_error=pending.last_failure.message if pending.HasField("last_failure") else None,
+    )
+
+
+async def _timer(client: Client, started: HistoryEvent) -> PendingTimer:
+    duration = started.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+    began = started.event_time.ToDatetime(tzinfo=UTC)
+    return PendingTimer(await _summary(client, started), began + duration)
+
+
+async def _summary(client: Client, event: HistoryEvent) -> str | None:
+    """What the workflow says that this is for."""
+    if not event.user_metadata.HasField("summary"):
+        return None
+    [text] = await client.data_converter.decode([event.user_metadata.summary], [str])
+    return str(text)

@@ -1,0 +1,26 @@
+"""Running the command against the stack of this test process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from dev.stack import Stack
+
+Command = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def command(stack: Stack) -> Command:
+    """`await command("payment", "show", id_)`; keyword arguments are environment variables.
+
+    In a thread of its own: a command brings its own event loop, and the worker needs ours.
+    """
+
+    async def run(*arguments: str, **environment: str | None) -> Result:
+        variables = {**stack.endpoints.environment(), "TEMPORAL_UI_URL": "http://ui", **environment}
+        return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments, env=variables))
+
+    return run

@@ -1,0 +1,234 @@
+"""The `billing` command as a process: what it says, how it ends, and what it leaves."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app, main
+from dev import postgres, process
+from runtime.settings import Settings
+from tests.dev.processes import descendants, running
+
+BILLING = [sys.executable, "-m", "cli.main"]
+SETTINGS = {name.upper() for name in Settings.model_fields} | {"BILLING_ENDPOINTS"}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of a person who has set nothing but this."""
+    inherited = process.python_environment()
+    return {name: value for name, value in inherited.items() if name not in SETTINGS} | more
+
+
+def billing(*arguments: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """The command, run to its end."""
+    return subprocess.run(
+        [*BILLING, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**variables),
+        timeout=60,
+    )
+
+
+@dataclass(frozen=True)
+class Dev:
+    """A running `billing dev`."""
+
+    launcher: "subprocess.Popen[str]"
+    home: Path
+    port: int
+
+    def pay(self) -> dict[str, Any]:
+        """An order of the development customer, paid by card."""
+        with httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as api:
+            item = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
+            order = _post(api, "/api/v1/orders", {"currency": "KRW", "items": [item]})
+            return _post(api, "/api/v1/payments", {"orderId": order["id"], "method": "CARD"})
+
+
+def _post(api: httpx2.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    key = {"Idempotency-Key": uuid4().hex}
+    answer = api.post(path, json=body, headers=key)
+    while answer.status_code in (202, 409):  # on a busy machine: each repeat waits for the outcome
+        answer = api.post(path, json=body, headers=key)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+@contextmanager
+def running_dev(home: Path) -> Iterator[Dev]:
+    """`billing dev` on free ports, with its data below `home`; killed at the end, if need be."""
+    port = process.free_port()
+    ports = ["--port", str(port), "--ui-port", str(process.free_port())]
+    launcher = subprocess.Popen(
+        [*BILLING, "dev", *ports],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=home,
+        env=environment(LOG_LEVEL="WARNING"),
+    )
+    assert launcher.stdout is not None
+    try:
+        with launcher.stdout as output:
+            said = ""
+            while "Ctrl-C stops everything" not in said:
+                line = output.readline()
+                assert line, said
+                said += line
+            yield Dev(launcher, home, port)
+    finally:
+        launcher.kill()
+        launcher.wait()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A working directory with a space in its path."""
+    directory = tmp_path / "a home"
+    directory.mkdir()
+    yield directory
+    postgres.remove_data(directory / ".data")
+
+
+@pytest.mark.timeout(240)  # starts the whole system twice
+def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
+    with running_dev(home) as dev:
+        paid = dev.pay()
+        assert paid["status"] == "COMPLETED"
+        in_use = billing("dev", "--port", str(dev.port), cwd=home)
+        pids = descendants(dev.launcher.pid)
+        dev.launcher.send_signal(signal.SIGINT)
+        assert dev.launcher.wait(timeout=20) == 0
+        assert not running(pids)
+    assert in_use.returncode == 1
+    assert f"Port {dev.port} (API) is in use" in in_use.stderr
+    assert "Traceback" not in in_use.stderr
+    assert not (home / ".data" / "endpoints.env").exists()
+
+    with running_dev(home) as dev:
+        shown = billing("payment", "show", paid["id"], "--json", cwd=home)
+        pids = descendants(dev.launcher.pid)
+        assert len(pids) > 5
+        dev.launcher.kill()
+        dev.launcher.wait()
+        assert process.wait_for(lambda: not running(pids), timeout_seconds=10)
+
+    [story] = json.loads(shown.stdout)
+    assert story["payment"]["status"] == "COMPLETED"
+    assert story["workflows"][0]["status"] == "COMPLETED"
+    # What the killed launcher could not remove points to servers that are gone.
+    late = billing("review", "list", cwd=home)
+    assert late.returncode == 1
+    assert late.stderr.startswith("billing: The database cannot be used")
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = billing("dev", "--port", str(port), cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"billing: Port {port} (API) is in use: stop what listens there or choose another port.\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (("review", "list"), {}, "No running system is known here: start `make dev`"),
+        (
+            ("review", "list"),
+            {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
+            "The database cannot be used: ",
+        ),
+        (
+            ("migrate",),
+            {"DATABASE_OWNER_URL": "postgresql://a@127.0.0.1:1/b"},
+            "The database cannot be used: ",
+        ),
+        (("migrate",), {"TIME_SCALE": "0"}, "The setting TIME_SCALE cannot be used: "),
+        (("api",), {}, "This version cannot authenticate callers yet"),
+        (("worker",), {}, "This version cannot authenticate callers yet"),
+        (("payment", "show", "x"), {}, "'x' is not an id"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Sequence[str],
+    variables: dict[str, str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no endpoints file is
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["billing", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith(f"billing: {sentence}")
+    assert said.count("\n") == 1
+
+
+def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None:
+    worker = subprocess.Popen(
+        [*BILLING, "worker"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(BILLING_ENVIRONMENT="dev", TEMPORAL_ADDRESS="127.0.0.1:1"),
+    )
+    assert worker.stderr is not None
+    with worker.stderr as log:
+        assert "Temporal cannot be reached yet" in log.readline()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("demo",),
+        ("dev",),
+        ("api",),
+        ("worker",),
+        ("migrate",),
+        ("payment",),
+        ("payment", "show"),
+        ("review",),
+        ("review", "list"),
+        ("review", "resolve"),
+    ],
+)
+def test_every_command_explains_itself(arguments: Sequence[str]) -> None:
+    shown = CliRunner().invoke(app, [*arguments, "--help"])
+
+    assert shown.exit_code == 0
+    usage, explained = shown.output.split("Usage: ")[1].split("\n", 1)
+    assert usage.startswith(" ".join(["billing", *arguments]))
+    assert explained.split("╭")[0].strip().endswith((".", ";"))

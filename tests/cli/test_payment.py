@@ -1,0 +1,123 @@
+"""`billing payment show` tells what happened to a payment."""
+
+import json
+from uuid import uuid4
+
+from cli.system import Refused
+from tests.billing import Billing
+from tests.cli.conftest import Command
+
+
+async def test_a_completed_payment_is_told_from_the_order_to_the_events(
+    command: Command, billing: Billing
+) -> None:
+    order_id = await billing.order(1500)
+    paid = await billing.pay(order_id)
+    refund = {"paymentId": paid["id"], "amount": 400, "reason": "one was [bold]broken"}
+    assert (await billing.post("/api/v1/refunds", refund)).status_code == 201
+
+    shown = await command("payment", "show", paid["id"])
+
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert lines[0] == f"Payment {paid['id']}: COMPLETED"
+    for told in (
+        f"1,500 KRW by CARD from {billing.customer_id}",
+        f"for order {order_id}, which is COMPLETED",
+        "400 KRW were given back",
+        "gateway.charge     DONE",
+        f"charge of 1,500 KRW under key {paid['id']}:charge:1: CAPTURED",
+        paid["gatewayReference"],
+        "billing.payment.completed    version 1 of the payment",
+        "billing.order.completed      version 2 of the order",
+        "400 KRW, COMPLETED (one was [bold]broken)",
+        f"http://ui/namespaces/billing/workflows/payment%2F{paid['id']}",
+    ):
+        assert told in shown.output
+    assert any(line.split() == ["capture", "sales", "1,500", "KRW"] for line in lines)
+    assert any(line.split() == ["refund", "sales", "-400", "KRW"] for line in lines)
+
+
+async def test_a_declined_payment_says_why_in_our_words_and_in_the_gateways(
+    command: Command, billing: Billing
+) -> None:
+    await billing.top_up(5000)
+    card = await billing.add_card("4000000000009995")
+    paid = await billing.pay(
+        await billing.order(3000), "SPLIT", walletAmount=1000, paymentMethodId=card
+    )
+
+    shown = await command("payment", "show", paid["id"])
+
+    assert "why: declined. The card has insufficient funds." in shown.output
+    assert "in the gateway's words: insufficient_funds" in shown.output
+    assert "1,000 KRW of it from the wallet, 2,000 KRW by card" in shown.output
+    assert "wallet.hold        UNDONE" in shown.output
+
+
+async def test_an_order_shows_all_its_payments_to_programs_too(
+    command: Command, billing: Billing
+) -> None:
+    card = await billing.add_card("4000000000000002")
+    order_id = await billing.order(1000)
+    await billing.pay(order_id, paymentMethodId=card)
+    good = await billing.add_card("4242424242424242")
+    await billing.pay(order_id, paymentMethodId=good)
+
+    shown = await command("payment", "show", order_id, "--json")
+
+    stories = json.loads(shown.output)
+    assert [story["payment"]["status"] for story in stories] == ["FAILED", "COMPLETED"]
+    assert {story["orderStatus"] for story in stories} == {"COMPLETED"}
+    assert [posting["amount"] for posting in stories[1]["postings"]] == [-1000, 1000]
+    assert stories[0]["workflows"][0]["status"] == "COMPLETED"
+    assert "bk_" not in shown.output
+
+
+async def test_what_it_waits_for_comes_from_temporal(command: Command, billing: Billing) -> None:
+    await billing.add_card("4000000000017006")  # the gateway takes the money much later
+    answer = await billing.post(
+        "/api/v1/payments", {"orderId": await billing.order(1000), "method": "CARD"}
+    )
+    payment_id = answer.json()["id"]
+
+    shown = await command("payment", "show", payment_id, "--json")
+
+    [workflow] = json.loads(shown.output)[0]["workflows"]
+    assert workflow["status"] == "RUNNING"
+    doing = [activity["summary"] for activity in workflow["activities"]]
+    waiting = [timer["summary"] for timer in workflow["timers"]]
+    assert set(doing + waiting) & {
+        "charge 1,000 KRW",
+        "send the charge again",
+        "inquire 1,000 KRW",
+        "inquire again",
+    }
+
+
+async def test_without_temporal_the_rest_is_still_told(command: Command, billing: Billing) -> None:
+    paid = await billing.pay(await billing.order(1000))
+
+    shown = await command("payment", "show", paid["id"], TEMPORAL_ADDRESS="127.0.0.1:1")
+
+    assert shown.exit_code == 0, shown.output
+    assert "Temporal at 127.0.0.1:1 cannot be asked: there is no connection." in shown.output
+    assert f"Payment {paid['id']}: COMPLETED" in shown.output
+
+
+async def test_an_unknown_id_is_refused_in_one_sentence(command: Command) -> None:
+    unknown = str(uuid4())
+
+    shown = await command("payment", "show", unknown)
+
+    assert isinstance(shown.exception, Refused)
+    assert str(shown.exception) == (
+        f"There is no payment, and nothing that has payments, with the id {unknown}."
+    )
+
+
+async def test_what_is_no_id_is_refused_before_anything_is_asked(command: Command) -> None:
+    shown = await command("payment", "show", "order-1", DATABASE_URL=None)
+
+    assert isinstance(shown.exception, Refused)
+    assert "'order-1' is not an id" in str(shown.exception)

@@ -1,0 +1,86 @@
+"""`billing review`: an operator lists and decides what only a person may decide."""
+
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from cli.system import Refused
+from runtime.settings import Settings
+from tests.api.unfinished import payment_in_review, refund_in_review
+from tests.billing import Billing
+from tests.cli.conftest import Command
+
+
+async def test_a_payment_in_review_is_listed_decided_and_gone(
+    command: Command, billing: Billing, settings: Settings, temporal_client: Client
+) -> None:
+    payment_id = await payment_in_review(billing, settings, temporal_client)
+
+    listed = await command("review", "list")
+    decision = ("review", "resolve", payment_id, "failed", "--reason", "not in the PG's console")
+    first = await command(*decision)
+    again = await command(*decision)
+
+    assert f"payment {payment_id}: 2,000 KRW of {billing.customer_id}, waits for" in listed.output
+    assert f"billing review resolve {payment_id} captured|failed --reason" in listed.output
+    assert first.output == again.output == "The payment of 2,000 KRW is FAILED.\n"
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert payment_id not in (await command("review", "list")).output
+    ended = await billing.get(f"/api/v1/payments/{payment_id}")
+    assert (ended["failureCode"], ended["failureMessage"]) == (
+        "resolved-failed",
+        "not in the PG's console",
+    )
+
+
+async def test_a_refund_in_review_is_decided_by_the_same_command(
+    command: Command, billing: Billing, settings: Settings, temporal_client: Client
+) -> None:
+    refund_id = await refund_in_review(billing, settings, temporal_client)
+
+    listed = await command("review", "list")
+    shown = await command("payment", "show", refund_id)
+    resolved = await command("review", "resolve", refund_id, "refunded", "--reason", "seen there")
+
+    assert f"refund {refund_id}: 2,000 KRW of {billing.customer_id}, waits for" in listed.output
+    assert f"waits for you: billing review resolve {refund_id} refunded|failed" in shown.output
+    assert resolved.output == "The refund of 2,000 KRW is COMPLETED.\n"
+    refund = await billing.get(f"/api/v1/refunds/{refund_id}")
+    assert refund["status"] == "COMPLETED"
+
+
+async def test_nothing_waits(command: Command, billing: Billing) -> None:
+    paid = await billing.pay(await billing.order(1000))
+
+    resolved = await command("review", "resolve", paid["id"], "failed", "--reason", "why not")
+
+    assert isinstance(resolved.exception, Refused)
+    assert str(resolved.exception) == ("Nothing waits for a decision: the payment is COMPLETED.")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "refusal"),
+    [
+        ("refunded", "seen", "A payment was captured or failed, never refunded."),
+        ("failed", " ", "Say in --reason how you know."),
+    ],
+)
+async def test_a_decision_that_makes_no_sense_is_refused(
+    command: Command, billing: Billing, outcome: str, reason: str, refusal: str
+) -> None:
+    paid = await billing.pay(await billing.order(1000))
+
+    resolved = await command("review", "resolve", paid["id"], outcome, "--reason", reason)
+
+    assert isinstance(resolved.exception, Refused)
+    assert str(resolved.exception) == refusal
+
+
+async def test_an_unknown_id_is_refused(command: Command) -> None:
+    unknown = str(uuid4())
+
+    resolved = await command("review", "resolve", unknown, "failed", "--reason", "seen")
+
+    assert isinstance(resolved.exception, Refused)
+    assert str(resolved.exception) == f"There is no payment or refund with the id {unknown}."
