@@ -52,6 +52,7 @@ def parse(body: bytes) -> Any:
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_bounded,
         )
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
@@ -74,6 +75,13 @@ def _finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{digits} is out of range")
+    return number
+
+
+def _bounded(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"{digits[:25]}… is out of range")
     return number
 
 

@@ -35,8 +35,12 @@ class NewPaymentMethod(Document):
         str, Field(pattern=r"^[A-Za-z0-9._:-]{1,200}$", examples=["bk_4242424242424242"])
     ]
     last4: Annotated[str, Field(pattern=r"^[0-9]{4}$", examples=["4242"])]
-    gateway: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "simulator"
-    is_default: StrictBool = True
+    gateway: Annotated[
+        str, Field(pattern=r"^[a-z0-9-]{1,40}$", description="The PG that issued the key.")
+    ] = "simulator"
+    is_default: Annotated[
+        StrictBool, Field(description="Charged when a payment names no card.")
+    ] = True
 
 
 class PaymentMethod(Document):

@@ -6,15 +6,28 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
 
 TYPES = "https://durable-billing.example/problems"
 """Prefix of every problem's `type`: an identifier (docs/api/problems.md lists them), not a page."""
+
+FAULTS = {
+    "method-not-allowed": "The path does not take this method",
+    "http-error": "The request cannot be served",
+    "unavailable": "Something that we need is down",
+    "internal-error": "An error on our side",
+}
+"""Titles of the problems that are no `Rejected`, by slug."""
+
+_PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
+"""SQLSTATE classes that say nothing of the request: no connection, a lost conflict, no resources, a
+lock, an operator (restart, shutdown), the system below."""
 
 log = structlog.get_logger()
 
@@ -49,6 +62,16 @@ def _document(
     )
 
 
+def _fault_document(
+    status: int,
+    slug: str,
+    detail: str,
+    request: Request,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    return _document(status, slug, FAULTS[slug], detail, request.url.path, headers)
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)
     return problem(error, request.url.path, getattr(error, "headers", None))
@@ -62,32 +85,36 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return problem(InvalidRequest(detail), request.url.path)
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads this; without it every client that hangs up would be an error in our log."""
+    return problem(InvalidRequest("The body ended too early."), request.url.path)
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return problem(NotFound("There is no such path."), request.url.path)
     slug = {405: "method-not-allowed"}.get(error.status_code, "http-error")
-    path = request.url.path
-    return _document(error.status_code, slug, error.detail, error.detail, path, error.headers)
+    return _fault_document(error.status_code, slug, f"{error.detail}.", request, error.headers)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     log.warning("a request found something down", path=request.url.path, error=repr(error))
-    return _document(
-        503,
-        "unavailable",
-        "Something that we need is down",
-        "Nothing was lost: send the same request with the same Idempotency-Key again.",
-        request.url.path,
-        {"Retry-After": "5"},
-    )
+    detail = "Nothing was lost: send the same request with the same Idempotency-Key again."
+    return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    passes = error.connection_invalidated or state[:2] in _PASSING
+    return await (_unavailable if passes else _fault)(request, error)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
     log.error("a request failed", path=request.url.path, exc_info=error)
-    title = "An error on our side"
     detail = "Send the same request with the same Idempotency-Key again."
-    return _document(500, "internal-error", title, detail, request.url.path)
+    return _fault_document(500, "internal-error", detail, request)
 
 
 def install(app: FastAPI) -> None:
@@ -95,6 +122,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Rejected, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for down in (OperationalError, InterfaceError, PoolTimeout, OSError, RPCError):
         app.add_exception_handler(down, _unavailable)
+    app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _fault)

@@ -15,13 +15,13 @@ from fastapi import Depends, Request, Response
 from prometheus_client import Counter
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from api.access import Access, Anybody
 from api.context import Context
 from api.fields import Key, Traceparent
 from domain.errors import KeyMissing, RequestInProgress
 from domain.event import Origin
+from runtime.temporal import UNREACHABLE
 from store import idempotency
 from store.idempotency import Claim, Claimed, StoredAnswer
 
@@ -103,7 +103,7 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
         async with asyncio.timeout(seconds):
             handle = await begin()
             await handle.result()
-    except (TimeoutError, RPCError, WorkflowFailureError, WorkflowAlreadyStartedError):
+    except (TimeoutError, *UNREACHABLE, WorkflowFailureError, WorkflowAlreadyStartedError):
         return
 
 

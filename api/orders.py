@@ -38,8 +38,12 @@ class NewOrder(Document):
     """What is ordered. The total is fixed now and never changes."""
 
     currency: Currency
-    items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]
-    customer_id: CustomerId | None = None
+    items: Annotated[
+        list[NewLine], Field(min_length=1, max_length=100, description="1 to 100 lines.")
+    ]
+    customer_id: Annotated[
+        CustomerId | None, Field(description="Who owes it; the caller without it.")
+    ] = None
 
 
 class Line(Document):

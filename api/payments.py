@@ -45,7 +45,10 @@ class NewPayment(Document):
     """How an order is to be paid."""
 
     order_id: Id
-    method: Literal["CARD", "WALLET", "SPLIT"]
+    method: Annotated[
+        Literal["CARD", "WALLET", "SPLIT"],
+        Field(description="All by card, all from the wallet, or a part from each."),
+    ]
     wallet_amount: Annotated[
         Amount | None, Field(description="The part from the wallet; with SPLIT only.")
     ] = None
@@ -61,7 +64,9 @@ class Empty(Document):
 class NewResolution(Document):
     """What an operator found out, and where."""
 
-    outcome: Literal["captured", "failed"]
+    outcome: Annotated[
+        Literal["captured", "failed"], Field(description="Did the PG take the money?")
+    ]
     reason: Reason
 
 
@@ -147,10 +152,11 @@ async def list_payments(
 ) -> list[Payment]:
     """Every payment of an order, oldest first."""
     async with context.database.connect() as tx:
-        rows = await payment.of_payable(tx, order_id)
-        for row in rows:
-            access.require(row.customer_id)
-        return [await document(tx, row) for row in rows]
+        owed = await order.find(tx, order_id)
+        if owed is None:
+            raise NotFound(f"There is no order {order_id}.")
+        access.require(owed.customer_id)
+        return [await document(tx, row) for row in await payment.of_payable(tx, order_id)]
 
 
 @router.post("/{payment_id}/cancel", response_model=Payment, responses={202: {"model": Payment}})
@@ -175,8 +181,8 @@ async def cancel_payment(
         keyed,
         claimed,
         begin=partial(_cancel, context, request),
-        view=partial(view, context, payment_id),
-        location=LOCATION.format(payment_id),
+        view=partial(view, context, request.payment_id),
+        location=LOCATION.format(request.payment_id),
         status=200,
     )
 
@@ -192,11 +198,11 @@ async def resolve_payment(
         context,
         keyed,
         row,
-        workflow_id=payment_workflow_id(payment_id),
+        workflow_id=payment_workflow_id(row.id),
         decision=Decision.HAPPENED if body.outcome == "captured" else Decision.FAILED,
         reason=body.reason,
-        view=partial(view, context, payment_id),
-        location=LOCATION.format(payment_id),
+        view=partial(view, context, row.id),
+        location=LOCATION.format(row.id),
     )
 
 

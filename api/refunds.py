@@ -27,6 +27,7 @@ from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.reviews import decide
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
+from domain.payment import PayableType
 from domain.refund import FINAL, RefundRequest, RefundStatus
 from domain.review import Decision
 from runtime.requests import refund_request
@@ -51,7 +52,9 @@ class NewRefund(Document):
 class NewResolution(Document):
     """What an operator found out, and where."""
 
-    outcome: Literal["refunded", "failed"]
+    outcome: Annotated[
+        Literal["refunded", "failed"], Field(description="Did the PG give the money back?")
+    ]
     reason: Reason
 
 
@@ -120,11 +123,11 @@ async def resolve_refund(
         context,
         keyed,
         row,
-        workflow_id=refund_workflow_id(refund_id),
+        workflow_id=refund_workflow_id(row.id),
         decision=Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED,
         reason=body.reason,
-        view=partial(_view, context, refund_id),
-        location=LOCATION.format(refund_id),
+        view=partial(_view, context, row.id),
+        location=LOCATION.format(row.id),
     )
 
 
@@ -135,6 +138,9 @@ async def _create(
     if locked is None:
         raise NotFound(f"There is no payment {body.payment_id}.")
     row, refundable = locked
+    if row.payable_type == PayableType.TOP_UP.value:
+        # Its money is in the wallet: back on the card as well, it would be there twice.
+        raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
     if not refundable.left:
         raise NotRefundable("Nothing of this payment is left to be refunded.")
     card_part, wallet_part = rules.split(refundable, body.amount or refundable.left)

@@ -5,8 +5,10 @@ else. Every fault is a miss.
 """
 
 import hashlib
+from typing import NamedTuple
 
 import orjson
+from pydantic import TypeAdapter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -14,6 +16,15 @@ from domain.errors import KeyReused
 from store.idempotency import Claim, StoredAnswer
 
 KEPT_SECONDS = 24 * 3600
+
+
+class _Kept(NamedTuple):
+    request_hash: str
+    status: int
+    body: str
+
+
+_KEPT = TypeAdapter(_Kept)
 
 
 class ReplayCache:
@@ -30,14 +41,17 @@ class ReplayCache:
             return None
         if cached is None:
             return None
-        request_hash, status, body = orjson.loads(cached)
-        if request_hash != claim.request_hash.hex():
+        try:
+            kept = _KEPT.validate_json(cached)
+        except ValueError:
+            return None
+        if kept.request_hash != claim.request_hash.hex():
             raise KeyReused("Use a new Idempotency-Key for a new request.")
-        return StoredAnswer(status, body)
+        return StoredAnswer(kept.status, kept.body)
 
     async def put(self, claim: Claim, answer: StoredAnswer) -> None:
         """Keep a final answer for a day, if the server can be reached."""
-        value = orjson.dumps([claim.request_hash.hex(), answer.status, answer.body])
+        value = _KEPT.dump_json(_Kept(claim.request_hash.hex(), answer.status, answer.body))
         try:
             await self._redis.set(_name(claim), value, ex=KEPT_SECONDS)
         except (RedisError, OSError):

@@ -1,5 +1,6 @@
 """Handing an operator's decision to the workflow that waits for it."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -11,7 +12,7 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeou
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.context import Context
-from api.idempotency import Keyed, View, keep, replay, respond
+from api.idempotency import InProgress, Keyed, View, keep, replay, respond
 from domain.errors import NotInReview
 from domain.review import Decision, Resolution
 from store import idempotency
@@ -40,23 +41,37 @@ async def decide(
         if not claimed.repeated and row.status != "NEEDS_REVIEW":
             raise NotInReview(f"It is {row.status}.")
     try:
-        await context.temporal.get_workflow_handle(workflow_id).execute_update(
-            "resolve",
-            Resolution(decision, reason),
-            id=hashlib.sha256(keyed.claim.key.encode()).hexdigest(),
-            rpc_timeout=timedelta(seconds=context.settings.api_wait_seconds),
-        )
+        await _update(context, workflow_id, keyed.claim.key, Resolution(decision, reason))
     except WorkflowUpdateFailedError as refusal:
         if not claimed.repeated:
             raise NotInReview("Nothing is waiting for a decision.") from refusal
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        pass
-    except RPCError as error:
-        # A closed workflow has its outcome in the row; anything else is Temporal being down.
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
     seen = await view()
     if not seen.final:
+        if claimed.repeated:
+            raise InProgress(location)
         return respond(StoredAnswer(202, seen.body), location)
     answer = await keep(context, keyed.claim, StoredAnswer(200, seen.body))
     return replay(answer) if claimed.repeated else respond(answer)
+
+
+async def _update(context: Context, workflow_id: str, key: str, resolution: Resolution) -> None:
+    """Returns when it is taken, when nobody takes it within the wait, or when the workflow has
+    closed: its outcome is in the row. Raises when Temporal is down."""
+    handle = context.temporal.get_workflow_handle(workflow_id)
+    wait = context.settings.api_wait_seconds
+    try:
+        # A dead Temporal holds a call longer than its own time-out says.
+        async with asyncio.timeout(wait + 1):
+            await handle.execute_update(
+                "resolve",
+                resolution,
+                id=hashlib.sha256(key.encode()).hexdigest(),
+                rpc_timeout=timedelta(seconds=wait),
+            )
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        return
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+    except RuntimeError as error:
+        raise ConnectionError(f"Temporal cannot be reached: {error}") from error

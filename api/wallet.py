@@ -70,9 +70,16 @@ class NewTopUp(Document):
 
     amount: Amount
     currency: Currency
-    source: Literal["CARD", "BANK_TRANSFER"] = "CARD"
-    payment_method_id: Id | None = None
-    customer_id: CustomerId | None = None
+    source: Annotated[
+        Literal["CARD", "BANK_TRANSFER"],
+        Field(description="Charge a card, or book (operators only) what the bank has received."),
+    ] = "CARD"
+    payment_method_id: Annotated[
+        Id | None, Field(description="Which card; the customer's default one without it.")
+    ] = None
+    customer_id: Annotated[
+        CustomerId | None, Field(description="Whose wallet; the caller's without it.")
+    ] = None
 
 
 class TopUpDocument(Document):

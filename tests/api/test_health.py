@@ -1,0 +1,71 @@
+"""Probes and metrics."""
+
+from uuid import uuid4
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from runtime.settings import Settings
+from tests.api.documents import problem_of
+from tests.api.unfinished import accepted
+from tests.billing import Billing
+
+
+async def scraped(billing: Billing) -> dict[str, dict[str, float]]:
+    """Every sample of ours by family, and within it by status (or nothing)."""
+    answer = await billing.api.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        family.name: {sample.labels.get("status", ""): sample.value for sample in family.samples}
+        for family in text_string_to_metric_families(answer.text)
+        if family.name.startswith("billing_") and not family.name.endswith("_created")
+    }
+
+
+async def test_the_probes_answer(billing: Billing) -> None:
+    for path, word in (("/health/live", "live"), ("/health/ready", "ready")):
+        answer = await billing.api.get(path)
+        assert (answer.status_code, answer.text) == (200, word)
+
+
+async def test_the_metrics_have_five_families(billing: Billing) -> None:
+    assert set(await scraped(billing)) == {
+        "billing_payments",
+        "billing_compensations",
+        "billing_idempotency_replays",
+        "billing_oldest_unknown_payment_age_seconds",
+        "billing_oldest_unpublished_event_age_seconds",
+    }
+
+
+async def test_payments_replays_and_undone_steps_are_counted(
+    billing: Billing, settings: Settings
+) -> None:
+    before = await scraped(billing)
+    await billing.top_up(100)
+    declined = await billing.add_card("4000000000000002")
+    body = {"orderId": await billing.order(), "method": "CARD", "paymentMethodId": declined}
+    split = {"method": "SPLIT", "walletAmount": 100}
+    failed = await billing.post("/api/v1/payments", {**body, **split})
+    assert failed.json()["status"] == "FAILED"
+    key, item = uuid4().hex, {"sku": "SKU-1", "quantity": 1, "unitPrice": 1}
+    order = {"currency": "KRW", "items": [item]}
+    for _ in range(3):
+        assert (await billing.post("/api/v1/orders", order, key)).status_code == 201
+    another = {**body, "orderId": await billing.order()}
+    await accepted(billing, settings, "/api/v1/payments", another)
+
+    after = await scraped(billing)
+
+    def grown(family: str, label: str = "") -> float:
+        return after[family].get(label, 0) - before[family].get(label, 0)
+
+    assert grown("billing_payments", "FAILED") == 1
+    assert grown("billing_payments", "PENDING") == 1
+    assert grown("billing_compensations") == 1
+    assert grown("billing_idempotency_replays") == 2
+    assert after["billing_oldest_unpublished_event_age_seconds"][""] > 0
+
+
+async def test_the_probes_of_other_paths_are_problems(billing: Billing) -> None:
+    assert problem_of(await billing.api.get("/health")) == "not-found"

@@ -1,0 +1,529 @@
+"""No input gives a 5xx and none that is refused leaves a trace: every POST and PUT, row by row."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from sqlalchemy import func, select
+from standardwebhooks import Webhook
+
+from api.app import create_app
+from api.bodies import MAX_BYTES
+from runtime.settings import Settings
+from store.database import Database
+from store.tables import gateway_webhooks
+from tests.api.documents import problem_of, refused, rows_of
+from tests.billing import Billing
+from tests.conftest import SECRET
+
+NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
+NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]
+NOT_TEXTS = [1, 1.5, True, [], ["KRW"], {}, "", " ", "x" * 10_000, "한글", "a b", "a\n", "💸"]
+NOT_CURRENCIES = [*NOT_TEXTS, "krw", "KR", "KRWW", "ABC", "XAU", "XXX", "₩₩₩", "KRW ", "KRW\n"]
+NOT_IDS = [*NOT_TEXTS, 10**30, str(2**64), f"{uuid4()}\n", f"{{{uuid4()}}}", uuid4().hex, "g" * 36]
+NOT_CUSTOMERS = [*NOT_TEXTS, "x" * 65, "a/b", "../etc", "a%00", "' OR 1=1 --"]
+NOT_REASONS = [1, True, [], {}, "", "x" * 501]
+NOT_CHOICES = [1, True, [], {}, "", "card", "CARD ", "PAYPAL", "x" * 10_000]
+NOT_BOOLEANS = [0, 1, "true", "", [], {}, "x" * 10_000]
+
+MISSING = object()
+
+Send = Callable[..., Awaitable[httpx2.Response]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A good request to one route: each hostile one differs from it in one thing."""
+
+    path: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`wrong`: by field, what it must not be. `accepted`: the answer to the good request."""
+
+    good: Callable[[Billing], Awaitable[Call]]
+    wrong: Mapping[str, list[Any]]
+    accepted: int = 201
+    body_required: bool = True
+    method: str = "POST"
+    optional: frozenset[str] = field(default_factory=frozenset)
+
+
+async def _order(billing: Billing) -> Call:
+    item = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
+    customer = {"customerId": billing.customer_id}
+    return Call("/api/v1/orders", {"currency": "KRW", "items": [item], **customer})
+
+
+async def _payment(billing: Billing) -> Call:
+    await billing.top_up(1000)
+    card = await billing.add_card("4242424242424242")
+    parts = {"method": "SPLIT", "walletAmount": 100, "paymentMethodId": card}
+    return Call("/api/v1/payments", {"orderId": await billing.order(), **parts})
+
+
+async def _cancel(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    return Call(f"/api/v1/payments/{paid['id']}/cancel", {})
+
+
+async def _resolve_payment(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    decision = {"outcome": "captured", "reason": "seen"}
+    return Call(f"/api/v1/payments/{paid['id']}/resolve", decision)
+
+
+async def _refund(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    return Call("/api/v1/refunds", {"paymentId": paid["id"], "amount": 10, "reason": "broken"})
+
+
+async def _resolve_refund(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    made = await billing.post("/api/v1/refunds", {"paymentId": paid["id"], "reason": "broken"})
+    decision = {"outcome": "refunded", "reason": "seen"}
+    return Call(f"/api/v1/refunds/{made.json()['id']}/resolve", decision)
+
+
+async def _top_up(billing: Billing) -> Call:
+    card = await billing.add_card("4242424242424242")
+    money = {"amount": 1000, "currency": "KRW", "source": "CARD", "paymentMethodId": card}
+    return Call("/api/v1/wallet/top-ups", {**money, "customerId": billing.customer_id})
+
+
+async def _customer(billing: Billing) -> Call:
+    return Call(f"/api/v1/customers/{billing.customer_id}", {})
+
+
+async def _card(billing: Billing) -> Call:
+    card = {"billingKey": "bk_4242424242424242", "last4": "4242"}
+    path = f"/api/v1/customers/{billing.customer_id}/payment-methods"
+    return Call(path, {**card, "gateway": "simulator", "isDefault": True})
+
+
+async def _webhook(billing: Billing) -> Call:
+    event = {"id": f"evt_{uuid4().hex}", "type": "payment.captured", "orderId": str(uuid4())}
+    return Call("/webhooks/gateway/simulator", event)
+
+
+_GOOD_LINE: dict[str, Any] = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
+_NOT_LINES: list[Any] = [[], {}, "SKU-1", 1, [1], [None], [[]], [{}], [_GOOD_LINE] * 101]
+_NOT_IN_A_LINE: dict[str, list[Any]] = {
+    "sku": [*NOT_TEXTS, "x" * 65, None, MISSING],
+    "quantity": [*NOT_AMOUNTS, 1_000_001, None, MISSING],
+    "unitPrice": [*NOT_AMOUNTS, None, MISSING],
+    "discount": [1],
+}
+for _name, _values in _NOT_IN_A_LINE.items():
+    for _value in _values:
+        _line = {**_GOOD_LINE, _name: _value}
+        _NOT_LINES.append([{name: each for name, each in _line.items() if each is not MISSING}])
+_NOT_LINES.append([{"sku": "SKU-1", "quantity": 1_000_000, "unitPrice": 10**12}])
+_NOT_LINES.append([{"sku": "SKU-1", "quantity": 1, "unitPrice": 10**12}] * 2)
+
+ROWS = {
+    "POST /api/v1/orders": Row(
+        _order,
+        {"currency": NOT_CURRENCIES, "items": _NOT_LINES, "customerId": NOT_CUSTOMERS},
+        optional=frozenset({"customerId"}),
+    ),
+    "POST /api/v1/payments": Row(
+        _payment,
+        {
+            "orderId": [*NOT_IDS, str(uuid4())],
+            "method": [*NOT_CHOICES, "CARD", "WALLET"],
+            "walletAmount": [*NOT_AMOUNTS, None, MISSING],
+            "paymentMethodId": [*NOT_IDS, str(uuid4())],
+        },
+        optional=frozenset({"walletAmount", "paymentMethodId"}),
+    ),
+    "POST /api/v1/payments/{payment_id}/cancel": Row(
+        _cancel, {"reason": ["x"]}, accepted=409, body_required=False
+    ),
+    "POST /api/v1/payments/{payment_id}/resolve": Row(
+        _resolve_payment,
+        {"outcome": [*NOT_CHOICES, "CAPTURED", "refunded"], "reason": NOT_REASONS},
+        accepted=409,
+    ),
+    "POST /api/v1/refunds": Row(
+        _refund,
+        {"paymentId": [*NOT_IDS, str(uuid4())], "amount": NOT_AMOUNTS, "reason": NOT_REASONS},
+        optional=frozenset({"amount"}),
+    ),
+    "POST /api/v1/refunds/{refund_id}/resolve": Row(
+        _resolve_refund,
+        {"outcome": [*NOT_CHOICES, "REFUNDED", "captured"], "reason": NOT_REASONS},
+        accepted=409,
+    ),
+    "POST /api/v1/wallet/top-ups": Row(
+        _top_up,
+        {
+            "amount": NOT_AMOUNTS,
+            "currency": NOT_CURRENCIES,
+            "source": [*NOT_CHOICES, "bank_transfer"],
+            "paymentMethodId": [*NOT_IDS, str(uuid4())],
+            "customerId": [*NOT_CUSTOMERS, f"c-{uuid4().hex}"],
+        },
+        optional=frozenset({"source", "paymentMethodId", "customerId"}),
+    ),
+    "PUT /api/v1/customers/{customerId}": Row(
+        _customer, {"name": ["x"]}, accepted=200, body_required=False, method="PUT"
+    ),
+    "POST /api/v1/customers/{customerId}/payment-methods": Row(
+        _card,
+        {
+            "billingKey": [*NOT_TEXTS, "x" * 201, "bk_4242 4242"],
+            "last4": [*NOT_TEXTS, 4242, "424", "42424", "४२४२"],
+            "gateway": [*NOT_TEXTS, "x" * 41, "Simulator", "stripe"],
+            "isDefault": [*NOT_BOOLEANS, None],
+        },
+        optional=frozenset({"gateway", "isDefault"}),
+    ),
+    "POST /webhooks/gateway/{name}": Row(
+        _webhook,
+        {"id": [1, True, [], {}, "", "x" * 201], "more": [2**64, -(2**63) - 1, [[10**30]]]},
+        accepted=204,
+    ),
+}
+
+
+@pytest.fixture
+async def send(billing: Billing) -> Send:
+    """Sends any bytes, with a fresh key and, to where webhooks go, a good signature."""
+
+    async def post(
+        row: Row, path: str, content: bytes, more: Mapping[str, str] = {}
+    ) -> httpx2.Response:
+        good = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": uuid4().hex,
+            "X-Customer-Id": billing.customer_id,
+            **(_signature(content) if path.startswith("/webhooks") else {}),
+        }
+        headers = _raw({**good, **more})
+        return await billing.api.request(row.method, path, content=content, headers=headers)
+
+    return post
+
+
+def _raw(headers: Mapping[str, str]) -> httpx2.Headers:
+    """As they go over the wire, where a header may hold any byte."""
+    return httpx2.Headers(
+        {name.encode("ascii"): value.encode("latin-1") for name, value in headers.items()}
+    )
+
+
+def _signature(content: bytes) -> dict[str, str]:
+    now, name = datetime.now(UTC), f"msg_{uuid4().hex}"
+    text = content.decode(errors="ignore")
+    return {
+        "webhook-id": name,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign(name, now, text),
+    }
+
+
+def _hostile_documents(good: dict[str, Any], row: Row) -> dict[str, bytes]:
+    """Bytes that no reader of JSON should take for the good request, or for any."""
+    text = json.dumps(good)
+    inner = text[1:-1]
+    more = f"{inner}, " if inner else ""
+    documents = {
+        "a NUL in a string": f'{{{more}"x": "a\\u0000b"}}',
+        "a NUL in a name": f'{{{more}"x\\u0000": 1}}',
+        "a NUL byte": text + "\x00",
+        "a lone high surrogate": f'{{{more}"x": "\\ud800"}}',
+        "a lone low surrogate": f'{{{more}"x": "\\udc00a"}}',
+        "surrogates the wrong way round": f'{{{more}"x": "\\udc00\\ud800"}}',
+        "a surrogate in a name": f'{{{more}"\\ud83d": 1}}',
+        "1e400": f'{{{more}"x": 1e400}}',
+        "-1e400": f'{{{more}"x": -1e400}}',
+        "NaN": f'{{{more}"x": NaN}}',
+        "Infinity": f'{{{more}"x": -Infinity}}',
+        "5,000 digits": f'{{{more}"x": {"9" * 5000}}}',
+        "2^64": f'{{{more}"x": {2**64}}}',
+        "a leading zero": f'{{{more}"x": 01}}',
+        "a comment": f"{text} // yes",
+        "a trailing comma": f"{{{more}}}" if more else "{,}",
+        "single quotes": "{'x': 1}",
+        "deep lists": f'{{{more}"x": {"[" * 10_000}{"]" * 10_000}}}',
+        "deep objects": '{"a":' * 10_000 + "1" + "}" * 10_000,
+        "33 levels": f'{{{more}"x": {"[" * 33}{"]" * 33}}}',
+        "a name twice": f'{{{more}"x": 1, "x": 1}}',
+        "a name twice, escaped": f'{{{more}"x": 1, "\\u0078": 1}}',
+        "a name twice, below": f'{{{more}"x": [{{"y": 1, "y": 2}}]}}',
+        "two documents": text + text,
+        "half a document": text[:-1],
+        "only spaces": "   ",
+        "a list": f"[{text}]",
+        "a string": '"text"',
+        "a number": "1",
+        "true": "true",
+    }
+    for name in good:
+        documents[f"{name} twice"] = f"{{{more}{json.dumps(name)}: {json.dumps(good[name])}}}"
+    hostile = {name: document.encode() for name, document in documents.items()}
+    hostile["a BOM"] = b"\xef\xbb\xbf" + text.encode()
+    hostile["UTF-16"] = text.encode("utf-16")
+    hostile["invalid UTF-8"] = f'{{{more}"x": "'.encode() + b'\xff\xfe"}'
+    hostile["an overlong NUL"] = f'{{{more}"x": "'.encode() + b'\xc0\x80"}'
+    hostile["an encoded surrogate"] = f'{{{more}"x": "'.encode() + b'\xed\xa0\x80"}'
+    if row.body_required:
+        hostile |= {"nothing": b"", "null": b"null"}
+    return hostile
+
+
+@pytest.mark.parametrize("route", ROWS)
+async def test_no_document_is_too_strange_to_be_refused(
+    billing: Billing, send: Send, route: str
+) -> None:
+    row = ROWS[route]
+    call = await row.good(billing)
+    before = await rows_of(billing.database, billing.customer_id)
+
+    for name, document in _hostile_documents(call.body, row).items():
+        answer = await send(row, call.path, document)
+        assert problem_of(answer) in ("invalid-request", "signature-invalid"), name
+        assert answer.status_code in (400, 401), (name, answer.text)
+
+    assert await rows_of(billing.database, billing.customer_id) == before
+
+
+@pytest.mark.parametrize("route", ROWS)
+async def test_every_field_is_what_it_must_be_or_nothing_is_done(
+    billing: Billing, send: Send, route: str
+) -> None:
+    row = ROWS[route]
+    call = await row.good(billing)
+    required = [name for name in call.body if name in row.wrong and name not in row.optional]
+    if route.startswith("POST /webhooks"):
+        required = ["id"]
+    absent: dict[str, list[Any]] = {name: [None, MISSING] for name in required}
+    unknown = {} if route.startswith("POST /webhooks") else {"unknownField": [1], "__proto__": [1]}
+    before = await rows_of(billing.database, billing.customer_id)
+
+    for cases in (row.wrong, absent, unknown):
+        for name, values in cases.items():
+            for value in values:
+                body = {**call.body, name: value}
+                if value is MISSING:
+                    del body[name]
+                answer = await send(row, call.path, json.dumps(body).encode())
+                assert 400 <= answer.status_code < 500, (name, value, answer.text)
+                assert problem_of(answer) not in ("http-error", "internal-error"), (name, value)
+
+    assert await rows_of(billing.database, billing.customer_id) == before
+    accepted = await send(row, call.path, json.dumps(call.body).encode())
+    assert accepted.status_code == row.accepted, "the request all of these were made from is good"
+
+
+@pytest.mark.parametrize("route", ROWS)
+async def test_a_body_above_the_limit_is_refused(billing: Billing, send: Send, route: str) -> None:
+    """Whether its length is announced or it comes in pieces without end."""
+    row = ROWS[route]
+    call = await row.good(billing)
+    before = await rows_of(billing.database, billing.customer_id)
+    filled = json.dumps({**call.body, "x": "x" * MAX_BYTES}).encode()
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 64 * 1024
+            yield b" " * 64 * 1024
+
+    refused(await send(row, call.path, filled), 413, "payload-too-large")
+    key = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/json"}
+    pieces = await billing.api.request(row.method, call.path, content=endless(), headers=key)
+    refused(pieces, 413, "payload-too-large")
+
+    assert read <= 2 * MAX_BYTES
+    assert await rows_of(billing.database, billing.customer_id) == before
+
+
+@pytest.mark.parametrize("route", [each for each in ROWS if "/webhooks" not in each])
+async def test_only_json_is_read(billing: Billing, send: Send, route: str) -> None:
+    row = ROWS[route]
+    call = await row.good(billing)
+    before = await rows_of(billing.database, billing.customer_id)
+    body = json.dumps(call.body).encode()
+
+    for media_type in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "application/xml",
+        "",
+        "application/json, text/plain",
+        "\xe9/json",
+    ):
+        answer = await send(row, call.path, body, {"Content-Type": media_type})
+        refused(answer, 415, "unsupported-media-type")
+
+    assert await rows_of(billing.database, billing.customer_id) == before
+
+
+def test_every_route_that_takes_a_body_has_rows() -> None:
+    app = create_app(Settings.model_validate({"billing_environment": "dev"}))
+    paths = app.openapi()["paths"]
+    routes = {
+        f"{method.upper()} {path}"
+        for path, operations in paths.items()
+        for method in operations
+        if method in ("post", "put", "patch", "delete")
+    }
+    assert routes == set(ROWS)
+
+
+HOSTILE_IDS = ["%00", "a%00b", "1" * 31, "%F0%9F%92%B8", "%ff%fe", "..%2f..%2fetc", "' OR 1=1 --"]
+HOSTILE_IDS += ["%ED%A0%80", "null", "-1", "1e400", "%25", "a" * 4000, "00000000-0000-0000-0000-0"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_IDS)
+async def test_hostile_ids_in_the_path_name_nothing(billing: Billing, hostile: str) -> None:
+    key = {"Idempotency-Key": uuid4().hex, "X-Customer-Id": billing.customer_id}
+    decision = {"outcome": "failed", "reason": "test"}
+    before = await rows_of(billing.database, billing.customer_id)
+
+    for method, path, body in (
+        ("GET", "/api/v1/orders/{}", None),
+        ("GET", "/api/v1/payments/{}", None),
+        ("GET", "/api/v1/refunds/{}", None),
+        ("GET", "/static/{}", None),
+        ("POST", "/api/v1/payments/{}/cancel", None),
+        ("POST", "/api/v1/payments/{}/resolve", decision),
+        ("POST", "/api/v1/refunds/{}/resolve", decision),
+        ("POST", "/webhooks/gateway/{}", {"id": "evt"}),
+    ):
+        url = path.format(hostile)
+        answer = await billing.api.request(method, url, json=body, headers=key)
+        assert problem_of(answer) in ("invalid-request", "not-found"), url
+        assert answer.status_code in (400, 404), url
+
+    assert await rows_of(billing.database, billing.customer_id) == before
+
+
+@pytest.mark.parametrize("hostile", ["%00", "a%20b", "x" * 65, "%F0%9F%92%B8", "' OR 1=1 --", "@"])
+async def test_hostile_names_of_customers_make_none(billing: Billing, hostile: str) -> None:
+    card = {"billingKey": "bk_4242424242424242", "last4": "4242"}
+    path = f"/api/v1/customers/{hostile}"
+
+    refused(await billing.api.put(path), 400, "invalid-request")
+    refused(await billing.api.post(f"{path}/payment-methods", json=card), 400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "wallet?customerId=%00",
+        "wallet?customerId=",
+        "wallet?customerId=" + "x" * 65,
+        "wallet?customerId=%ff",
+        "wallet/transactions?limit=-1",
+        "wallet/transactions?limit=0",
+        "wallet/transactions?limit=201",
+        "wallet/transactions?limit=" + "9" * 31,
+        "wallet/transactions?limit=" + "9" * 5000,
+        "wallet/transactions?limit=1e400",
+        "wallet/transactions?limit=NaN",
+        "wallet/transactions?limit=%00",
+        "wallet/transactions?limit=true",
+        "wallet/transactions?before=-1",
+        "wallet/transactions?before=0",
+        f"wallet/transactions?before={2**63}",
+        "wallet/transactions?before=1" + "0" * 30,
+        "wallet/transactions?before=%00",
+        "payments",
+        "payments?orderId=",
+        "payments?orderId=%00",
+        "payments?orderId=1" + "0" * 30,
+        "payments?orderId=019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11%00",
+        "payments?orderId=019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11%0A",
+    ],
+)
+async def test_hostile_queries_find_nothing(billing: Billing, query: str) -> None:
+    refused(await billing.api.get(f"/api/v1/{query}"), 400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "customer_id", ["", " ", "a b", "x" * 65, "caf\xe9", "a\x7fb", "../x", "a,b", "%00"]
+)
+async def test_hostile_callers_are_nobody(billing: Billing, customer_id: str) -> None:
+    call = await _order(billing)
+    headers = _raw({"X-Customer-Id": customer_id, "Idempotency-Key": "k"})
+
+    answer = await billing.api.post(call.path, json=call.body, headers=headers)
+
+    refused(answer, 400, "invalid-request")
+    wallet = await billing.api.get("/api/v1/wallet", headers=headers)
+    refused(wallet, 400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "traceparent", ["", "x", "00-0-0-0", "\xff" * 55, "0" * 100_000, "00-" + "g" * 32 + "-1-01"]
+)
+async def test_a_hostile_trace_is_dropped_and_the_order_is_made(
+    billing: Billing, traceparent: str
+) -> None:
+    """A broken trace of the caller is no reason to refuse his money."""
+    call = await _order(billing)
+    caller = {"Idempotency-Key": uuid4().hex, "X-Customer-Id": billing.customer_id}
+    headers = _raw({**caller, "traceparent": traceparent})
+
+    answer = await billing.api.post(call.path, json=call.body, headers=headers)
+
+    assert answer.status_code == 201, answer.text
+
+
+async def test_what_does_not_exist_is_a_problem_document_too(billing: Billing) -> None:
+    nowhere = await billing.api.get("/api/v1/nothing")
+    method = await billing.api.delete("/api/v1/orders")
+
+    refused(nowhere, 404, "not-found")
+    refused(method, 405, "method-not-allowed")
+    assert method.headers["Allow"] == "POST"
+
+
+async def test_a_refused_webhook_is_not_stored(
+    billing: Billing, send: Send, database: Database
+) -> None:
+    async def stored() -> int:
+        async with database.connect() as tx:
+            query = select(func.count()).select_from(gateway_webhooks)
+            return int((await tx.execute(query)).scalar_one())
+
+    before = await stored()
+    row = ROWS["POST /webhooks/gateway/{name}"]
+
+    for content in (b"", b"null", b"[]", b"{}", b'{"id": 1}', b"not JSON", b"[" * 10_000):
+        answer = await send(row, "/webhooks/gateway/simulator", content)
+        assert problem_of(answer) == "invalid-request", content
+        refused(await send(row, "/webhooks/gateway/nobody", content), 404, "not-found")
+    for name, value in (
+        ("webhook-signature", "v1,AAAA"),
+        ("webhook-signature", "v1"),
+        ("webhook-signature", ""),
+        ("webhook-signature", "v1,%%%% v2,\xe9"),
+        ("webhook-signature", "v1,\xe9\xe9\xe9\xe9"),
+        ("webhook-id", ""),
+        ("webhook-id", "another"),
+        ("webhook-timestamp", ""),
+        ("webhook-timestamp", "yesterday"),
+        ("webhook-timestamp", "1e400"),
+        ("webhook-timestamp", "nan"),
+        ("webhook-timestamp", "-1"),
+        ("webhook-timestamp", str(2**64)),
+    ):
+        content = json.dumps({"id": f"evt_{uuid4().hex}"}).encode()
+        answer = await send(row, "/webhooks/gateway/simulator", content, {name: value})
+        refused(answer, 401, "signature-invalid")
+
+    assert await stored() == before

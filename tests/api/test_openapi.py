@@ -1,0 +1,111 @@
+"""What the API says about itself, and that it needs no network to say it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from runtime.settings import Settings
+from tests.billing import Billing
+
+Schema = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def described() -> Schema:
+    return create_app(Settings.model_validate({"billing_environment": "dev"})).openapi()
+
+
+def operations(described: Schema) -> Iterator[tuple[str, Schema]]:
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+async def test_the_pages_come_from_our_own_files(billing: Billing) -> None:
+    page = await billing.api.get("/swagger")
+
+    assert (page.status_code, "text/html" in page.headers["Content-Type"]) == (200, True)
+    assert not re.search(r"(?:src|href|url)\s*[=:]\s*['\"](?:https?:)?//", page.text)
+    files = re.findall(r"['\"](/[^'\"]+\.(?:js|css|png|json))['\"]", page.text)
+    assert {file.rpartition(".")[2] for file in files} == {"js", "css", "png", "json"}
+    for file in files:
+        served = await billing.api.get(file)
+        assert (served.status_code, len(served.content) > 500) == (200, True), file
+
+
+async def test_the_styles_load_nothing_from_elsewhere(billing: Billing) -> None:
+    styles = await billing.api.get("/static/swagger-ui/swagger-ui.css")
+
+    assert not re.search(r"(?:@import|url\()\s*['\"]?https?:", styles.text)
+
+
+async def test_the_document_is_served(billing: Billing, described: Schema) -> None:
+    answer = await billing.api.get("/openapi.json")
+
+    assert (answer.status_code, answer.json()) == (200, described)
+    assert described["openapi"].startswith("3.1")
+
+
+def test_every_operation_says_what_it_does(described: Schema) -> None:
+    silent = [name for name, operation in operations(described) if not operation.get("description")]
+    assert not silent
+
+
+def test_operation_ids_are_unique(described: Schema) -> None:
+    ids = [operation["operationId"] for _, operation in operations(described)]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_field_of_a_request_is_explained(described: Schema) -> None:
+    """By a description or an example, its own or that of its type."""
+    unexplained = set()
+    for name, operation in operations(described):
+        content = operation.get("requestBody", {}).get("content", {})
+        for media in content.values():
+            for field in _unexplained(described, media["schema"]):
+                unexplained.add(f"{name}: {field}")
+    assert not unexplained
+
+
+def test_every_keyed_call_shows_its_key(described: Schema) -> None:
+    for path in ("orders", "payments", "refunds", "wallet/top-ups"):
+        parameters = described["paths"][f"/api/v1/{path}"]["post"]["parameters"]
+        assert "Idempotency-Key" in {each["name"] for each in parameters}, path
+
+
+def test_amounts_are_integers_wherever_they_stand(described: Schema) -> None:
+    names = re.compile(r"amount|price|available|held|quantity", re.IGNORECASE)
+    for name, model in described["components"]["schemas"].items():
+        for field, schema in model.get("properties", {}).items():
+            if names.search(field):
+                kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
+                assert kinds <= {"integer", "null"}, f"{name}.{field}"
+
+
+def _unexplained(described: Schema, schema: Schema) -> Iterator[str]:
+    for each in (schema, *schema.get("anyOf", ())):
+        model = _resolved(described, each)
+        if "items" in model:
+            yield from _unexplained(described, model["items"])
+        for name, field in model.get("properties", {}).items():
+            if not any(_explains(_resolved(described, part)) for part in _parts(field)):
+                yield f"{model.get('title')}.{name}"
+            yield from _unexplained(described, field)
+
+
+def _parts(field: Schema) -> list[Schema]:
+    return [field, *field.get("anyOf", ()), *field.get("allOf", ())]
+
+
+def _explains(schema: Schema) -> bool:
+    return bool(schema.get("description") or schema.get("examples") or "example" in schema)
+
+
+def _resolved(described: Schema, schema: Schema) -> Schema:
+    if "$ref" not in schema:
+        return schema
+    found: Schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
