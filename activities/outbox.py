@@ -1,6 +1,7 @@
 """The outbox relay: reads, produces and marks. The one activity that does both SQL and Kafka."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from sqlalchemy import Row
 from temporalio import activity
 
@@ -21,6 +22,10 @@ BATCH = 500
 IDLE_SECONDS = 0.1
 FLUSH_SECONDS = 0.5
 """Short, so that a cancelled relay (its worker stops) is gone soon."""
+
+_log = logging.getLogger("librdkafka")
+# It calls a setting that is needed here experimental, at the beginning of every turn.
+_log.addFilter(lambda record: "CONFWARN" not in record.getMessage())
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,22 @@ class OutboxActivities:
 def _producer(bootstrap_servers: str) -> Producer:
     """Idempotent, so that a retry inside the client neither repeats nor reorders a message.
 
-    A message never expires (`message.timeout.ms` 0): an expired one would let the next of its key
-    overtake it. While Kafka is down the relay simply waits.
+    A message never expires (`message.timeout.ms` 0), and one that the broker refuses stops the
+    producer (`enable.gapless.guarantee`): otherwise the next of its key would overtake it. While
+    Kafka is down the relay simply waits, and is back soon after it.
     """
     return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
             "enable.idempotence": True,
+            "enable.gapless.guarantee": True,
             "acks": "all",
             "message.timeout.ms": 0,
+            "reconnect.backoff.max.ms": 1000,
             "linger.ms": 1,
             "compression.type": "zstd",
-        }
+        },
+        logger=_log,
     )
 
 
@@ -93,17 +102,21 @@ async def _deliver(producer: Producer, rows: Sequence[Row[Any]]) -> None:
         if error is not None:
             refused.append(error)
 
-    for row in rows:
-        producer.produce(
-            row.topic,
-            key=row.aggregate_id,
-            value=orjson.dumps(row.data),
-            headers=_headers(row),
-            on_delivery=delivered,
-        )
-    pending = len(rows)
-    while pending:
-        pending = await asyncio.to_thread(producer.flush, FLUSH_SECONDS)
+    try:
+        for row in rows:
+            producer.produce(
+                row.topic,
+                key=row.aggregate_id,
+                value=orjson.dumps(row.data),
+                headers=_headers(row),
+                on_delivery=delivered,
+            )
+        pending = len(rows)
+        while pending:
+            pending = await asyncio.to_thread(producer.flush, FLUSH_SECONDS)
+    except (KafkaException, SystemError) as error:
+        # The producer has stopped; a SystemError is the same, met inside `delivered`.
+        raise RuntimeError(f"Kafka refused an event: {refused[0] if refused else error}") from error
     if refused:
         raise RuntimeError(f"Kafka refused {len(refused)} events: {refused[0]}")
 

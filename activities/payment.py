@@ -38,11 +38,12 @@ class PaymentActivities:
             if row is None:
                 raise RuntimeError(f"payment {payment.payment_id} has no row")
             status = PaymentStatus(row.status)
+            cancel_requested = row.cancel_requested_at is not None
             if status in FINAL or not payment.card_amount:
-                return OpenedPayment(status)
+                return OpenedPayment(status, None, cancel_requested)
             run_id = activity.info().workflow_run_id or ""
             attempt = await gateway_attempt.open_(tx, payment.charge(), run_id)
-            return OpenedPayment(status, attempt)
+            return OpenedPayment(status, attempt, cancel_requested)
 
     @activity.defn(name="payment.mark")
     async def mark(self, marking: Marking) -> None:
@@ -74,12 +75,18 @@ class PaymentActivities:
             await outbox.append(tx, *completed_events(payment, capture.gateway_reference))
 
     @activity.defn(name="payment.fail")
-    async def fail(self, failed: FailedPayment) -> None:
-        """Nothing was taken, and every undo has run: the last write of a failed payment."""
+    async def fail(self, failed: FailedPayment) -> PaymentStatus:
+        """Nothing was taken, and every undo has run: the last write of a failed payment.
+
+        A payment that has ended keeps its status, which is returned: this run may be the second one
+        of a workflow task that a cancellation interrupted after its end was written.
+        """
         payment = failed.payment
         async with self._database.begin() as tx:
-            if not await payments.fail(tx, failed):
-                return
+            row = await payments.find(tx, payment.payment_id)
+            if row is not None and row.status in FINAL:
+                return PaymentStatus(row.status)
+            await payments.fail(tx, failed)
             if failed.gateway_code:
                 answer = GatewayAnswer(
                     GatewayStatus.DECLINED, code=failed.gateway_code, message=failed.message
@@ -90,6 +97,7 @@ class PaymentActivities:
             if payment.payable_type is PayableType.ORDER:
                 await order.set_status(tx, payment.payable_id, OrderStatus.FAILED)
             await outbox.append(tx, *failed_events(failed))
+            return failed.status
 
     @activity.defn(name="payment.record_late_capture")
     async def record_late_capture(self, payment: PaymentRequest) -> None:

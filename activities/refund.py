@@ -51,6 +51,10 @@ class RefundActivities:
         refund = completed.refund
         async with self._database.begin() as tx:
             if not await refunds.complete(tx, refund.refund_id, completed.gateway_reference):
+                row = await refunds.find(tx, refund.refund_id)
+                if row is None or row.status != RefundStatus.COMPLETED:
+                    # Money went back after its part was free again: somebody must see that.
+                    raise RuntimeError(f"refund {refund.refund_id} is {row and row.status}")
                 return
             if refund.card_amount:
                 answer = GatewayAnswer(GatewayStatus.REFUNDED, completed.gateway_reference)

@@ -32,3 +32,8 @@ def failure_code(answer: GatewayAnswer) -> FailureCode:
         GatewayStatus.NOT_SENT: FailureCode.GATEWAY_UNAVAILABLE,
         GatewayStatus.REFUSED: FailureCode.GATEWAY_REFUSED,
     }.get(answer.status, FailureCode.GATEWAY_NOT_FOUND)
+
+
+def gateway_code(answer: GatewayAnswer) -> str | None:
+    """The PG's own code; a person's decision has none."""
+    return None if answer.code == FailureCode.RESOLVED_FAILED else answer.code

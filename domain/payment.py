@@ -115,10 +115,12 @@ class OpenedPayment:
     """Where a run of the saga begins. `attempt` is None without a card part.
 
     A final `status` means that an earlier run ended this payment: there is nothing to do.
+    `cancel_requested`: somebody asked for a cancellation, perhaps of an earlier run.
     """
 
     status: PaymentStatus
     attempt: Attempt | None = None
+    cancel_requested: bool = False
 
 
 def split(method: Method, amount: int, wallet_amount: int | None) -> tuple[int, int]:

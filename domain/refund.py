@@ -169,10 +169,15 @@ def completed_event(refund: RefundRequest) -> Event:
     return Event(topic, refund.payment_id, refund.customer_id, data, refund.origin)
 
 
+def late_capture_refund_id(payment_id: str) -> str:
+    """Each payment has at most one; its id tells it apart, since a reason is anybody's words."""
+    return str(uuid5(UUID(payment_id), LATE_CAPTURE))
+
+
 def of_late_capture(payment: PaymentRequest) -> RefundRequest:
     """The refund that we make by ourselves of a capture found after the payment had failed."""
     return RefundRequest(
-        refund_id=str(uuid5(UUID(payment.payment_id), LATE_CAPTURE)),
+        refund_id=late_capture_refund_id(payment.payment_id),
         payment_id=payment.payment_id,
         customer_id=payment.customer_id,
         currency=payment.currency,

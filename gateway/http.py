@@ -1,5 +1,6 @@
 """Adapter for a PG that speaks the gateway simulator's HTTP API (see dev/simulator)."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operati
 from gateway.client import GatewayProfile, OutcomeUnknown, Unreachable
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_CONNECT_SECONDS = 2.0
+_LONGEST_WORDS = 500
 
 
 class HttpGateway:
@@ -17,9 +20,11 @@ class HttpGateway:
     def __init__(self, profile: GatewayProfile) -> None:
         self._http = httpx2.AsyncClient(
             base_url=profile.url,
-            timeout=httpx2.Timeout(profile.read_timeout_seconds, connect=2.0),
+            timeout=httpx2.Timeout(profile.read_timeout_seconds, connect=_CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=profile.concurrent_calls),
         )
+        # The client's time-out begins anew with every byte: an answer that drips would never end.
+        self._longest_call = _CONNECT_SECONDS + profile.read_timeout_seconds
 
     async def send(self, request: GatewayRequest) -> GatewayAnswer:
         path, body = _command(request)
@@ -31,7 +36,8 @@ class HttpGateway:
         if request.operation is Operation.REFUND:
             path += f"/refunds/{request.reference_id}"
         response = await self._exchange("GET", path)
-        if response.status_code == 404:
+        # Only in the PG's own words: a proxy or a wrong address answers 404 too.
+        if response.status_code == 404 and _body(response).get("code") == "not-found":
             return GatewayAnswer(GatewayStatus.NOT_FOUND, message="The PG does not know it.")
         return _read(request, response)
 
@@ -47,10 +53,11 @@ class HttpGateway:
     ) -> httpx2.Response:
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
-            response = await self._http.request(method, path, headers=headers, json=body)
+            async with asyncio.timeout(self._longest_call):
+                response = await self._http.request(method, path, headers=headers, json=body)
         except _NEVER_SENT as error:
             raise Unreachable(f"The PG cannot be reached: {error!r}.") from error
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise OutcomeUnknown(f"No answer from the PG: {error!r}.") from error
         if response.status_code >= 500:
             raise OutcomeUnknown(f"The PG answered {response.status_code}.")
@@ -70,28 +77,42 @@ def _command(request: GatewayRequest) -> tuple[str, dict[str, object]]:
 
 def _read(request: GatewayRequest, response: httpx2.Response) -> GatewayAnswer:
     """Turn an answer into a status, believing it only if it is about what we asked."""
+    body = _body(response)
+    if response.status_code == 409:
+        return GatewayAnswer(
+            GatewayStatus.UNKNOWN,
+            code=_words(body.get("code")),
+            message="The PG is still working on it.",
+        )
+    if "status" not in body and 400 <= response.status_code < 500:
+        code, message = _words(body.get("code")), _words(body.get("message"))
+        if code is None:
+            raise OutcomeUnknown(f"A {response.status_code} that is not in the PG's words.")
+        return GatewayAnswer(GatewayStatus.REFUSED, code=code, message=message)
+    _verify(request, body)
+    return GatewayAnswer(
+        status=_status(request, body),
+        reference=_words(body.get("id")),
+        code=_words(body.get("declineCode")),
+        message=_words(body.get("declineMessage")),
+    )
+
+
+def _body(response: httpx2.Response) -> Mapping[str, Any]:
     try:
         body = response.json()
     except ValueError as error:
         raise OutcomeUnknown("The PG's answer is not JSON.") from error
     if not isinstance(body, dict):
         raise OutcomeUnknown("The PG's answer is not an object.")
-    code = response.status_code
-    if code == 409:
-        return GatewayAnswer(
-            GatewayStatus.UNKNOWN, code=body.get("code"), message="The PG is still working on it."
-        )
-    if "status" not in body and 400 <= code < 500:
-        return GatewayAnswer(
-            GatewayStatus.REFUSED, code=str(body.get("code")), message=str(body.get("message"))
-        )
-    _verify(request, body)
-    return GatewayAnswer(
-        status=_status(request, body),
-        reference=body.get("id"),
-        code=body.get("declineCode"),
-        message=body.get("declineMessage"),
-    )
+    return body
+
+
+def _words(value: object) -> str | None:
+    """A text of the PG as every table and history can hold it: no NUL, no lone surrogate, short."""
+    if not isinstance(value, str):
+        return None
+    return value.encode(errors="replace").decode().replace("\0", "")[:_LONGEST_WORDS]
 
 
 def _verify(request: GatewayRequest, body: Mapping[str, Any]) -> None:
@@ -109,8 +130,9 @@ def _verify(request: GatewayRequest, body: Mapping[str, Any]) -> None:
 
 def _status(request: GatewayRequest, body: Mapping[str, Any]) -> GatewayStatus:
     done = {Operation.CHARGE: "CAPTURED", Operation.REFUND: "REFUNDED"}[request.operation]
-    if body["status"] == done:
+    said = body.get("status")
+    if said == done:
         return GatewayStatus(done)
-    if body["status"] == "DECLINED":
+    if said == "DECLINED":
         return GatewayStatus.DECLINED
-    raise OutcomeUnknown(f"The PG says {body['status']!r}, which is no outcome of this request.")
+    raise OutcomeUnknown(f"The PG says {_words(said)!r}, which is no outcome of this request.")

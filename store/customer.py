@@ -30,6 +30,9 @@ async def add_payment_method(
 ) -> Row[Any]:
     """Add a card; as the default one it replaces the default before it."""
     if is_default:
+        # Two at once must see each other's card: the second waits here.
+        owner = select(customers.c.id).where(customers.c.id == customer_id)
+        await tx.execute(owner.with_for_update(key_share=True))
         await tx.execute(
             update(payment_methods)
             .where(payment_methods.c.customer_id == customer_id, payment_methods.c.is_default)

@@ -13,11 +13,13 @@ from store.tables import saga_steps
 
 async def record(tx: Transaction, saga_id: str, step: str, state: StepState) -> None:
     """Set the state of a step; doing so again changes nothing but the time."""
-    row = insert(saga_steps).values(saga_id=saga_id, step=step, state=state.value)
+    # Not now(), which is the same for all steps of a transaction: they are read in this order.
+    at = func.clock_timestamp()
+    row = insert(saga_steps).values(saga_id=saga_id, step=step, state=state.value, at=at)
     await tx.execute(
         row.on_conflict_do_update(
             index_elements=["saga_id", "step"],
-            set_={"state": row.excluded.state, "at": func.now()},
+            set_={"state": row.excluded.state, "at": row.excluded.at},
         )
     )
 

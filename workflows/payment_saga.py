@@ -4,14 +4,20 @@ It always ends in one of three ways: COMPLETED whole, FAILED or CANCELLED withou
 """
 
 import asyncio
+from contextlib import suppress
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    WorkflowAlreadyStartedError,
+)
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment import PaymentActivities
     from activities.wallet import WalletActivities
-    from domain.failure import FailureCode, failure_code
+    from domain.failure import FailureCode, failure_code, gateway_code
     from domain.gateway import GatewayStatus
     from domain.money import format_amount
     from domain.payment import (
@@ -44,6 +50,7 @@ class PaymentSaga:
     def __init__(self, payment: PaymentRequest) -> None:
         self._payment = payment
         self._charge = Pursuit(payment.charge(), payment.waits, self._mark)
+        self._cancelled_before = False
         self._outcome: PaymentOutcome | None = None
 
     @workflow.run
@@ -82,9 +89,9 @@ class PaymentSaga:
                 saga.on_failure(self._undo_charge)
                 if payment.wallet_amount:
                     saga.on_failure(self._release)
+                    self._heed_cancellation()
                     await self._hold()
-                if cancel_requested():
-                    raise asyncio.CancelledError
+                self._heed_cancellation()
                 reference = await to_completion(self._pivot()) if payment.card_amount else None
         except (FailureError, asyncio.CancelledError) as error:
             return await to_completion(self._fail(error))
@@ -99,7 +106,17 @@ class PaymentSaga:
         )
         if opened.attempt is not None:
             self._charge.begin(opened.attempt)
+        self._cancelled_before = opened.cancel_requested
         return opened.status
+
+    @property
+    def _cancelled(self) -> bool:
+        return self._cancelled_before or cancel_requested()
+
+    def _heed_cancellation(self) -> None:
+        """One of an earlier run counts too: the sweeper starts a run before it cancels it."""
+        if self._cancelled:
+            raise asyncio.CancelledError
 
     async def _hold(self) -> None:
         amount = self._sum(self._payment.wallet_amount)
@@ -124,7 +141,7 @@ class PaymentSaga:
             return answer.reference
         raise ApplicationError(
             answer.message or "The gateway took nothing.",
-            answer.code,
+            gateway_code(answer),
             type=failure_code(answer).value,
             non_retryable=True,
         )
@@ -147,13 +164,14 @@ class PaymentSaga:
         return PaymentOutcome(payment.payment_id, PaymentStatus.COMPLETED)
 
     async def _fail(self, error: BaseException) -> PaymentOutcome:
-        failed = _explain(self._payment, error)
-        await workflow.execute_local_activity_method(
+        failed = _explain(self._payment, self._cancelled, error)
+        status = await workflow.execute_local_activity_method(
             PaymentActivities.fail,
             failed,
             **policies.step(f"{failed.status.lower()}: {failed.code}"),
         )
-        return PaymentOutcome(self._payment.payment_id, failed.status, failed.code)
+        code = None if status is PaymentStatus.COMPLETED else failed.code
+        return PaymentOutcome(self._payment.payment_id, status, code)
 
     async def _close(self, outcome: PaymentOutcome) -> None:
         """Watch for a late capture where one is possible; let every update get its answer."""
@@ -173,13 +191,16 @@ class PaymentSaga:
             **policies.step(f"late capture of {self._sum(payment.card_amount)}"),
         )
         refund = of_late_capture(payment)
-        await workflow.start_child_workflow(
-            RefundSaga.run,
-            refund,
-            id=refund_workflow_id(refund.refund_id),
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            static_summary=f"give back {self._sum(refund.card_amount)} captured late",
-        )
+        # Its row is open, so the sweeper or an earlier run may have started it before us.
+        with suppress(WorkflowAlreadyStartedError):
+            await workflow.start_child_workflow(
+                RefundSaga.run,
+                refund,
+                id=refund_workflow_id(refund.refund_id),
+                task_timeout=policies.TASK_TIMEOUT,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                static_summary=f"give back {self._sum(refund.card_amount)} captured late",
+            )
 
     async def _mark(self, status: str, reason: str) -> None:
         self._show(status)
@@ -196,9 +217,9 @@ class PaymentSaga:
         return format_amount(amount, self._payment.currency)
 
 
-def _explain(payment: PaymentRequest, error: BaseException) -> FailedPayment:
+def _explain(payment: PaymentRequest, cancelled: bool, error: BaseException) -> FailedPayment:
     """Whoever asked for a cancellation gets CANCELLED, unless the payment completed whole."""
-    status = PaymentStatus.CANCELLED if cancel_requested() else PaymentStatus.FAILED
+    status = PaymentStatus.CANCELLED if cancelled else PaymentStatus.FAILED
     cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         gateway_code = cause.details[0] if cause.details else None

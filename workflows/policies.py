@@ -12,6 +12,9 @@ PAYMENTS = "payments"
 OUTBOX = "outbox"
 """Task queues."""
 
+TASK_TIMEOUT = timedelta(seconds=5)
+"""How soon a workflow goes on elsewhere whose worker died in the middle of a local step."""
+
 _FOR_EVER = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),
     backoff_coefficient=2,

@@ -42,7 +42,12 @@ class Pursuit:
         self._hinted = False
         self._resolution: Resolution | None = None
         self._answer: GatewayAnswer | None = None
-        self.in_review = False
+        self._in_review = False
+
+    @property
+    def in_review(self) -> bool:
+        """Whether a person may decide: once."""
+        return self._in_review and self._resolution is None
 
     @property
     def undecided(self) -> bool:
@@ -84,12 +89,12 @@ class Pursuit:
 
     async def review(self, reason: str) -> GatewayAnswer:
         """Wait for a person, or for a hint after which the PG gives a definite answer."""
-        self.in_review = True
+        self._in_review = True
         await self._mark(NEEDS_REVIEW, reason)
         try:
             return await self._decided()
         finally:
-            self.in_review = False
+            self._in_review = False
 
     async def watch(self) -> GatewayAnswer | None:
         """After "not found": ask until the PG's key window ends; a capture, if one comes."""

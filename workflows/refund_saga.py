@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.refund import RefundActivities
-    from domain.failure import failure_code
+    from domain.failure import failure_code, gateway_code
     from domain.gateway import GatewayAnswer, GatewayStatus
     from domain.money import format_amount
     from domain.refund import (
@@ -109,7 +109,7 @@ class RefundSaga:
         message = answer.message or "The gateway gave nothing back."
         await workflow.execute_local_activity_method(
             RefundActivities.fail,
-            FailedRefund(self._refund, code, message, answer.code),
+            FailedRefund(self._refund, code, message, gateway_code(answer)),
             **policies.step(f"failed: {code}"),
         )
         return RefundOutcome(self._refund.refund_id, RefundStatus.FAILED, code)

@@ -1,0 +1,65 @@
+"""Calls to the gateway, run twice: one effect, one answer. Heartbeats while they wait."""
+
+from collections.abc import Mapping
+
+from temporalio.testing import ActivityEnvironment
+
+from activities.gateway import GatewayActivities
+from activities.heartbeat import EVERY_SECONDS
+from domain.gateway import GatewayStatus
+from domain.refund import RefundRequest
+from gateway.client import PaymentGateway
+from tests.cashier import Cashier
+from tests.samples import new_id
+from tests.workflows.conftest import Connections
+
+
+async def test_a_charge_and_a_refund_sent_twice_happen_once(
+    gateways: Mapping[str, PaymentGateway], cashier: Cashier
+) -> None:
+    activities = GatewayActivities(gateways)
+    request = await cashier.prepare(0, 2000)
+    refund = RefundRequest(
+        new_id(), request.payment_id, request.customer_id, "KRW", 500, 0, request.gateway
+    )
+
+    charges = [await ActivityEnvironment().run(activities.charge, request.charge()) for _ in "12"]
+    refunds = [
+        await ActivityEnvironment().run(activities.refund, refund.gateway_refund()) for _ in "12"
+    ]
+
+    assert charges[0] == charges[1]
+    assert refunds[0] == refunds[1]
+    totals = (await cashier.billing.book(request.payment_id))["totals"]["KRW"]
+    assert totals == {"captured": 2000, "refunded": 500}
+
+
+async def test_an_inquiry_changes_nothing(
+    gateways: Mapping[str, PaymentGateway], cashier: Cashier
+) -> None:
+    activities = GatewayActivities(gateways)
+    request = await cashier.prepare(0, 2000)
+
+    before = await ActivityEnvironment().run(activities.inquire, request.charge())
+    charged = await ActivityEnvironment().run(activities.charge, request.charge())
+    after = await ActivityEnvironment().run(activities.inquire, request.charge())
+
+    assert before.status is GatewayStatus.NOT_FOUND
+    assert after == charged
+
+
+async def test_a_long_wait_for_the_gateway_beats(
+    connections: Connections, gateways: Mapping[str, PaymentGateway], cashier: Cashier
+) -> None:
+    """So that the death of its worker is noticed in seconds."""
+    name, _ = connections.add(read_timeout_seconds=10)
+    request = await cashier.prepare(0, 2000, gateway=name)
+    await cashier.misbehave(request, "slow", operation="charge", seconds=EVERY_SECONDS * 1.5 * 200)
+    environment = ActivityEnvironment()
+    beats: list[tuple[object, ...]] = []
+    environment.on_heartbeat = lambda *details: beats.append(details)
+
+    answer = await environment.run(GatewayActivities(gateways).charge, request.charge())
+
+    assert answer.status is GatewayStatus.CAPTURED
+    assert len(beats) == 1

@@ -1,0 +1,261 @@
+"""The relay: every event at least once, first deliveries in order, whatever dies or freezes."""
+
+import asyncio
+import json
+import signal
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import pytest
+from confluent_kafka import Producer
+from temporalio.testing import ActivityEnvironment
+
+from activities.outbox import OutboxActivities, RelayTurn
+from domain.event import OUTBOX_SHARDS, PARTITIONS, Event, Origin, Topic, shard_of
+from runtime.settings import Settings
+from store import outbox
+from tests.conditions import eventually
+from tests.relays import (
+    BROKERS,
+    RelayBed,
+    Writers,
+    assert_in_order,
+    commit,
+    consuming,
+    deliveries,
+    delivery,
+    relay_bed,
+)
+from tests.samples import an_event, new_id
+
+MINE = (Topic.PAYMENT_COMPLETED, Topic.REFUND_COMPLETED)
+
+
+@pytest.fixture(scope="module")
+async def bed(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RelayBed]:
+    async with relay_bed(settings, tmp_path_factory.mktemp("relays")) as made:
+        yield made
+
+
+async def relay_until_published(bed: RelayBed) -> None:
+    """Relays of every shard in this process, until nothing waits."""
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    environments = [ActivityEnvironment() for _ in range(OUTBOX_SHARDS)]
+    relaying = [
+        asyncio.create_task(environment.run(activities.relay, RelayTurn(shard, timedelta(hours=1))))
+        for shard, environment in enumerate(environments)
+    ]
+    try:
+        await eventually(bed.all_published, timeout_seconds=30)
+    finally:
+        for environment in environments:
+            environment.cancel()
+        await asyncio.gather(*relaying, return_exceptions=True)
+
+
+async def check_nothing_is_lost_and_firsts_are_in_order(bed: RelayBed) -> Counter[str]:
+    """Returns how often each event was delivered."""
+    found = deliveries(bed.settings, MINE)
+    times = Counter(each.event_id for each in found)
+    assert set(times) >= await bed.committed_of(MINE)
+    assert_in_order(found)
+    return times
+
+
+async def test_a_message_is_a_cloud_event_under_the_key_of_its_aggregate(bed: RelayBed) -> None:
+    payment_id = new_id()
+    told = Event(
+        Topic.PAYMENT_FAILED, payment_id, "c-1", {"amount": 7, "why": "카드"}, Origin("k-1", "00-t")
+    )
+    quiet = Event(Topic.PAYMENT_FAILED, payment_id, "c-1", {}, Origin())
+    await commit(bed.database, [told, quiet])
+
+    await relay_until_published(bed)
+
+    async with bed.database.connect() as tx:
+        rows = await outbox.of_aggregates(tx, [payment_id])
+    first, second = (
+        each for each in deliveries(bed.settings, [Topic.PAYMENT_FAILED]) if each.key == payment_id
+    )
+    assert first.partition == second.partition
+    assert json.loads(first.value) == {"amount": 7, "why": "카드"}
+    assert datetime.fromisoformat(first.headers.pop("ce_time")) == rows[0].occurred_at
+    assert first.headers == {
+        "ce_specversion": "1.0",
+        "ce_id": rows[0].event_id,
+        "ce_type": "billing.payment.failed",
+        "ce_source": "/durable-billing",
+        "ce_subject": payment_id,
+        "content-type": "application/json",
+        "aggregate-version": "1",
+        "customer-id": "c-1",
+        "Idempotency-Key": "k-1",
+        "traceparent": "00-t",
+    }
+    assert second.headers["aggregate-version"] == "2"
+    assert not {"Idempotency-Key", "traceparent"} & set(second.headers)
+
+
+def test_every_topic_has_its_partitions(bed: RelayBed) -> None:
+    servers = bed.settings.kafka_bootstrap_servers
+    topics = Producer({"bootstrap.servers": servers}).list_topics(timeout=10).topics
+
+    assert {name: len(topic.partitions) for name, topic in topics.items()} == {
+        topic.value: PARTITIONS for topic in Topic
+    }
+
+
+async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None:
+    payment_id = new_id()
+    await relay_until_published(bed)
+    await commit(bed.database, [an_event(payment_id, number) for number in range(3)])
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+
+    turn = RelayTurn(shard_of(payment_id), timedelta(seconds=0.3))
+
+    assert await ActivityEnvironment().run(activities.relay, turn) == 3
+    assert await bed.all_published()
+
+
+async def test_a_cancelled_relay_is_gone_soon(bed: RelayBed) -> None:
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    payment_id = new_id()
+    turn = RelayTurn(shard_of(payment_id), timedelta(hours=1))
+    environment = ActivityEnvironment()
+    with bed.outage(*BROKERS):
+        await commit(bed.database, [an_event(payment_id)])
+        relaying = asyncio.create_task(environment.run(activities.relay, turn))
+        await asyncio.wait([relaying], timeout=0.5)
+
+        began = time.monotonic()
+        environment.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await relaying
+        assert time.monotonic() - began < 3
+
+    assert not await bed.all_published()
+    await relay_until_published(bed)
+
+
+async def test_relays_killed_while_publishing_lose_and_reorder_nothing(bed: RelayBed) -> None:
+    with bed.slow(milliseconds=30):
+        async with Writers(bed.database):
+            for _ in range(3):
+                relay = bed.start_relay("activity")
+                before = await bed.published()
+
+                async def goes_on(before: int = before) -> bool:
+                    return await bed.published() > before + 50
+
+                await eventually(goes_on, timeout_seconds=30)
+                relay.process.send_signal(signal.SIGKILL)
+
+    await relay_until_published(bed)
+
+    times = await check_nothing_is_lost_and_firsts_are_in_order(bed)
+    print(f"killed 3 times: {len(times)} events, {times.total() - len(times)} duplicates")
+
+
+async def test_a_relay_frozen_while_another_publishes_reorders_no_first_delivery(
+    bed: RelayBed,
+) -> None:
+    relays = [bed.start_relay("activity") for _ in range(2)]
+
+    async def goes_on_from(before: int) -> None:
+        async def more() -> bool:
+            return await bed.published() > before + 30
+
+        await eventually(more, timeout_seconds=30)
+
+    async with Writers(bed.database):
+        await goes_on_from(await bed.published())
+        for number in range(8):
+            frozen = relays[number % 2]
+            frozen.process.send_signal(signal.SIGSTOP)
+            await goes_on_from(await bed.published())
+            frozen.process.send_signal(signal.SIGCONT)
+    await eventually(bed.all_published, timeout_seconds=30)
+    for relay in relays:
+        relay.process.send_signal(signal.SIGKILL)
+
+    times = await check_nothing_is_lost_and_firsts_are_in_order(bed)
+    print(f"two owners, 8 freezes: {len(times)} events, {times.total() - len(times)} duplicates")
+    assert times.total() > len(times), "the two overlapped"
+
+
+async def test_events_wait_for_brokers_that_are_down(bed: RelayBed) -> None:
+    relay = bed.start_relay("activity")
+    await commit(bed.database, [an_event(new_id())])
+    await eventually(bed.all_published, timeout_seconds=30)
+
+    for brokers in ([1], list(BROKERS), [2, 3]):
+        with bed.outage(*brokers):
+            aggregates = [new_id() for _ in range(20)]
+            for number in range(5):
+                await commit(bed.database, [an_event(each, number) for each in aggregates])
+            if len(brokers) == len(BROKERS):
+                assert await bed.waiting() >= 100
+    await eventually(bed.all_published, timeout_seconds=30)
+    relay.process.send_signal(signal.SIGKILL)
+
+    await check_nothing_is_lost_and_firsts_are_in_order(bed)
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        pytest.param(7, 2, id="REQUEST_TIMED_OUT"),
+        pytest.param(19, 2, id="NOT_ENOUGH_REPLICAS"),
+        pytest.param(10, 1, id="MSG_SIZE_TOO_LARGE"),
+        pytest.param(29, 1, id="TOPIC_AUTHORIZATION_FAILED"),
+        pytest.param(87, 2, id="INVALID_RECORD"),
+    ],
+)
+async def test_an_event_that_the_broker_refuses_is_not_overtaken(
+    bed: RelayBed, error: int, times: int
+) -> None:
+    payment_id = new_id()
+    # More than one request to the broker can take: the next is on its way when one is refused.
+    large = Event(MINE[0], payment_id, "c-1", {"padding": "x" * 10_000}, Origin())
+    for _ in range(10):
+        await commit(bed.database, [large] * 40)
+    bed.refuse_produce(error, times)
+
+    async def relay_as_often_as_it_takes() -> None:
+        """What Temporal does: again after every failure."""
+        activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+        while not await bed.all_published():
+            turn = RelayTurn(shard_of(payment_id), timedelta(seconds=0.05))
+            with suppress(RuntimeError):
+                await ActivityEnvironment().run(activities.relay, turn)
+
+    await asyncio.wait_for(relay_as_often_as_it_takes(), 30)
+
+    await check_nothing_is_lost_and_firsts_are_in_order(bed)
+
+
+async def test_an_event_is_on_kafka_soon_after_its_commit(bed: RelayBed) -> None:
+    bed.start_relay("activity")
+    await commit(bed.database, [an_event(new_id())])
+    await eventually(bed.all_published, timeout_seconds=30)
+    delays = []
+    with consuming(bed.settings, [Topic.ORDER_COMPLETED]) as consumer:
+        for _ in range(30):
+            order_id = new_id()
+            await commit(bed.database, [an_event(order_id, topic=Topic.ORDER_COMPLETED)])
+            committed_at = time.monotonic()
+            message = await asyncio.to_thread(consumer.poll, 10)
+            delays.append(time.monotonic() - committed_at)
+            assert message is not None
+            assert delivery(message).key == order_id
+    bed.servers[-1].process.send_signal(signal.SIGKILL)
+
+    p50 = statistics.median(delays)
+    print(f"commit to consumer: p50 {p50 * 1000:.0f} ms, slowest {max(delays) * 1000:.0f} ms")
+    assert p50 < 1

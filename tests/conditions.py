@@ -1,0 +1,17 @@
+"""Waiting for a condition instead of sleeping."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], Awaitable[T]], timeout_seconds: float = 15) -> T:
+    """Ask until the answer is true (or anything but empty) and return it."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (answer := await check()):
+        assert time.monotonic() < deadline, f"not within {timeout_seconds:g} s: {check}"
+        await asyncio.sleep(0.02)
+    return answer

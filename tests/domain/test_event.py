@@ -1,0 +1,90 @@
+"""Events: each topic has a published schema, and what we say has it."""
+
+from collections import Counter
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from domain.event import OUTBOX_SHARDS, PARTITIONS, Event, Topic, shard_of
+from domain.failure import FailureCode
+from domain.payment import (
+    FailedPayment,
+    PayableType,
+    PaymentStatus,
+    completed_events,
+    failed_events,
+)
+from domain.refund import completed_event, of_late_capture
+from tests.samples import a_payment, a_refund, new_id
+from tests.schemas import DIRECTORY, complaints, schema
+
+
+def test_every_topic_has_a_valid_schema_and_there_is_no_other() -> None:
+    assert {path.stem for path in DIRECTORY.glob("*.json")} == {topic.value for topic in Topic}
+    for topic in Topic:
+        Draft202012Validator.check_schema(schema(topic))
+        assert set(schema(topic)["required"]) == set(schema(topic)["properties"])
+
+
+def test_the_page_about_events_names_every_topic() -> None:
+    page = (DIRECTORY / "README.md").read_text()
+
+    assert all(f"| `{topic}` |" in page for topic in Topic)
+    assert f"{PARTITIONS} partitions" in page
+
+
+def sample_events() -> list[Event]:
+    """An event for each thing that can become of a payment."""
+    card, wallet, top_up = a_payment(0, 10**12), a_payment(1, 0), a_payment(0, 5)
+    free = a_payment(0, 0)
+    for_wallet = a_payment(0, 5, payable_type=PayableType.TOP_UP)
+    events = [event for each in (card, top_up, for_wallet) for event in completed_events(each, "p")]
+    events += [event for each in (wallet, free) for event in completed_events(each, None)]
+    for code in FailureCode:
+        for status in (PaymentStatus.FAILED, PaymentStatus.CANCELLED):
+            events += failed_events(FailedPayment(card, status, code, "No."))
+    events += [completed_event(a_refund(card, 3, 0)), completed_event(a_refund(wallet, 0, 1))]
+    events.append(completed_event(of_late_capture(card)))
+    return events
+
+
+def test_what_can_become_of_a_payment_is_told_as_published() -> None:
+    events = sample_events()
+
+    assert {event.topic for event in events} == set(Topic) - {Topic.ORDER_CREATED}
+    assert [
+        (event, found) for event in events if (found := complaints(event.topic, event.data))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": 10.5},
+        {"amount": "10"},
+        {"amount": -1},
+        {"currency": "won"},
+        {"paymentId": "1"},
+        {"customerId": ""},
+        {"cardNumber": "4242424242424242"},
+    ],
+)
+def test_the_schemas_refuse_what_they_should(wrong: dict[str, object]) -> None:
+    event = completed_event(a_refund(a_payment(0, 10), 10, 0))
+
+    assert complaints(event.topic, event.data) == []
+    assert complaints(event.topic, {**event.data, **wrong}) != []
+
+
+def test_the_schemas_know_every_failure_code() -> None:
+    for topic in (Topic.PAYMENT_FAILED, Topic.ORDER_FAILED):
+        assert set(schema(topic)["properties"]["failureCode"]["enum"]) == set(FailureCode)
+
+
+def test_an_aggregate_keeps_its_shard_and_the_shards_share_the_load() -> None:
+    ids = [new_id() for _ in range(4_000)]
+    load = Counter(shard_of(each) for each in ids)
+
+    assert set(load) == set(range(OUTBOX_SHARDS))
+    assert max(load.values()) < 2 * min(load.values())
+    assert all(shard_of(each) == shard_of(each.upper()) for each in ids)

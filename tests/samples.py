@@ -1,0 +1,64 @@
+"""Values with ids of their own, so that tests in one database do not meet."""
+
+from uuid import uuid4
+
+from uuid_utils.compat import uuid7
+
+from domain.event import Event, Origin, Topic
+from domain.payment import PayableType, PaymentRequest
+from domain.refund import RefundRequest
+
+
+def new_id() -> str:
+    return str(uuid7())
+
+
+def new_customer() -> str:
+    return f"c-{uuid4().hex}"
+
+
+def a_payment(
+    wallet_amount: int = 0,
+    card_amount: int = 0,
+    *,
+    customer_id: str | None = None,
+    currency: str = "KRW",
+    payable_type: PayableType = PayableType.ORDER,
+    payable_id: str | None = None,
+) -> PaymentRequest:
+    """A payment through the gateway named `simulator`."""
+    return PaymentRequest(
+        payment_id=new_id(),
+        payable_type=payable_type,
+        payable_id=payable_id or new_id(),
+        customer_id=customer_id or new_customer(),
+        currency=currency,
+        wallet_amount=wallet_amount,
+        card_amount=card_amount,
+        gateway="simulator",
+        billing_key="bk_4242424242424242",
+        origin=Origin("key-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    )
+
+
+def a_refund(
+    payment: PaymentRequest, card_amount: int, wallet_amount: int, *, late_capture: bool = False
+) -> RefundRequest:
+    """A refund of a part of a payment."""
+    return RefundRequest(
+        refund_id=new_id(),
+        payment_id=payment.payment_id,
+        customer_id=payment.customer_id,
+        currency=payment.currency,
+        card_amount=card_amount,
+        wallet_amount=wallet_amount,
+        gateway=payment.gateway,
+        reason="the customer asked",
+        late_capture=late_capture,
+        origin=payment.origin,
+    )
+
+
+def an_event(aggregate_id: str, number: int = 0, topic: Topic = Topic.PAYMENT_COMPLETED) -> Event:
+    """An event whose data says which one it is."""
+    return Event(topic, aggregate_id, "c-sample", {"number": number}, Origin("key-1"))

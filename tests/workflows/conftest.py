@@ -1,0 +1,49 @@
+"""A cashier, and gateways of a test's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from gateway.client import GatewayProfile, PaymentGateway
+from gateway.guard import GuardedGateway
+from gateway.http import HttpGateway
+from runtime.settings import Settings
+from tests.billing import Billing
+from tests.cashier import Cashier
+from tests.fakes import Line
+from tests.faults import FaultInjector
+
+
+@pytest.fixture
+def cashier(billing: Billing, temporal_client: Client, faults: FaultInjector) -> Cashier:
+    """Pays for a fresh customer."""
+    return Cashier(billing, temporal_client, faults)
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Connects gateways that no other test uses, so that no breaker is shared."""
+
+    gateways: dict[str, PaymentGateway]
+    simulator_url: str
+
+    def add(self, url: str | None = None, **profile: float) -> tuple[str, Line]:
+        """A guarded gateway at this address, the simulator without one: its name and its line."""
+        name = f"pg-{uuid4().hex}"
+        patient = {"read_timeout_seconds": 0.5, "breaker_minimum_calls": 10_000, **profile}
+        made = GatewayProfile(name, url or self.simulator_url, **patient)  # type: ignore[arg-type]
+        line = Line(HttpGateway(made))
+        self.gateways[name] = GuardedGateway(line, made)
+        return name, line
+
+
+@pytest.fixture
+def connections(
+    gateways: Mapping[str, PaymentGateway], settings: Settings, payments: None
+) -> Connections:
+    """Gateways added here are known to the worker of this process at once."""
+    assert isinstance(gateways, dict)
+    return Connections(gateways, settings.gateway_url)

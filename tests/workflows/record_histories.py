@@ -1,0 +1,175 @@
+"""Records the histories that test_replay.py replays. Run by hand, after a change of a workflow that
+is meant to change its history and that no running workflow can meet:
+
+    python -m pytest tests/workflows/record_histories.py
+
+What is recorded names neither this machine nor its paths.
+"""
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from domain.review import Decision, Resolution
+from runtime.starts import start_refund, start_relays
+from tests.cashier import Cashier
+from tests.conditions import eventually
+from tests.faults import Fault
+from tests.workflows.conftest import Connections
+from tests.workflows.test_pursuit import BRISK, PATIENT, SPLIT, UNDECIDABLE, until
+from tests.workflows.test_refund_saga import a_paid_order
+from workflows.outbox_relay import outbox_workflow_id
+from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga
+
+HISTORIES = Path(__file__).parent / "histories"
+
+DECLINED_CARD = "4000000000000002"
+
+
+async def record(name: str, handle: WorkflowHandle[Any, Any], *, ended: bool = True) -> None:
+    if ended:
+        await handle.result()
+    history = _anonymous(json.loads((await handle.fetch_history()).to_json()))
+    kept = {"workflowId": handle.id, **history}
+    HISTORIES.mkdir(exist_ok=True)
+    (HISTORIES / f"{name}.json").write_text(json.dumps(kept, separators=(",", ":")) + "\n")
+
+
+def _anonymous(value: Any) -> Any:
+    here = f"{os.getpid()}@{socket.gethostname()}"
+    if isinstance(value, dict):
+        return {key: _anonymous(each) for key, each in value.items() if key != "stackTrace"}
+    if isinstance(value, list):
+        return [_anonymous(each) for each in value]
+    return value.replace(here, "worker") if isinstance(value, str) else value
+
+
+async def test_payments_that_complete(cashier: Cashier, connections: Connections) -> None:
+    await cashier.billing.top_up(50_000)
+    shapes = {"nothing": (0, 0), "wallet": (3000, 0), "card": (0, 3000), "split": SPLIT}
+    for shape, parts in shapes.items():
+        handle = await cashier.start(await cashier.prepare(*parts))
+        await record(f"payment-completed-{shape}", handle)
+
+    name, line = connections.add()
+    line.answers_arrive = False
+    found = await cashier.prepare(*SPLIT, gateway=name, waits=BRISK)
+    await record("payment-completed-after-asking", await cashier.start(found))
+    sent_again = await cashier.prepare(*SPLIT, waits=PATIENT)
+    await cashier.misbehave(sent_again, "error-before-effect", operation="charge", times=2)
+    await record("payment-completed-after-sending-again", await cashier.start(sent_again))
+
+
+async def test_payments_that_fail(cashier: Cashier, connections: Connections) -> None:
+    await cashier.billing.top_up(5000)
+    declined = await cashier.prepare(*SPLIT, number=DECLINED_CARD)
+    await record("payment-failed-declined", await cashier.start(declined))
+    await record("payment-failed-wallet", await cashier.start(await cashier.prepare(9000, 1000)))
+
+    name, line = connections.add()
+    line.connects = False
+    never_sent = await cashier.prepare(*SPLIT, gateway=name, waits=BRISK)
+    await record("payment-failed-never-sent", await cashier.start(never_sent))
+    line.connects, line.requests_arrive = True, False
+    lost = await cashier.prepare(
+        *SPLIT, gateway=name, waits=replace(BRISK, key_window=BRISK.not_found_after * 3)
+    )
+    await record("payment-failed-watched", await cashier.start(lost))
+    late = await cashier.prepare(*SPLIT, gateway=name, waits=BRISK)
+    handle = await cashier.start(late)
+    await until(cashier, late, "FAILED")
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[-1])
+    await record("payment-failed-captured-late", handle)
+
+
+async def test_payments_in_review(cashier: Cashier, connections: Connections) -> None:
+    await cashier.billing.top_up(5000)
+    for decision in (Decision.HAPPENED, Decision.FAILED, None):
+        name, line = connections.add()
+        line.answers_arrive = line.inquiries_work = False
+        waits = replace(UNDECIDABLE, key_window=BRISK.not_found_after * 3)
+        request = await cashier.prepare(*SPLIT, gateway=name, waits=waits)
+        handle = await cashier.start(request)
+        await until(cashier, request, "NEEDS_REVIEW")
+        line.inquiries_work = True
+        if decision is None:
+            await handle.signal(PaymentSaga.gateway_hint)
+        else:
+            await handle.execute_update(PaymentSaga.resolve, Resolution(decision, "seen"))
+        await record(f"payment-reviewed-{decision or 'hint'}", handle)
+
+
+async def test_payments_cancelled_and_resumed(cashier: Cashier, connections: Connections) -> None:
+    await cashier.billing.top_up(5000)
+    early = await cashier.prepare(*SPLIT)
+    cashier.plan(early, "wallet.hold", Fault.FAIL_BEFORE, times=4)
+    handle = await cashier.start(early)
+
+    async def failed_often() -> bool:
+        return cashier.calls(early).count("wallet.hold") == 4
+
+    await eventually(failed_often)
+    await handle.cancel()
+    await record("payment-cancelled", handle)
+
+    too_late = await cashier.prepare(*SPLIT)
+    parked = cashier.plan(too_late, "gateway.charge", Fault.PARK_BEFORE)
+    handle = await cashier.start(too_late)
+    await parked.reached.wait()
+    await handle.cancel()
+    parked.release.set()
+    await record("payment-completed-though-cancelled", handle)
+
+    again = await cashier.prepare(*SPLIT, number=DECLINED_CARD)
+    parked = cashier.plan(again, "payment.fail", Fault.PARK_BEFORE)
+    handle = await cashier.start(again)
+    await parked.reached.wait()
+    await handle.terminate("by hand")
+    await record("payment-failed-in-a-second-run", await cashier.start(again))
+    parked.release.set()
+
+
+async def test_refunds(cashier: Cashier, connections: Connections) -> None:
+    name, line = connections.add()
+    paid = await a_paid_order(replace(cashier, waits=BRISK), gateway=name)
+    for shape, parts in {"card": (200, 0), "wallet": (0, 100), "split": (200, 100)}.items():
+        request = await cashier.prepare_refund(paid, *parts)
+        await record(f"refund-completed-{shape}", await start_refund(cashier.client, request))
+
+    line.answers_arrive = False
+    request = await cashier.prepare_refund(paid, 200)
+    await record("refund-completed-after-asking", await start_refund(cashier.client, request))
+    line.requests_arrive = False
+    request = await cashier.prepare_refund(paid, 200)
+    handle = await start_refund(cashier.client, request)
+
+    async def in_review() -> bool:
+        found = await cashier.billing.get(f"/api/v1/refunds/{request.refund_id}")
+        return bool(found["status"] == "NEEDS_REVIEW")
+
+    await eventually(in_review)
+    await handle.execute_update(RefundSaga.resolve, Resolution(Decision.FAILED, "not seen"))
+    await record("refund-reviewed-failed", handle)
+
+    paid = await a_paid_order(cashier, number="4000000000019002")
+    declined = await cashier.prepare_refund(paid, 500)
+    await record("refund-failed-declined", await start_refund(cashier.client, declined))
+
+
+async def test_a_relay(cashier: Cashier, relays: None) -> None:
+    await start_relays(cashier.client)
+    handle = cashier.client.get_workflow_handle(outbox_workflow_id(0))
+
+    async def publishing() -> bool:
+        description = await handle.describe()
+        return bool(description.raw_description.pending_activities)
+
+    await eventually(publishing)
+    await record("outbox-relay", handle, ended=False)

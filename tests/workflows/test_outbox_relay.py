@@ -1,0 +1,128 @@
+"""The relays' owners: one per shard, taken over when its worker dies or freezes, never for long."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.outbox import RelayTurn
+from domain.event import OUTBOX_SHARDS
+from runtime import temporal
+from runtime.settings import Settings
+from runtime.starts import start_relays
+from runtime.workers import outbox_worker, running
+from tests.conditions import eventually
+from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
+from workflows import policies
+from workflows.outbox_relay import OutboxRelay, outbox_workflow_id
+
+
+@pytest.fixture
+async def bed(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RelayBed]:
+    async with relay_bed(settings, tmp_path_factory.mktemp("relays")) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(bed: RelayBed) -> Client:
+    """Of a namespace that no other worker serves."""
+    return await temporal.connect_when_ready(bed.settings)
+
+
+async def runs(client: Client) -> list[str]:
+    """The run that each relay is in."""
+    handles = (
+        client.get_workflow_handle(outbox_workflow_id(each)) for each in range(OUTBOX_SHARDS)
+    )
+    return [(await handle.describe()).run_id or "" for handle in handles]
+
+
+async def test_a_relay_outlives_a_freeze_and_a_death_without_loss_or_reordering(
+    bed: RelayBed, client: Client
+) -> None:
+    heartbeat = policies.relay("")["heartbeat_timeout"]
+    assert heartbeat is not None
+    takeover = heartbeat.total_seconds() + 10
+
+    await start_relays(client)
+    first = bed.start_relay("worker")
+    async with Writers(bed.database):
+        await bed.catches_up(takeover)
+        second = bed.start_relay("worker")
+
+        first.process.send_signal(signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        await bed.catches_up(takeover)
+        print(f"frozen: {time.monotonic() - frozen_at:.1f} s until another had caught up")
+        first.process.send_signal(signal.SIGCONT)
+        await bed.catches_up(takeover)
+
+        second.process.send_signal(signal.SIGKILL)
+        killed_at = time.monotonic()
+        await bed.catches_up(takeover)
+        print(f"killed: {time.monotonic() - killed_at:.1f} s until another had caught up")
+    await bed.catches_up(takeover)
+
+    found = deliveries(bed.settings, Writers.TOPICS)
+    assert {each.event_id for each in found} == await bed.committed_of(Writers.TOPICS)
+    assert_in_order(found)
+
+
+async def test_a_second_start_finds_the_relays_running(client: Client) -> None:
+    await start_relays(client)
+    before = await runs(client)
+
+    await asyncio.gather(*(start_relays(client) for _ in range(4)))
+
+    assert await runs(client) == before
+
+
+async def test_a_worker_that_is_told_to_stop_stops_soon(bed: RelayBed, client: Client) -> None:
+    await start_relays(client)
+    async with running(outbox_worker(client, bed.database, bed.settings.kafka_bootstrap_servers)):
+        async with Writers(bed.database):
+
+            async def publishes() -> bool:
+                return await bed.published() > 100
+
+            await eventually(publishes, timeout_seconds=20)
+        stopping_at = time.monotonic()
+
+    assert time.monotonic() - stopping_at < 5
+
+
+class ShortTurns:
+    """A relay with nothing to do, whose turns are over at once."""
+
+    @activity.defn(name="outbox.relay")
+    async def relay(self, turn: RelayTurn) -> int:
+        return 0
+
+
+async def test_a_relay_goes_on_after_its_turn_with_a_short_history(client: Client) -> None:
+    turns = ShortTurns()
+    worker = Worker(
+        client,
+        task_queue=policies.OUTBOX,
+        workflows=[OutboxRelay],
+        activities=[turns.relay],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    await start_relays(client)
+    first = await runs(client)
+
+    async def are_all_in_another_run() -> bool:
+        return all(now != before for now, before in zip(await runs(client), first, strict=True))
+
+    async with running(worker):
+        await eventually(are_all_in_another_run, timeout_seconds=20)
+
+    handle = client.get_workflow_handle(outbox_workflow_id(0), run_id=first[0])
+    assert (await handle.describe()).history_length < 15

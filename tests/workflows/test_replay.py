@@ -1,0 +1,50 @@
+"""Workflows that run while we deploy: what they have done so far, today's code must do again."""
+
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from tests.workflows.planted import OneMoreStep, OneMoreTimer
+from workflows.outbox_relay import OutboxRelay
+from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+OF_PAYMENTS = [path for path in HISTORIES if path.name.startswith("payment-")]
+
+
+def history(path: Path) -> WorkflowHistory:
+    recorded = json.loads(path.read_text())
+    return WorkflowHistory.from_json(recorded.pop("workflowId"), recorded)
+
+
+def replayer(*workflows: type) -> Replayer:
+    return Replayer(workflows=workflows, data_converter=pydantic_data_converter)
+
+
+def test_there_is_a_history_of_every_workflow() -> None:
+    types = {
+        path.name.partition("-")[0]: json.loads(path.read_text())["events"][0][
+            "workflowExecutionStartedEventAttributes"
+        ]["workflowType"]["name"]
+        for path in HISTORIES
+    }
+    assert types == {"payment": "PaymentSaga", "refund": "RefundSaga", "outbox": "OutboxRelay"}
+    assert len(HISTORIES) >= 12
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_recorded_history_replays(path: Path) -> None:
+    await replayer(PaymentSaga, RefundSaga, OutboxRelay).replay_workflow(history(path))
+
+
+@pytest.mark.parametrize("planted", [OneMoreTimer, OneMoreStep])
+async def test_a_planted_change_is_noticed_in_every_payment(planted: type) -> None:
+    for path in OF_PAYMENTS:
+        with pytest.raises(NondeterminismError):
+            await replayer(planted).replay_workflow(history(path))
