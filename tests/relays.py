@@ -96,7 +96,7 @@ class RelayBed:
     async def catches_up(self, timeout_seconds: float) -> None:
         """Wait until everything is marked that is committed by now."""
         async with self.database.connect() as tx:
-            newest = await tx.scalar(select(func.max(tables.outbox.c.id)))
+            newest = await tx.scalar(select(func.max(tables.outbox.c.id))) or 0
         waits = select(func.count()).where(
             tables.outbox.c.published_at.is_(None), tables.outbox.c.id <= newest
         )

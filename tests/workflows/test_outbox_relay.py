@@ -54,7 +54,7 @@ async def test_a_relay_outlives_a_freeze_and_a_death_without_loss_or_reordering(
     await start_relays(client)
     first = bed.start_relay("worker")
     async with Writers(bed.database):
-        await bed.catches_up(takeover)
+        await eventually(bed.published, timeout_seconds=takeover)
         second = bed.start_relay("worker")
 
         first.process.send_signal(signal.SIGSTOP)

@@ -33,8 +33,6 @@ PLANNED = {
     "hint after the effect": Fault.PARK_AFTER,
 }
 
-ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
-
 
 @dataclass(frozen=True)
 class Row:
