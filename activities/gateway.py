@@ -18,17 +18,34 @@ class GatewayActivities:
     @activity.defn(name="gateway.charge")
     async def charge(self, request: GatewayRequest) -> GatewayAnswer:
         """Authorize and capture in one; the same key again gives the same answer."""
-        async with heartbeats():
-            return await self._gateways[request.gateway].send(request)
+        return await self._send(request)
+
+    @activity.defn(name="gateway.authorize")
+    async def authorize(self, request: GatewayRequest) -> GatewayAnswer:
+        """Have the money set aside with the card's bank."""
+        return await self._send(request)
+
+    @activity.defn(name="gateway.capture")
+    async def capture(self, request: GatewayRequest) -> GatewayAnswer:
+        """Take what was authorized."""
+        return await self._send(request)
+
+    @activity.defn(name="gateway.void")
+    async def void(self, request: GatewayRequest) -> GatewayAnswer:
+        """Let go of what was authorized and not captured."""
+        return await self._send(request)
 
     @activity.defn(name="gateway.refund")
     async def refund(self, request: GatewayRequest) -> GatewayAnswer:
         """Give (a part of) a capture back."""
-        async with heartbeats():
-            return await self._gateways[request.gateway].send(request)
+        return await self._send(request)
 
     @activity.defn(name="gateway.inquire")
     async def inquire(self, request: GatewayRequest) -> GatewayAnswer:
         """Find out by our own id what became of a charge or refund."""
         async with heartbeats():
             return await self._gateways[request.gateway].inquire(request)
+
+    async def _send(self, request: GatewayRequest) -> GatewayAnswer:
+        async with heartbeats():
+            return await self._gateways[request.gateway].send(request)

@@ -1,8 +1,10 @@
 """A payment's beginning, its marks on the way, and its two ends: one transaction each."""
 
+from typing import Any
+
 from temporalio import activity
 
-from domain.gateway import GatewayAnswer, GatewayStatus, Operation
+from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
 from domain.order import OrderStatus
 from domain.payment import (
     FINAL,
@@ -13,13 +15,15 @@ from domain.payment import (
     PayableType,
     PaymentRequest,
     PaymentStatus,
-    capture_transaction,
+    capture_transactions,
     completed_events,
+    earned_points,
     failed_events,
 )
+from domain.points import UNIT as POINT
 from domain.refund import late_capture_transaction, of_late_capture
-from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, StepState
-from store import gateway_attempt, ledger, order, outbox, refund, saga, wallet
+from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
+from store import coupon, gateway_attempt, inventory, ledger, order, refund, saga, wallet
 from store import payment as payments
 from store.database import Database, Transaction
 
@@ -32,7 +36,8 @@ class PaymentActivities:
 
     @activity.defn(name="payment.open")
     async def open(self, payment: PaymentRequest) -> OpenedPayment:
-        """Write the attempt row before anything is sent, or find that an earlier run did."""
+        """Write the attempt rows before anything is sent, or find that an earlier run did."""
+        run_id = activity.info().workflow_run_id or ""
         async with self._database.begin() as tx:
             row = await payments.find(tx, payment.payment_id)
             if row is None:
@@ -40,39 +45,54 @@ class PaymentActivities:
             status = PaymentStatus(row.status)
             cancel_requested = row.cancel_requested_at is not None
             if status in FINAL or not payment.card_amount:
-                return OpenedPayment(status, None, cancel_requested)
-            run_id = activity.info().workflow_run_id or ""
-            attempt = await gateway_attempt.open_(tx, payment.charge(), run_id)
-            return OpenedPayment(status, attempt, cancel_requested)
+                return OpenedPayment(status, {}, cancel_requested)
+            attempts = {
+                operation: await gateway_attempt.open_(
+                    tx, payment.gateway_request(operation), run_id
+                )
+                for operation in payment.operations
+            }
+            return OpenedPayment(status, attempts, cancel_requested)
 
     @activity.defn(name="payment.mark")
     async def mark(self, marking: Marking) -> None:
         """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read."""
         payment = marking.payment
+        review = marking.status is PaymentStatus.NEEDS_REVIEW
+        order_status = OrderStatus.NEEDS_REVIEW if review else OrderStatus.PAYING
         async with self._database.begin() as tx:
-            marked = await payments.mark(tx, payment.payment_id, marking.status, marking.reason)
-            if not marked or payment.payable_type is not PayableType.ORDER:
+            if not await payments.mark(tx, payment.payment_id, marking.status, marking.reason):
                 return
-            if marking.status is PaymentStatus.NEEDS_REVIEW:
-                review = OrderStatus.NEEDS_REVIEW
-                await order.set_status(tx, payment.payable_id, review, marking.reason)
+            if review and payment.payable_type is PayableType.ORDER:
+                await order.set_status(tx, payment.payable_id, order_status, marking.reason)
+            state = StepState.NEEDS_REVIEW if review else StepState.UNKNOWN
+            await saga.record(tx, payment, {marking.step: state}, order_status=order_status)
 
     @activity.defn(name="payment.complete")
     async def complete(self, capture: Capture) -> None:
-        """The money is taken: status, hold, postings, order and events commit together."""
+        """The money is taken: status, holds, stock, coupon, postings, order and events commit
+        together, and the points that the customer earned."""
         payment = capture.payment
+        reference = capture.gateway_reference
+        earned = earned_points(payment)
         async with self._database.begin() as tx:
-            if not await payments.complete(tx, payment.payment_id, capture.gateway_reference):
+            if not await payments.complete(tx, payment.payment_id, reference, earned):
                 return
-            if payment.wallet_amount:
-                await wallet.commit_hold(tx, payment)
-            if payment.card_amount:
-                await _close_charge(tx, payment, capture.gateway_reference)
-            await _settle_payable(tx, payment)
-            if payment.amount:
-                await ledger.append(tx, capture_transaction(payment))
-            await saga.record(tx, payment.payment_id, PAYMENT_COMPLETE, StepState.DONE)
-            await outbox.append(tx, *completed_events(payment, capture.gateway_reference))
+            await _commit_holds(tx, payment)
+            for operation in payment.operations:
+                answer = GatewayAnswer(SUCCESS[operation], reference=reference)
+                await gateway_attempt.close(tx, payment.payment_id, operation, answer)
+            items = await _settle_payable(tx, payment, earned)
+            if transactions := capture_transactions(payment):
+                await ledger.append(tx, *transactions)
+            charged = {f"gateway.{operation}": StepState.DONE for operation in payment.operations}
+            await saga.record(
+                tx,
+                payment,
+                {**charged, PAYMENT_COMPLETE: StepState.DONE},
+                *completed_events(payment, reference, items),
+                order_status=OrderStatus.COMPLETED,
+            )
 
     @activity.defn(name="payment.fail")
     async def fail(self, failed: FailedPayment) -> PaymentStatus:
@@ -87,16 +107,18 @@ class PaymentActivities:
             if row is not None and row.status in FINAL:
                 return PaymentStatus(row.status)
             await payments.fail(tx, failed)
-            if failed.gateway_code:
-                answer = GatewayAnswer(
-                    GatewayStatus.DECLINED, code=failed.gateway_code, message=failed.message
-                )
-                charge = Operation.CHARGE
-                await gateway_attempt.close(tx, payment.payment_id, charge, answer)
-                await saga.record(tx, payment.payment_id, GATEWAY_CHARGE, StepState.REFUSED)
+            await _close_attempts(tx, failed)
             if payment.payable_type is PayableType.ORDER:
                 await order.set_status(tx, payment.payable_id, OrderStatus.FAILED)
-            await outbox.append(tx, *failed_events(failed))
+            undone = await _gateway_steps_undone(tx, failed)
+            refused = {failed.step: StepState.REFUSED} if failed.step else {}
+            await saga.record(
+                tx,
+                payment,
+                {**undone, **refused, PAYMENT_FAIL: StepState.DONE},
+                *failed_events(failed),
+                order_status=OrderStatus.FAILED,
+            )
             return failed.status
 
     @activity.defn(name="payment.record_late_capture")
@@ -107,18 +129,51 @@ class PaymentActivities:
             if not await refund.create(tx, late):
                 return
             answer = GatewayAnswer(GatewayStatus.CAPTURED)
-            await gateway_attempt.close(tx, payment.payment_id, Operation.CHARGE, answer)
+            await gateway_attempt.close(tx, payment.payment_id, payment.pivot, answer)
             await ledger.append(tx, late_capture_transaction(payment))
 
 
-async def _close_charge(tx: Transaction, payment: PaymentRequest, reference: str | None) -> None:
-    answer = GatewayAnswer(GatewayStatus.CAPTURED, reference=reference)
-    await gateway_attempt.close(tx, payment.payment_id, Operation.CHARGE, answer)
-    await saga.record(tx, payment.payment_id, GATEWAY_CHARGE, StepState.DONE)
+async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
+    """What was set aside for this payment is now taken for good."""
+    if payment.coupon_code:
+        await coupon.commit_use(tx, payment.payment_id)
+    if payment.stock:
+        await inventory.commit(tx, payment.payment_id)
+    if payment.wallet_amount:
+        await wallet.commit_hold(tx, payment.wallet_hold())
+    if payment.points_amount:
+        await wallet.commit_hold(tx, payment.points_hold())
 
 
-async def _settle_payable(tx: Transaction, payment: PaymentRequest) -> None:
-    if payment.payable_type is PayableType.ORDER:
-        await order.set_status(tx, payment.payable_id, OrderStatus.COMPLETED)
-    else:
+async def _settle_payable(
+    tx: Transaction, payment: PaymentRequest, earned: int
+) -> list[dict[str, Any]]:
+    """The order is completed and earns points, or the wallet is topped up; returns the lines."""
+    if payment.payable_type is PayableType.TOP_UP:
         await wallet.credit(tx, payment.customer_id, payment.currency, payment.amount)
+        return []
+    if earned:
+        await wallet.credit(tx, payment.customer_id, POINT, earned)
+    return await order.complete(tx, payment.payable_id)
+
+
+async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[str, StepState]:
+    """What was let go, and what was unknown until it was found out that nothing is left of it."""
+    open_ = {StepState.UNKNOWN, StepState.NEEDS_REVIEW}
+    names = {f"gateway.{operation}" for operation in failed.payment.operations}
+    rows = await saga.of(tx, failed.payment.payment_id)
+    undone = {row.step for row in rows if row.step in names and row.state in open_}
+    undone |= {GATEWAY_AUTHORIZE} if failed.voided else set()
+    return dict.fromkeys(sorted(undone), StepState.UNDONE)
+
+
+async def _close_attempts(tx: Transaction, failed: FailedPayment) -> None:
+    """Note on the attempts what the PG let go, and what it refused."""
+    if failed.voided:
+        answer = GatewayAnswer(GatewayStatus.VOIDED)
+        await gateway_attempt.close(tx, failed.payment.payment_id, Operation.AUTHORIZE, answer)
+    for operation in failed.payment.operations:
+        if failed.gateway_code and failed.step == f"gateway.{operation}":
+            status = GatewayStatus.DECLINED
+            answer = GatewayAnswer(status, code=failed.gateway_code, message=failed.message)
+            await gateway_attempt.close(tx, failed.payment.payment_id, operation, answer)

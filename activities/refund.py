@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain import points
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.refund import (
     FINAL,
@@ -12,11 +13,12 @@ from domain.refund import (
     RefundRequest,
     RefundStatus,
     completed_event,
+    points_taken_back,
     refund_transaction,
 )
 from store import gateway_attempt, ledger, outbox, payment, wallet
 from store import refund as refunds
-from store.database import Database
+from store.database import Database, Transaction
 
 
 class RefundActivities:
@@ -61,9 +63,11 @@ class RefundActivities:
                 await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
             if refund.wallet_amount:
                 await wallet.credit(tx, refund.customer_id, refund.currency, refund.wallet_amount)
-            if not refund.late_capture:
-                await payment.add_refunded(tx, refund.payment_id, refund.amount)
+            if refund.points_amount:
+                await wallet.credit(tx, refund.customer_id, points.UNIT, refund.points_amount)
             await ledger.append(tx, refund_transaction(refund))
+            if not refund.late_capture:
+                await _take_points_back(tx, refund)
             await outbox.append(tx, completed_event(refund))
 
     @activity.defn(name="refund.fail")
@@ -79,3 +83,16 @@ class RefundActivities:
             await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
             if not refund.late_capture:
                 await payment.release_refund(tx, refund)
+
+
+async def _take_points_back(tx: Transaction, refund: RefundRequest) -> None:
+    """Earned points go back in proportion to the refunded money: those that are still there."""
+    paid = await payment.add_refunded(tx, refund)
+    money = paid.wallet_amount + paid.card_amount
+    due = points.to_take_back(
+        paid.points_earned, money, paid.money_refunded, paid.points_taken_back
+    )
+    taken = await wallet.take(tx, refund.customer_id, points.UNIT, due) if due else 0
+    if taken:
+        await payment.add_taken_back(tx, refund.payment_id, taken)
+        await ledger.append(tx, points_taken_back(refund, taken))

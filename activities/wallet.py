@@ -19,14 +19,15 @@ class WalletActivities:
     @activity.defn(name="wallet.hold")
     async def hold(self, payment: PaymentRequest) -> None:
         """Move the wallet part from available to held, once; raises `InsufficientFunds`."""
+        wanted = payment.wallet_hold()
         async with self._database.begin() as tx:
-            if await wallet.hold(tx, payment):
-                await saga.record(tx, payment.payment_id, WALLET_HOLD, StepState.DONE)
+            if await wallet.hold(tx, wanted):
+                await saga.record(tx, payment, {WALLET_HOLD: StepState.DONE})
                 return
-            state = await wallet.hold_state(tx, payment.payment_id)
+            state = await wallet.hold_state(tx, wanted)
             if state is None:
-                wanted = format_amount(payment.wallet_amount, payment.currency)
-                raise InsufficientFunds(f"The wallet holds less than {wanted}.")
+                amount = format_amount(wanted.amount, wanted.unit)
+                raise InsufficientFunds(f"The wallet holds less than {amount}.")
             if state == "RELEASED":
                 raise HoldReleased("An earlier run of this payment gave its hold back.")
 
@@ -34,5 +35,5 @@ class WalletActivities:
     async def release(self, payment: PaymentRequest) -> None:
         """Give the hold back if there is one; a hold that comes later does nothing."""
         async with self._database.begin() as tx:
-            if await wallet.release(tx, payment):
-                await saga.record(tx, payment.payment_id, WALLET_HOLD, StepState.UNDONE)
+            if await wallet.release(tx, payment.wallet_hold()):
+                await saga.record(tx, payment, {WALLET_HOLD: StepState.UNDONE})

@@ -10,7 +10,20 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from api import customers, errors, health, orders, payments, refunds, wallet, webhooks
+from api import (
+    coupons,
+    customers,
+    errors,
+    health,
+    inventory,
+    orders,
+    payments,
+    points,
+    rankings,
+    refunds,
+    wallet,
+    webhooks,
+)
 from api.bodies import BodyLimit
 from api.context import Context
 from api.replay_cache import ReplayCache
@@ -18,6 +31,19 @@ from runtime import gateways, temporal
 from runtime.settings import Settings, refuse_unless_dev
 from store import database
 
+PARTS = (
+    orders,
+    payments,
+    refunds,
+    wallet,
+    points,
+    coupons,
+    inventory,
+    rankings,
+    customers,
+    webhooks,
+    health,
+)
 STATIC = Path(__file__).parent / "static"
 
 
@@ -44,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    for part in (orders, payments, refunds, wallet, customers, webhooks, health):
+    for part in PARTS:
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit)
@@ -60,7 +86,7 @@ async def _connect(settings: Settings) -> Context:
         temporal=await temporal.connect_later(settings),
         replays=ReplayCache(settings.redis_url),
         waits=gateways.waits(settings),
-        gateways=frozenset(profile.name for profile in gateways.profiles(settings)),
+        gateways={profile.name: profile for profile in gateways.profiles(settings)},
     )
 
 

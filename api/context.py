@@ -1,5 +1,6 @@
 """What every request handler may use."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -8,6 +9,7 @@ from temporalio.client import Client
 
 from api.replay_cache import ReplayCache
 from domain.waits import Waits
+from gateway.client import GatewayProfile
 from runtime.settings import Settings
 from store.database import Database
 
@@ -21,7 +23,7 @@ class Context:
     temporal: Client
     replays: ReplayCache
     waits: Waits
-    gateways: frozenset[str]
+    gateways: Mapping[str, GatewayProfile]
 
 
 def _context(request: Request) -> Context:

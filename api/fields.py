@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Header, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from uuid_utils.compat import uuid7
 
@@ -43,6 +43,29 @@ Currency = Annotated[
 ]
 CustomerId = Annotated[str, Field(pattern=CUSTOMER_ID, examples=["acme-corp"])]
 Id = Annotated[str, Field(pattern=UUID_PATTERN, examples=["019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"])]
+
+
+def _text(value: object) -> object:
+    """Numbers are no moments here, though parsers read them as seconds since 1970."""
+    if not isinstance(value, str):
+        raise ValueError("a moment is a text like 2026-01-01T00:00:00Z")
+    return value
+
+
+def _within_bounds(moment: datetime) -> datetime:
+    """Beyond these years a conversion to UTC can leave what a datetime holds."""
+    if not 1970 <= moment.year <= 9000:
+        raise ValueError("the year must be from 1970 to 9000")
+    return moment
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_text),
+    AfterValidator(_within_bounds),
+    Field(examples=["2026-01-01T00:00:00Z"]),
+]
+"""RFC 3339 with an offset."""
 Reason = Annotated[str, Field(min_length=1, max_length=500, examples=["seen in the PG's console"])]
 PathId = Annotated[str, Path(pattern=UUID_PATTERN)]
 Key = Annotated[

@@ -1,6 +1,6 @@
 """Orders: what a customer owes for goods."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -13,17 +13,21 @@ from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, new_id, rendered, utc
 from api.idempotency import KeyedRequest, keep, replay, respond
 from domain import order as rules
-from domain.errors import NotFound
+from domain import points
+from domain.coupon import discount as discounted
+from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import Event, Origin, Topic
+from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
 from domain.saga import StepState
-from store import customer, idempotency, order, outbox, payment, saga
+from store import coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 
 router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
 
-Sku = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["SKU-1"])]
+SKU = r"^[A-Za-z0-9._-]{1,64}$"
+Sku = Annotated[str, Field(pattern=SKU, examples=["SKU-1"])]
 
 
 class NewLine(Document):
@@ -35,7 +39,7 @@ class NewLine(Document):
 
 
 class NewOrder(Document):
-    """What is ordered. The total is fixed now and never changes."""
+    """What is ordered. Its total and its discount are fixed now and never change."""
 
     currency: Currency
     items: Annotated[
@@ -43,6 +47,13 @@ class NewOrder(Document):
     ]
     customer_id: Annotated[
         CustomerId | None, Field(description="Who owes it; the caller without it.")
+    ] = None
+    coupon_code: Annotated[
+        str | None, Field(pattern=SKU, description="Checked now, used when the order is paid.")
+    ] = None
+    points: Annotated[
+        int | None,
+        Field(strict=True, ge=1, le=MAX_MINOR_UNITS, description="Points that pay a part of it."),
     ] = None
 
 
@@ -68,7 +79,11 @@ class Order(Document):
     customer_id: CustomerId
     currency: Currency
     items: list[Line]
-    amount: Annotated[int, Field(description="What is payable, in minor units.")]
+    amount: Annotated[int, Field(description="Sum of the lines, in minor units.")]
+    coupon_code: str | None
+    discount: Annotated[int, Field(description="What the coupon takes off.")]
+    points: Annotated[int, Field(description="Paid in points.")]
+    payable: Annotated[int, Field(description="What a payment has to collect in money.")]
     status: OrderStatus
     review_reason: str | None
     steps: list[Step]
@@ -111,15 +126,42 @@ async def _create(
     amount = rules.total(body.currency, lines)
     if await customer.find(tx, customer_id) is None:
         raise NotFound(f"There is no customer {customer_id}.")
-    row = await order.create(tx, order_id, customer_id, body.currency, lines, amount)
+    discount = await _discount(tx, customer_id, body, amount)
+    if body.points is not None:
+        points.check(body.points, body.currency, amount - discount)
+    row = await order.create(
+        tx,
+        order_id,
+        customer_id,
+        body.currency,
+        lines,
+        amount,
+        body.coupon_code,
+        discount,
+        body.points or 0,
+    )
     data = {
         "orderId": order_id,
         "customerId": customer_id,
         "currency": body.currency,
         "amount": amount,
+        "discount": discount,
+        "points": row.points,
         "items": row.lines,
     }
     await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, origin))
+
+
+async def _discount(tx: Transaction, customer_id: str, body: NewOrder, amount: int) -> int:
+    """What the coupon takes off. Its limits are checked again, for good, when the order is paid."""
+    if body.coupon_code is None:
+        return 0
+    found = await coupon.find(tx, body.coupon_code)
+    if found is None:
+        raise CouponNotApplicable(f"There is no coupon {body.coupon_code}.")
+    if found.issue_limit is not None and not await coupon.claims(tx, found.code, customer_id):
+        raise CouponNotIssued(f"{customer_id} has not claimed coupon {found.code}.")
+    return discounted(found, body.currency, amount, datetime.now(UTC))
 
 
 async def _text(tx: Transaction, order_id: str) -> str:
@@ -145,6 +187,10 @@ async def _order(tx: Transaction, row: Row[Any]) -> Order:
         currency=row.currency,
         items=[Line(**line) for line in row.lines],
         amount=row.amount,
+        couponCode=row.coupon_code,
+        discount=row.discount,
+        points=row.points,
+        payable=row.amount - row.discount - row.points,
         status=OrderStatus(row.status),
         reviewReason=row.review_reason,
         steps=steps,

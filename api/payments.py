@@ -28,11 +28,13 @@ from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.reviews import decide
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.inventory import tracked
+from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.review import Decision
 from runtime.requests import payment_request
 from runtime.starts import start_payment
-from store import customer, gateway_attempt, idempotency, order, payment
+from store import customer, gateway_attempt, idempotency, inventory, order, payment
 from store.database import Transaction
 from workflows.payment_saga import payment_workflow_id
 
@@ -97,6 +99,7 @@ class Payment(Document):
     amount: int
     wallet_amount: int
     card_amount: int
+    points_amount: Annotated[int, Field(description="Paid in points, beside `amount`.")]
     status: PaymentStatus
     failure_code: Annotated[str | None, Field(examples=["declined"])]
     failure_message: str | None
@@ -105,6 +108,7 @@ class Payment(Document):
     gateway_reference: str | None
     review_reason: str | None
     refunded_amount: int
+    points_earned: int
     workflow_id: str
     attempts: list[Attempt]
     created_at: datetime
@@ -220,10 +224,12 @@ async def _create(
         raise NotFound(f"There is no order {body.order_id}.")
     keyed.access.require(owed.customer_id)
     method = Method(body.method)
-    wallet_part, card_part = rules.split(method, owed.amount, body.wallet_amount)
+    payable = owed.amount - owed.discount - owed.points
+    wallet_part, card_part = rules.split(method, payable, body.wallet_amount)
     card = None
     if card_part:
         card = await card_of(tx, owed.customer_id, body.payment_method_id)
+    lines = [OrderLine(line["sku"], line["quantity"], line["unitPrice"]) for line in owed.lines]
     if not await order.begin_paying(tx, owed.id):
         raise OrderNotPayable(f"The order is {owed.status}.")
     request = PaymentRequest(
@@ -234,8 +240,13 @@ async def _create(
         currency=owed.currency,
         wallet_amount=wallet_part,
         card_amount=card_part,
+        points_amount=owed.points,
+        coupon_code=owed.coupon_code or "",
+        discount=owed.discount,
+        stock=tracked(lines, await inventory.tracked(tx, {line.sku for line in lines})),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
+        two_calls=card is not None and context.gateways[card.gateway].two_calls,
         origin=keyed.origin,
         waits=context.waits,
     )
@@ -280,6 +291,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
         amount=row.wallet_amount + row.card_amount,
         walletAmount=row.wallet_amount,
         cardAmount=row.card_amount,
+        pointsAmount=row.points_amount,
         status=PaymentStatus(row.status),
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
@@ -288,6 +300,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
         gatewayReference=row.gateway_reference,
         reviewReason=row.review_reason,
         refundedAmount=row.refunded_amount,
+        pointsEarned=row.points_earned,
         workflowId=payment_workflow_id(row.id),
         attempts=[_attempt(attempt) for attempt in attempts],
         createdAt=utc(row.created_at),

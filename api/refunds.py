@@ -59,7 +59,7 @@ class NewResolution(Document):
 
 
 class Refund(Document):
-    """A refund: card first up to its capture, then wallet."""
+    """A refund: card first up to its capture, then wallet, points last."""
 
     id: Id
     payment_id: Id
@@ -68,6 +68,7 @@ class Refund(Document):
     amount: int
     card_amount: int
     wallet_amount: int
+    points_amount: int
     reason: str
     status: RefundStatus
     failure_code: Annotated[str | None, Field(examples=["declined"])]
@@ -143,14 +144,15 @@ async def _create(
         raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
     if not refundable.left:
         raise NotRefundable("Nothing of this payment is left to be refunded.")
-    card_part, wallet_part = rules.split(refundable, body.amount or refundable.left)
+    parts = rules.split(refundable, body.amount or refundable.left)
     request = RefundRequest(
         refund_id=refund_id,
         payment_id=row.id,
         customer_id=row.customer_id,
         currency=row.currency,
-        card_amount=card_part,
-        wallet_amount=wallet_part,
+        card_amount=parts.card,
+        wallet_amount=parts.wallet,
+        points_amount=parts.points,
         gateway=row.gateway,
         reason=body.reason,
         origin=keyed.origin,
@@ -180,9 +182,10 @@ def _document(row: Row[Any]) -> Refund:
         paymentId=row.payment_id,
         customerId=row.customer_id,
         currency=row.currency,
-        amount=row.card_amount + row.wallet_amount,
+        amount=row.card_amount + row.wallet_amount + row.points_amount,
         cardAmount=row.card_amount,
         walletAmount=row.wallet_amount,
+        pointsAmount=row.points_amount,
         reason=row.reason,
         status=RefundStatus(row.status),
         failureCode=row.failure_code,

@@ -13,6 +13,7 @@ from api.bodies import StrictJSONRoute
 from api.context import Context, Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, new_id, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View, keep, replay, respond, settle
+from domain import points
 from domain.errors import NotFound
 from domain.ledger import BANK_CLEARING, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
@@ -52,7 +53,7 @@ class WalletPosting(Document):
     id: int
     kind: Annotated[str, Field(examples=["hold"])]
     account: str
-    currency: Currency
+    unit: Annotated[str, Field(description="ISO 4217 currency, or POINT.", examples=["KRW"])]
     amount: int
     reference: Annotated[str, Field(description="The ledger transaction's key.")]
     at: datetime
@@ -103,7 +104,9 @@ async def get_wallet(access: Anybody, context: Using, customer_id: ForCustomer =
     async with context.database.connect() as tx:
         rows = await wallet.balances(tx, owner)
     balances = [
-        Balance(currency=row.currency, available=row.available, held=row.held) for row in rows
+        Balance(currency=row.currency, available=row.available, held=row.held)
+        for row in rows
+        if row.currency != points.UNIT
     ]
     return Wallet(customerId=owner, balances=balances)
 
@@ -125,7 +128,7 @@ async def get_wallet_transactions(
             id=row.id,
             kind=row.kind,
             account=row.account,
-            currency=row.unit,
+            unit=row.unit,
             amount=row.amount,
             reference=row.key,
             at=utc(row.created_at),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import worker as worker_process
 from api.app import create_app
-from cli import demo, dev, payment, review
+from cli import demo, dev, outbox, payment, review
 from cli.system import Refused
 from dev.process import StackError
 from runtime import logs, schema
@@ -28,6 +28,7 @@ app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
 app.add_typer(payment.app, name="payment")
 app.add_typer(review.app, name="review")
+app.add_typer(outbox.app, name="outbox")
 
 
 @app.command()

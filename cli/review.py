@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,8 +20,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.money import format_amount
+from domain.order import OrderStatus
 from domain.review import Decision, Resolution
-from store import payment, refund
+from domain.saga import INVENTORY_RESERVE, StepState
+from domain.waits import Waits
+from runtime.requests import payment_request
+from store import inventory, payment, refund, saga
 from workflows.payment_saga import payment_workflow_id
 from workflows.refund_saga import refund_workflow_id
 
@@ -66,8 +71,8 @@ class Case:
 @app.command("list")
 def list_() -> None:
     """List the payments and refunds that wait for a decision, oldest first."""
-    cases = asyncio.run(_waiting())
-    if not cases:
+    cases, stock = asyncio.run(_waiting())
+    if not cases and not stock:
         say("Nothing waits for a decision.")
     for case in cases:
         age = duration(datetime.now(UTC) - case.row.updated_at)
@@ -75,6 +80,22 @@ def list_() -> None:
         say(f"{case.noun} {case.id}: {case.amount} of {owner}, waits for {age}", style="bold")
         say(f"  {case.row.review_reason}")
         say(f'  billing review resolve {case.id} {case.happened}|failed --reason "..."')
+
+    for row in stock:
+        say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
+        say("  It could not be given back: the SKU was withdrawn meanwhile.")
+        say(f'  billing review restock {row.payment_id} --reason "..."')
+
+
+@app.command()
+def restock(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of the payment.")],
+    reason: Annotated[str, typer.Option(help="What became of the goods; kept with them.")],
+) -> None:
+    """Let go of stock that a failed payment could not give back. Harmless to repeat."""
+    if not reason.strip():
+        raise Refused("Say in --reason what became of the goods.")
+    say(asyncio.run(_restock(as_id(id_), reason)))
 
 
 @app.command()
@@ -89,11 +110,25 @@ def resolve(
     say(asyncio.run(_resolve(as_id(id_), outcome, reason)))
 
 
-async def _waiting() -> list[Case]:
+async def _waiting() -> tuple[list[Case], Sequence[Row[Any]]]:
     async with connected() as system, system.database.connect() as tx:
         cases = [_of_payment(row) for row in await payment.in_review(tx)]
         cases += [_of_refund(row) for row in await refund.in_review(tx)]
-    return sorted(cases, key=lambda case: case.row.updated_at)
+        stock = await inventory.in_review(tx)
+    return sorted(cases, key=lambda case: case.row.updated_at), stock
+
+
+async def _restock(payment_id: str, reason: str) -> str:
+    async with connected() as system, system.database.begin() as tx:
+        row = await payment.find(tx, payment_id)
+        if row is None:
+            raise Refused(f"There is no payment {payment_id}.")
+        count = await inventory.resolve(tx, payment_id, reason)
+        if count:
+            paid = payment_request(row, Waits())
+            undone = {INVENTORY_RESERVE: StepState.UNDONE}
+            await saga.record(tx, paid, undone, order_status=OrderStatus.FAILED)
+    return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
 
 
 async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:

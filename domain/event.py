@@ -16,6 +16,7 @@ class Topic(StrEnum):
     ORDER_CREATED = "billing.order.created"
     ORDER_COMPLETED = "billing.order.completed"
     ORDER_FAILED = "billing.order.failed"
+    ORDER_STEP = "billing.order.step"
     PAYMENT_COMPLETED = "billing.payment.completed"
     PAYMENT_FAILED = "billing.payment.failed"
     REFUND_COMPLETED = "billing.refund.completed"

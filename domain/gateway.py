@@ -7,14 +7,24 @@ from enum import StrEnum
 
 class Operation(StrEnum):
     CHARGE = "charge"
+    """Authorize and capture in one."""
+    AUTHORIZE = "authorize"
+    CAPTURE = "capture"
+    """Take what was authorized."""
+    VOID = "void"
+    """Let go of what was authorized and not captured."""
     REFUND = "refund"
 
 
 class GatewayStatus(StrEnum):
     """The outcome of one call, as far as it is known."""
 
+    AUTHORIZED = "AUTHORIZED"
+    """The PG has set the money aside with the card's bank."""
     CAPTURED = "CAPTURED"
     """The PG has taken the money."""
+    VOIDED = "VOIDED"
+    """The PG has let the authorization go."""
     DECLINED = "DECLINED"
     """A definite no about this charge or refund."""
     REFUNDED = "REFUNDED"
@@ -29,7 +39,16 @@ class GatewayStatus(StrEnum):
     """It may or may not have happened: time-out, broken connection, 5xx, 409."""
 
 
-DEFINITE = frozenset({GatewayStatus.CAPTURED, GatewayStatus.DECLINED, GatewayStatus.REFUNDED})
+SUCCESS = {
+    Operation.CHARGE: GatewayStatus.CAPTURED,
+    Operation.AUTHORIZE: GatewayStatus.AUTHORIZED,
+    Operation.CAPTURE: GatewayStatus.CAPTURED,
+    Operation.VOID: GatewayStatus.VOIDED,
+    Operation.REFUND: GatewayStatus.REFUNDED,
+}
+"""What each operation is asked for."""
+
+DEFINITE = frozenset({*SUCCESS.values(), GatewayStatus.DECLINED})
 
 
 @dataclass(frozen=True)
@@ -76,3 +95,4 @@ class Attempt:
 
     opened_at: datetime
     resumed: bool
+    opened_by_run: str = ""

@@ -1,10 +1,11 @@
 """Stock per SKU. A SKU without an inventory row is not tracked."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from domain.order import OrderLine
+from domain.payment import StockLine
 
 
 class ReservationState(StrEnum):
@@ -17,9 +18,10 @@ class ReservationState(StrEnum):
     """It could not be given back: the SKU was withdrawn meanwhile."""
 
 
-def quantities(lines: Iterable[OrderLine]) -> list[tuple[str, int]]:
-    """Quantity per SKU, sorted: every transaction locks stock rows in the same order."""
+def tracked(lines: Iterable[OrderLine], skus: Collection[str]) -> tuple[StockLine, ...]:
+    """Quantity per tracked SKU, sorted: every transaction locks stock rows in the same order."""
     wanted: Counter[str] = Counter()
     for line in lines:
-        wanted[line.sku] += line.quantity
-    return sorted(wanted.items())
+        if line.sku in skus:
+            wanted[line.sku] += line.quantity
+    return tuple(StockLine(sku, quantity) for sku, quantity in sorted(wanted.items()))

@@ -1,14 +1,18 @@
 """A payment: one attempt to collect a payable (an order, or a wallet top-up)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from domain import points
 from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
 from domain.gateway import Attempt, GatewayRequest, Operation
 from domain.ledger import SALES, Posting, Transaction, available, gateway, held, transfer
+from domain.order import OrderStatus
+from domain.saga import StepState
 from domain.waits import Waits
+from domain.wallet import Hold
 
 
 class PaymentStatus(StrEnum):
@@ -23,6 +27,14 @@ class PaymentStatus(StrEnum):
 
 
 FINAL = frozenset({PaymentStatus.COMPLETED, PaymentStatus.FAILED, PaymentStatus.CANCELLED})
+
+
+@dataclass(frozen=True)
+class StockLine:
+    """Pieces of one tracked SKU."""
+
+    sku: str
+    quantity: int
 
 
 class Method(StrEnum):
@@ -40,8 +52,10 @@ class PayableType(StrEnum):
 class PaymentRequest:
     """Input of the PaymentSaga: all that was fixed when the payment was made.
 
-    `wallet_amount + card_amount` is what is payable; either may be zero, and with both zero the
-    payment completes without asking anybody.
+    `wallet_amount + card_amount` is the money that is payable; either may be zero, and with both
+    zero the payment completes without asking a PG. `points_amount` points pay the rest of the order
+    after its discount. `stock` names the tracked SKUs. `two_calls`: the PG authorizes first and
+    captures at the pivot.
     """
 
     payment_id: str
@@ -51,8 +65,13 @@ class PaymentRequest:
     currency: str
     wallet_amount: int
     card_amount: int
+    points_amount: int = 0
+    coupon_code: str = ""
+    discount: int = 0
+    stock: tuple[StockLine, ...] = ()
     gateway: str = ""
     billing_key: str = ""
+    two_calls: bool = False
     origin: Origin = field(default_factory=Origin)
     waits: Waits = field(default_factory=Waits)
 
@@ -60,10 +79,32 @@ class PaymentRequest:
     def amount(self) -> int:
         return self.wallet_amount + self.card_amount
 
-    def charge(self) -> GatewayRequest:
-        """The one charge of this payment."""
+    def wallet_hold(self) -> Hold:
+        """The wallet part, in the payment's currency."""
+        return Hold(self.payment_id, self.customer_id, self.currency, self.wallet_amount)
+
+    def points_hold(self) -> Hold:
+        """The points part."""
+        return Hold(self.payment_id, self.customer_id, points.UNIT, self.points_amount)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What is asked of the PG, in order; the last one is the pivot, which takes the money."""
+        if not self.card_amount:
+            return ()
+        if self.two_calls:
+            return Operation.AUTHORIZE, Operation.CAPTURE
+        return (Operation.CHARGE,)
+
+    @property
+    def pivot(self) -> Operation:
+        """What takes the card part: a charge, or the capture of an authorization."""
+        return Operation.CAPTURE if self.two_calls else Operation.CHARGE
+
+    def gateway_request(self, operation: Operation) -> GatewayRequest:
+        """One operation on the card part, once per payment."""
         return GatewayRequest(
-            operation=Operation.CHARGE,
+            operation=operation,
             gateway=self.gateway,
             payment_id=self.payment_id,
             reference_id=self.payment_id,
@@ -92,34 +133,38 @@ class Capture:
 
 @dataclass(frozen=True)
 class FailedPayment:
-    """A payment that takes nothing, and why. `status` is FAILED or CANCELLED."""
+    """A payment that takes nothing, and why. `status` is FAILED or CANCELLED; `step` is the one
+    that was refused, if one was. `voided`: an authorization was let go."""
 
     payment: PaymentRequest
     status: PaymentStatus
     code: str
     message: str
     gateway_code: str | None = None
+    step: str | None = None
+    voided: bool = False
 
 
 @dataclass(frozen=True)
 class Marking:
-    """A status on the way, which is not final."""
+    """A status on the way, which is not final, and the step that it is about."""
 
     payment: PaymentRequest
     status: PaymentStatus
     reason: str
+    step: str
 
 
 @dataclass(frozen=True)
 class OpenedPayment:
-    """Where a run of the saga begins. `attempt` is None without a card part.
+    """Where a run of the saga begins. `attempts` is empty without a card part.
 
     A final `status` means that an earlier run ended this payment: there is nothing to do.
     `cancel_requested`: somebody asked for a cancellation, perhaps of an earlier run.
     """
 
     status: PaymentStatus
-    attempt: Attempt | None = None
+    attempts: dict[Operation, Attempt] = field(default_factory=dict)
     cancel_requested: bool = False
 
 
@@ -142,9 +187,32 @@ def split(method: Method, amount: int, wallet_amount: int | None) -> tuple[int, 
     return wallet_amount, amount - wallet_amount
 
 
-def capture_transaction(payment: PaymentRequest) -> Transaction:
-    """The postings of a completed payment: what the wallet held and the gateway took becomes sales,
-    or, for a top-up, the wallet's own balance."""
+def capture_transactions(payment: PaymentRequest) -> tuple[Transaction, ...]:
+    """The postings of a completed payment. What the wallet held and the gateway took becomes sales,
+    or, for a top-up, the wallet's own balance; held points are redeemed, earned ones are issued."""
+    entries: list[tuple[str, tuple[Posting, ...]]] = []
+    if payment.amount:
+        entries.append(("capture", _money_taken(payment)))
+    if payment.points_amount:
+        source = held(payment.customer_id)
+        paid = transfer(source, points.REDEEMED, points.UNIT, payment.points_amount)
+        entries.append(("redeem", paid))
+    if earned := earned_points(payment):
+        target = available(payment.customer_id)
+        entries.append(("earn", transfer(points.ISSUED, target, points.UNIT, earned)))
+    return tuple(
+        Transaction(f"payment/{payment.payment_id}/{kind}", kind, postings, payment.payment_id)
+        for kind, postings in entries
+    )
+
+
+def earned_points(payment: PaymentRequest) -> int:
+    """Points that the customer gets for this payment: for orders, not for top-ups."""
+    is_order = payment.payable_type is PayableType.ORDER
+    return points.earned(payment.currency, payment.amount) if is_order else 0
+
+
+def _money_taken(payment: PaymentRequest) -> tuple[Posting, ...]:
     target = SALES if payment.payable_type is PayableType.ORDER else available(payment.customer_id)
     postings: list[Posting] = []
     if payment.wallet_amount:
@@ -153,19 +221,16 @@ def capture_transaction(payment: PaymentRequest) -> Transaction:
     if payment.card_amount:
         source = gateway(payment.gateway)
         postings += transfer(source, target, payment.currency, payment.card_amount)
-    return Transaction(
-        key=f"payment/{payment.payment_id}/capture",
-        kind="capture",
-        postings=tuple(postings),
-        payment_id=payment.payment_id,
-    )
+    return tuple(postings)
 
 
-def completed_events(payment: PaymentRequest, gateway_reference: str | None) -> tuple[Event, ...]:
-    """What the world learns when the money is taken."""
+def completed_events(
+    payment: PaymentRequest, gateway_reference: str | None, items: Sequence[Mapping[str, JSON]]
+) -> tuple[Event, ...]:
+    """What the world learns when the money is taken; `items` are the order's lines."""
     data = {**_event_data(payment), "gatewayReference": gateway_reference}
     completed = _event(payment, Topic.PAYMENT_COMPLETED, payment.payment_id, data)
-    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {})
+    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {"items": list(items)})
 
 
 def failed_events(failed: FailedPayment) -> tuple[Event, ...]:
@@ -174,6 +239,19 @@ def failed_events(failed: FailedPayment) -> tuple[Event, ...]:
     data = {**_event_data(failed.payment), **why}
     event = _event(failed.payment, Topic.PAYMENT_FAILED, failed.payment.payment_id, data)
     return event, *_order_event(failed.payment, Topic.ORDER_FAILED, {"failureCode": failed.code})
+
+
+def step_event(
+    payment: PaymentRequest, step: str, state: StepState, order_status: OrderStatus
+) -> tuple[Event, ...]:
+    """One step's outcome, on the order's own line; `orderStatus` is where it leaves the order."""
+    data = {
+        "sagaId": payment.payment_id,
+        "step": step,
+        "outcome": state.value,
+        "orderStatus": order_status.value,
+    }
+    return _order_event(payment, Topic.ORDER_STEP, data)
 
 
 def _event_data(payment: PaymentRequest) -> dict[str, JSON]:
@@ -186,6 +264,7 @@ def _event_data(payment: PaymentRequest) -> dict[str, JSON]:
         "amount": payment.amount,
         "walletAmount": payment.wallet_amount,
         "cardAmount": payment.card_amount,
+        "pointsAmount": payment.points_amount,
     }
 
 

@@ -17,10 +17,12 @@ EARNED_BASIS_POINTS = 100
 """1 % of the money (not of points) that a completed order brought in."""
 
 
-def check_currency(currency: str) -> None:
-    """Raise `PointsNotAccepted` where points pay nothing."""
+def check(wanted: int, currency: str, owed: int) -> None:
+    """Raise `PointsNotAccepted` where points pay nothing, or for more than is owed."""
     if currency not in PAYING_CURRENCIES:
         raise PointsNotAccepted(f"Points cannot pay in {currency}.")
+    if wanted > owed:
+        raise PointsNotAccepted(f"{wanted} points are more than the {owed} that are owed.")
 
 
 def earned(currency: str, money: int) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from domain import points
 from domain.errors import RefundExceedsCapture
 from domain.event import JSON, Event, Origin, Topic
 from domain.gateway import Attempt, GatewayRequest, Operation
@@ -36,10 +37,21 @@ class Refundable:
     wallet_captured: int
     card_refunded: int
     wallet_refunded: int
+    points_spent: int = 0
+    points_refunded: int = 0
+
+    @property
+    def card_left(self) -> int:
+        return self.card_captured - self.card_refunded
+
+    @property
+    def wallet_left(self) -> int:
+        return self.wallet_captured - self.wallet_refunded
 
     @property
     def left(self) -> int:
-        return self.card_captured + self.wallet_captured - self.card_refunded - self.wallet_refunded
+        """In minor units: a point that paid one minor unit counts as one."""
+        return self.card_left + self.wallet_left + self.points_spent - self.points_refunded
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class RefundRequest:
     currency: str
     card_amount: int
     wallet_amount: int
+    points_amount: int = 0
     gateway: str = ""
     reason: str = ""
     late_capture: bool = False
@@ -64,6 +77,10 @@ class RefundRequest:
 
     @property
     def amount(self) -> int:
+        return self.card_amount + self.wallet_amount + self.points_amount
+
+    @property
+    def money(self) -> int:
         return self.card_amount + self.wallet_amount
 
     def gateway_refund(self) -> GatewayRequest:
@@ -123,16 +140,26 @@ class RefundOutcome:
     failure_code: str | None = None
 
 
-def split(refundable: Refundable, amount: int) -> tuple[int, int]:
-    """How a refund divides into (card part, wallet part); raises `RefundExceedsCapture`."""
+@dataclass(frozen=True)
+class RefundSplit:
+    """How a refund divides."""
+
+    card: int
+    wallet: int
+    points: int
+
+
+def split(refundable: Refundable, amount: int) -> RefundSplit:
+    """Card first up to its capture, then wallet, points last; raises `RefundExceedsCapture`."""
     if amount > refundable.left:
         left = format_amount(refundable.left, refundable.currency)
         raise RefundExceedsCapture(
             f"{format_amount(amount, refundable.currency)} is more than the {left} "
             "that can still be refunded."
         )
-    card = min(amount, refundable.card_captured - refundable.card_refunded)
-    return card, amount - card
+    card = min(amount, refundable.card_left)
+    wallet = min(amount - card, refundable.wallet_left)
+    return RefundSplit(card, wallet, amount - card - wallet)
 
 
 def refund_transaction(refund: RefundRequest) -> Transaction:
@@ -145,10 +172,24 @@ def refund_transaction(refund: RefundRequest) -> Transaction:
     if refund.wallet_amount:
         target = available(refund.customer_id)
         postings += transfer(source, target, refund.currency, refund.wallet_amount)
+    if refund.points_amount:
+        target = available(refund.customer_id)
+        postings += transfer(points.REDEEMED, target, points.UNIT, refund.points_amount)
     return Transaction(
         key=f"refund/{refund.refund_id}",
         kind="refund",
         postings=tuple(postings),
+        payment_id=refund.payment_id,
+    )
+
+
+def points_taken_back(refund: RefundRequest, taken: int) -> Transaction:
+    """Earned points that go back with a refund."""
+    source = available(refund.customer_id)
+    return Transaction(
+        key=f"refund/{refund.refund_id}/points",
+        kind="take-back",
+        postings=transfer(source, points.ISSUED, points.UNIT, taken),
         payment_id=refund.payment_id,
     )
 
@@ -163,6 +204,7 @@ def completed_event(refund: RefundRequest) -> Event:
         "amount": refund.amount,
         "walletAmount": refund.wallet_amount,
         "cardAmount": refund.card_amount,
+        "pointsAmount": refund.points_amount,
         "reason": refund.reason,
     }
     topic = Topic.REFUND_COMPLETED

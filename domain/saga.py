@@ -1,4 +1,4 @@
-"""Steps of a saga as operators see them."""
+"""Steps of the order saga as operators and consumers of `billing.order.step` see them."""
 
 from enum import StrEnum
 
@@ -6,9 +6,34 @@ from enum import StrEnum
 class StepState(StrEnum):
     DONE = "DONE"
     REFUSED = "REFUSED"
+    UNKNOWN = "UNKNOWN"
+    """The gateway's outcome is being found out."""
+    NEEDS_REVIEW = "NEEDS_REVIEW"
+    """Only a person may decide how it ends."""
     UNDONE = "UNDONE"
 
 
+COUPON_USE = "coupon.use"
+ORDER_APPLY_COUPON = "order.apply_coupon"
+INVENTORY_RESERVE = "inventory.reserve"
 WALLET_HOLD = "wallet.hold"
+GATEWAY_AUTHORIZE = "gateway.authorize"
+POINTS_DEDUCT = "points.deduct"
 GATEWAY_CHARGE = "gateway.charge"
+GATEWAY_CAPTURE = "gateway.capture"
 PAYMENT_COMPLETE = "payment.complete"
+PAYMENT_FAIL = "payment.fail"
+
+IN_ORDER = (
+    COUPON_USE,
+    ORDER_APPLY_COUPON,
+    INVENTORY_RESERVE,
+    WALLET_HOLD,
+    GATEWAY_AUTHORIZE,
+    POINTS_DEDUCT,
+    GATEWAY_CHARGE,
+    GATEWAY_CAPTURE,
+    PAYMENT_COMPLETE,
+    PAYMENT_FAIL,
+)
+"""How a saga goes forward; steps that do not apply to an order are left out."""

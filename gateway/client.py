@@ -38,6 +38,8 @@ class GatewayProfile:
     name: str
     url: str
     read_timeout_seconds: float = 5.0
+    two_calls: bool = False
+    """Authorize before the pivot and capture at it; by default one charge does both."""
     concurrent_calls: int = 64
     breaker_failure_rate: float = 0.5
     breaker_minimum_calls: int = 20

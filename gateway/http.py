@@ -6,10 +6,12 @@ from typing import Any
 
 import httpx2
 
-from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
+from domain.gateway import SUCCESS, GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile, OutcomeUnknown, Unreachable
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_LATER = frozenset({408, 409, 425, 429})
+"""Nothing is decided: timed out, in progress, too early, too many requests."""
 _CONNECT_SECONDS = 2.0
 _LONGEST_WORDS = 500
 
@@ -66,23 +68,28 @@ class HttpGateway:
 
 def _command(request: GatewayRequest) -> tuple[str, dict[str, object]]:
     money: dict[str, object] = {"amount": request.amount, "currency": request.currency}
-    if request.operation is Operation.CHARGE:
-        charge = {"orderId": request.payment_id, "billingKey": request.billing_key}
-        return "/v1/charges", {**charge, **money, "capture": True}
-    return (
-        f"/v1/payments/{request.payment_id}/refunds",
-        {"refundId": request.reference_id, **money},
-    )
+    payment = f"/v1/payments/{request.payment_id}"
+    match request.operation:
+        case Operation.CHARGE | Operation.AUTHORIZE:
+            capture = request.operation is Operation.CHARGE
+            card = {"orderId": request.payment_id, "billingKey": request.billing_key}
+            return "/v1/charges", {**card, **money, "capture": capture}
+        case Operation.CAPTURE:
+            return f"{payment}/capture", money
+        case Operation.VOID:
+            return f"{payment}/void", {}
+        case Operation.REFUND:
+            return f"{payment}/refunds", {"refundId": request.reference_id, **money}
 
 
 def _read(request: GatewayRequest, response: httpx2.Response) -> GatewayAnswer:
     """Turn an answer into a status, believing it only if it is about what we asked."""
     body = _body(response)
-    if response.status_code == 409:
+    if response.status_code in _LATER:
         return GatewayAnswer(
             GatewayStatus.UNKNOWN,
             code=_words(body.get("code")),
-            message="The PG is still working on it.",
+            message=f"The PG answered {response.status_code}: nothing is decided.",
         )
     if "status" not in body and 400 <= response.status_code < 500:
         code, message = _words(body.get("code")), _words(body.get("message"))
@@ -129,10 +136,21 @@ def _verify(request: GatewayRequest, body: Mapping[str, Any]) -> None:
 
 
 def _status(request: GatewayRequest, body: Mapping[str, Any]) -> GatewayStatus:
-    done = {Operation.CHARGE: "CAPTURED", Operation.REFUND: "REFUNDED"}[request.operation]
+    """What the PG's word for the payment (or refund) means for this operation."""
     said = body.get("status")
-    if said == done:
-        return GatewayStatus(done)
-    if said == "DECLINED":
+    if said == SUCCESS[request.operation]:
+        return GatewayStatus(said)
+    if said == "DECLINED" or body.get("declineCode"):
         return GatewayStatus.DECLINED
+    if said == "AUTHORIZED" and request.operation in (Operation.CAPTURE, Operation.VOID):
+        # The capture or void that we ask about has not happened.
+        return GatewayStatus.NOT_FOUND
+    if said == "CAPTURED" and request.operation is Operation.VOID:
+        return GatewayStatus.DECLINED
+    if said == "VOIDED" and request.operation in (Operation.AUTHORIZE, Operation.CAPTURE):
+        # It was let go: by an earlier run of ours, or by the PG.
+        return GatewayStatus.DECLINED
+    if said == "CAPTURED" and request.operation is Operation.AUTHORIZE:
+        # Nothing is captured that was not authorized.
+        return GatewayStatus.AUTHORIZED
     raise OutcomeUnknown(f"The PG says {_words(said)!r}, which is no outcome of this request.")

@@ -1,6 +1,7 @@
 """The payment gateways that this installation talks to."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from domain.waits import Waits
 from gateway.client import GatewayProfile, PaymentGateway
@@ -10,14 +11,13 @@ from runtime.settings import Settings
 
 
 def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
-    """One per PG; today the one at `GATEWAY_URL`."""
-    return (
-        GatewayProfile(
-            name="simulator",
-            url=settings.gateway_url,
-            read_timeout_seconds=settings.gateway_read_timeout_seconds,
-        ),
+    """One per PG: the one at `GATEWAY_URL`, once with one call and once with two."""
+    one_call = GatewayProfile(
+        name="simulator",
+        url=settings.gateway_url,
+        read_timeout_seconds=settings.gateway_read_timeout_seconds,
     )
+    return one_call, replace(one_call, name="simulator-two-calls", two_calls=True)
 
 
 def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
@@ -30,4 +30,6 @@ def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
 
 def waits(settings: Settings) -> Waits:
     """The waits of every workflow that is started by this process."""
-    return Waits(read_timeout=settings.gateway_read_timeout).scaled(settings.time_scale)
+    return Waits(
+        key_window=settings.gateway_key_window, read_timeout=settings.gateway_read_timeout
+    ).scaled(settings.time_scale)

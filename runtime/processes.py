@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import structlog
 
 from runtime import gateways, temporal
+from runtime.ranking_consumer import consume_until
 from runtime.settings import Settings
 from runtime.sweeper import sweep_for_ever
 from runtime.workers import outbox_worker, payments_worker, running
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    """Run every workflow and activity, the relays and the sweeper, until told to stop."""
+    """Run workflows and activities, relays, sweeper and ranking, until told to stop."""
     client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
     if client is None:
         return
@@ -36,7 +37,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
                 sweep_for_ever(client, pool, gateways.waits(settings), every)
             )
             log.info("the worker is ready", temporal=settings.temporal_address)
-            await stop.wait()
+            await consume_until(stop, pool, settings.kafka_bootstrap_servers)
             sweeping.cancel()
     finally:
         for gateway in connected.values():

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from domain.event import Origin
-from domain.payment import PayableType, PaymentRequest
+from domain.payment import PayableType, PaymentRequest, StockLine
 from domain.refund import RefundRequest, late_capture_refund_id
 from domain.waits import Waits
 
@@ -20,8 +20,13 @@ def payment_request(row: Row[Any], waits: Waits) -> PaymentRequest:
         currency=row.currency,
         wallet_amount=row.wallet_amount,
         card_amount=row.card_amount,
+        points_amount=row.points_amount,
+        coupon_code=row.coupon_code,
+        discount=row.discount,
+        stock=tuple(StockLine(sku, quantity) for sku, quantity in row.stock),
         gateway=row.gateway,
         billing_key=row.billing_key,
+        two_calls=row.two_calls,
         origin=Origin(row.idempotency_key, row.traceparent),
         waits=waits,
     )
@@ -36,6 +41,7 @@ def refund_request(row: Row[Any], waits: Waits) -> RefundRequest:
         currency=row.currency,
         card_amount=row.card_amount,
         wallet_amount=row.wallet_amount,
+        points_amount=row.points_amount,
         gateway=row.gateway,
         reason=row.reason,
         late_capture=row.id == late_capture_refund_id(row.payment_id),

@@ -43,13 +43,15 @@ class Settings(BaseSettings):
         SecretStr("whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA=="),
         description="Standard Webhooks secret shared with the PG.",
     )
+    gateway_key_window_seconds: float = Field(
+        86_400, gt=0, description="How long the PG remembers a key: a failed charge is watched."
+    )
     gateway_read_timeout_seconds: float = Field(
         5.0, gt=0, description="How long one call to the PG may take; never scaled."
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
-    metrics_port: int | None = Field(None, description="Where a worker serves /metrics.")
     time_scale: float = Field(
         1.0, ge=1, description="Divides every wait on the PG; the simulator takes the same factor."
     )
@@ -59,6 +61,10 @@ class Settings(BaseSettings):
     @property
     def gateway_read_timeout(self) -> timedelta:
         return timedelta(seconds=self.gateway_read_timeout_seconds)
+
+    @property
+    def gateway_key_window(self) -> timedelta:
+        return timedelta(seconds=self.gateway_key_window_seconds)
 
 
 def refuse_unless_dev(settings: Settings) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Row
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from domain.waits import Waits
 from runtime.requests import payment_request, refund_request
@@ -48,9 +49,7 @@ async def sweep(client: Client, database: Database, waits: Waits, created_before
     await start_relays(client)
     seen = 0
     async for row in _rows(database, payment.open_since, created_before):
-        owner = await _start(start_payment(client, payment_request(row, waits)), row.id)
-        if owner is not None and row.cancel_requested_at is not None:
-            await owner.cancel()
+        await _start(_payment(client, row, waits), row.id)
         seen += 1
     async for row in _rows(database, refund.open_since, created_before):
         await _start(start_refund(client, refund_request(row, waits)), row.id)
@@ -60,15 +59,21 @@ async def sweep(client: Client, database: Database, waits: Waits, created_before
     return seen
 
 
-async def _start(
-    starting: Awaitable[WorkflowHandle[Any, Any]], id_: str
-) -> WorkflowHandle[Any, Any] | None:
+async def _payment(client: Client, row: Row[Any], waits: Waits) -> None:
+    owner = await start_payment(client, payment_request(row, waits))
+    if row.cancel_requested_at is not None:
+        await owner.cancel()
+
+
+async def _start(starting: Awaitable[object], id_: str) -> None:
+    """One that cannot be started must not keep those behind it waiting."""
     try:
-        return await starting
+        await starting
     except WorkflowAlreadyStartedError:
         # Its last transaction and its completion are not one step: most often only a moment.
         log.warning("a workflow has completed but its row is open", id=id_)
-        return None
+    except (RPCError, RuntimeError, ValueError) as error:
+        log.warning("a workflow could not be started", id=id_, error=repr(error))
 
 
 async def _rows(

@@ -13,9 +13,13 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
+from activities.coupon import CouponActivities
 from activities.gateway import GatewayActivities
+from activities.inventory import InventoryActivities
+from activities.order import OrderActivities
 from activities.outbox import OutboxActivities
 from activities.payment import PaymentActivities
+from activities.points import PointsActivities
 from activities.refund import RefundActivities
 from activities.rejections import RejectionInterceptor
 from activities.wallet import WalletActivities
@@ -46,7 +50,11 @@ def payments_worker(
 
     The default runner has no sandbox, which costs a third of the throughput; tests run with it.
     """
+    coupon = CouponActivities(database)
+    order = OrderActivities(database)
+    inventory = InventoryActivities(database)
     wallet = WalletActivities(database)
+    points = PointsActivities(database)
     payment = PaymentActivities(database)
     refund = RefundActivities(database)
     gateway = GatewayActivities(gateways)
@@ -55,8 +63,16 @@ def payments_worker(
         task_queue=policies.PAYMENTS,
         workflows=[PaymentSaga, RefundSaga],
         activities=[
+            coupon.use,
+            coupon.restore,
+            order.apply_coupon,
+            order.remove_coupon,
+            inventory.reserve,
+            inventory.restore,
             wallet.hold,
             wallet.release,
+            points.deduct,
+            points.give_back,
             payment.open,
             payment.mark,
             payment.complete,
@@ -67,6 +83,9 @@ def payments_worker(
             refund.complete,
             refund.fail,
             gateway.charge,
+            gateway.authorize,
+            gateway.capture,
+            gateway.void,
             gateway.refund,
             gateway.inquire,
         ],

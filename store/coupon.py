@@ -94,6 +94,13 @@ async def use_state(tx: Transaction, payment_id: str) -> CouponUseState | None:
     return None if state is None else CouponUseState(state)
 
 
+async def lock_use(tx: Transaction, payment_id: str) -> CouponUseState | None:
+    """The same, locked to the commit."""
+    query = select(coupon_uses.c.state).where(coupon_uses.c.payment_id == payment_id)
+    state = (await tx.execute(query.with_for_update())).scalar()
+    return None if state is None else CouponUseState(state)
+
+
 async def take_place(tx: Transaction, code: str) -> Coupon | None:
     """Count one more use, if the total limit has a place; None when it has not.
 
@@ -125,7 +132,11 @@ async def begin_use(tx: Transaction, payment_id: str, code: str, customer_id: st
 
 
 async def restore(tx: Transaction, payment_id: str, code: str, customer_id: str) -> bool:
-    """Give a use back; True when there was one. Without one a tombstone is left."""
+    """Give a use back; True when there was one. Without one a tombstone is left.
+
+    Locks the coupon's row before the use, as `take_place` and `begin_use` do: no deadlock.
+    """
+    await tx.execute(select(coupons.c.code).where(coupons.c.code == code).with_for_update())
     tombstone = insert(coupon_uses).values(
         payment_id=payment_id,
         code=code,

@@ -28,7 +28,7 @@ async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attemp
         set_={"idempotency_key": gateway_attempts.c.idempotency_key},
     ).returning(gateway_attempts.c.opened_at, gateway_attempts.c.opened_by_run)
     opened_at, opened_by_run = (await tx.execute(keep)).one()
-    return Attempt(opened_at=opened_at, resumed=opened_by_run != run_id)
+    return Attempt(opened_at, opened_by_run != run_id, opened_by_run)
 
 
 async def close(

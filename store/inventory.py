@@ -7,6 +7,7 @@ from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.inventory import ReservationState
+from domain.payment import StockLine
 from store.database import Transaction
 from store.tables import inventory, stock_reservations
 
@@ -42,13 +43,15 @@ async def find(tx: Transaction, sku: str) -> Row[Any] | None:
     return (await tx.execute(select(inventory).where(inventory.c.sku == sku))).first()
 
 
-async def reserve(tx: Transaction, payment_id: str, sku: str, quantity: int) -> bool:
+async def reserve(tx: Transaction, payment_id: str, line: StockLine) -> bool:
     """Take from what is available; False when there is too little, or nothing to do.
 
     Two concurrent reservations of one payment cannot both take: the second insert violates the
     primary key, which rolls its whole statement back.
     """
-    taken = await tx.execute(_RESERVE, {"payment_id": payment_id, "sku": sku, "quantity": quantity})
+    taken = await tx.execute(
+        _RESERVE, {"payment_id": payment_id, "sku": line.sku, "quantity": line.quantity}
+    )
     return taken.first() is not None
 
 
@@ -58,11 +61,28 @@ async def reservations(tx: Transaction, payment_id: str) -> dict[str, Reservatio
     return {row.sku: ReservationState(row.state) for row in await tx.execute(query)}
 
 
-async def bury(tx: Transaction, payment_id: str, quantities: Iterable[tuple[str, int]]) -> None:
-    """Leave a tombstone for whatever is not reserved, so that a late reservation does nothing."""
+async def tracked(tx: Transaction, skus: Iterable[str]) -> set[str]:
+    """Those of the SKUs that have an inventory row."""
+    query = select(inventory.c.sku).where(inventory.c.sku.in_(list(skus)))
+    return set((await tx.execute(query)).scalars())
+
+
+async def bury(tx: Transaction, payment_id: str, stock: Iterable[StockLine]) -> None:
+    """Leave a tombstone for whatever is not reserved, so that a late reservation does nothing.
+
+    Locks the stock before the reservations, as `reserve` does: no deadlock.
+    """
+    stock = list(stock)
+    skus = select(inventory.c.sku).where(inventory.c.sku.in_([line.sku for line in stock]))
+    await tx.execute(skus.order_by(inventory.c.sku).with_for_update())
     rows = [
-        {"payment_id": payment_id, "sku": sku, "quantity": quantity, "state": "RESTORED"}
-        for sku, quantity in quantities
+        {
+            "payment_id": payment_id,
+            "sku": line.sku,
+            "quantity": line.quantity,
+            "state": ReservationState.RESTORED.value,
+        }
+        for line in stock
     ]
     await tx.execute(insert(stock_reservations).on_conflict_do_nothing(), rows)
 
@@ -107,8 +127,9 @@ async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
     return (await tx.execute(query.order_by(stock_reservations.c.created_at))).all()
 
 
-async def resolve(tx: Transaction, payment_id: str) -> int:
-    """A person has seen to it: the withdrawn SKU's reservation is dropped; returns how many."""
+async def resolve(tx: Transaction, payment_id: str, resolution: str) -> int:
+    """A person has seen to it: what could not be given back is let go, and why is kept; returns of
+    how many SKUs."""
     query = select(stock_reservations).where(
         stock_reservations.c.payment_id == payment_id,
         stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value,
@@ -118,9 +139,9 @@ async def resolve(tx: Transaction, payment_id: str) -> int:
         await tx.execute(
             update(inventory)
             .where(inventory.c.sku == row.sku)
-            .values(reserved=inventory.c.reserved - row.quantity)
+            .values(reserved=inventory.c.reserved - row.quantity, updated_at=func.now())
         )
-        await _end(tx, payment_id, row.sku, ReservationState.RESTORED)
+        await _end(tx, payment_id, row.sku, ReservationState.RESTORED, resolution)
     return len(found)
 
 
@@ -133,9 +154,15 @@ async def _reserved(tx: Transaction, payment_id: str) -> list[tuple[str, int]]:
     return [(row.sku, row.quantity) for row in rows]
 
 
-async def _end(tx: Transaction, payment_id: str, sku: str, state: ReservationState) -> None:
+async def _end(
+    tx: Transaction,
+    payment_id: str,
+    sku: str,
+    state: ReservationState,
+    resolution: str | None = None,
+) -> None:
     await tx.execute(
         update(stock_reservations)
         .where(stock_reservations.c.payment_id == payment_id, stock_reservations.c.sku == sku)
-        .values(state=state.value)
+        .values(state=state.value, resolution=resolution)
     )

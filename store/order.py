@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from domain.order import PAYABLE, OrderLine, OrderStatus
 from store.database import Transaction
@@ -17,6 +17,9 @@ async def create(
     currency: str,
     lines: Sequence[OrderLine],
     amount: int,
+    coupon_code: str | None = None,
+    discount: int = 0,
+    points: int = 0,
 ) -> Row[Any]:
     """Insert an order in state CREATED and return its row."""
     row = insert(orders).values(
@@ -28,6 +31,9 @@ async def create(
             for line in lines
         ],
         amount=amount,
+        coupon_code=coupon_code,
+        discount=discount,
+        points=points,
         status=OrderStatus.CREATED.value,
     )
     made: Row[Any] = (await tx.execute(row.returning(orders))).one()
@@ -57,3 +63,42 @@ async def set_status(
         .where(orders.c.id == order_id)
         .values(status=status.value, review_reason=review_reason, updated_at=func.now())
     )
+
+
+async def complete(tx: Transaction, order_id: str) -> list[dict[str, Any]]:
+    """→ COMPLETED; returns the lines."""
+    done = await tx.execute(
+        update(orders)
+        .where(orders.c.id == order_id)
+        .values(status=OrderStatus.COMPLETED.value, review_reason=None, updated_at=func.now())
+        .returning(orders.c.lines)
+    )
+    lines: list[dict[str, Any]] = done.scalar_one()
+    return lines
+
+
+async def apply_coupon(
+    tx: Transaction, order_id: str, payment_id: str, coupon_code: str, discount: int
+) -> bool:
+    """Confirm the discount for this payment; False unless the order carries exactly this one."""
+    applied = await tx.execute(
+        update(orders)
+        .where(
+            orders.c.id == order_id,
+            orders.c.coupon_code == coupon_code,
+            orders.c.discount == discount,
+            or_(orders.c.coupon_applied_by.is_(None), orders.c.coupon_applied_by == payment_id),
+        )
+        .values(coupon_applied_by=payment_id)
+    )
+    return applied.rowcount == 1
+
+
+async def remove_coupon(tx: Transaction, order_id: str, payment_id: str) -> bool:
+    """Undo `apply_coupon` of this payment; False when there is nothing to undo."""
+    removed = await tx.execute(
+        update(orders)
+        .where(orders.c.id == order_id, orders.c.coupon_applied_by == payment_id)
+        .values(coupon_applied_by=None)
+    )
+    return removed.rowcount == 1

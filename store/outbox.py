@@ -84,6 +84,12 @@ async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
     )
 
 
+async def republish(tx: Transaction, topic: str) -> int:
+    """Let the relays publish every event of a topic again, under its old id; returns how many."""
+    again = update(outbox).where(outbox.c.topic == topic, outbox.c.published_at.is_not(None))
+    return (await tx.execute(again.values(published_at=None))).rowcount
+
+
 async def of_aggregates(tx: Transaction, aggregate_ids: Sequence[str]) -> Sequence[Row[Any]]:
     """Every event of these aggregates, oldest first."""
     return (

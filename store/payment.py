@@ -1,6 +1,6 @@
 """Payments. A final status is never left again: every update says from where it may come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,11 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
             method=method.value,
             wallet_amount=payment.wallet_amount,
             card_amount=payment.card_amount,
+            points_amount=payment.points_amount,
+            coupon_code=payment.coupon_code,
+            discount=payment.discount,
+            stock=[[line.sku, line.quantity] for line in payment.stock],
+            two_calls=payment.two_calls,
             gateway=payment.gateway,
             billing_key=payment.billing_key,
             status=PaymentStatus.PENDING.value,
@@ -67,9 +72,15 @@ async def request_cancel(tx: Transaction, payment_id: str) -> bool:
     return noted.rowcount == 1
 
 
-async def complete(tx: Transaction, payment_id: str, gateway_reference: str | None) -> bool:
+async def complete(
+    tx: Transaction, payment_id: str, gateway_reference: str | None, points_earned: int
+) -> bool:
     """→ COMPLETED; False when it is so already. Raises when it ended otherwise."""
-    values = {"gateway_reference": gateway_reference, "review_reason": None}
+    values = {
+        "gateway_reference": gateway_reference,
+        "points_earned": points_earned,
+        "review_reason": None,
+    }
     return await _end(tx, payment_id, PaymentStatus.COMPLETED, values)
 
 
@@ -85,7 +96,7 @@ async def fail(tx: Transaction, failed: FailedPayment) -> bool:
 
 
 async def _end(
-    tx: Transaction, payment_id: str, status: PaymentStatus, values: dict[str, str | None]
+    tx: Transaction, payment_id: str, status: PaymentStatus, values: Mapping[str, str | int | None]
 ) -> bool:
     ended = await tx.execute(
         update(payments)
@@ -113,6 +124,8 @@ async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Row[Any], R
         wallet_captured=row.wallet_amount if captured else 0,
         card_refunded=row.card_refunded,
         wallet_refunded=row.wallet_refunded,
+        points_spent=row.points_amount if captured else 0,
+        points_refunded=row.points_refunded,
     )
 
 
@@ -133,16 +146,34 @@ async def _change_refunded(tx: Transaction, refund: RefundRequest, sign: int) ->
         .values(
             card_refunded=payments.c.card_refunded + sign * refund.card_amount,
             wallet_refunded=payments.c.wallet_refunded + sign * refund.wallet_amount,
+            points_refunded=payments.c.points_refunded + sign * refund.points_amount,
         )
     )
 
 
-async def add_refunded(tx: Transaction, payment_id: str, amount: int) -> None:
-    """A refund completed."""
+async def add_refunded(tx: Transaction, refund: RefundRequest) -> Row[Any]:
+    """A refund completed. Returns the payment with `money_refunded`, what went back by completed
+    refunds in money, this one included; its row stays locked to the commit."""
+    added = await tx.execute(
+        update(payments)
+        .where(payments.c.id == refund.payment_id)
+        .values(
+            refunded_amount=payments.c.refunded_amount + refund.amount,
+            money_refunded=payments.c.money_refunded + refund.money,
+            updated_at=func.now(),
+        )
+        .returning(payments)
+    )
+    row: Row[Any] = added.one()
+    return row
+
+
+async def add_taken_back(tx: Transaction, payment_id: str, points: int) -> None:
+    """Earned points went back with a refund."""
     await tx.execute(
         update(payments)
         .where(payments.c.id == payment_id)
-        .values(refunded_amount=payments.c.refunded_amount + amount, updated_at=func.now())
+        .values(points_taken_back=payments.c.points_taken_back + points)
     )
 
 

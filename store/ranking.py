@@ -1,24 +1,25 @@
 """Popular SKUs: a read model made of `billing.order.completed`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.ranking import Sold
 from store.database import Transaction
 from store.tables import sku_rankings
 
 
-async def count(tx: Transaction, quantities: Sequence[tuple[str, int]]) -> None:
-    """Add one completed order's quantities, given sorted by SKU."""
-    for sku, quantity in quantities:
-        row = insert(sku_rankings).values(sku=sku, orders=1, quantity=quantity)
+async def count(tx: Transaction, sold: Mapping[str, Sold]) -> None:
+    """Add what was sold, locking rows in the order of their SKUs."""
+    for sku, more in sorted(sold.items()):
+        row = insert(sku_rankings).values(sku=sku, orders=more.orders, quantity=more.quantity)
         await tx.execute(
             row.on_conflict_do_update(
                 index_elements=["sku"],
                 set_={
-                    "orders": sku_rankings.c.orders + 1,
+                    "orders": sku_rankings.c.orders + row.excluded.orders,
                     "quantity": sku_rankings.c.quantity + row.excluded.quantity,
                 },
             )

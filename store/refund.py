@@ -23,6 +23,7 @@ async def create(tx: Transaction, refund: RefundRequest) -> bool:
         currency=refund.currency,
         card_amount=refund.card_amount,
         wallet_amount=refund.wallet_amount,
+        points_amount=refund.points_amount,
         gateway=refund.gateway,
         reason=refund.reason,
         status=RefundStatus.PENDING.value,

@@ -1,33 +1,58 @@
-"""The state of each step of a saga, written in the transaction of the step's effect."""
+"""The state of each step of a saga, written with the event that tells of it, in the transaction of
+the step's own effect."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.saga import StepState
+from domain.event import Event
+from domain.order import OrderStatus
+from domain.payment import PaymentRequest, step_event
+from domain.saga import IN_ORDER, StepState
+from store import outbox
 from store.database import Transaction
 from store.tables import saga_steps
 
 
-async def record(tx: Transaction, saga_id: str, step: str, state: StepState) -> None:
-    """Set the state of a step; doing so again changes nothing but the time."""
-    # Not now(), which is the same for all steps of a transaction: they are read in this order.
-    at = func.clock_timestamp()
-    row = insert(saga_steps).values(saga_id=saga_id, step=step, state=state.value, at=at)
-    await tx.execute(
+async def record(
+    tx: Transaction,
+    payment: PaymentRequest,
+    outcomes: Mapping[str, StepState],
+    *then: Event,
+    order_status: OrderStatus = OrderStatus.PAYING,
+) -> None:
+    """Set the state of these steps, append the events of those that changed, and after them the
+    events in `then`. A step recorded again as it is, by an activity that runs twice, is not told
+    twice."""
+    rows = [
+        {"saga_id": payment.payment_id, "step": step, "state": state.value}
+        for step, state in outcomes.items()
+    ]
+    row = insert(saga_steps).values(rows)
+    changed = await tx.execute(
         row.on_conflict_do_update(
             index_elements=["saga_id", "step"],
-            set_={"state": row.excluded.state, "at": row.excluded.at},
-        )
+            set_={"state": row.excluded.state, "at": func.now()},
+            where=saga_steps.c.state != row.excluded.state,
+        ).returning(saga_steps.c.step)
     )
+    new = set(changed.scalars())
+    events = [
+        event
+        for step, state in outcomes.items()
+        if step in new
+        for event in step_event(payment, step, state, order_status)
+    ]
+    if events or then:
+        await outbox.append(tx, *events, *then)
 
 
 async def of(tx: Transaction, saga_id: str) -> Sequence[Row[Any]]:
-    """The steps in the order in which they last changed."""
-    query = select(saga_steps).where(saga_steps.c.saga_id == saga_id).order_by(saga_steps.c.at)
-    return (await tx.execute(query)).all()
+    """The steps in the order in which the saga goes forward."""
+    rows = (await tx.execute(select(saga_steps).where(saga_steps.c.saga_id == saga_id))).all()
+    return sorted(rows, key=lambda row: IN_ORDER.index(row.step))
 
 
 async def undone(tx: Transaction) -> int:

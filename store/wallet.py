@@ -1,4 +1,4 @@
-"""Wallets: one row per customer × currency, changed by conditional updates only.
+"""Wallets: one row per customer × currency (or points), changed by conditional updates only.
 
 Every change of a row stands beside its postings in the same transaction.
 """
@@ -6,13 +6,11 @@ Every change of a row stands beside its postings in the same transaction.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain import ledger as accounts
-from domain.ledger import Transaction as LedgerTransaction
-from domain.ledger import transfer
-from domain.payment import PaymentRequest
+from domain.wallet import Hold
 from store import ledger
 from store.database import Transaction
 from store.tables import ledger_transactions, postings, wallet_holds, wallets
@@ -21,7 +19,10 @@ _HOLD = text("""
 WITH moved AS (
     UPDATE wallets SET available = available - :amount, held = held + :amount
     WHERE customer_id = :customer_id AND currency = :currency AND available >= :amount
-      AND NOT EXISTS (SELECT FROM wallet_holds WHERE payment_id = CAST(:payment_id AS uuid))
+      AND NOT EXISTS (
+        SELECT FROM wallet_holds
+        WHERE payment_id = CAST(:payment_id AS uuid) AND currency = :currency
+      )
     RETURNING customer_id
 )
 INSERT INTO wallet_holds (payment_id, customer_id, currency, amount, state)
@@ -41,8 +42,8 @@ async def credit(tx: Transaction, customer_id: str, currency: str, amount: int) 
     )
 
 
-async def hold(tx: Transaction, payment: PaymentRequest) -> bool:
-    """Set the wallet part aside; False when the hold exists or the wallet has too little.
+async def hold(tx: Transaction, wanted: Hold) -> bool:
+    """Set an amount aside; False when the hold exists or the wallet has too little.
 
     Two concurrent holds of one payment cannot both move money: the second insert violates the
     primary key, which rolls its whole statement back.
@@ -50,93 +51,78 @@ async def hold(tx: Transaction, payment: PaymentRequest) -> bool:
     moved = await tx.execute(
         _HOLD,
         {
-            "payment_id": payment.payment_id,
-            "customer_id": payment.customer_id,
-            "currency": payment.currency,
-            "amount": payment.wallet_amount,
+            "payment_id": wanted.payment_id,
+            "customer_id": wanted.customer_id,
+            "currency": wanted.unit,
+            "amount": wanted.amount,
         },
     )
     if moved.first() is None:
         return False
-    await ledger.append(
-        tx,
-        LedgerTransaction(
-            key=f"payment/{payment.payment_id}/hold",
-            kind="hold",
-            postings=transfer(
-                accounts.available(payment.customer_id),
-                accounts.held(payment.customer_id),
-                payment.currency,
-                payment.wallet_amount,
-            ),
-            payment_id=payment.payment_id,
-        ),
-    )
+    await ledger.append(tx, wanted.taken())
     return True
 
 
-async def hold_state(tx: Transaction, payment_id: str) -> str | None:
+async def hold_state(tx: Transaction, wanted: Hold) -> str | None:
     """HELD, COMMITTED, RELEASED, or None when there is no hold."""
-    query = select(wallet_holds.c.state).where(wallet_holds.c.payment_id == payment_id)
-    return (await tx.execute(query)).scalar()
+    return (await tx.execute(select(wallet_holds.c.state).where(_is(wanted)))).scalar()
 
 
-async def release(tx: Transaction, payment: PaymentRequest) -> bool:
-    """Give a hold back; True when money moved. Without a hold a tombstone is left, so that a late
-    `hold` does nothing."""
+async def release(tx: Transaction, wanted: Hold) -> bool:
+    """Give a hold back; True when something moved. Without a hold a tombstone is left, so that a
+    late `hold` does nothing."""
     tombstone = insert(wallet_holds).values(
-        payment_id=payment.payment_id,
-        customer_id=payment.customer_id,
-        currency=payment.currency,
-        amount=payment.wallet_amount,
+        payment_id=wanted.payment_id,
+        customer_id=wanted.customer_id,
+        currency=wanted.unit,
+        amount=wanted.amount,
         state="RELEASED",
     )
     await tx.execute(tombstone.on_conflict_do_nothing())
-    if not await _end_hold(tx, payment.payment_id, "RELEASED"):
+    if not await _end_hold(tx, wanted, "RELEASED"):
         return False
-    await tx.execute(
-        update(wallets)
-        .where(wallets.c.customer_id == payment.customer_id, wallets.c.currency == payment.currency)
-        .values(
-            held=wallets.c.held - payment.wallet_amount,
-            available=wallets.c.available + payment.wallet_amount,
-        )
-    )
-    await ledger.append(
-        tx,
-        LedgerTransaction(
-            key=f"payment/{payment.payment_id}/release",
-            kind="release",
-            postings=transfer(
-                accounts.held(payment.customer_id),
-                accounts.available(payment.customer_id),
-                payment.currency,
-                payment.wallet_amount,
-            ),
-            payment_id=payment.payment_id,
-        ),
-    )
+    await _change(tx, wanted, available=wanted.amount)
+    await ledger.append(tx, wanted.released())
     return True
 
 
-async def commit_hold(tx: Transaction, payment: PaymentRequest) -> None:
-    """The held amount leaves the wallet. The caller appends the postings of the capture."""
-    if not await _end_hold(tx, payment.payment_id, "COMMITTED"):
-        raise RuntimeError(f"payment {payment.payment_id} completes without its wallet hold")
+async def commit_hold(tx: Transaction, wanted: Hold) -> None:
+    """The held amount leaves the wallet. The caller appends the postings of where it goes."""
+    if not await _end_hold(tx, wanted, "COMMITTED"):
+        raise RuntimeError(f"payment {wanted.payment_id} completes without its hold")
+    await _change(tx, wanted, available=0)
+
+
+async def take(tx: Transaction, customer_id: str, currency: str, most: int) -> int:
+    """Take `most` or what is available; returns how much. The caller appends the postings."""
+    whose = and_(wallets.c.customer_id == customer_id, wallets.c.currency == currency)
+    locked = await tx.execute(select(wallets.c.available).where(whose).with_for_update())
+    taken = min(locked.scalar() or 0, most)
+    if taken:
+        changed = update(wallets).where(whose)
+        await tx.execute(changed.values(available=wallets.c.available - taken))
+    return taken
+
+
+async def _change(tx: Transaction, wanted: Hold, available: int) -> None:
     await tx.execute(
         update(wallets)
-        .where(wallets.c.customer_id == payment.customer_id, wallets.c.currency == payment.currency)
-        .values(held=wallets.c.held - payment.wallet_amount)
+        .where(wallets.c.customer_id == wanted.customer_id, wallets.c.currency == wanted.unit)
+        .values(held=wallets.c.held - wanted.amount, available=wallets.c.available + available)
     )
 
 
-async def _end_hold(tx: Transaction, payment_id: str, state: str) -> bool:
+async def _end_hold(tx: Transaction, wanted: Hold, state: str) -> bool:
     ended = await tx.execute(
-        update(wallet_holds)
-        .where(wallet_holds.c.payment_id == payment_id, wallet_holds.c.state == "HELD")
-        .values(state=state)
+        update(wallet_holds).where(_is(wanted), wallet_holds.c.state == "HELD").values(state=state)
     )
     return ended.rowcount == 1
+
+
+def _is(wanted: Hold) -> ColumnElement[bool]:
+    return and_(
+        wallet_holds.c.payment_id == wanted.payment_id, wallet_holds.c.currency == wanted.unit
+    )
 
 
 async def balances(tx: Transaction, customer_id: str) -> Sequence[Row[Any]]:

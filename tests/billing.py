@@ -1,14 +1,18 @@
 """What tests do through the HTTP API for one customer of their own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 
+from domain import ledger, points
+from store import wallet
 from store.database import Database
+from store.ledger import append
 
 GOOD_CARD = "4242424242424242"
+ALWAYS = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Billing:
     simulator: httpx2.AsyncClient
     database: Database
     customer_id: str
+    stocked: dict[str, int] = field(default_factory=dict)
+    """What was put in stock through here, by SKU."""
 
     @classmethod
     async def for_new_customer(
@@ -52,6 +58,39 @@ class Billing:
         answer = await self.post("/api/v1/orders", {"currency": currency, "items": [item]})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    async def order_of(self, sku: str, amount: int, **more: Any) -> dict[str, Any]:
+        """Make an order of one piece that costs this much; returns it as answered."""
+        item = {"sku": sku, "quantity": 1, "unitPrice": amount}
+        answer = await self.post("/api/v1/orders", {"currency": "KRW", "items": [item], **more})
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    async def put_coupon(self, code: str | None = None, **terms: Any) -> str:
+        """Make or change a coupon, of 500 KRW unless told otherwise; returns its code."""
+        code = code or f"C-{uuid4().hex}"
+        body = {"kind": "FIXED", "amounts": {"KRW": 500}, **ALWAYS, **terms}
+        answer = await self.api.put(f"/api/v1/coupons/{code}", json=body)
+        assert answer.status_code in (200, 201), answer.text
+        return code
+
+    async def put_stock(self, on_hand: int, sku: str | None = None, **more: Any) -> str:
+        """Track a SKU, or change its stock before any of it is sold; returns it."""
+        sku = sku or f"S-{uuid4().hex}"
+        body = {"onHand": on_hand, **more}
+        answer = await self.api.put(f"/api/v1/inventory/{sku}", json=body)
+        assert answer.status_code in (200, 201), answer.text
+        self.stocked[sku] = on_hand
+        return sku
+
+    async def give_points(self, amount: int) -> None:
+        """Points as a present, booked as issued."""
+        async with self.database.begin() as tx:
+            await wallet.credit(tx, self.customer_id, points.UNIT, amount)
+            target = ledger.available(self.customer_id)
+            postings = ledger.transfer(points.ISSUED, target, points.UNIT, amount)
+            await append(tx, ledger.Transaction(f"test/{uuid4()}", "present", postings))
 
     async def pay(self, order_id: str, method: str = "CARD", **more: Any) -> dict[str, Any]:
         """Pay an order; returns the payment as answered."""

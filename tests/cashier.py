@@ -1,12 +1,13 @@
 """Payments whose rows are made first and whose workflow is started later: so that a test can plan
 faults for a payment before it begins."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
-from domain.payment import Method, PayableType, PaymentOutcome, PaymentRequest
+from domain.payment import Method, PayableType, PaymentOutcome, PaymentRequest, StockLine
 from domain.refund import RefundOutcome, RefundRequest
 from domain.waits import Waits
 from runtime.starts import start_payment, start_refund
@@ -23,6 +24,18 @@ WAITS = Waits(read_timeout=timedelta(seconds=0.5)).scaled(200)
 Handle = WorkflowHandle[PaymentSaga, PaymentOutcome]
 
 Planned = PaymentRequest | RefundRequest
+
+TWO_CALLS = "simulator-two-calls"
+
+
+@dataclass(frozen=True)
+class Goods:
+    """One piece of a tracked SKU, paid in part by a coupon and by points."""
+
+    sku: str
+    coupon_code: str
+    discount: int = 500
+    points: int = 300
 
 
 @dataclass(frozen=True)
@@ -41,10 +54,14 @@ class Cashier:
         *,
         number: str = GOOD_CARD,
         gateway: str = "simulator",
+        two_calls: bool = False,
         waits: Waits | None = None,
         order_id: str | None = None,
+        goods: Goods | None = None,
     ) -> PaymentRequest:
         """Everything that the API does before it starts the workflow."""
+        if goods is not None:
+            order_id = order_id or await self._order(wallet + card, goods)
         request = PaymentRequest(
             payment_id=new_id(),
             payable_type=PayableType.ORDER,
@@ -53,8 +70,13 @@ class Cashier:
             currency="KRW",
             wallet_amount=wallet,
             card_amount=card,
+            points_amount=goods.points if goods else 0,
+            coupon_code=goods.coupon_code if goods else "",
+            discount=goods.discount if goods else 0,
+            stock=(StockLine(goods.sku, 1),) if goods else (),
             gateway=gateway if card else "",
             billing_key=f"bk_{number}" if card else "",
+            two_calls=two_calls or gateway == TWO_CALLS,
             waits=waits or self.waits,
         )
         method = Method.SPLIT if wallet and card else Method.CARD if card else Method.WALLET
@@ -62,6 +84,32 @@ class Cashier:
             assert await order.begin_paying(tx, request.payable_id)
             await payment.create(tx, request, method)
         return request
+
+    async def goods(self, pieces: int = 5) -> Goods:
+        """A coupon, pieces in stock, and points enough for one order."""
+        billing, goods = self.billing, Goods(await self.billing.put_stock(pieces), "")
+        await billing.give_points(goods.points)
+        return replace(goods, coupon_code=await billing.put_coupon())
+
+    async def _order(self, money: int, goods: Goods) -> str:
+        amount = money + goods.points + goods.discount
+        more = {"couponCode": goods.coupon_code, "points": goods.points}
+        made = await self.billing.order_of(goods.sku, amount, **more)
+        assert (made["discount"], made["payable"]) == (goods.discount, money)
+        return str(made["id"])
+
+    async def holdings(self, goods: Goods) -> dict[str, Any]:
+        """What an order can take from: compared before and after it."""
+        billing = self.billing
+        stock = await billing.get(f"/api/v1/inventory/{goods.sku}")
+        coupon = await billing.get(f"/api/v1/coupons/{goods.coupon_code}")
+        points = await billing.get(f"/api/v1/points?customerId={billing.customer_id}")
+        return {
+            "stock": (stock["onHand"], stock["reserved"]),
+            "coupon": coupon["used"],
+            "points": (points["available"], points["held"]),
+            "wallet": await billing.balance(),
+        }
 
     async def start(self, request: PaymentRequest) -> Handle:
         return await start_payment(self.client, request)

@@ -13,13 +13,20 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 
 from domain import ledger as accounts
+from domain import points
+from domain.coupon import CouponUseState
 from domain.event import Topic
+from domain.inventory import ReservationState
 from domain.order import OrderStatus
 from domain.payment import FINAL, PayableType, PaymentStatus
 from domain.refund import FINAL as FINAL_REFUND
 from domain.refund import RefundStatus, late_capture_refund_id
+from domain.saga import PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
 from store.database import Transaction
 from store.tables import (
+    coupon_uses,
+    coupons,
+    inventory,
     ledger_transactions,
     orders,
     outbox,
@@ -27,6 +34,7 @@ from store.tables import (
     postings,
     refunds,
     saga_steps,
+    stock_reservations,
     wallet_holds,
     wallets,
 )
@@ -56,8 +64,18 @@ class Slate:
     holds: tuple[Row, ...]
     steps: tuple[Row, ...]
     postings: tuple[Row, ...]
-    """Every posting of each ledger transaction that touches the customer, with its `key`."""
+    """Every posting of each ledger transaction that touches the customer, with its key and kind."""
     events: tuple[Row, ...]
+    coupons: tuple[Row, ...]
+    """Those that the customer's payments used."""
+    uses: tuple[Row, ...]
+    """Every use of these coupons, by whomever."""
+    stock: tuple[Row, ...]
+    """The SKUs that the customer's payments reserved."""
+    reservations: tuple[Row, ...]
+    """Every reservation of these SKUs, by whomever."""
+    stocked: Mapping[str, int]
+    """What was put in stock, by SKU, where the test knows it."""
     books: Mapping[str, Totals]
 
 
@@ -92,6 +110,8 @@ async def read(billing: Billing, book: Book) -> Slate:
                 )
             )
         )
+        codes = select(coupon_uses.c.code).where(coupon_uses.c.payment_id.in_(ids))
+        skus = select(stock_reservations.c.sku).where(stock_reservations.c.payment_id.in_(ids))
         slate = Slate(
             customer_id=customer_id,
             wallets=await _rows(tx, select(wallets).where(wallets.c.customer_id == customer_id)),
@@ -102,7 +122,12 @@ async def read(billing: Billing, book: Book) -> Slate:
             steps=await _rows(tx, select(saga_steps).where(saga_steps.c.saga_id.in_(ids))),
             postings=await _rows(
                 tx,
-                select(postings, ledger_transactions.c.key, ledger_transactions.c.payment_id)
+                select(
+                    postings,
+                    ledger_transactions.c.key,
+                    ledger_transactions.c.kind,
+                    ledger_transactions.c.payment_id,
+                )
                 .join_from(postings, ledger_transactions)
                 .where(postings.c.transaction_id.in_(touching)),
             ),
@@ -110,6 +135,13 @@ async def read(billing: Billing, book: Book) -> Slate:
                 tx,
                 select(outbox).where(outbox.c.customer_id == customer_id).order_by(outbox.c.id),
             ),
+            coupons=await _rows(tx, select(coupons).where(coupons.c.code.in_(codes))),
+            uses=await _rows(tx, select(coupon_uses).where(coupon_uses.c.code.in_(codes))),
+            stock=await _rows(tx, select(inventory).where(inventory.c.sku.in_(skus))),
+            reservations=await _rows(
+                tx, select(stock_reservations).where(stock_reservations.c.sku.in_(skus))
+            ),
+            stocked=dict(billing.stocked),
             books={},
         )
     return Slate(**{**vars(slate), "books": {id_: await book(id_) for id_ in ids}})
@@ -148,18 +180,102 @@ def nothing_is_held(slate: Slate) -> None:
     _none({row["currency"]: row["held"] for row in slate.wallets if row["held"]}, "are held")
     held = {hold["payment_id"]: hold["state"] for hold in slate.holds if hold["state"] == "HELD"}
     _none(held, "have a hold that was neither committed nor given back")
+    open_ = {ReservationState.RESERVED, ReservationState.NEEDS_REVIEW}
+    ours = [row for row in _ours(slate, slate.reservations) if row["state"] in open_]
+    _none(ours, "are reservations that were neither committed nor given back")
+    used = [row for row in _ours(slate, slate.uses) if row["state"] == CouponUseState.IN_USE]
+    _none(used, "are coupons that were neither used up nor given back")
 
 
 def holds_end_as_their_payments(slate: Slate) -> None:
-    holds = {hold["payment_id"]: hold for hold in slate.holds}
+    holds = {(hold["payment_id"], hold["currency"]): hold for hold in slate.holds}
     for payment in slate.payments:
-        hold = holds.get(payment["id"])
-        seen = (hold["state"], hold["amount"]) if hold else None
-        whole = ("COMMITTED", payment["wallet_amount"])
+        parts = {
+            payment["currency"]: payment["wallet_amount"],
+            points.UNIT: payment["points_amount"],
+        }
+        for unit, amount in parts.items():
+            hold = holds.get((payment["id"], unit))
+            seen = (hold["state"], hold["amount"]) if hold else None
+            if _completed(payment):
+                whole = ("COMMITTED", amount) if amount else None
+                _same(payment, f"its hold in {unit}", whole, seen)
+            elif seen is not None:
+                _same(payment, f"its hold in {unit}", ("RELEASED", amount), seen)
+
+
+def coupons_count_their_live_uses(slate: Slate) -> None:
+    live = Counter(use["code"] for use in slate.uses if use["state"] != CouponUseState.RESTORED)
+    differing = {
+        row["code"]: (row["used"], live[row["code"]])
+        for row in slate.coupons
+        if row["used"] != live[row["code"]]
+    }
+    _none(differing, "(used, live uses) differ")
+    states = {use["payment_id"]: use["state"] for use in slate.uses}
+    for payment in slate.payments:
+        state = states.get(payment["id"])
         if _completed(payment):
-            _same(payment, "its hold", whole if payment["wallet_amount"] else None, seen)
-        elif seen is not None:
-            _same(payment, "its hold", ("RELEASED", payment["wallet_amount"]), seen)
+            used = CouponUseState.USED if payment["coupon_code"] else None
+            _same(payment, "its coupon", used, state)
+        elif state is not None:
+            _same(payment, "its coupon", CouponUseState.RESTORED, state)
+
+
+def coupons_are_applied_by_who_paid(slate: Slate) -> None:
+    paid = {
+        payment["payable_id"]: payment["id"]
+        for payment in slate.payments
+        if _completed(payment) and payment["coupon_code"]
+    }
+    differing = {
+        order["id"]: (paid.get(order["id"]), order["coupon_applied_by"])
+        for order in slate.orders
+        if order["coupon_applied_by"] != paid.get(order["id"])
+    }
+    _none(differing, "(paid by, coupon applied by) differ")
+
+
+def stock_is_what_its_reservations_say(slate: Slate) -> None:
+    aside: Counter[str] = Counter()
+    gone: Counter[str] = Counter()
+    for row in slate.reservations:
+        if row["state"] in (ReservationState.RESERVED, ReservationState.NEEDS_REVIEW):
+            aside[row["sku"]] += row["quantity"]
+        if row["state"] == ReservationState.COMMITTED:
+            gone[row["sku"]] += row["quantity"]
+    for row in slate.stock:
+        sku = row["sku"]
+        if row["reserved"] != aside[sku]:
+            raise Residue(f"{row['reserved']} of {sku} are reserved, by payments {aside[sku]}")
+        put = slate.stocked.get(sku, row["on_hand"] + gone[sku])
+        if row["on_hand"] != put - gone[sku]:
+            raise Residue(f"of {put} {sku} {gone[sku]} are sold and {row['on_hand']} on hand")
+    seen: defaultdict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for row in slate.reservations:
+        seen[row["payment_id"]][row["sku"]] = (row["state"], row["quantity"])
+    for payment in slate.payments:
+        if _completed(payment):
+            whole = {sku: (ReservationState.COMMITTED, n) for sku, n in payment["stock"]}
+            _same(payment, "its stock", whole, seen[payment["id"]])
+
+
+def points_are_redeemed_earned_and_taken_back_once(slate: Slate) -> None:
+    for payment in slate.payments:
+        done = _completed(payment)
+        moved: Counter[tuple[str, str]] = Counter()
+        for row in slate.postings:
+            if row["payment_id"] == payment["id"] and row["unit"] == points.UNIT:
+                moved[row["account"], row["kind"]] += row["amount"]
+        redeemed = moved[points.REDEEMED, "redeem"]
+        _same(payment, "points redeemed", payment["points_amount"] if done else 0, redeemed)
+        is_order = payment["payable_type"] == PayableType.ORDER
+        money = payment["wallet_amount"] + payment["card_amount"]
+        due = points.earned(payment["currency"], money) if done and is_order else 0
+        earned = (payment["points_earned"], -moved[points.ISSUED, "earn"])
+        _same(payment, "points (in its row, issued)", (due, due), earned)
+        back = moved[points.ISSUED, "take-back"]
+        _same(payment, "points taken back", payment["points_taken_back"], back)
 
 
 def the_gateways_book_is_the_ledger(slate: Slate) -> None:
@@ -223,10 +339,11 @@ def refunds_are_within_their_captures(slate: Slate) -> None:
             if refund["status"] != RefundStatus.FAILED:
                 reserved["card"] += refund["card_amount"]
                 reserved["wallet"] += refund["wallet_amount"]
+                reserved["points"] += refund["points_amount"]
             if refund["status"] == RefundStatus.COMPLETED:
-                done += refund["card_amount"] + refund["wallet_amount"]
-        expected = (reserved["card"], reserved["wallet"], done)
-        seen = tuple(payment[f"{part}refunded"] for part in ("card_", "wallet_"))
+                done += sum(refund[f"{part}_amount"] for part in ("card", "wallet", "points"))
+        expected = (reserved["card"], reserved["wallet"], reserved["points"], done)
+        seen = tuple(payment[f"{part}_refunded"] for part in ("card", "wallet", "points"))
         _same(payment, "what it refunded", expected, (*seen, payment["refunded_amount"]))
         if reserved["card"] > payment["card_amount"]:
             raise Residue(f"payment {payment['id']} refunds {reserved['card']} to its card")
@@ -237,9 +354,40 @@ def steps_agree_with_their_payments(slate: Slate) -> None:
         states = {
             row["step"]: row["state"] for row in slate.steps if row["saga_id"] == payment["id"]
         }
-        wrong = "UNDONE" if _completed(payment) else "DONE"
-        left = {step: state for step, state in states.items() if state == wrong}
+        done = _completed(payment)
+        last = states.pop(PAYMENT_COMPLETE if done else PAYMENT_FAIL, None)
+        _same(payment, "its last step", StepState.DONE, last)
+        right = {StepState.DONE} if done else {StepState.UNDONE, StepState.REFUSED}
+        left = {step: state for step, state in states.items() if state not in right}
         _none(left, f"are steps of payment {payment['id']}, which is {payment['status']}")
+
+
+def every_step_is_told_as_it_stands(slate: Slate) -> None:
+    """Who reads `billing.order.step` only knows the state of each step, and of each order."""
+    told: dict[tuple[str, str], str] = {}
+    orders: dict[str, str] = {}
+    ended: set[str] = set()
+    for event in sorted(_steps_told(slate), key=lambda event: event["aggregate_version"]):
+        saga_id, step = event["data"]["sagaId"], event["data"]["step"]
+        if saga_id in ended:
+            raise Residue(f"{step} of {saga_id} was told after its end")
+        if told.get((saga_id, step)) == event["data"]["outcome"]:
+            raise Residue(f"{step} of {saga_id} was told twice as {told[saga_id, step]}")
+        told[saga_id, step] = event["data"]["outcome"]
+        orders[event["aggregate_id"]] = event["data"]["orderStatus"]
+        if step in (PAYMENT_COMPLETE, PAYMENT_FAIL):
+            ended.add(saga_id)
+    of_orders = {row["id"] for row in slate.payments if row["payable_type"] == PayableType.ORDER}
+    stand = {
+        (row["saga_id"], row["step"]): row["state"]
+        for row in slate.steps
+        if row["saga_id"] in of_orders
+    }
+    differing = {key for key in {*told, *stand} if told.get(key) != stand.get(key)}
+    _none(differing, "are told otherwise than they stand")
+    for order in slate.orders:
+        if orders.get(order["id"], OrderStatus.CREATED) != order["status"]:
+            raise Residue(f"order {order['id']} is {order['status']}, {orders.get(order['id'])}")
 
 
 def every_end_is_told_once(slate: Slate) -> None:
@@ -278,12 +426,17 @@ INVARIANTS: tuple[Callable[[Slate], None], ...] = (
     nothing_is_under_way,
     nothing_is_held,
     holds_end_as_their_payments,
+    coupons_count_their_live_uses,
+    coupons_are_applied_by_who_paid,
+    stock_is_what_its_reservations_say,
+    points_are_redeemed_earned_and_taken_back_once,
     the_gateways_book_is_the_ledger,
     payments_took_all_or_nothing,
     suspense_is_empty,
     orders_agree_with_their_payments,
     refunds_are_within_their_captures,
     steps_agree_with_their_payments,
+    every_step_is_told_as_it_stands,
     every_end_is_told_once,
     versions_have_no_gap,
 )
@@ -307,6 +460,15 @@ def _of_simulator(billing: Billing) -> Book:
         return totals
 
     return book
+
+
+def _ours(slate: Slate, rows: Iterable[Row]) -> list[Row]:
+    ids = {payment["id"] for payment in slate.payments}
+    return [row for row in rows if row["payment_id"] in ids]
+
+
+def _steps_told(slate: Slate) -> list[Row]:
+    return [event for event in slate.events if event["topic"] == Topic.ORDER_STEP]
 
 
 def _completed(payment: Row) -> bool:

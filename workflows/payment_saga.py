@@ -1,10 +1,17 @@
-"""PaymentSaga: hold the wallet part, charge the card part (the pivot), then only forward.
+"""PaymentSaga: what is cheap to undo comes first, the gateway last, and then only forward.
 
-It always ends in one of three ways: COMPLETED whole, FAILED or CANCELLED without residue.
+    coupon.use → order.apply_coupon → inventory.reserve → wallet.hold (→ gateway.authorize)
+    → points.deduct → gateway.charge or gateway.capture, the pivot → payment.complete
+
+A step that does not apply to a payment is left out. It always ends in one of three ways: COMPLETED
+whole, FAILED or CANCELLED without residue.
 """
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -13,12 +20,18 @@ from temporalio.exceptions import (
     FailureError,
     WorkflowAlreadyStartedError,
 )
+from temporalio.types import MethodAsyncSingleParam
 
 with workflow.unsafe.imports_passed_through():
+    from activities.coupon import CouponActivities
+    from activities.inventory import InventoryActivities
+    from activities.order import OrderActivities
     from activities.payment import PaymentActivities
+    from activities.points import PointsActivities
     from activities.wallet import WalletActivities
+    from domain import saga as steps
     from domain.failure import FailureCode, failure_code, gateway_code
-    from domain.gateway import GatewayStatus
+    from domain.gateway import SUCCESS, Operation
     from domain.money import format_amount
     from domain.payment import (
         FINAL,
@@ -35,7 +48,7 @@ with workflow.unsafe.imports_passed_through():
 from workflows import policies, search_attributes
 from workflows.pursuit import Pursuit
 from workflows.refund_saga import RefundSaga, refund_workflow_id
-from workflows.saga import Saga, cancel_requested, to_completion
+from workflows.saga import Saga, Undo, cancel_requested, to_completion
 
 
 def payment_workflow_id(payment_id: str) -> str:
@@ -49,15 +62,18 @@ class PaymentSaga:
     @workflow.init
     def __init__(self, payment: PaymentRequest) -> None:
         self._payment = payment
-        self._charge = Pursuit(payment.charge(), payment.waits, self._mark)
+        self._pivot = self._pursuit(payment.pivot)
+        self._authorization = self._pursuit(Operation.AUTHORIZE)
+        self._void = self._pursuit(Operation.VOID)
+        self._step: str | None = None
         self._cancelled_before = False
         self._outcome: PaymentOutcome | None = None
 
     @workflow.run
     async def run(self, payment: PaymentRequest) -> PaymentOutcome:
-        opened = await to_completion(self._open())
-        if opened in FINAL:
-            self._outcome = PaymentOutcome(payment.payment_id, opened)
+        status = await to_completion(self._open())
+        if status in FINAL:
+            self._outcome = PaymentOutcome(payment.payment_id, status)
         else:
             self._outcome = await self._take()
         await to_completion(self._close(self._outcome))
@@ -66,37 +82,101 @@ class PaymentSaga:
     @workflow.signal
     def gateway_hint(self) -> None:
         """The PG's webhook says that something happened: only a reason to ask."""
-        self._charge.hint()
+        for pursuit in self._pursuits:
+            pursuit.hint()
 
     @workflow.update
     async def resolve(self, resolution: Resolution) -> PaymentOutcome:
         """An operator decides about a payment in review; answers with how it ended."""
-        self._charge.resolve(resolution)
+        for pursuit in self._pursuits:
+            if pursuit.in_review:
+                pursuit.resolve(resolution)
         await workflow.wait_condition(lambda: self._outcome is not None)
         assert self._outcome is not None
         return self._outcome
 
     @resolve.validator
     def _resolvable(self, resolution: Resolution) -> None:
-        if not self._charge.in_review:
+        if not any(pursuit.in_review for pursuit in self._pursuits):
             raise ApplicationError("Nothing is waiting for a decision.", type="not-in-review")
 
     async def _take(self) -> PaymentOutcome:
-        payment = self._payment
         try:
             async with Saga() as saga:
                 # Registered first, so undone last: finding out may take long, the rest need not.
-                saga.on_failure(self._undo_charge)
-                if payment.wallet_amount:
-                    saga.on_failure(self._release)
-                    self._heed_cancellation()
-                    await self._hold()
+                saga.on_failure(self._undo_gateway)
+                await self._set_aside(saga)
                 self._heed_cancellation()
-                reference = await to_completion(self._pivot()) if payment.card_amount else None
+                reference = await to_completion(self._collect())
         except (FailureError, asyncio.CancelledError) as error:
             return await to_completion(self._fail(error))
         # The money has moved: from here only forward.
         return await to_completion(self._complete(reference))
+
+    async def _set_aside(self, saga: Saga) -> None:
+        """Every step that can be undone without anybody noticing."""
+        payment = self._payment
+        if payment.coupon_code:
+            code = payment.coupon_code
+            saga.on_failure(self._undo(CouponActivities.restore, f"restore coupon {code}"))
+            await self._do(steps.COUPON_USE, CouponActivities.use, f"use coupon {code}")
+            saga.on_failure(self._undo(OrderActivities.remove_coupon, f"take coupon {code} off"))
+            discount = self._sum(payment.discount)
+            what = f"take {discount} off by coupon {code}"
+            await self._do(steps.ORDER_APPLY_COUPON, OrderActivities.apply_coupon, what)
+        if payment.stock:
+            goods = ", ".join(f"{line.quantity} of {line.sku}" for line in payment.stock)[:100]
+            saga.on_failure(self._undo(InventoryActivities.restore, f"restore {goods}"))
+            await self._do(steps.INVENTORY_RESERVE, InventoryActivities.reserve, f"reserve {goods}")
+        if payment.wallet_amount:
+            held = f"{self._sum(payment.wallet_amount)} of wallet {payment.customer_id}"
+            saga.on_failure(self._undo(WalletActivities.release, f"release {held}"))
+            await self._do(steps.WALLET_HOLD, WalletActivities.hold, f"hold {held}")
+        if payment.card_amount and payment.two_calls:
+            self._heed_cancellation()
+            await to_completion(self._definite(self._authorization, Operation.AUTHORIZE))
+        if payment.points_amount:
+            taken = f"{payment.points_amount} points of {payment.customer_id}"
+            saga.on_failure(self._undo(PointsActivities.give_back, f"give back {taken}"))
+            await self._do(steps.POINTS_DEDUCT, PointsActivities.deduct, f"deduct {taken}")
+
+    async def _collect(self) -> str | None:
+        """The pivot: charge, or capture what was authorized. Returns the PG's reference."""
+        if not self._payment.card_amount:
+            return None
+        return await self._definite(self._pivot, self._payment.pivot)
+
+    async def _definite(self, pursuit: Pursuit, operation: Operation) -> str | None:
+        """Leaves with an error only on a definite refusal, never on an unknown."""
+        self._step = f"gateway.{operation}"
+        answer = await pursuit.outcome()
+        if answer.status is SUCCESS[operation]:
+            return answer.reference
+        raise ApplicationError(
+            answer.message or "The gateway took nothing.",
+            gateway_code(answer),
+            type=failure_code(answer).value,
+            non_retryable=True,
+        )
+
+    async def _undo_gateway(self) -> None:
+        """Find out what may have been sent, in this run or an earlier one, and give it back."""
+        if self._pivot.undecided:
+            await self._pivot.find_out()
+        if self._pivot.succeeded:
+            await self._give_back()
+            return
+        if self._payment.two_calls and self._authorization.undecided:
+            await self._authorization.find_out()
+        if self._authorization.succeeded:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Void the authorization; what the PG does not confirm, a person must see to."""
+        self._void.begin_undo()
+        answer = await self._void.outcome()
+        if answer.status is not SUCCESS[Operation.VOID]:
+            await self._void.review(f"The authorization was not voided: {answer.message}")
 
     async def _open(self) -> PaymentStatus:
         opened = await workflow.execute_local_activity_method(
@@ -104,8 +184,9 @@ class PaymentSaga:
             self._payment,
             **policies.step(f"open {self._sum(self._payment.amount)}"),
         )
-        if opened.attempt is not None:
-            self._charge.begin(opened.attempt)
+        for operation, attempt in opened.attempts.items():
+            owner = self._authorization if operation is Operation.AUTHORIZE else self._pivot
+            owner.begin(attempt)
         self._cancelled_before = opened.cancel_requested
         return opened.status
 
@@ -118,42 +199,6 @@ class PaymentSaga:
         if self._cancelled:
             raise asyncio.CancelledError
 
-    async def _hold(self) -> None:
-        amount = self._sum(self._payment.wallet_amount)
-        await workflow.execute_local_activity_method(
-            WalletActivities.hold,
-            self._payment,
-            **policies.step(f"hold {amount} of wallet {self._payment.customer_id}"),
-        )
-
-    async def _release(self) -> None:
-        amount = self._sum(self._payment.wallet_amount)
-        await workflow.execute_activity_method(
-            WalletActivities.release,
-            self._payment,
-            **policies.undo(f"release {amount} to wallet {self._payment.customer_id}"),
-        )
-
-    async def _pivot(self) -> str | None:
-        """Charge. Leaves with an error only on a definite refusal, never on an unknown."""
-        answer = await self._charge.outcome()
-        if answer.status is GatewayStatus.CAPTURED:
-            return answer.reference
-        raise ApplicationError(
-            answer.message or "The gateway took nothing.",
-            gateway_code(answer),
-            type=failure_code(answer).value,
-            non_retryable=True,
-        )
-
-    async def _undo_charge(self) -> None:
-        """Find out what an earlier run may have sent, and give it back."""
-        if not self._charge.undecided:
-            return
-        answer = await self._charge.find_out()
-        if answer.status is GatewayStatus.CAPTURED:
-            await self._give_back()
-
     async def _complete(self, reference: str | None) -> PaymentOutcome:
         payment = self._payment
         await workflow.execute_local_activity_method(
@@ -164,7 +209,8 @@ class PaymentSaga:
         return PaymentOutcome(payment.payment_id, PaymentStatus.COMPLETED)
 
     async def _fail(self, error: BaseException) -> PaymentOutcome:
-        failed = _explain(self._payment, self._cancelled, error)
+        failed = _explain(self._payment, self._step, self._cancelled, error)
+        failed = replace(failed, voided=self._void.succeeded)
         status = await workflow.execute_local_activity_method(
             PaymentActivities.fail,
             failed,
@@ -174,10 +220,14 @@ class PaymentSaga:
         return PaymentOutcome(self._payment.payment_id, status, code)
 
     async def _close(self, outcome: PaymentOutcome) -> None:
-        """Watch for a late capture where one is possible; let every update get its answer."""
-        if self._charge.not_found:
+        """Watch for a late effect where one is possible; let every update get its answer."""
+        if self._authorization.not_found:
             self._show(search_attributes.WATCHING)
-            if await self._charge.watch() is not None:
+            if await self._authorization.watch() is not None:
+                await self._let_go()
+        elif self._pivot.not_found and not self._payment.two_calls:
+            self._show(search_attributes.WATCHING)
+            if await self._pivot.watch() is not None:
                 await self._give_back()
         self._show(outcome.status)
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -202,13 +252,35 @@ class PaymentSaga:
                 static_summary=f"give back {self._sum(refund.card_amount)} captured late",
             )
 
-    async def _mark(self, status: str, reason: str) -> None:
-        self._show(status)
-        await workflow.execute_local_activity_method(
-            PaymentActivities.mark,
-            Marking(self._payment, PaymentStatus(status), reason),
-            **policies.step(f"{status}: {reason}"[:200]),
+    async def _do(
+        self, step: str, do: MethodAsyncSingleParam[Any, PaymentRequest, None], summary: str
+    ) -> None:
+        self._heed_cancellation()
+        self._step = step
+        await workflow.execute_local_activity_method(do, self._payment, **policies.step(summary))
+
+    def _undo(self, undo: MethodAsyncSingleParam[Any, PaymentRequest, None], summary: str) -> Undo:
+        return partial(
+            workflow.execute_activity_method, undo, self._payment, **policies.undo(summary)
         )
+
+    async def _mark(self, operation: Operation, status: str, reason: str) -> None:
+        self._show(status)
+        # Letting go is how the authorization is undone, not a step of its own.
+        step = steps.GATEWAY_AUTHORIZE if operation is Operation.VOID else f"gateway.{operation}"
+        marking = Marking(self._payment, PaymentStatus(status), reason, step)
+        await workflow.execute_local_activity_method(
+            PaymentActivities.mark, marking, **policies.step(f"{status}: {reason}"[:200])
+        )
+
+    def _pursuit(self, operation: Operation) -> Pursuit:
+        payment = self._payment
+        request = payment.gateway_request(operation)
+        return Pursuit(request, payment.waits, partial(self._mark, operation))
+
+    @property
+    def _pursuits(self) -> tuple[Pursuit, ...]:
+        return self._pivot, self._authorization, self._void
 
     def _show(self, outcome: str) -> None:
         workflow.upsert_search_attributes([search_attributes.OUTCOME.value_set(outcome)])
@@ -217,14 +289,15 @@ class PaymentSaga:
         return format_amount(amount, self._payment.currency)
 
 
-def _explain(payment: PaymentRequest, cancelled: bool, error: BaseException) -> FailedPayment:
+def _explain(
+    payment: PaymentRequest, step: str | None, cancelled: bool, error: BaseException
+) -> FailedPayment:
     """Whoever asked for a cancellation gets CANCELLED, unless the payment completed whole."""
     status = PaymentStatus.CANCELLED if cancelled else PaymentStatus.FAILED
-    cause = error.cause if isinstance(error, ActivityError) else error
-    if isinstance(cause, ApplicationError):
-        gateway_code = cause.details[0] if cause.details else None
-        code = cause.type or FailureCode.ABANDONED
-        return FailedPayment(payment, status, code, cause.message, gateway_code)
-    return FailedPayment(
-        payment, status, FailureCode.CANCELLED, "The payment was cancelled before the charge."
-    )
+    refusal = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(refusal, ApplicationError):
+        code = refusal.type or FailureCode.ABANDONED
+        theirs = next(iter(refusal.details), None)
+        return FailedPayment(payment, status, code, refusal.message, theirs, step)
+    message = "The payment was cancelled before the charge."
+    return FailedPayment(payment, status, FailureCode.CANCELLED, message)

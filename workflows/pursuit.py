@@ -6,6 +6,7 @@ after it the PG is only asked, on a ladder; what stays undecided waits for a per
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from itertools import count
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -14,7 +15,14 @@ from temporalio.types import MethodAsyncSingleParam
 with workflow.unsafe.imports_passed_through():
     from activities.gateway import GatewayActivities
     from domain.failure import FailureCode
-    from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, GatewayStatus, Operation
+    from domain.gateway import (
+        SUCCESS,
+        Attempt,
+        GatewayAnswer,
+        GatewayRequest,
+        GatewayStatus,
+        Operation,
+    )
     from domain.money import format_amount
     from domain.review import Decision, Resolution
     from domain.waits import Waits
@@ -25,12 +33,20 @@ from workflows.saga import cancel_requested
 UNKNOWN = "UNKNOWN"
 NEEDS_REVIEW = "NEEDS_REVIEW"
 
+_SEND: dict[Operation, MethodAsyncSingleParam[GatewayActivities, GatewayRequest, GatewayAnswer]] = {
+    Operation.CHARGE: GatewayActivities.charge,
+    Operation.AUTHORIZE: GatewayActivities.authorize,
+    Operation.CAPTURE: GatewayActivities.capture,
+    Operation.VOID: GatewayActivities.void,
+    Operation.REFUND: GatewayActivities.refund,
+}
+
 Mark = Callable[[str, str], Awaitable[None]]
 """Writes UNKNOWN or NEEDS_REVIEW, with the reason, where people can see it."""
 
 
 class Pursuit:
-    """One charge or refund. Created with its workflow, so that signals find it from the start."""
+    """One operation at a PG. Created with its workflow, so that signals find it from the start."""
 
     def __init__(self, request: GatewayRequest, waits: Waits, mark: Mark) -> None:
         self._request = request
@@ -43,6 +59,7 @@ class Pursuit:
         self._resolution: Resolution | None = None
         self._answer: GatewayAnswer | None = None
         self._in_review = False
+        self._undoes = False
 
     @property
     def in_review(self) -> bool:
@@ -55,6 +72,11 @@ class Pursuit:
         return self._maybe_sent and self._answer is None
 
     @property
+    def succeeded(self) -> bool:
+        """Whether the PG did what was asked."""
+        return self._answer is not None and self._answer.status is SUCCESS[self._request.operation]
+
+    @property
     def not_found(self) -> bool:
         """Whether it was found that nothing happened, which a late effect may still belie."""
         return self._answer is not None and self._answer.status is GatewayStatus.NOT_FOUND
@@ -62,8 +84,15 @@ class Pursuit:
     def begin(self, attempt: Attempt) -> None:
         """Take over what the attempt row knows."""
         self._opened_at = attempt.opened_at
-        if attempt.resumed:
+        # A Reset is another run too, though its history begins like that of the one before.
+        if attempt.resumed or attempt.opened_by_run not in ("", workflow.info().run_id):
             self._last_sent_at = workflow.info().start_time
+
+    def begin_undo(self) -> None:
+        """Begin without an attempt row what is safe to send again at any time; it is sent although
+        the workflow is cancelled, even because of that."""
+        self._opened_at = workflow.now()
+        self._undoes = True
 
     def hint(self) -> None:
         """The PG has news: ask now instead of at the next step of the ladder."""
@@ -97,15 +126,19 @@ class Pursuit:
             self._in_review = False
 
     async def watch(self) -> GatewayAnswer | None:
-        """After "not found": ask until the PG's key window ends; a capture, if one comes."""
+        """After "not found": ask until the PG's key window ends; a capture, if one comes. The last
+        word must be the PG's: while it gives none, the watch goes on."""
         ends_at = self._opened_at + self._waits.key_window
-        tries = 0
-        while (left := ends_at - workflow.now()) > timedelta(0):
-            await self._pause(min(self._waits.step(tries), left), "late capture?")
+        for tries in count():
+            left = ends_at - workflow.now()
+            pause = self._waits.step(tries)
+            await self._pause(min(pause, left) if left > timedelta(0) else pause, "late capture?")
+            over = workflow.now() >= ends_at
             answer = await self._call(GatewayActivities.inquire, "watch for a late capture")
-            if answer.status is GatewayStatus.CAPTURED:
+            if answer.status is SUCCESS[self._request.operation]:
                 return answer
-            tries += 1
+            if over and (answer.definite or answer.status is GatewayStatus.NOT_FOUND):
+                break
         return None
 
     @property
@@ -114,13 +147,11 @@ class Pursuit:
 
     async def _send(self) -> GatewayAnswer | None:
         verb = self._request.operation
-        activity = (
-            GatewayActivities.charge if verb is Operation.CHARGE else GatewayActivities.refund
-        )
+        activity = _SEND[verb]
         answer = GatewayAnswer(GatewayStatus.NOT_SENT, message="The gateway was not asked.")
         tries = 0
         ends_at = self._opened_at + self._waits.resend_window
-        while (left := ends_at - workflow.now()) > timedelta(0) and not cancel_requested():
+        while (left := ends_at - workflow.now()) > timedelta(0) and not self._called_off():
             sent_at = workflow.now()
             answer = await self._call(activity, f"{verb} {self._amount()}")
             nothing_before = not self._maybe_sent
@@ -133,9 +164,12 @@ class Pursuit:
             tries += 1
         return None if self._maybe_sent else answer
 
+    def _called_off(self) -> bool:
+        return cancel_requested() and not self._undoes
+
     async def _inquire(self) -> GatewayAnswer | None:
         not_found_at: datetime | None = None
-        for step in self._waits.ladder:
+        for tries in count():
             answer = await self._call(GatewayActivities.inquire, f"inquire {self._amount()}")
             if answer.definite:
                 return answer
@@ -145,8 +179,11 @@ class Pursuit:
                 not_found_at = not_found_at or now
                 if now - not_found_at >= self._waits.not_found_apart:
                     return answer
-                step = self._waits.not_found_apart
-            await self._pause(step, "inquire again")
+                await self._pause(self._waits.not_found_apart, "not found: ask once more")
+            elif tries < len(self._waits.ladder):
+                await self._pause(self._waits.step(tries), "inquire again")
+            else:
+                break
         return None
 
     async def _decided(self) -> GatewayAnswer:
@@ -163,11 +200,7 @@ class Pursuit:
         if resolution.decision is Decision.FAILED:
             code = FailureCode.RESOLVED_FAILED.value
             return GatewayAnswer(GatewayStatus.NOT_FOUND, code=code, message=resolution.reason)
-        done = {
-            Operation.CHARGE: GatewayStatus.CAPTURED,
-            Operation.REFUND: GatewayStatus.REFUNDED,
-        }
-        return GatewayAnswer(done[self._request.operation], message=resolution.reason)
+        return GatewayAnswer(SUCCESS[self._request.operation], message=resolution.reason)
 
     def _not_found_counts(self) -> bool:
         last = self._last_sent_at or self._opened_at

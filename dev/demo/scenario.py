@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from dev.demo import books, failures, payments
+from dev.demo import books, failures, orders, payments
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected
 
@@ -25,6 +25,9 @@ STEPS = (
     Step("The gateway's answer is lost after it took the money", failures.lose_answer),
     Step("kill -9 of the worker while the gateway holds the call", failures.kill_worker),
     Step("Give a part back, then try more than the rest", payments.refund),
+    Step("An order with coupon, points, wallet and card", orders.pay_with_everything),
+    Step("The same declined: everything comes back", orders.decline_with_everything),
+    Step("The last item, raced by five orders", orders.race_for_the_last_item),
     Step("The ledger against the gateway's own book", books.compare_ledger),
     Step("The events of all this, as read from Kafka", books.read_events),
 )

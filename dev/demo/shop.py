@@ -40,12 +40,17 @@ class Shop:
         self.aggregates.add(made["paymentId"])
         return made
 
-    async def order(self, amount: int) -> str:
+    async def order(self, amount: int, sku: str = "SKU-1", **more: Any) -> str:
         """An order of one thing that costs this much; returns its id."""
-        item = {"sku": "SKU-1", "quantity": 1, "unitPrice": amount}
-        made = _document(await self.post("/api/v1/orders", {"currency": CURRENCY, "items": [item]}))
+        item = {"sku": sku, "quantity": 1, "unitPrice": amount}
+        body = {"currency": CURRENCY, "items": [item], **more}
+        made = _document(await self.post("/api/v1/orders", body))
         self.aggregates.add(made["id"])
         return str(made["id"])
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Set something up as an operator does."""
+        return _document(await _call(self._api, "PUT", path, json=body))
 
     async def pay(self, order_id: str, method: str, **more: Any) -> dict[str, Any]:
         """Pay an order, and wait until the payment has ended."""
@@ -83,6 +88,20 @@ class Shop:
             if balance["currency"] == CURRENCY:
                 return balance["available"], balance["held"]
         return 0, 0
+
+    async def points(self) -> tuple[int, int]:
+        """(available, held)."""
+        points = await self.get("/api/v1/points")
+        return points["available"], points["held"]
+
+    async def stock(self, sku: str) -> tuple[int, int]:
+        """(on hand, reserved)."""
+        stock = await self.get(f"/api/v1/inventory/{sku}")
+        return stock["onHand"], stock["reserved"]
+
+    async def coupon_uses(self, code: str) -> int:
+        """Uses of a coupon, done and in progress."""
+        return int((await self.get(f"/api/v1/coupons/{code}"))["used"])
 
     async def book(self, payment_id: str | None = None) -> dict[str, Any]:
         """What the gateway's own book holds, of one payment or in all."""

@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("resolution", sa.Text(), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -167,12 +168,32 @@ def upgrade() -> None:
         sa.Column("points_amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
     )
     op.add_column(
+        "payments", sa.Column("coupon_code", sa.Text(), server_default="", nullable=False)
+    )
+    op.add_column(
+        "payments",
+        sa.Column("discount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+    )
+    op.add_column(
+        "payments",
+        sa.Column(
+            "stock",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'::jsonb"),
+            nullable=False,
+        ),
+    )
+    op.add_column(
         "payments",
         sa.Column("two_calls", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     )
     op.add_column(
         "payments",
         sa.Column("points_refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+    )
+    op.add_column(
+        "payments",
+        sa.Column("money_refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
     )
     op.add_column(
         "payments",
@@ -249,9 +270,13 @@ def downgrade() -> None:
     op.drop_column("refunds", "points_amount")
     op.drop_column("payments", "points_taken_back")
     op.drop_column("payments", "points_earned")
+    op.drop_column("payments", "money_refunded")
     op.drop_column("payments", "points_refunded")
     op.drop_column("payments", "two_calls")
     op.drop_column("payments", "points_amount")
+    op.drop_column("payments", "stock")
+    op.drop_column("payments", "discount")
+    op.drop_column("payments", "coupon_code")
     op.drop_column("orders", "coupon_applied_by")
     op.drop_column("orders", "points")
     op.drop_column("orders", "discount")

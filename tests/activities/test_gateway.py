@@ -6,12 +6,17 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.gateway import GatewayActivities
 from activities.heartbeat import EVERY_SECONDS
-from domain.gateway import GatewayStatus
+from domain.gateway import GatewayRequest, GatewayStatus, Operation
+from domain.payment import PaymentRequest
 from domain.refund import RefundRequest
 from gateway.client import PaymentGateway
 from tests.cashier import Cashier
 from tests.samples import new_id
 from tests.workflows.conftest import Connections
+
+
+def charge_of(payment: PaymentRequest) -> GatewayRequest:
+    return payment.gateway_request(Operation.CHARGE)
 
 
 async def test_a_charge_and_a_refund_sent_twice_happen_once(
@@ -20,10 +25,10 @@ async def test_a_charge_and_a_refund_sent_twice_happen_once(
     activities = GatewayActivities(gateways)
     request = await cashier.prepare(0, 2000)
     refund = RefundRequest(
-        new_id(), request.payment_id, request.customer_id, "KRW", 500, 0, request.gateway
+        new_id(), request.payment_id, request.customer_id, "KRW", 500, 0, gateway=request.gateway
     )
 
-    charges = [await ActivityEnvironment().run(activities.charge, request.charge()) for _ in "12"]
+    charges = [await ActivityEnvironment().run(activities.charge, charge_of(request)) for _ in "12"]
     refunds = [
         await ActivityEnvironment().run(activities.refund, refund.gateway_refund()) for _ in "12"
     ]
@@ -40,9 +45,9 @@ async def test_an_inquiry_changes_nothing(
     activities = GatewayActivities(gateways)
     request = await cashier.prepare(0, 2000)
 
-    before = await ActivityEnvironment().run(activities.inquire, request.charge())
-    charged = await ActivityEnvironment().run(activities.charge, request.charge())
-    after = await ActivityEnvironment().run(activities.inquire, request.charge())
+    before = await ActivityEnvironment().run(activities.inquire, charge_of(request))
+    charged = await ActivityEnvironment().run(activities.charge, charge_of(request))
+    after = await ActivityEnvironment().run(activities.inquire, charge_of(request))
 
     assert before.status is GatewayStatus.NOT_FOUND
     assert after == charged
@@ -59,7 +64,7 @@ async def test_a_long_wait_for_the_gateway_beats(
     beats: list[tuple[object, ...]] = []
     environment.on_heartbeat = lambda *details: beats.append(details)
 
-    answer = await environment.run(GatewayActivities(gateways).charge, request.charge())
+    answer = await environment.run(GatewayActivities(gateways).charge, charge_of(request))
 
     assert answer.status is GatewayStatus.CAPTURED
     assert len(beats) == 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from activities.payment import PaymentActivities
 from activities.wallet import WalletActivities
-from domain.gateway import GatewayStatus
+from domain.gateway import GatewayStatus, Operation
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
 from store import gateway_attempt, payment
 from store.database import Database
@@ -30,6 +30,9 @@ def failed(request: PaymentRequest, status: PaymentStatus = PaymentStatus.FAILED
     return FailedPayment(request, status, "declined", "The card was declined.", "card_declined")
 
 
+CHARGE = "gateway.charge"
+
+
 async def test_open_finds_its_own_attempt_and_knows_it(
     database: Database, cashier: Cashier, twice: Twice
 ) -> None:
@@ -38,8 +41,7 @@ async def test_open_finds_its_own_attempt_and_knows_it(
     opened = await twice(PaymentActivities(database).open, request)
 
     assert opened.status is PaymentStatus.PENDING
-    assert opened.attempt is not None
-    assert not opened.attempt.resumed
+    assert not opened.attempts[Operation.CHARGE].resumed
 
 
 async def test_open_tells_a_run_that_an_earlier_one_may_have_sent_something(
@@ -47,13 +49,13 @@ async def test_open_tells_a_run_that_an_earlier_one_may_have_sent_something(
 ) -> None:
     request = await cashier.prepare(*SPLIT)
     async with database.begin() as tx:
-        await gateway_attempt.open_(tx, request.charge(), "another run")
+        await gateway_attempt.open_(tx, request.gateway_request(Operation.CHARGE), "another run")
         await payment.request_cancel(tx, request.payment_id)
 
     opened = await twice(PaymentActivities(database).open, request)
 
-    assert opened.attempt is not None
-    assert (opened.attempt.resumed, opened.cancel_requested) == (True, True)
+    resumed = opened.attempts[Operation.CHARGE].resumed
+    assert (resumed, opened.cancel_requested) == (True, True)
 
 
 async def test_without_a_card_part_no_attempt_is_opened(
@@ -61,7 +63,7 @@ async def test_without_a_card_part_no_attempt_is_opened(
 ) -> None:
     opened = await twice(PaymentActivities(database).open, await cashier.prepare(wallet=1000))
 
-    assert opened.attempt is None
+    assert opened.attempts == {}
 
 
 async def test_a_payment_without_a_row_is_a_fault_and_not_an_answer(
@@ -79,15 +81,15 @@ async def test_marks_can_be_made_again_until_the_end(
     payments = PaymentActivities(database)
     request = await cashier.prepare(0, 2000)
 
-    await payments.mark(Marking(request, PaymentStatus.UNKNOWN, "no answer"))
+    await payments.mark(Marking(request, PaymentStatus.UNKNOWN, "no answer", CHARGE))
     assert await cashier.status(request) == "UNKNOWN"
-    await payments.mark(Marking(request, PaymentStatus.NEEDS_REVIEW, "undecidable"))
+    await payments.mark(Marking(request, PaymentStatus.NEEDS_REVIEW, "undecidable", CHARGE))
     assert await cashier.status(request) == "NEEDS_REVIEW"
     order = await cashier.billing.get(f"/api/v1/orders/{request.payable_id}")
     assert order["status"] == "NEEDS_REVIEW"
 
     await twice(payments.complete, Capture(request, "pg_1"))
-    late = Marking(request, PaymentStatus.NEEDS_REVIEW, "a mark that comes late")
+    late = Marking(request, PaymentStatus.NEEDS_REVIEW, "a mark that comes late", CHARGE)
     await twice(payments.mark, late)
     assert await cashier.status(request) == "COMPLETED"
 

@@ -34,6 +34,13 @@ WHO = {
     "GET /api/v1/wallet": {C, S, O},
     "GET /api/v1/wallet/transactions": {C, S, O},
     "POST /api/v1/wallet/top-ups": {C, S, O},
+    "GET /api/v1/points": {C, S, O},
+    "PUT /api/v1/coupons/{code}": {O},
+    "GET /api/v1/coupons/{code}": {C, S, O},
+    "POST /api/v1/coupons/{code}/claims": {C, S, O},
+    "PUT /api/v1/inventory/{sku}": {O},
+    "GET /api/v1/inventory/{sku}": {C, S, O},
+    "GET /api/v1/rankings": {C, S, O},
     "PUT /api/v1/customers/{customerId}": {O},
     "POST /api/v1/customers/{customerId}/payment-methods": {O},
 }

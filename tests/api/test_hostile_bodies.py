@@ -29,6 +29,12 @@ NOT_IDS = [*NOT_TEXTS, 10**30, str(2**64), f"{uuid4()}\n", f"{{{uuid4()}}}", uui
 NOT_CUSTOMERS = [*NOT_TEXTS, "x" * 65, "a/b", "../etc", "a%00", "' OR 1=1 --"]
 NOT_REASONS = [1, True, [], {}, "", "x" * 501]
 NOT_CHOICES = [1, True, [], {}, "", "card", "CARD ", "PAYPAL", "x" * 10_000]
+_COUPON_OPTIONS = frozenset(
+    {"amounts", "minimumOrder", "customerLimit", "totalLimit", "issueLimit"}
+)
+_VALID = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
+NOT_TIMES = [1.5, True, [], {}, "", "now", "2026-02-30T00:00:00Z", "2026-05-01T00:00:00", "x" * 99]
+NOT_TIMES += ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]
 NOT_BOOLEANS = [0, 1, "true", "", [], {}, "x" * 10_000]
 
 MISSING = object()
@@ -108,6 +114,22 @@ async def _card(billing: Billing) -> Call:
     return Call(path, {**card, "gateway": "simulator", "isDefault": True})
 
 
+async def _coupon(billing: Billing) -> Call:
+    coupon = {"kind": "PERCENTAGE", "basisPoints": 1000, **_VALID}
+    return Call(f"/api/v1/coupons/C-{uuid4().hex}", coupon)
+
+
+async def _claim(billing: Billing) -> Call:
+    path = f"/api/v1/coupons/C-{uuid4().hex}"
+    limited = {"kind": "PERCENTAGE", "basisPoints": 1000, "issueLimit": 100, **_VALID}
+    assert (await billing.api.put(path, json=limited)).status_code == 201
+    return Call(f"{path}/claims", {"customerId": billing.customer_id})
+
+
+async def _stock(billing: Billing) -> Call:
+    return Call(f"/api/v1/inventory/S-{uuid4().hex}", {"onHand": 5, "withdrawn": False})
+
+
 async def _webhook(billing: Billing) -> Call:
     event = {"id": f"evt_{uuid4().hex}", "type": "payment.captured", "orderId": str(uuid4())}
     return Call("/webhooks/gateway/simulator", event)
@@ -131,8 +153,14 @@ _NOT_LINES.append([{"sku": "SKU-1", "quantity": 1, "unitPrice": 10**12}] * 2)
 ROWS = {
     "POST /api/v1/orders": Row(
         _order,
-        {"currency": NOT_CURRENCIES, "items": _NOT_LINES, "customerId": NOT_CUSTOMERS},
-        optional=frozenset({"customerId"}),
+        {
+            "currency": NOT_CURRENCIES,
+            "items": _NOT_LINES,
+            "customerId": NOT_CUSTOMERS,
+            "couponCode": NOT_CUSTOMERS,
+            "points": NOT_AMOUNTS,
+        },
+        optional=frozenset({"customerId", "couponCode", "points"}),
     ),
     "POST /api/v1/payments": Row(
         _payment,
@@ -172,6 +200,39 @@ ROWS = {
             "customerId": [*NOT_CUSTOMERS, f"c-{uuid4().hex}"],
         },
         optional=frozenset({"source", "paymentMethodId", "customerId"}),
+    ),
+    "PUT /api/v1/coupons/{code}": Row(
+        _coupon,
+        {
+            "kind": [*NOT_CHOICES, "FIXED", "percentage"],
+            "basisPoints": [*NOT_AMOUNTS, 10_001, None, MISSING],
+            "amounts": [{"KRW": 1}, [], 1, "x"],
+            "minimumOrder": [{"krw": 1}, {"KRW": 0}, {"XXX": 1}, {"KRW": 1.5}, [], 1],
+            "validFrom": NOT_TIMES,
+            "validUntil": [*NOT_TIMES, "2000-01-01T00:00:00Z"],
+            "customerLimit": NOT_AMOUNTS,
+            "totalLimit": NOT_AMOUNTS,
+            "issueLimit": NOT_AMOUNTS,
+        },
+        optional=frozenset(
+            {"amounts", "minimumOrder", "customerLimit", "totalLimit", "issueLimit"}
+        ),
+        method="PUT",
+    ),
+    "POST /api/v1/coupons/{code}/claims": Row(
+        _claim,
+        {"customerId": NOT_CUSTOMERS},
+        optional=frozenset({"customerId"}),
+        body_required=False,
+    ),
+    "PUT /api/v1/inventory/{sku}": Row(
+        _stock,
+        {
+            "onHand": [-1, 1.5, True, "1", [], {}, 2**63, 10**12 + 1, None, MISSING],
+            "withdrawn": [*NOT_BOOLEANS, None],
+        },
+        optional=frozenset({"withdrawn"}),
+        method="PUT",
     ),
     "PUT /api/v1/customers/{customerId}": Row(
         _customer, {"name": ["x"]}, accepted=200, body_required=False, method="PUT"

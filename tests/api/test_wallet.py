@@ -70,11 +70,11 @@ async def test_the_postings_tell_every_move_newest_first(billing: Billing) -> No
 
     page = await billing.get(path)
 
-    moves = [(each["kind"], each["amount"]) for each in page["items"]]
-    assert moves[0] == ("capture", -3000)
-    assert sorted(moves[1:3]) == [("hold", -3000), ("hold", 3000)]
-    assert moves[3:] == [("bank-transfer", 5000)]
-    assert page["items"][0]["reference"] == f"payment/{paid['id']}/capture"
+    moves = [(each["kind"], each["unit"], each["amount"]) for each in page["items"]]
+    assert moves[:2] == [("earn", "POINT", 30), ("capture", "KRW", -3000)]
+    assert sorted(moves[2:4]) == [("hold", "KRW", -3000), ("hold", "KRW", 3000)]
+    assert moves[4:] == [("bank-transfer", "KRW", 5000)]
+    assert page["items"][1]["reference"] == f"payment/{paid['id']}/capture"
     assert page["next"] is None
 
 

@@ -29,7 +29,7 @@ async def test_a_completed_payment_is_told_from_the_order_to_the_events(
         f"charge of 1,500 KRW under key {paid['id']}:charge:1: CAPTURED",
         paid["gatewayReference"],
         "billing.payment.completed    version 1 of the payment",
-        "billing.order.completed      version 2 of the order",
+        "billing.order.completed      version 4 of the order",
         "400 KRW, COMPLETED (one was [bold]broken)",
         f"http://ui/namespaces/billing/workflows/payment%2F{paid['id']}",
     ):
@@ -69,7 +69,7 @@ async def test_an_order_shows_all_its_payments_to_programs_too(
     stories = json.loads(shown.output)
     assert [story["payment"]["status"] for story in stories] == ["FAILED", "COMPLETED"]
     assert {story["orderStatus"] for story in stories} == {"COMPLETED"}
-    assert [posting["amount"] for posting in stories[1]["postings"]] == [-1000, 1000]
+    assert [posting["amount"] for posting in stories[1]["postings"]] == [-1000, 1000, -10, 10]
     assert stories[0]["workflows"][0]["status"] == "COMPLETED"
     assert "bk_" not in shown.output
 

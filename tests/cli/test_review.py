@@ -6,7 +6,9 @@ import pytest
 from temporalio.client import Client
 
 from cli.system import Refused
+from domain.payment import StockLine
 from runtime.settings import Settings
+from store import inventory
 from tests.api.unfinished import payment_in_review, refund_in_review
 from tests.billing import Billing
 from tests.cli.conftest import Command
@@ -84,3 +86,28 @@ async def test_an_unknown_id_is_refused(command: Command) -> None:
 
     assert isinstance(resolved.exception, Refused)
     assert str(resolved.exception) == f"There is no payment or refund with the id {unknown}."
+
+
+async def test_stock_of_a_withdrawn_sku_is_listed_and_let_go(
+    command: Command, billing: Billing
+) -> None:
+    sku = await billing.put_stock(5)
+    card = await billing.add_card("4000000000000002")
+    failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
+    payment_id = failed["id"]
+    async with billing.database.begin() as tx:
+        assert await inventory.reserve(tx, payment_id, StockLine(sku, 1))
+    await billing.put_stock(5, sku, withdrawn=True)
+    async with billing.database.begin() as tx:
+        assert await inventory.restore(tx, payment_id) == (0, 1)
+
+    listed = await command("review", "list")
+    first = await command("review", "restock", payment_id, "--reason", "sold to the staff")
+    again = await command("review", "restock", payment_id, "--reason", "sold to the staff")
+
+    assert f"stock of payment {payment_id}: 1 of {sku}" in listed.output
+    assert first.output == "Of 1 SKUs the stock is let go.\n"
+    assert again.output == "No stock waits there.\n"
+    assert payment_id not in (await command("review", "list")).output
+    stock = await billing.get(f"/api/v1/inventory/{sku}")
+    assert (stock["onHand"], stock["reserved"]) == (5, 0)

@@ -5,16 +5,19 @@ from collections import Counter
 import pytest
 from jsonschema import Draft202012Validator
 
-from domain.event import OUTBOX_SHARDS, PARTITIONS, Event, Topic, shard_of
+from domain.event import JSON, OUTBOX_SHARDS, PARTITIONS, Event, Topic, shard_of
 from domain.failure import FailureCode
+from domain.order import OrderStatus
 from domain.payment import (
     FailedPayment,
     PayableType,
     PaymentStatus,
     completed_events,
     failed_events,
+    step_event,
 )
 from domain.refund import completed_event, of_late_capture
+from domain.saga import IN_ORDER, StepState
 from tests.samples import a_payment, a_refund, new_id
 from tests.schemas import DIRECTORY, complaints, schema
 
@@ -33,18 +36,29 @@ def test_the_page_about_events_names_every_topic() -> None:
     assert f"{PARTITIONS} partitions" in page
 
 
+ITEMS: list[dict[str, JSON]] = [{"sku": "SKU-1", "quantity": 2, "unitPrice": 1000}]
+
+
 def sample_events() -> list[Event]:
     """An event for each thing that can become of a payment."""
     card, wallet, top_up = a_payment(0, 10**12), a_payment(1, 0), a_payment(0, 5)
     free = a_payment(0, 0)
     for_wallet = a_payment(0, 5, payable_type=PayableType.TOP_UP)
-    events = [event for each in (card, top_up, for_wallet) for event in completed_events(each, "p")]
-    events += [event for each in (wallet, free) for event in completed_events(each, None)]
+    events = [
+        event for each in (card, top_up, for_wallet) for event in completed_events(each, "p", ITEMS)
+    ]
+    events += [event for each in (wallet, free) for event in completed_events(each, None, ITEMS)]
     for code in FailureCode:
         for status in (PaymentStatus.FAILED, PaymentStatus.CANCELLED):
             events += failed_events(FailedPayment(card, status, code, "No."))
     events += [completed_event(a_refund(card, 3, 0)), completed_event(a_refund(wallet, 0, 1))]
     events.append(completed_event(of_late_capture(card)))
+    events += [
+        event
+        for step in IN_ORDER
+        for state in StepState
+        for event in step_event(card, step, state, OrderStatus.PAYING)
+    ]
     return events
 
 

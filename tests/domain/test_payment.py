@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import Topic
+from domain.gateway import Operation
 from domain.ledger import SALES, available, gateway, held, totals
 from domain.money import MAX_MINOR_UNITS
 from domain.payment import (
@@ -17,7 +18,7 @@ from domain.payment import (
     PayableType,
     PaymentRequest,
     PaymentStatus,
-    capture_transaction,
+    capture_transactions,
     completed_events,
     failed_events,
     split,
@@ -63,7 +64,7 @@ def test_a_split_says_its_wallet_part() -> None:
 @given(PAYMENTS)
 def test_a_capture_balances_and_books_the_whole_payment(payment: PaymentRequest) -> None:
     assume(payment.amount > 0)
-    written = capture_transaction(payment)
+    written = capture_transactions(payment)[0]
     booked: Counter[str] = Counter()
     for posting in written.postings:
         booked[posting.account] += posting.amount
@@ -79,7 +80,7 @@ def test_a_capture_balances_and_books_the_whole_payment(payment: PaymentRequest)
 
 @given(PAYMENTS)
 def test_a_completed_payment_is_told_once_and_its_order_too(payment: PaymentRequest) -> None:
-    first, *rest = completed_events(payment, "pay_1")
+    first, *rest = completed_events(payment, "pay_1", [])
 
     assert (first.topic, first.aggregate_id) == (Topic.PAYMENT_COMPLETED, payment.payment_id)
     assert first.data["amount"] == payment.wallet_amount + payment.card_amount
@@ -113,7 +114,7 @@ def test_a_status_is_final_or_somebody_still_works_on_it() -> None:
 def test_a_charge_asks_the_gateway_for_the_card_part_only() -> None:
     payment = a_payment(wallet_amount=700, card_amount=300)
 
-    charge = payment.charge()
+    charge = payment.gateway_request(Operation.CHARGE)
 
     assert (charge.amount, charge.currency) == (300, "KRW")
     assert charge.payment_id == charge.reference_id == payment.payment_id

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from domain.gateway import GatewayRequest, GatewayStatus
+from domain.gateway import GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
@@ -22,7 +22,7 @@ CAPTURED, NOT_SENT, UNKNOWN = (
     GatewayStatus.NOT_SENT,
     GatewayStatus.UNKNOWN,
 )
-CHARGE = a_payment(card_amount=1_000).charge()
+CHARGE = a_payment(card_amount=1_000).gateway_request(Operation.CHARGE)
 GOOD = says(
     {
         "id": "pay_1",

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from dev import process
-from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus
+from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile, OutcomeUnknown, Unreachable
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
@@ -36,7 +36,9 @@ NOT_FOUND, UNKNOWN = GatewayStatus.NOT_FOUND, GatewayStatus.UNKNOWN
 
 
 def a_charge(card: str = "4242424242424242", amount: int = 1_000) -> GatewayRequest:
-    return replace(a_payment(card_amount=amount).charge(), billing_key=f"bk_{card}")
+    return replace(
+        a_payment(card_amount=amount).gateway_request(Operation.CHARGE), billing_key=f"bk_{card}"
+    )
 
 
 def a_refund_of(charge: GatewayRequest, amount: int) -> GatewayRequest:

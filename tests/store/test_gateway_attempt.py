@@ -28,7 +28,7 @@ async def open_(database: Database, request: GatewayRequest, run_id: str) -> Att
 async def test_a_run_that_repeats_itself_has_sent_nothing_another_run_may_have(
     database: Database,
 ) -> None:
-    charge = (await a_stored_payment(database)).charge()
+    charge = (await a_stored_payment(database)).gateway_request(Operation.CHARGE)
 
     first = await open_(database, charge, "run-1")
     again = await open_(database, charge, "run-1")
@@ -39,7 +39,7 @@ async def test_a_run_that_repeats_itself_has_sent_nothing_another_run_may_have(
 
 
 async def test_runs_that_open_at_once_agree_on_who_was_first(database: Database) -> None:
-    charge = (await a_stored_payment(database)).charge()
+    charge = (await a_stored_payment(database)).gateway_request(Operation.CHARGE)
 
     attempts = await asyncio.gather(
         *(open_(database, charge, f"run-{number}") for number in range(8))
@@ -52,7 +52,7 @@ async def test_runs_that_open_at_once_agree_on_who_was_first(database: Database)
 async def test_a_later_outcome_replaces_an_earlier(database: Database) -> None:
     payment = await a_stored_payment(database)
     refund = a_refund(payment, 1_000, 0)
-    await open_(database, payment.charge(), "run-1")
+    await open_(database, payment.gateway_request(Operation.CHARGE), "run-1")
     await open_(database, refund.gateway_refund(), "run-1")
     declined = GatewayAnswer(GatewayStatus.DECLINED, code="card_declined", message="No.")
     captured = GatewayAnswer(GatewayStatus.CAPTURED, reference="pay_1")
@@ -70,4 +70,4 @@ async def test_a_later_outcome_replaces_an_earlier(database: Database) -> None:
 
 async def test_an_attempt_belongs_to_a_payment(database: Database) -> None:
     with pytest.raises(IntegrityError, match="fk_gateway_attempts_payment_id_payments"):
-        await open_(database, a_payment(0, 10).charge(), "run-1")
+        await open_(database, a_payment(0, 10).gateway_request(Operation.CHARGE), "run-1")

@@ -24,7 +24,7 @@ async def create(database: Database, payment: PaymentRequest) -> PaymentRequest:
 async def end(database: Database, payment: PaymentRequest, status: PaymentStatus) -> bool:
     async with database.begin() as tx:
         if status is PaymentStatus.COMPLETED:
-            return await payments.complete(tx, payment.payment_id, "pay_1")
+            return await payments.complete(tx, payment.payment_id, "pay_1", 0)
         return await payments.fail(tx, FailedPayment(payment, status, "declined", "No.", "lost"))
 
 
@@ -203,7 +203,7 @@ async def test_no_more_is_refunded_than_was_reserved(database: Database) -> None
 
     with pytest.raises(IntegrityError, match="ck_payments_refunded_amount"):
         async with database.begin() as tx:
-            await payments.add_refunded(tx, payment.payment_id, 51)
+            await payments.add_refunded(tx, a_refund(payment, 51, 0))
 
 
 async def test_the_sweeper_sees_open_payments_page_by_page(database: Database) -> None:

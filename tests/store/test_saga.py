@@ -1,46 +1,59 @@
-"""The steps of a saga as operators read them."""
+"""The steps of a saga as operators read them, and the events that tell of them."""
 
-from domain.saga import StepState
-from store import saga
+from domain.payment import PaymentRequest
+from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, WALLET_HOLD, StepState
+from store import outbox, saga
 from store.database import Database
-from tests.samples import new_id
+from tests.samples import a_payment
 
 
-async def steps(database: Database, saga_id: str) -> list[tuple[str, str]]:
+async def steps(database: Database, payment: PaymentRequest) -> list[tuple[str, str]]:
     async with database.connect() as tx:
-        return [(row.step, row.state) for row in await saga.of(tx, saga_id)]
+        return [(row.step, row.state) for row in await saga.of(tx, payment.payment_id)]
 
 
-async def test_a_step_has_one_state_and_the_last_changed_stands_last(database: Database) -> None:
-    saga_id = new_id()
-    for step, state in [
-        ("first", StepState.DONE),
-        ("second", StepState.DONE),
-        ("first", StepState.UNDONE),
-    ]:
-        async with database.begin() as tx:
-            await saga.record(tx, saga_id, step, state)
-
-    assert await steps(database, saga_id) == [("second", "DONE"), ("first", "UNDONE")]
+async def record(database: Database, payment: PaymentRequest, **outcomes: StepState) -> None:
+    named = {name.replace("_", ".", 1): state for name, state in outcomes.items()}
+    async with database.begin() as tx:
+        await saga.record(tx, payment, named)
 
 
-async def test_steps_of_one_transaction_stand_in_the_order_of_their_recording(
-    database: Database,
-) -> None:
-    saga_id = new_id()
-    names = ["wallet.hold", "gateway.charge", "payment.complete", "a", "z", "b"]
-    for recorded in (names, names[::-1]):
-        async with database.begin() as tx:
-            for name in recorded:
-                await saga.record(tx, saga_id, name, StepState.DONE)
+async def test_a_step_has_one_state_its_last(database: Database) -> None:
+    payment = a_payment(100, 200)
+    await record(database, payment, wallet_hold=StepState.DONE)
+    await record(database, payment, gateway_charge=StepState.REFUSED)
+    await record(database, payment, wallet_hold=StepState.UNDONE)
 
-        assert [step for step, _ in await steps(database, saga_id)] == recorded
+    assert await steps(database, payment) == [(WALLET_HOLD, "UNDONE"), (GATEWAY_CHARGE, "REFUSED")]
+
+
+async def test_steps_stand_in_the_order_in_which_the_saga_goes(database: Database) -> None:
+    payment = a_payment(100, 200)
+    done = StepState.DONE
+    await record(database, payment, payment_complete=done, wallet_hold=done, gateway_charge=done)
+
+    names = [step for step, _ in await steps(database, payment)]
+    assert names == [WALLET_HOLD, GATEWAY_CHARGE, PAYMENT_COMPLETE]
+
+
+async def test_every_outcome_is_told_on_the_line_of_the_order(database: Database) -> None:
+    payment = a_payment(100, 200)
+    await record(database, payment, wallet_hold=StepState.DONE)
+    await record(database, payment, wallet_hold=StepState.UNDONE)
+
+    async with database.connect() as tx:
+        events = await outbox.of_aggregates(tx, [payment.payable_id])
+    assert [(event.aggregate_version, event.data["outcome"]) for event in events] == [
+        (1, "DONE"),
+        (2, "UNDONE"),
+    ]
+    assert {event.data["sagaId"] for event in events} == {payment.payment_id}
 
 
 async def test_what_was_taken_back_is_counted(database: Database) -> None:
     async with database.begin() as tx:
         before = await saga.undone(tx)
-        await saga.record(tx, new_id(), "first", StepState.UNDONE)
-        await saga.record(tx, new_id(), "first", StepState.DONE)
+        await saga.record(tx, a_payment(1, 0), {WALLET_HOLD: StepState.UNDONE})
+        await saga.record(tx, a_payment(1, 0), {WALLET_HOLD: StepState.DONE})
 
         assert await saga.undone(tx) == before + 1

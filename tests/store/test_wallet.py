@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from domain.payment import PaymentRequest, capture_transaction
+from domain.payment import PaymentRequest, capture_transactions
 from store import ledger, wallet
 from store.database import Database
 from tests.samples import a_payment, new_customer
@@ -17,23 +17,23 @@ from tests.wallets import a_funded_customer, balances, credit, posted
 
 async def hold(database: Database, payment: PaymentRequest) -> bool:
     async with database.begin() as tx:
-        return await wallet.hold(tx, payment)
+        return await wallet.hold(tx, payment.wallet_hold())
 
 
 async def release(database: Database, payment: PaymentRequest) -> bool:
     async with database.begin() as tx:
-        return await wallet.release(tx, payment)
+        return await wallet.release(tx, payment.wallet_hold())
 
 
 async def commit(database: Database, payment: PaymentRequest) -> None:
     async with database.begin() as tx:
-        await wallet.commit_hold(tx, payment)
-        await ledger.append(tx, capture_transaction(payment))
+        await wallet.commit_hold(tx, payment.wallet_hold())
+        await ledger.append(tx, *capture_transactions(payment))
 
 
 async def state(database: Database, payment: PaymentRequest) -> str | None:
     async with database.connect() as tx:
-        return await wallet.hold_state(tx, payment.payment_id)
+        return await wallet.hold_state(tx, payment.wallet_hold())
 
 
 async def test_64_concurrent_holds_take_what_is_there_and_no_more(database: Database) -> None:
@@ -77,8 +77,8 @@ async def test_holds_releases_and_credits_at_once_lose_nothing(database: Databas
         *(add() for _ in range(32)),
     )
 
-    assert await balances(database, customer_id) == {"KRW": (32_320, 0)}
-    assert await posted(database, customer_id) == {"KRW": (32_320, 0)}
+    assert (await balances(database, customer_id))["KRW"] == (32_320, 0)
+    assert (await posted(database, customer_id))["KRW"] == (32_320, 0)
 
 
 async def test_concurrent_duplicates_of_a_hold_move_money_once(database: Database) -> None:
@@ -160,7 +160,7 @@ async def test_a_payment_cannot_complete_without_its_hold(database: Database) ->
     await release(database, released)
 
     for payment in (released, a_payment(1_000, customer_id=customer_id)):
-        with pytest.raises(RuntimeError, match="completes without its wallet hold"):
+        with pytest.raises(RuntimeError, match="completes without its hold"):
             await commit(database, payment)
     assert await balances(database, customer_id) == {"KRW": (5_000, 0)}
 

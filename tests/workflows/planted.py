@@ -39,7 +39,7 @@ class OneMoreStep(PaymentSaga):
         outcome = await super().run(payment)
         await workflow.execute_local_activity_method(
             PaymentActivities.mark,
-            Marking(payment, PaymentStatus.UNKNOWN, "one more step"),
+            Marking(payment, PaymentStatus.UNKNOWN, "one more step", step="gateway.charge"),
             **policies.step("one more step"),
         )
         return outcome

@@ -17,7 +17,7 @@ from temporalio.client import WorkflowHandle
 
 from domain.review import Decision, Resolution
 from runtime.starts import start_refund, start_relays
-from tests.cashier import Cashier
+from tests.cashier import TWO_CALLS, Cashier
 from tests.conditions import eventually
 from tests.faults import Fault
 from tests.workflows.conftest import Connections
@@ -134,6 +134,29 @@ async def test_payments_cancelled_and_resumed(cashier: Cashier, connections: Con
     await handle.terminate("by hand")
     await record("payment-failed-in-a-second-run", await cashier.start(again))
     parked.release.set()
+
+
+async def test_orders_with_everything(cashier: Cashier) -> None:
+    await cashier.billing.top_up(50_000)
+    paid = await cashier.prepare(*SPLIT, goods=await cashier.goods())
+    await record("payment-order-completed", await cashier.start(paid))
+    declined = await cashier.prepare(*SPLIT, number=DECLINED_CARD, goods=await cashier.goods())
+    await record("payment-order-undone", await cashier.start(declined))
+
+    captured = await cashier.prepare(*SPLIT, gateway=TWO_CALLS, goods=await cashier.goods())
+    await record("payment-order-two-calls-captured", await cashier.start(captured))
+    voided = await cashier.prepare(*SPLIT, gateway=TWO_CALLS, goods=await cashier.goods())
+    await cashier.misbehave(voided, "decline", operation="capture")
+    await record("payment-order-two-calls-voided", await cashier.start(voided))
+
+    goods = await cashier.goods()
+    stuck = await cashier.prepare(*SPLIT, number=DECLINED_CARD, goods=goods)
+    parked = cashier.plan(stuck, "gateway.charge", Fault.PARK_AFTER)
+    handle = await cashier.start(stuck)
+    await parked.reached.wait()
+    await cashier.billing.put_stock(5, goods.sku, withdrawn=True)
+    parked.release.set()
+    await record("payment-order-stock-withdrawn", handle)
 
 
 async def test_refunds(cashier: Cashier, connections: Connections) -> None:

@@ -22,13 +22,15 @@ from runtime.starts import start_payment, start_refund
 from runtime.workers import payments_worker, running
 from store.database import Database
 from tests.billing import GOOD_CARD
-from tests.cashier import Cashier, Planned, workflow_id
+from tests.cashier import TWO_CALLS, Cashier, Planned, workflow_id
 from tests.clean_slate import assert_clean_slate
 from tests.faults import Fault, FaultInjector
 from tests.parked_worker import Stop, as_plan
+from tests.workflows.test_payment_saga import STEPS, UNDO
 from tests.workflows.test_pursuit import PATIENT, SPLIT
 
-DECLINED_CARD, REFUNDS_DECLINED = "4000000000000002", "4000000000019002"
+REFUNDS_DECLINED = "4000000000019002"
+LAST = {"simulator": "charge", TWO_CALLS: "capture"}
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +117,20 @@ async def test_a_payment_cancelled_before_any_worker_saw_it_is_cancelled(
 
 
 async def _payments(cashier: Cashier) -> list[Case]:
-    forward = ["payment.open", "wallet.hold", "gateway.charge"]
+    """Orders with coupon, stock, points, wallet and card, one parked at each step."""
     cases = []
-    for (number, last), after in product(
-        [(GOOD_CARD, ["payment.complete"]), (DECLINED_CARD, ["wallet.release", "payment.fail"])],
-        [False, True],
-    ):
-        for step, undone in product(forward + last, (1, 2) if number == DECLINED_CARD else (1,)):
-            request = await cashier.prepare(*SPLIT, number=number)
+    for gateway, steps in STEPS.items():
+        for step in ["payment.open", *steps, "payment.complete"]:
+            request = await cashier.prepare(*SPLIT, gateway=gateway, goods=await cashier.goods())
+            cases.append(Case(request, step, True, "COMPLETED"))
+        for step, undone in product([*steps, *UNDO.values(), "payment.fail"], (1, 2)):
+            request = await cashier.prepare(*SPLIT, gateway=gateway, goods=await cashier.goods())
+            await cashier.misbehave(request, "decline", operation=LAST[gateway])
             if undone == 2:
                 # By the second worker: the first one loses its answer by dying.
-                cashier.plan(request, "wallet.release", Fault.LOSE_ANSWER)
-            ends = "COMPLETED" if number == GOOD_CARD else "FAILED"
-            cases.append(Case(request, step, after, ends))
+                for undo in (*UNDO.values(), "gateway.void"):
+                    cashier.plan(request, undo, Fault.LOSE_ANSWER)
+            cases.append(Case(request, step, True, "FAILED"))
     return cases
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.payment import PaymentRequest
@@ -277,8 +277,11 @@ async def test_an_answer_about_another_amount_is_not_believed(
         await until(cashier, request, "NEEDS_REVIEW")
         assert await cashier.billing.balance() == (4000, 1000)
 
-        await handle.execute_update(PaymentSaga.resolve, Resolution(Decision.FAILED, "their bug"))
-        outcome = await handle.result()
+        failed = Resolution(Decision.FAILED, "their bug")
+        outcome = await handle.execute_update(PaymentSaga.resolve, failed)
+        # A PG that never says anything believable is watched for ever: nobody else could tell.
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        await handle.terminate("the PG of this test is gone")
 
     assert outcome.status == "FAILED"
     assert line.sent

@@ -1,0 +1,49 @@
+"""Reserving stock for an order, and giving it back."""
+
+from temporalio import activity
+
+from domain.errors import HoldReleased, OutOfStock
+from domain.inventory import ReservationState
+from domain.payment import PaymentRequest, StockLine
+from domain.saga import INVENTORY_RESERVE, StepState
+from store import inventory, saga
+from store.database import Database, Transaction
+
+
+class InventoryActivities:
+    """One transaction each; safe to run any number of times."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="inventory.reserve")
+    async def reserve(self, payment: PaymentRequest) -> None:
+        """Set stock aside for every tracked SKU, or for none; raises `OutOfStock`."""
+        async with self._database.begin() as tx:
+            there = await inventory.reservations(tx, payment.payment_id)
+            if ReservationState.RESTORED in there.values():
+                raise HoldReleased("An earlier run of this payment gave its stock back.")
+            if there:
+                return
+            for line in payment.stock:
+                await _reserve(tx, payment.payment_id, line)
+            await saga.record(tx, payment, {INVENTORY_RESERVE: StepState.DONE})
+
+    @activity.defn(name="inventory.restore")
+    async def restore(self, payment: PaymentRequest) -> None:
+        """Give the stock back; what belongs to a withdrawn SKU waits for a person instead."""
+        async with self._database.begin() as tx:
+            await inventory.bury(tx, payment.payment_id, payment.stock)
+            restored, stuck = await inventory.restore(tx, payment.payment_id)
+            if stuck:
+                await saga.record(tx, payment, {INVENTORY_RESERVE: StepState.NEEDS_REVIEW})
+            elif restored:
+                await saga.record(tx, payment, {INVENTORY_RESERVE: StepState.UNDONE})
+
+
+async def _reserve(tx: Transaction, payment_id: str, line: StockLine) -> None:
+    if await inventory.reserve(tx, payment_id, line):
+        return
+    row = await inventory.find(tx, line.sku)
+    left = 0 if row is None or row.withdrawn else row.on_hand - row.reserved
+    raise OutOfStock(f"{line.quantity} of {line.sku} are wanted, {left} are available.")

@@ -1,0 +1,75 @@
+"""Stock: what is on hand, what is reserved by payments, what can still be ordered."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field, StrictBool
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
+
+from api.access import Anybody, Operator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import Document
+from api.orders import SKU, Sku
+from domain.errors import InvalidRequest, NotFound
+from store import inventory
+
+router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=StrictJSONRoute)
+
+PathSku = Annotated[str, Path(pattern=SKU)]
+
+
+class NewStock(Document):
+    """The stock of a SKU from now on."""
+
+    on_hand: Annotated[
+        int,
+        Field(strict=True, ge=0, le=10**12, description="Pieces there are, reserved ones too."),
+    ]
+    withdrawn: Annotated[
+        StrictBool, Field(description="No longer sold: nothing more can be reserved.")
+    ] = False
+
+
+class Stock(Document):
+    sku: Sku
+    on_hand: int
+    reserved: Annotated[int, Field(description="Set aside for payments that are under way.")]
+    available: int
+    withdrawn: bool
+
+
+@router.put("/{sku}", response_model=Stock, responses={201: {"model": Stock}})
+async def put_stock(
+    sku: PathSku, body: NewStock, access: Operator, context: Using, response: Response
+) -> Stock:
+    """Track a SKU (201), or change its stock (200). Not below what is reserved."""
+    try:
+        async with context.database.begin() as tx:
+            made = await inventory.put(tx, sku, body.on_hand, body.withdrawn)
+            row: Any = await inventory.find(tx, sku)
+    except IntegrityError as error:
+        raise InvalidRequest(f"More than {body.on_hand} of {sku} are reserved.") from error
+    response.status_code = 201 if made else 200
+    return _document(row)
+
+
+@router.get("/{sku}", response_model=Stock)
+async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
+    """The stock of a tracked SKU; one that is not tracked can always be ordered."""
+    async with context.database.connect() as tx:
+        row = await inventory.find(tx, sku)
+    if row is None:
+        raise NotFound(f"{sku} is not tracked.")
+    return _document(row)
+
+
+def _document(row: Row[Any]) -> Stock:
+    return Stock(
+        sku=row.sku,
+        onHand=row.on_hand,
+        reserved=row.reserved,
+        available=0 if row.withdrawn else row.on_hand - row.reserved,
+        withdrawn=row.withdrawn,
+    )
