@@ -4,7 +4,9 @@ from typing import Any
 
 from temporalio import activity
 
+from domain.event import JSON, Event
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
+from domain.invoice import InvoiceStatus, paid_event
 from domain.order import OrderStatus
 from domain.payment import (
     FINAL,
@@ -23,7 +25,7 @@ from domain.payment import (
 from domain.points import UNIT as POINT
 from domain.refund import late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
-from store import coupon, gateway_attempt, inventory, ledger, order, refund, saga, wallet
+from store import coupon, gateway_attempt, inventory, invoice, ledger, order, refund, saga, wallet
 from store import payment as payments
 from store.database import Database, Transaction
 
@@ -82,7 +84,7 @@ class PaymentActivities:
             for operation in payment.operations:
                 answer = GatewayAnswer(SUCCESS[operation], reference=reference)
                 await gateway_attempt.close(tx, payment.payment_id, operation, answer)
-            items = await _settle_payable(tx, payment, earned)
+            items, more = await _settle_payable(tx, payment, earned)
             if transactions := capture_transactions(payment):
                 await ledger.append(tx, *transactions)
             charged = {f"gateway.{operation}": StepState.DONE for operation in payment.operations}
@@ -91,6 +93,7 @@ class PaymentActivities:
                 payment,
                 {**charged, PAYMENT_COMPLETE: StepState.DONE},
                 *completed_events(payment, reference, items),
+                *more,
                 order_status=OrderStatus.COMPLETED,
             )
 
@@ -147,14 +150,31 @@ async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
 
 async def _settle_payable(
     tx: Transaction, payment: PaymentRequest, earned: int
-) -> list[dict[str, Any]]:
-    """The order is completed and earns points, or the wallet is topped up; returns the lines."""
-    if payment.payable_type is PayableType.TOP_UP:
-        await wallet.credit(tx, payment.customer_id, payment.currency, payment.amount)
-        return []
-    if earned:
-        await wallet.credit(tx, payment.customer_id, POINT, earned)
-    return await order.complete(tx, payment.payable_id)
+) -> tuple[list[dict[str, Any]], tuple[Event, ...]]:
+    """What is owed is settled: returns an order's lines, and an invoice's event."""
+    match payment.payable_type:
+        case PayableType.TOP_UP:
+            await wallet.credit(tx, payment.customer_id, payment.currency, payment.amount)
+            return [], ()
+        case PayableType.INVOICE:
+            return [], await _pay_invoice(tx, payment)
+        case PayableType.ORDER:
+            if earned:
+                await wallet.credit(tx, payment.customer_id, POINT, earned)
+            return await order.complete(tx, payment.payable_id), ()
+
+
+async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event, ...]:
+    if not await invoice.close(tx, payment.payable_id, InvoiceStatus.PAID):
+        raise RuntimeError(f"invoice {payment.payable_id} was closed while it was charged")
+    data: dict[str, JSON] = {
+        "invoiceId": payment.payable_id,
+        "customerId": payment.customer_id,
+        "currency": payment.currency,
+        "total": payment.amount,
+        "paymentId": payment.payment_id,
+    }
+    return (paid_event(payment.payable_id, payment.customer_id, data),)
 
 
 async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[str, StepState]:

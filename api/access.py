@@ -58,5 +58,6 @@ def allow(*roles: Role) -> Callable[..., Any]:
 
 
 Anybody = Annotated[Access, Depends(allow(Role.CUSTOMER, Role.SERVICE, Role.OPERATOR))]
+CustomerOrOperator = Annotated[Access, Depends(allow(Role.CUSTOMER, Role.OPERATOR))]
 ServiceOrOperator = Annotated[Access, Depends(allow(Role.SERVICE, Role.OPERATOR))]
 Operator = Annotated[Access, Depends(allow(Role.OPERATOR))]

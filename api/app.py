@@ -16,16 +16,21 @@ from api import (
     errors,
     health,
     inventory,
+    invoices,
     orders,
     payments,
     points,
+    pricing,
     rankings,
     refunds,
+    settlement,
+    usage,
     wallet,
     webhooks,
 )
 from api.bodies import BodyLimit
 from api.context import Context
+from api.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
 from runtime import gateways, temporal
 from runtime.settings import Settings, refuse_unless_dev
@@ -40,6 +45,10 @@ PARTS = (
     coupons,
     inventory,
     rankings,
+    usage,
+    pricing,
+    settlement,
+    invoices,
     customers,
     webhooks,
     health,
@@ -80,11 +89,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _connect(settings: Settings) -> Context:
+    pool = database.connect(settings.database_url, settings.database_pool_size)
     return Context(
         settings=settings,
-        database=database.connect(settings.database_url, settings.database_pool_size),
+        database=pool,
         temporal=await temporal.connect_later(settings),
         replays=ReplayCache(settings.redis_url),
+        usage=GroupCommit(pool),
         waits=gateways.waits(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
     )

@@ -7,6 +7,7 @@ surrogate, a duplicate key means two different requests to two readers (RFC 8259
 import hashlib
 import json
 from collections.abc import Callable, Coroutine
+from decimal import Decimal, InvalidOperation
 from typing import Any, Never
 
 from fastapi import Request, Response
@@ -18,6 +19,9 @@ from domain.errors import InvalidRequest, PayloadTooLarge, Rejected, Unsupported
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
+
+LONGER = {"/api/v1/usage/batch": 1024 * 1024}
+"""Routes whose bodies may have more bytes: a thousand events are longer than any other request."""
 
 
 class StrictJSONRoute(APIRoute):
@@ -75,7 +79,17 @@ def _finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{digits} is out of range")
+    if not _keeps(number, digits):
+        raise ValueError(f"{digits[:40]} has digits that a number loses: send a string")
     return number
+
+
+def _keeps(number: float, digits: str) -> bool:
+    """Whether `repr(number)` is what was sent: a price is read from it, digit by digit."""
+    try:
+        return Decimal(repr(number)) == Decimal(digits)
+    except InvalidOperation:  # an exponent of twenty digits
+        return False
 
 
 def _bounded(digits: str) -> int:
@@ -123,14 +137,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = LONGER.get(scope["path"], MAX_BYTES)
         seen = 0
 
         async def bounded() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > MAX_BYTES:
-                raise PayloadTooLarge(f"A body may have {MAX_BYTES:,} bytes at most.")
+            if seen > limit:
+                raise PayloadTooLarge(f"A body may have {limit:,} bytes at most.")
             return message
 
         try:

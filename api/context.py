@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from temporalio.client import Client
 
+from api.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
 from domain.waits import Waits
 from gateway.client import GatewayProfile
@@ -22,6 +23,7 @@ class Context:
     database: Database
     temporal: Client
     replays: ReplayCache
+    usage: GroupCommit
     waits: Waits
     gateways: Mapping[str, GatewayProfile]
 

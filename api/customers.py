@@ -1,6 +1,6 @@
 """Customers and their cards: set-up by operators."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
@@ -10,22 +10,52 @@ from sqlalchemy import Row
 from api.access import CUSTOMER_ID, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document, Id, new_id, utc
+from api.fields import CustomerId, Document, Id, PlanCode, new_id, utc
 from domain.errors import InvalidRequest, NotFound
-from store import customer
+from domain.period import check_zone
+from store import customer, pricing
+from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/customers", tags=["customers"], route_class=StrictJSONRoute)
 
 PathCustomer = Annotated[str, Path(alias="customerId", pattern=CUSTOMER_ID)]
 
 
+TimeZone = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_+/-]{1,64}$",
+        description="IANA name. The customer's months begin and end by its clock.",
+        examples=["Asia/Seoul"],
+    ),
+]
+DueDays = Annotated[
+    int, Field(strict=True, ge=0, le=365, description="Days from issue to due date.", examples=[14])
+]
+Prepaid = Annotated[
+    StrictBool, Field(description="Invoices are collected from the wallet first, then by card.")
+]
+
+
 class Customer(Document):
+    """A customer and how it is billed."""
+
     id: CustomerId
+    time_zone: TimeZone
+    plan_code: PlanCode | None
+    prepaid: Prepaid
+    due_days: DueDays
     created_at: datetime
 
 
 class NewCustomer(Document):
-    """Nothing needs to be said about a customer yet."""
+    """How the customer is billed. What is left out stays as it is; a new customer has UTC, no plan,
+    pays after issue, within 14 days."""
+
+    time_zone: TimeZone | None = None
+    plan_code: PlanCode | None = None
+    prepaid: Prepaid | None = None
+    due_days: DueDays | None = None
 
 
 class NewPaymentMethod(Document):
@@ -60,12 +90,33 @@ async def put_customer(
     response: Response,
     body: NewCustomer | None = None,
 ) -> Customer:
-    """Make a customer: 201 the first time, 200 ever after."""
+    """Make a customer (201), or change how it is billed (200). Without a body an existing one stays
+    as it is."""
+    terms = body or NewCustomer()
     async with context.database.begin() as tx:
+        await _check(tx, terms)
         made = await customer.put(tx, customer_id)
+        await customer.agree(
+            tx, customer_id, terms.time_zone, terms.plan_code, terms.prepaid, terms.due_days
+        )
         row: Any = await customer.find(tx, customer_id)
     response.status_code = 201 if made else 200
-    return Customer(id=row.id, createdAt=utc(row.created_at))
+    return Customer(
+        id=row.id,
+        timeZone=row.time_zone,
+        planCode=row.plan_code,
+        prepaid=row.prepaid,
+        dueDays=row.due_days,
+        createdAt=utc(row.created_at),
+    )
+
+
+async def _check(tx: Transaction, terms: NewCustomer) -> None:
+    if terms.time_zone is not None:
+        check_zone(terms.time_zone)
+    code = terms.plan_code
+    if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
+        raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")
 
 
 @router.post("/{customerId}/payment-methods", status_code=201, response_model=PaymentMethod)

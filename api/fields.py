@@ -1,5 +1,6 @@
 """The building blocks of every request and response model."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -28,6 +29,10 @@ class Document(BaseModel):
     )
 
 
+class Empty(Document):
+    """Nothing more needs to be said."""
+
+
 Amount = Annotated[
     int,
     Field(
@@ -42,12 +47,19 @@ Currency = Annotated[
     str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217, capitals.", examples=["KRW"])
 ]
 CustomerId = Annotated[str, Field(pattern=CUSTOMER_ID, examples=["acme-corp"])]
+PLAN_CODE = r"^[A-Za-z0-9._-]{1,64}$"
+PlanCode = Annotated[
+    str, Field(pattern=PLAN_CODE, description="A pricing plan.", examples=["standard"])
+]
 Id = Annotated[str, Field(pattern=UUID_PATTERN, examples=["019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"])]
 
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
+
 def _text(value: object) -> object:
-    """Numbers are no moments here, though parsers read them as seconds since 1970."""
-    if not isinstance(value, str):
+    """Numbers are no moments here, in quotes or not: parsers read them as seconds since 1970."""
+    if not isinstance(value, str) or not _DATE.match(value):
         raise ValueError("a moment is a text like 2026-01-01T00:00:00Z")
     return value
 

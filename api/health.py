@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
-from store import outbox, payment, saga
+from store import outbox, payment, saga, usage
 
 router = APIRouter(tags=["operations"])
 
@@ -49,10 +49,16 @@ async def _scrape(context: Context) -> bytes:
         "Age of the oldest outbox row that is not on Kafka.",
         registry=registry,
     )
+    unplaced = Gauge(
+        "billing_usage_default_partition_rows",
+        "Usage events in no month's partition: more than none is an alarm.",
+        registry=registry,
+    )
     async with context.database.connect() as tx:
         for status, count in await payment.count_by_status(tx):
             payments.labels(status).set(count)
         compensations.set(await saga.undone(tx))
         unknown.set(await payment.oldest_unknown_age_seconds(tx))
         unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
+        unplaced.set(await usage.in_default_partition(tx))
     return generate_latest(registry)

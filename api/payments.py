@@ -17,6 +17,7 @@ from api.fields import (
     Currency,
     CustomerId,
     Document,
+    Empty,
     Id,
     PathId,
     Reason,
@@ -25,14 +26,13 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.reviews import decide
+from api.updates import Handover, hand_over, unless
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.inventory import tracked
 from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
-from domain.review import Decision
-from runtime.requests import payment_request
+from domain.review import Decision, Resolution
 from runtime.starts import start_payment
 from store import customer, gateway_attempt, idempotency, inventory, order, payment
 from store.database import Transaction
@@ -57,10 +57,6 @@ class NewPayment(Document):
     payment_method_id: Annotated[
         Id | None, Field(description="Which card; the customer's default one without it.")
     ] = None
-
-
-class Empty(Document):
-    """Nothing more needs to be said."""
 
 
 class NewResolution(Document):
@@ -126,7 +122,7 @@ async def create_payment(body: NewPayment, keyed: KeyedRequest, context: Using) 
             return replay(claimed.answer)
         if claimed.repeated:
             row = await found(tx, claimed.resource_id)
-            request = payment_request(row, context.waits)
+            request = payment.request(row, context.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(
@@ -179,7 +175,7 @@ async def cancel_payment(
             return replay(claimed.answer)
         if not claimed.repeated and not await payment.request_cancel(tx, payment_id):
             raise AlreadyFinal("The payment has ended; a completed one can be refunded.")
-        request = payment_request(await found(tx, payment_id), context.waits)
+        request = payment.request(await found(tx, payment_id), context.waits)
     return await settle(
         context,
         keyed,
@@ -198,16 +194,17 @@ async def resolve_payment(
     """Decide about a payment in NEEDS_REVIEW: did the PG take the money?"""
     async with context.database.connect() as tx:
         row = await found(tx, payment_id)
-    return await decide(
-        context,
-        keyed,
-        row,
+    decision = Decision.HAPPENED if body.outcome == "captured" else Decision.FAILED
+    handover = Handover(
+        resource_id=row.id,
         workflow_id=payment_workflow_id(row.id),
-        decision=Decision.HAPPENED if body.outcome == "captured" else Decision.FAILED,
-        reason=body.reason,
+        update="resolve",
+        argument=Resolution(decision, body.reason),
+        refusal=unless(row.status, PaymentStatus.NEEDS_REVIEW),
         view=partial(view, context, row.id),
         location=LOCATION.format(row.id),
     )
+    return await hand_over(context, keyed, handover)
 
 
 async def _cancel(context: Context, request: PaymentRequest) -> Any:

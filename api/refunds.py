@@ -24,13 +24,12 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.reviews import decide
+from api.updates import Handover, hand_over, unless
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
 from domain.payment import PayableType
 from domain.refund import FINAL, RefundRequest, RefundStatus
-from domain.review import Decision
-from runtime.requests import refund_request
+from domain.review import Decision, Resolution
 from runtime.starts import start_refund
 from store import idempotency, payment, refund
 from store.database import Transaction
@@ -93,7 +92,7 @@ async def create_refund(
         if claimed.answer is not None:
             return replay(claimed.answer)
         if claimed.repeated:
-            request = refund_request(await _found(tx, claimed.resource_id), context.waits)
+            request = refund.request(await _found(tx, claimed.resource_id), context.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(
@@ -120,16 +119,17 @@ async def resolve_refund(
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
     async with context.database.connect() as tx:
         row = await _found(tx, refund_id)
-    return await decide(
-        context,
-        keyed,
-        row,
+    decision = Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED
+    handover = Handover(
+        resource_id=row.id,
         workflow_id=refund_workflow_id(row.id),
-        decision=Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED,
-        reason=body.reason,
+        update="resolve",
+        argument=Resolution(decision, body.reason),
+        refusal=unless(row.status, RefundStatus.NEEDS_REVIEW),
         view=partial(_view, context, row.id),
         location=LOCATION.format(row.id),
     )
+    return await hand_over(context, keyed, handover)
 
 
 async def _create(

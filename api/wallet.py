@@ -20,7 +20,6 @@ from domain.ledger import Transaction as LedgerTransaction
 from domain.money import Money
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.top_up import Source, TopUp
-from runtime.requests import payment_request
 from runtime.starts import start_payment
 from store import customer, idempotency, ledger, payment, top_up, wallet
 from store.database import Transaction
@@ -156,7 +155,7 @@ async def create_top_up(body: NewTopUp, keyed: KeyedRequest, context: Using) -> 
             return replay(claimed.answer)
         if claimed.repeated:
             [paid] = await payment.of_payable(tx, claimed.resource_id)
-            request = payment_request(paid, context.waits)
+            request = payment.request(paid, context.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(

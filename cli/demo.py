@@ -9,7 +9,7 @@ import httpx2
 import typer
 from rich.console import Console
 
-from cli.dev import TOPICS, addresses, leave_in_order, report, simulator
+from cli.dev import addresses, leave_in_order, report, simulator
 from dev import process, services
 from dev.demo.scenario import play
 from dev.demo.shop import Shop
@@ -18,6 +18,7 @@ from dev.demo.summary import summary
 from dev.demo.verdict import Unexpected
 from dev.process import Server
 from dev.stack import Stack, durable_stack, temporary_directory
+from domain.event import TOPICS
 from store import database
 
 TIME_SCALE = 2.0

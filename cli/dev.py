@@ -12,11 +12,10 @@ from rich.table import Table
 
 from dev import process, services
 from dev.stack import SimulatorOptions, Stack, durable_stack
-from domain.event import Topic
+from domain.event import TOPICS
 from runtime.settings import ENDPOINTS_FILE, Settings
 
 console = Console()
-TOPICS = [topic.value for topic in Topic]
 
 
 def dev(

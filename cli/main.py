@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import worker as worker_process
 from api.app import create_app
-from cli import demo, dev, outbox, payment, review
+from cli import dead_letter, demo, dev, invoice, outbox, payment, review, settlement
 from cli.system import Refused
 from dev.process import StackError
 from runtime import logs, schema
@@ -29,6 +29,9 @@ app.command("dev")(dev.dev)
 app.add_typer(payment.app, name="payment")
 app.add_typer(review.app, name="review")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(settlement.app, name="settlement")
+app.add_typer(invoice.app, name="invoice")
+app.add_typer(dead_letter.app, name="dead-letter")
 
 
 @app.command()

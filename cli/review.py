@@ -1,22 +1,17 @@
 """`billing review`: what only a person may decide, and how it ends."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Row
-from temporalio.client import (
-    Client,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
+from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.money import format_amount
@@ -24,12 +19,9 @@ from domain.order import OrderStatus
 from domain.review import Decision, Resolution
 from domain.saga import INVENTORY_RESERVE, StepState
 from domain.waits import Waits
-from runtime.requests import payment_request
 from store import inventory, payment, refund, saga
 from workflows.payment_saga import payment_workflow_id
 from workflows.refund_saga import refund_workflow_id
-
-WAIT = timedelta(seconds=10)
 
 app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=True)
 
@@ -125,7 +117,7 @@ async def _restock(payment_id: str, reason: str) -> str:
             raise Refused(f"There is no payment {payment_id}.")
         count = await inventory.resolve(tx, payment_id, reason)
         if count:
-            paid = payment_request(row, Waits())
+            paid = payment.request(row, Waits())
             undone = {INVENTORY_RESERVE: StepState.UNDONE}
             await saga.record(tx, paid, undone, order_status=OrderStatus.FAILED)
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
@@ -150,28 +142,11 @@ async def _case(system: System, id_: str) -> Case:
 
 
 async def _decide(client: Client, case: Case, resolution: Resolution) -> None:
-    """Hand the decision to the workflow, and wait for its end. Raises `Refused`.
-
-    The Update's id is made of the decision: the same one, sent twice, is taken once.
-    """
+    """Hand the decision to the workflow, and wait for its end. Raises `Refused`."""
     words = f"{case.id} {resolution.decision} {resolution.reason}"
-    try:
-        await client.get_workflow_handle(case.workflow_id).execute_update(
-            "resolve", resolution, id=hashlib.sha256(words.encode()).hexdigest(), rpc_timeout=WAIT
-        )
-    except WorkflowUpdateFailedError as error:
-        raise _nothing_waits(case) from error
-    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise Refused(
-            f"No worker took the decision within {WAIT.seconds} s: see that one runs, then repeat "
-            "the same command."
-        ) from error
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise _nothing_waits(case) from error
-        raise Refused(f"Temporal did not take the decision: {error.message}.") from error
-    except RuntimeError as error:
-        raise Refused("Temporal cannot be reached: repeat the same command later.") from error
+    await hand_over(
+        client, case.workflow_id, "resolve", resolution, words, lambda: _nothing_waits(case)
+    )
 
 
 def _nothing_waits(case: Case) -> Refused:

@@ -1,26 +1,59 @@
-"""What a fresh development database holds: two customers with a test card each."""
+"""What a fresh development database holds: a price list, two customers with a test card, stock."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
 
 from uuid_utils.compat import uuid7
 
-from store import customer
-from store.database import Database
+from domain.pricing import Charge, ChargeModel, Plan
+from store import customer, inventory, pricing
+from store.database import Database, Transaction
 
 CUSTOMERS = ("demo", "acme-corp")
 TEST_CARD = "4242424242424242"
+SKU = "SKU-1"
+PIECES = 1_000_000
+STANDARD = Plan(
+    code="standard",
+    version=1,
+    currency="KRW",
+    charges=(
+        Charge(
+            "API_CALL",
+            ChargeModel.PER_UNIT,
+            free_units=Decimal(10_000),
+            unit_price=Decimal(1),
+        ),
+    ),
+)
+"""10,000 calls a month are free, then ₩1 each."""
+STANDARD_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 async def seed(database: Database) -> None:
     """Make what is missing; run again it changes nothing."""
+    async with database.begin() as tx:
+        if not await pricing.versions(tx, STANDARD.code):
+            await pricing.put(tx, STANDARD, STANDARD_SINCE)
+        if await inventory.find(tx, SKU) is None:
+            await inventory.put(tx, SKU, PIECES, withdrawn=False)
     for name in CUSTOMERS:
         async with database.begin() as tx:
-            await customer.put(tx, name)
-            if await customer.payment_method(tx, name, None) is None:
-                await customer.add_payment_method(
-                    tx,
-                    method_id=str(uuid7()),
-                    customer_id=name,
-                    gateway="simulator",
-                    billing_key=f"bk_{TEST_CARD}",
-                    last4=TEST_CARD[-4:],
-                    is_default=True,
-                )
+            await _customer(tx, name)
+
+
+async def _customer(tx: Transaction, name: str) -> None:
+    await customer.put(tx, name)
+    known = await customer.find(tx, name)
+    if known is not None and known.plan_code is None:
+        await customer.agree(tx, name, plan_code=STANDARD.code)
+    if await customer.payment_method(tx, name, None) is None:
+        await customer.add_payment_method(
+            tx,
+            method_id=str(uuid7()),
+            customer_id=name,
+            gateway="simulator",
+            billing_key=f"bk_{TEST_CARD}",
+            last4=TEST_CARD[-4:],
+            is_default=True,
+        )

@@ -7,8 +7,14 @@
     ├── KeyReused                 422  the same key came with another request
     ├── RequestInProgress         409  the first request with this key has no outcome yet
     ├── OrderNotPayable           409  paid, being paid, or in review
-    ├── NotInReview               409  only a payment or refund in review can be resolved
-    ├── AlreadyFinal              409  the payment has ended: nothing left to cancel
+    ├── NotInReview               409  nothing waits for this decision
+    ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
+    ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
+    ├── PeriodOpen                409  the month is not over yet
+    ├── UsageConflict             409  the same event id came with another payload
+    ├── UsageTooOld               422  older than the bound for late usage
+    ├── UsageInFuture             422  more than an hour ahead
+    ├── SettlementFailed          422  a quality check stops it, or there is no price list
     ├── InsufficientFunds         422  the wallet holds less than it should give
     ├── HoldReleased              –    an earlier run gave the hold back; never seen over HTTP
     ├── WalletAmountTooLarge      422  the wallet part is more than what is payable
@@ -82,8 +88,41 @@ class NotInReview(Rejected):
 
 class AlreadyFinal(Rejected):
     slug = "already-final"
-    title = "The payment has ended"
+    title = "It has ended, and nothing can be changed"
     status = 409
+
+
+class InvoiceNotIssued(Rejected):
+    slug = "invoice-not-issued"
+    title = "The invoice has not been issued"
+    status = 409
+
+
+class PeriodOpen(Rejected):
+    slug = "period-open"
+    title = "The month is not over yet"
+    status = 409
+
+
+class UsageConflict(Rejected):
+    slug = "usage-conflict"
+    title = "This usage event was reported before with another content"
+    status = 409
+
+
+class UsageTooOld(Rejected):
+    slug = "usage-too-old"
+    title = "The usage is too old to be billed"
+
+
+class UsageInFuture(Rejected):
+    slug = "usage-in-future"
+    title = "The usage has not happened yet"
+
+
+class SettlementFailed(Rejected):
+    slug = "settlement-failed"
+    title = "The month could not be settled"
 
 
 class InsufficientFunds(Rejected):

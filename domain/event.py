@@ -11,6 +11,12 @@ OUTBOX_SHARDS = 4
 PARTITIONS = 12
 """Kafka partitions of each topic."""
 
+USAGE = "billing.usage"
+"""Where others send usage events to us; no topic of the outbox."""
+
+USAGE_DEAD_LETTERS = f"{USAGE}.DLT"
+"""The usage that could not be counted, with the reason."""
+
 
 class Topic(StrEnum):
     ORDER_CREATED = "billing.order.created"
@@ -20,7 +26,16 @@ class Topic(StrEnum):
     PAYMENT_COMPLETED = "billing.payment.completed"
     PAYMENT_FAILED = "billing.payment.failed"
     REFUND_COMPLETED = "billing.refund.completed"
+    INVOICE_CREATED = "billing.invoice.created"
+    INVOICE_PAID = "billing.invoice.paid"
+    INVOICE_OVERDUE = "billing.invoice.overdue"
+    OVERDUE_NOTICE = "billing.overdue.notice"
+    OVERDUE_NOTICE_DLT = "billing.overdue.notice.DLT"
+    SETTLEMENT_COMPLETED = "billing.settlement.completed"
 
+
+TOPICS = (*(topic.value for topic in Topic), USAGE, USAGE_DEAD_LETTERS)
+"""Every topic there is."""
 
 JSON = str | int | bool | None | list["JSON"] | Mapping[str, "JSON"]
 

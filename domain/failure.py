@@ -10,6 +10,8 @@ class FailureCode(StrEnum):
     """The PG's definite no; its own code stands beside it."""
     INSUFFICIENT_FUNDS = "insufficient-funds"
     """The wallet held less than the wallet part."""
+    PAYMENT_METHOD_MISSING = "payment-method-missing"
+    """An invoice is to be charged and its customer has no card."""
     INSUFFICIENT_POINTS = "insufficient-points"
     """The customer had fewer points than the order is to take."""
     OUT_OF_STOCK = "out-of-stock"

@@ -46,6 +46,7 @@ class Method(StrEnum):
 class PayableType(StrEnum):
     ORDER = "ORDER"
     TOP_UP = "TOP_UP"
+    INVOICE = "INVOICE"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class PaymentRequest:
     `wallet_amount + card_amount` is the money that is payable; either may be zero, and with both
     zero the payment completes without asking a PG. `points_amount` points pay the rest of the order
     after its discount. `stock` names the tracked SKUs. `two_calls`: the PG authorizes first and
-    captures at the pivot.
+    captures at the pivot. `owner` is the id of a workflow that is told how it ended.
     """
 
     payment_id: str
@@ -72,6 +73,7 @@ class PaymentRequest:
     gateway: str = ""
     billing_key: str = ""
     two_calls: bool = False
+    owner: str = ""
     origin: Origin = field(default_factory=Origin)
     waits: Waits = field(default_factory=Waits)
 
@@ -121,6 +123,7 @@ class PaymentOutcome:
     payment_id: str
     status: PaymentStatus
     failure_code: str | None = None
+    gateway_code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,8 @@ def earned_points(payment: PaymentRequest) -> int:
 
 
 def _money_taken(payment: PaymentRequest) -> tuple[Posting, ...]:
-    target = SALES if payment.payable_type is PayableType.ORDER else available(payment.customer_id)
+    to_wallet = payment.payable_type is PayableType.TOP_UP
+    target = available(payment.customer_id) if to_wallet else SALES
     postings: list[Posting] = []
     if payment.wallet_amount:
         source = held(payment.customer_id)

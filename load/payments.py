@@ -26,7 +26,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from cli.dev import report
 from dev import process, services
 from dev.stack import SimulatorOptions, durable_stack
-from domain.event import Topic
+from domain.event import TOPICS
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import STICKY, running
@@ -66,9 +66,8 @@ def main() -> None:
             f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
             settings.gateway_webhook_secret.get_secret_value(),
         )
-        topics = [topic.value for topic in Topic]
         with durable_stack(
-            Path(directory), topics, simulator, ui_port=ui_port, progress=report
+            Path(directory), TOPICS, simulator, ui_port=ui_port, progress=report
         ) as stack:
             services.prepare(stack, report)
             environment = services.environment(stack)

@@ -7,11 +7,17 @@ from typing import Any, TypeVar
 
 import structlog
 
-from runtime import gateways, temporal
-from runtime.ranking_consumer import consume_until
+from runtime import (
+    gateways,
+    ranking_consumer,
+    schedules,
+    temporal,
+    usage_consumer,
+    usage_partitions,
+)
 from runtime.settings import Settings
 from runtime.sweeper import sweep_for_ever
-from runtime.workers import outbox_worker, payments_worker, running
+from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store import database
 
 log = structlog.get_logger()
@@ -20,7 +26,7 @@ Result = TypeVar("Result")
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    """Run workflows and activities, relays, sweeper and ranking, until told to stop."""
+    """Run workflows and activities, relays, sweeper and consumers, until told to stop."""
     client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
     if client is None:
         return
@@ -28,6 +34,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     connected = gateways.connect(settings)
     workers = (
         payments_worker(client, pool, connected),
+        settlement_worker(client, pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
     )
     every = timedelta(seconds=settings.sweep_seconds)
@@ -36,8 +43,20 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             sweeping = asyncio.create_task(
                 sweep_for_ever(client, pool, gateways.waits(settings), every)
             )
+            partitioning = asyncio.create_task(
+                usage_partitions.make_for_ever(pool, settings.usage_late)
+            )
+            scheduling = asyncio.create_task(
+                schedules.ensure_sooner_or_later(client, gateways.waits(settings))
+            )
             log.info("the worker is ready", temporal=settings.temporal_address)
-            await consume_until(stop, pool, settings.kafka_bootstrap_servers)
+            servers = settings.kafka_bootstrap_servers
+            await asyncio.gather(
+                ranking_consumer.consume_until(stop, pool, servers),
+                usage_consumer.consume_until(stop, pool, servers, settings.usage_late),
+            )
+            scheduling.cancel()
+            partitioning.cancel()
             sweeping.cancel()
     finally:
         for gateway in connected.values():

@@ -6,37 +6,25 @@ transaction that counts it, and the offset is committed after that.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import orjson
-import structlog
-from confluent_kafka import Consumer, KafkaException, Message
-from sqlalchemy.exc import SQLAlchemyError
+from confluent_kafka import Message
 
 from domain.event import Topic
 from domain.ranking import sold
+from runtime.consumer import follow_until
 from store import inbox, outbox, ranking
 from store.database import Database
 
 CONSUMER = "ranking"
 TOPIC = Topic.ORDER_COMPLETED
-BATCH = 500
-WAIT_SECONDS = 0.5
-
-log = structlog.get_logger()
 
 
 async def consume_until(stop: asyncio.Event, database: Database, bootstrap_servers: str) -> None:
-    """Consume until told to stop; after a fault begin again at the last committed offset."""
-    while not stop.is_set():
-        consumer = _consumer(bootstrap_servers)
-        try:
-            await _consume(stop, consumer, database)
-        except (KafkaException, SQLAlchemyError, OSError) as error:
-            log.warning("the ranking consumer starts again", error=str(error))
-            await asyncio.sleep(1)
-        finally:
-            await asyncio.to_thread(consumer.close)
+    """Consume until told to stop."""
+    await follow_until(stop, bootstrap_servers, CONSUMER, TOPIC.value, partial(take, database))
 
 
 async def rebuild(database: Database) -> int:
@@ -55,30 +43,6 @@ async def take(database: Database, messages: Sequence[Message]) -> None:
         ]
         orders = [orjson.loads(message.value() or b"")["items"] for message in new]
         await ranking.count(tx, sold(orders))
-
-
-async def _consume(stop: asyncio.Event, consumer: Consumer, database: Database) -> None:
-    consumer.subscribe([TOPIC.value])
-    while not stop.is_set():
-        messages = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
-        for message in messages:
-            if (error := message.error()) is not None:
-                raise KafkaException(error)
-        if messages:
-            await take(database, messages)
-            await asyncio.to_thread(consumer.commit, asynchronous=False)
-
-
-def _consumer(bootstrap_servers: str) -> Consumer:
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": f"billing-{CONSUMER}",
-            "group.protocol": "consumer",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
 
 
 def _event_id(message: Message) -> str:

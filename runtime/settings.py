@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.usage import LATE
+
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
 
@@ -49,6 +51,9 @@ class Settings(BaseSettings):
     gateway_read_timeout_seconds: float = Field(
         5.0, gt=0, description="How long one call to the PG may take; never scaled."
     )
+    cursor_secret: SecretStr = Field(
+        SecretStr("development-only"), description="Signs the cursors of `GET /api/v2/invoices`."
+    )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
@@ -56,11 +61,18 @@ class Settings(BaseSettings):
         1.0, ge=1, description="Divides every wait on the PG; the simulator takes the same factor."
     )
     sweep_seconds: float = Field(10.0, gt=0, description="How often workers sweep.")
+    usage_late_days: int = Field(
+        LATE.days, ge=1, le=3_660, description="How late usage may arrive; older is refused."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
     def gateway_read_timeout(self) -> timedelta:
         return timedelta(seconds=self.gateway_read_timeout_seconds)
+
+    @property
+    def usage_late(self) -> timedelta:
+        return timedelta(days=self.usage_late_days)
 
     @property
     def gateway_key_window(self) -> timedelta:

@@ -1,8 +1,9 @@
 """The sweeper: whatever is not final has a running owner, whatever happened to it.
 
 An API that died between claim and start, a Temporal that was down, a workflow that somebody
-terminated: every 10 s each open payment and refund is started again. A start finds the running
-workflow if there is one, so sweeping is harmless at any time and from several workers.
+terminated: every 10 s each open payment and refund is started again, and each open invoice and
+draft whose workflow does not run. A start finds the running workflow if there is one, so sweeping
+is harmless at any time and from several workers.
 """
 
 import asyncio
@@ -16,11 +17,20 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from domain.invoice import DunningPolicy
+from domain.settlement import SettlementRequest
 from domain.waits import Waits
-from runtime.requests import payment_request, refund_request
-from runtime.starts import start_payment, start_refund, start_relays
-from store import idempotency, payment, refund
+from runtime.starts import (
+    start_invoice,
+    start_payment,
+    start_refund,
+    start_relays,
+    start_settlement,
+)
+from store import idempotency, invoice, payment, refund
 from store.database import Database, Transaction
+from workflows.invoice_retry import invoice_workflow_id
+from workflows.monthly_settlement import settlement_workflow_id
 
 log = structlog.get_logger()
 
@@ -52,15 +62,51 @@ async def sweep(client: Client, database: Database, waits: Waits, created_before
         await _start(_payment(client, row, waits), row.id)
         seen += 1
     async for row in _rows(database, refund.open_since, created_before):
-        await _start(start_refund(client, refund_request(row, waits)), row.id)
+        await _start(start_refund(client, refund.request(row, waits)), row.id)
         seen += 1
+    seen += await _sweep_invoices(client, database, waits, created_before)
+    seen += await _sweep_drafts(client, database, waits, created_before)
     async with database.begin() as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
     return seen
 
 
+async def _sweep_invoices(
+    client: Client, database: Database, waits: Waits, created_before: datetime
+) -> int:
+    running = await _running(client, "InvoiceRetry")
+    seen = 0
+    async for row in _rows(database, invoice.open_since, created_before):
+        seen += 1
+        if invoice_workflow_id(row.id) not in running:
+            owed = invoice.request(row, DunningPolicy(), waits)
+            await _start(start_invoice(client, owed), row.id)
+    return seen
+
+
+async def _sweep_drafts(
+    client: Client, database: Database, waits: Waits, created_before: datetime
+) -> int:
+    running = await _running(client, "MonthlySettlement")
+    seen = 0
+    async for row in _rows(database, invoice.drafts_since, created_before):
+        seen += 1
+        if settlement_workflow_id(row.customer_id, row.period) not in running:
+            request = SettlementRequest(row.customer_id, row.period, waits=waits)
+            await _start(start_settlement(client, request), row.id)
+    return seen
+
+
+async def _running(client: Client, workflow_type: str) -> set[str]:
+    """Ids of those that run. They stay open for days and are many: starting each of them again
+    every time would be the most that Temporal does. The list is a little behind, which is harmless:
+    a start finds what runs, and the next sweep sees what has ended."""
+    query = f"WorkflowType = '{workflow_type}' AND ExecutionStatus = 'Running'"
+    return {each.id async for each in client.list_workflows(query)}
+
+
 async def _payment(client: Client, row: Row[Any], waits: Waits) -> None:
-    owner = await start_payment(client, payment_request(row, waits))
+    owner = await start_payment(client, payment.request(row, waits))
     if row.cancel_requested_at is not None:
         await owner.cancel()
 

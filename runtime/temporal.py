@@ -86,10 +86,11 @@ async def ensure_namespace(client: Client) -> None:
         update.config.workflow_execution_retention_ttl.CopyFrom(retention)
         await service.update_namespace(update)
     await service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    await _register_search_attributes(client)
+    await register_search_attributes(client)
 
 
-async def _register_search_attributes(client: Client) -> None:
+async def register_search_attributes(client: Client) -> None:
+    """Whatever workflows are found by; those that are known already stay."""
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     for key in search_attributes.ALL:
         request = AddSearchAttributesRequest(

@@ -16,21 +16,27 @@ from temporalio.worker import (
 from activities.coupon import CouponActivities
 from activities.gateway import GatewayActivities
 from activities.inventory import InventoryActivities
+from activities.invoice import InvoiceActivities
 from activities.order import OrderActivities
 from activities.outbox import OutboxActivities
 from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.refund import RefundActivities
 from activities.rejections import RejectionInterceptor
+from activities.settlement import SettlementActivities
 from activities.wallet import WalletActivities
 from domain.event import OUTBOX_SHARDS
 from gateway.client import PaymentGateway
 from runtime.logs import LogContextInterceptor
 from store.database import Database
 from workflows import policies
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
+from workflows.settlement_run import SettlementRun
+from workflows.settlement_schedule import ScheduledSettlement
 
 STICKY = timedelta(seconds=2)
 """How soon a dead worker's workflows go to another."""
@@ -95,6 +101,46 @@ def payments_worker(
         sticky_queue_schedule_to_start_timeout=STICKY,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def settlement_worker(
+    client: Client,
+    database: Database,
+    runner: WorkflowRunner | None = None,
+    interceptors: tuple[Interceptor, ...] = (),
+) -> Worker:
+    """Batch: months and invoices, on a queue of their own so that they never delay a payment."""
+    settlement = SettlementActivities(database)
+    invoice = InvoiceActivities(database)
+    return Worker(
+        client,
+        task_queue=policies.SETTLEMENT,
+        workflows=[MonthlySettlement, InvoiceRetry, SettlementRun, ScheduledSettlement],
+        activities=[
+            settlement.draft,
+            settlement.check,
+            settlement.issue,
+            settlement.reject,
+            settlement.note,
+            settlement.record,
+            settlement.begin_run,
+            settlement.end_run,
+            settlement.next_customers,
+            settlement.ended_among,
+            invoice.open,
+            invoice.open_payment,
+            invoice.payment_outcome,
+            invoice.note,
+            invoice.overdue,
+            invoice.close,
+        ],
+        workflow_runner=runner or UnsandboxedWorkflowRunner(),
+        interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],
+        max_cached_workflows=2_000,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACE,
     )
 

@@ -15,6 +15,26 @@ async def put(tx: Transaction, customer_id: str) -> bool:
     return (await tx.execute(row)).rowcount == 1
 
 
+async def agree(
+    tx: Transaction,
+    customer_id: str,
+    time_zone: str | None = None,
+    plan_code: str | None = None,
+    prepaid: bool | None = None,
+    due_days: int | None = None,
+) -> None:
+    """Change how the customer is billed; what is None stays as it is."""
+    terms = {
+        "time_zone": time_zone,
+        "plan_code": plan_code,
+        "prepaid": prepaid,
+        "due_days": due_days,
+    }
+    given = {name: value for name, value in terms.items() if value is not None}
+    if given:
+        await tx.execute(update(customers).where(customers.c.id == customer_id).values(**given))
+
+
 async def find(tx: Transaction, customer_id: str) -> Row[Any] | None:
     return (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
 

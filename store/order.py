@@ -95,10 +95,15 @@ async def apply_coupon(
 
 
 async def remove_coupon(tx: Transaction, order_id: str, payment_id: str) -> bool:
-    """Undo `apply_coupon` of this payment; False when there is nothing to undo."""
+    """Undo `apply_coupon` of this payment; False when there is nothing to undo, which is so of a
+    completed order: an undo can come in a run that was overtaken by its own completion."""
     removed = await tx.execute(
         update(orders)
-        .where(orders.c.id == order_id, orders.c.coupon_applied_by == payment_id)
+        .where(
+            orders.c.id == order_id,
+            orders.c.coupon_applied_by == payment_id,
+            orders.c.status != OrderStatus.COMPLETED.value,
+        )
         .values(coupon_applied_by=None)
     )
     return removed.rowcount == 1

@@ -6,8 +6,18 @@ from typing import Any
 
 from sqlalchemy import Row, case, func, insert, select, update
 
-from domain.payment import FINAL, FailedPayment, Method, PaymentRequest, PaymentStatus
+from domain.event import Origin
+from domain.payment import (
+    FINAL,
+    FailedPayment,
+    Method,
+    PayableType,
+    PaymentRequest,
+    PaymentStatus,
+    StockLine,
+)
 from domain.refund import Refundable, RefundRequest
+from domain.waits import Waits
 from store.database import Transaction
 from store.tables import payments
 
@@ -204,3 +214,26 @@ async def oldest_unknown_age_seconds(tx: Transaction) -> float:
     oldest = func.min(case((undecided, payments.c.created_at)))
     query = select(func.extract("epoch", func.now() - oldest)).where(undecided)
     return float((await tx.execute(query)).scalar() or 0)
+
+
+def request(row: Row[Any], waits: Waits) -> PaymentRequest:
+    """The input of the saga as the row remembers it: what the sweeper starts again."""
+    return PaymentRequest(
+        payment_id=row.id,
+        payable_type=PayableType(row.payable_type),
+        payable_id=row.payable_id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        wallet_amount=row.wallet_amount,
+        card_amount=row.card_amount,
+        points_amount=row.points_amount,
+        coupon_code=row.coupon_code,
+        discount=row.discount,
+        stock=tuple(StockLine(sku, quantity) for sku, quantity in row.stock),
+        gateway=row.gateway,
+        billing_key=row.billing_key,
+        two_calls=row.two_calls,
+        owner=f"invoice/{row.payable_id}" if row.payable_type == PayableType.INVOICE else "",
+        origin=Origin(row.idempotency_key, row.traceparent),
+        waits=waits,
+    )

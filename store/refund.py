@@ -7,7 +7,15 @@ from typing import Any
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.refund import FINAL, FailedRefund, RefundRequest, RefundStatus
+from domain.event import Origin
+from domain.refund import (
+    FINAL,
+    FailedRefund,
+    RefundRequest,
+    RefundStatus,
+    late_capture_refund_id,
+)
+from domain.waits import Waits
 from store.database import Transaction
 from store.tables import refunds
 
@@ -91,3 +99,21 @@ async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
     """Refunds that wait for a person, oldest first."""
     query = select(refunds).where(refunds.c.status == RefundStatus.NEEDS_REVIEW.value)
     return (await tx.execute(query.order_by(refunds.c.updated_at))).all()
+
+
+def request(row: Row[Any], waits: Waits) -> RefundRequest:
+    """The input of the saga as the row remembers it: what the sweeper starts again."""
+    return RefundRequest(
+        refund_id=row.id,
+        payment_id=row.payment_id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        card_amount=row.card_amount,
+        wallet_amount=row.wallet_amount,
+        points_amount=row.points_amount,
+        gateway=row.gateway,
+        reason=row.reason,
+        late_capture=row.id == late_capture_refund_id(row.payment_id),
+        origin=Origin(row.idempotency_key, row.traceparent),
+        waits=waits,
+    )

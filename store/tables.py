@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -72,7 +73,18 @@ def _time_unless_open(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True))
 
 
-customers = Table("customers", metadata, Column("id", Text, primary_key=True), _time("created_at"))
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("time_zone", Text, nullable=False, server_default="UTC"),
+    _text("plan_code", nullable=True),
+    Column("prepaid", Boolean, nullable=False, server_default=text("false")),
+    Column("due_days", Integer, nullable=False, server_default=text("14")),
+    _time("created_at"),
+    CheckConstraint("due_days BETWEEN 0 AND 365", name="due_days"),
+)
+"""`prepaid`: invoices are collected from the wallet first, the rest by card."""
 
 payment_methods = Table(
     "payment_methods",
@@ -455,3 +467,159 @@ sku_rankings = Table(
     _running_amount("quantity"),
 )
 """A read model: it can be forgotten and rebuilt from the outbox at any time."""
+
+pricing_plans = Table(
+    "pricing_plans",
+    metadata,
+    _text("code"),
+    Column("version", Integer, nullable=False),
+    Column("effective_from", DateTime(timezone=True), nullable=False),
+    Column("body", JSONB, nullable=False),
+    _time("created_at"),
+    PrimaryKeyConstraint("code", "version"),
+)
+"""Versions are added, never changed: what was effective when stays known."""
+
+usage_identities = Table(
+    "usage_identities",
+    metadata,
+    _text("customer_id"),
+    _text("event_id"),
+    Column("payload_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("customer_id", "event_id"),
+)
+"""Not partitioned: an event counts once, however late it is repeated."""
+
+usage_events = Table(
+    "usage_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    _text("customer_id"),
+    _text("event_id"),
+    _text("resource_type"),
+    Column("quantity", Numeric(24, 6), nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    _time("received_at"),
+    Column("invoice_id", Uuid(as_uuid=False)),
+    PrimaryKeyConstraint("id", "occurred_at"),
+    CheckConstraint("quantity >= 0", name="quantity"),
+    Index(
+        "ix_usage_events_unclaimed",
+        "customer_id",
+        "occurred_at",
+        postgresql_where=text("invoice_id IS NULL"),
+    ),
+    Index("ix_usage_events_invoice_id", "invoice_id"),
+    postgresql_partition_by="RANGE (occurred_at)",
+)
+"""`invoice_id` is the invoice that has claimed the event."""
+
+aggregated_usage = Table(
+    "aggregated_usage",
+    metadata,
+    _reference("invoice_id"),
+    _text("resource_type"),
+    _text("period"),
+    Column("quantity", Numeric(30, 6), nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("first_at", DateTime(timezone=True), nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    _text("digest"),
+    PrimaryKeyConstraint("invoice_id", "resource_type", "period"),
+)
+"""`digest` is the SHA-256 of the event ids in order, one per line."""
+
+invoices = Table(
+    "invoices",
+    metadata,
+    _id(),
+    Column("number", BigInteger),
+    _text("customer_id"),
+    _text("period"),
+    _text("currency"),
+    _amount("total"),
+    _text("status"),
+    Column("snapshot", JSONB, nullable=False),
+    Column("checks", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("decisions", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    _text("reason", nullable=True),
+    _text("workflow_id"),
+    _text("run_id"),
+    Column("retries", Integer, nullable=False, server_default=text("0")),
+    _time_unless_open("next_attempt_at"),
+    _time_unless_open("issued_at"),
+    _time_unless_open("due_at"),
+    _time_unless_open("closed_at"),
+    _time("created_at"),
+    _time("updated_at"),
+    CheckConstraint("total >= 0", name="total"),
+    UniqueConstraint("number"),
+    Index(
+        "uq_invoices_customer_id_period",
+        "customer_id",
+        "period",
+        unique=True,
+        postgresql_where=text("status <> 'REJECTED'"),
+    ),
+    Index("ix_invoices_created_at_id", "created_at", "id"),
+    Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),
+    Index("ix_invoices_unpaid", "due_at", postgresql_where=text("status IN ('ISSUED', 'OVERDUE')")),
+)
+
+invoice_lines = Table(
+    "invoice_lines",
+    metadata,
+    Column("invoice_id", Uuid(as_uuid=False), ForeignKey("invoices.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    _text("kind"),
+    _text("resource_type", nullable=True),
+    _text("period"),
+    Column("quantity", Numeric(30, 6), nullable=False),
+    _amount("amount"),
+    Column("steps", JSONB, nullable=False),
+    PrimaryKeyConstraint("invoice_id", "position"),
+)
+
+invoice_numbers = Table(
+    "invoice_numbers",
+    metadata,
+    _text("series"),
+    Column("last", BigInteger, nullable=False),
+    PrimaryKeyConstraint("series"),
+)
+"""A counter row, not a sequence: invoice numbers have no gaps."""
+
+settlement_outcomes = Table(
+    "settlement_outcomes",
+    metadata,
+    _text("period"),
+    _text("customer_id"),
+    _text("status"),
+    _text("reason", nullable=True),
+    Column("invoice_id", Uuid(as_uuid=False)),
+    _time("updated_at"),
+    PrimaryKeyConstraint("period", "customer_id"),
+    Index("ix_settlement_outcomes_period_status", "period", "status"),
+)
+"""How the settlement of a customer's month ended, as far as it has."""
+
+settlement_runs = Table(
+    "settlement_runs",
+    metadata,
+    Column("period", Text, primary_key=True),
+    _time("started_at"),
+    _time_unless_open("finished_at"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _id(),
+    _text("kind"),
+    _text("reference"),
+    _text("reason"),
+    Column("body", JSONB, nullable=False),
+    _time("created_at"),
+    _time_unless_open("resolved_at"),
+    Index("ix_dead_letters_open", "created_at", postgresql_where=text("resolved_at IS NULL")),
+)

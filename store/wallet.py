@@ -134,6 +134,14 @@ async def balances(tx: Transaction, customer_id: str) -> Sequence[Row[Any]]:
     ).all()
 
 
+async def available(tx: Transaction, customer_id: str, currency: str) -> int:
+    """What can be spent; 0 without a wallet."""
+    query = select(wallets.c.available).where(
+        wallets.c.customer_id == customer_id, wallets.c.currency == currency
+    )
+    return (await tx.execute(query)).scalar() or 0
+
+
 async def transactions(
     tx: Transaction, customer_id: str, before: int | None, limit: int
 ) -> Sequence[Row[Any]]:

@@ -10,6 +10,7 @@ from domain import ledger, points
 from store import wallet
 from store.database import Database
 from store.ledger import append
+from tests.conditions import eventually
 
 GOOD_CARD = "4242424242424242"
 ALWAYS = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
@@ -93,12 +94,17 @@ class Billing:
             await append(tx, ledger.Transaction(f"test/{uuid4()}", "present", postings))
 
     async def pay(self, order_id: str, method: str = "CARD", **more: Any) -> dict[str, Any]:
-        """Pay an order; returns the payment as answered."""
+        """Pay an order; returns the payment once it is no longer PENDING."""
         body = {"orderId": order_id, "method": method, **more}
         answer = await self.post("/api/v1/payments", body)
         assert answer.status_code in (201, 202), answer.text
         paid: dict[str, Any] = answer.json()
-        return paid
+
+        async def begun() -> dict[str, Any]:
+            now = await self.get(f"/api/v1/payments/{paid['id']}")
+            return {} if now["status"] == "PENDING" else now
+
+        return await eventually(begun, 30) if paid["status"] == "PENDING" else paid
 
     async def top_up(self, amount: int, currency: str = "KRW") -> dict[str, Any]:
         """Money from the bank into the wallet."""

@@ -8,21 +8,26 @@ import httpx2
 import pytest
 import structlog
 from fastapi import FastAPI
+from hypothesis import settings as hypothesis_settings
 from temporalio.client import Client
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
 from dev.stack import SimulatorOptions, Stack, temporary_stack
-from domain.event import Topic
+from domain.event import TOPICS
 from gateway.client import PaymentGateway
 from runtime import gateways as gateway_composition
 from runtime import schema, temporal
 from runtime.settings import Settings
-from runtime.workers import outbox_worker, payments_worker, running
+from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store import database as database_module
 from store.database import Database
 from tests.billing import Billing
 from tests.faults import FaultInjector
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis_settings.register_profile("billing", deadline=None)
+hypothesis_settings.load_profile("billing")
 
 TIME_SCALE = 200.0
 SECRET = "whsec_dGVzdHMtb2YtdGhlLWJpbGxpbmctcHJvamVjdA=="
@@ -36,9 +41,8 @@ def _quiet_logs() -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey, Temporal, Kafka and the gateway simulator, with the schema in place."""
-    topics = [topic.value for topic in Topic]
     simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET, TIME_SCALE)
-    with temporary_stack(topics, simulator) as running_stack:
+    with temporary_stack(TOPICS, simulator) as running_stack:
         schema.upgrade(running_stack.endpoints.database_owner_url)
         yield running_stack
 
@@ -96,6 +100,16 @@ async def payments(
     worker = payments_worker(
         temporal_client, database, gateways, SandboxedWorkflowRunner(), (faults,)
     )
+    async with running(worker):
+        yield
+
+
+@pytest.fixture(scope="session")
+async def settlements(
+    temporal_client: Client, database: Database, faults: FaultInjector, payments: None
+) -> AsyncIterator[None]:
+    """A worker for the task queue `settlement`, in this process, with the sandbox on."""
+    worker = settlement_worker(temporal_client, database, SandboxedWorkflowRunner(), (faults,))
     async with running(worker):
         yield
 

@@ -217,10 +217,11 @@ class PaymentSaga:
             **policies.step(f"{failed.status.lower()}: {failed.code}"),
         )
         code = None if status is PaymentStatus.COMPLETED else failed.code
-        return PaymentOutcome(self._payment.payment_id, status, code)
+        return PaymentOutcome(self._payment.payment_id, status, code, failed.gateway_code)
 
     async def _close(self, outcome: PaymentOutcome) -> None:
-        """Watch for a late effect where one is possible; let every update get its answer."""
+        """Tell the owner; watch for a late effect where one is possible; answer every update."""
+        await self._tell_owner(outcome)
         if self._authorization.not_found:
             self._show(search_attributes.WATCHING)
             if await self._authorization.watch() is not None:
@@ -231,6 +232,16 @@ class PaymentSaga:
                 await self._give_back()
         self._show(outcome.status)
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _tell_owner(self, outcome: PaymentOutcome) -> None:
+        """An invoice's workflow waits for this; should it be gone, it will ask the row."""
+        if not self._payment.owner:
+            return
+        try:
+            owner = workflow.get_external_workflow_handle(self._payment.owner)
+            await owner.signal("payment_ended", outcome)
+        except FailureError:
+            workflow.logger.info("the owner of the payment has ended")
 
     async def _give_back(self) -> None:
         """The PG took what nobody owes: book it in suspense and refund it."""

@@ -10,6 +10,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityConfig, LocalA
 
 PAYMENTS = "payments"
 OUTBOX = "outbox"
+SETTLEMENT = "settlement"
 """Task queues."""
 
 TASK_TIMEOUT = timedelta(seconds=5)
@@ -34,6 +35,11 @@ def step(summary: str) -> LocalActivityConfig:
         cancellation_type=_WHEN_DONE,
         summary=summary,
     )
+
+
+def batch_step(summary: str) -> LocalActivityConfig:
+    """The same for work on a whole month of a customer, which may take longer."""
+    return {**step(summary), "start_to_close_timeout": timedelta(minutes=2)}
 
 
 def undo(summary: str) -> ActivityConfig:

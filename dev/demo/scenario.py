@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from dev.demo import books, failures, orders, payments
+from dev.demo import books, failures, month, orders, payments
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected
 
@@ -30,6 +30,7 @@ STEPS = (
     Step("The last item, raced by five orders", orders.race_for_the_last_item),
     Step("The ledger against the gateway's own book", books.compare_ledger),
     Step("The events of all this, as read from Kafka", books.read_events),
+    *(Step(title, act) for title, act in month.STEPS),
 )
 
 

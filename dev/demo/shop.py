@@ -48,10 +48,6 @@ class Shop:
         self.aggregates.add(made["id"])
         return str(made["id"])
 
-    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Set something up as an operator does."""
-        return _document(await _call(self._api, "PUT", path, json=body))
-
     async def pay(self, order_id: str, method: str, **more: Any) -> dict[str, Any]:
         """Pay an order, and wait until the payment has ended."""
         body = {"orderId": order_id, "method": method, **more}
@@ -80,6 +76,10 @@ class Shop:
     async def get(self, path: str) -> Any:
         """What the API answers to a GET, which must succeed."""
         return _document(await _call(self._api, "GET", path))
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the API answers to a PUT, which must succeed."""
+        return _document(await _call(self._api, "PUT", path, json=body))
 
     async def wallet(self) -> tuple[int, int]:
         """(available, held)."""

@@ -10,7 +10,16 @@ from sqlalchemy import func, select
 from api.errors import TYPES
 from dev import process
 from store.database import Database
-from store.tables import idempotency_keys, orders, outbox, payments, refunds, top_ups
+from store.tables import (
+    idempotency_keys,
+    invoices,
+    orders,
+    outbox,
+    payments,
+    refunds,
+    top_ups,
+    usage_events,
+)
 
 
 def problem_of(answer: httpx2.Response) -> str:
@@ -35,7 +44,7 @@ async def rows_of(database: Database, customer_id: str) -> dict[str, int]:
     """How many rows there are of one customer in every table that a POST may write."""
     counted: dict[str, int] = {}
     async with database.connect() as tx:
-        for table in (orders, payments, refunds, top_ups, outbox):
+        for table in (orders, payments, refunds, top_ups, outbox, invoices, usage_events):
             query = select(func.count()).where(table.c.customer_id == customer_id)
             counted[table.name] = (await tx.execute(query)).scalar_one()
         of_caller = idempotency_keys.c.caller.endswith(customer_id, autoescape=True)

@@ -43,6 +43,26 @@ WHO = {
     "GET /api/v1/rankings": {C, S, O},
     "PUT /api/v1/customers/{customerId}": {O},
     "POST /api/v1/customers/{customerId}/payment-methods": {O},
+    "POST /api/v1/usage": {S, O},
+    "POST /api/v1/usage/batch": {S, O},
+    "PUT /api/v1/pricing-plans/{code}": {O},
+    "GET /api/v1/pricing-plans/{code}": {O},
+    "DELETE /api/v1/pricing-plans/{code}": {O},
+    "POST /api/v1/settlement/run": {O},
+    "POST /api/v1/settlement/runs": {O},
+    "GET /api/v1/settlement/runs/{period}": {O},
+    "POST /api/v1/settlement/runs/{period}/replay": {O},
+    "GET /api/v1/invoices": {C, S, O},
+    "GET /api/v2/invoices": {C, S, O},
+    "GET /api/v1/invoices/{invoice_id}": {C, S, O},
+    "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O},
+    "POST /api/v1/invoices/{invoice_id}/pay": {C, O},
+    "POST /api/v1/invoices/{invoice_id}/paid-outside": {O},
+    "POST /api/v1/invoices/{invoice_id}/write-off": {O},
+    "POST /api/v1/invoices/{invoice_id}/cancel": {O},
+    "POST /api/v1/invoices/{invoice_id}/approve": {O},
+    "POST /api/v1/invoices/{invoice_id}/reject": {O},
+    "GET /api/v1/aged-receivables": {O},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 
@@ -89,7 +109,7 @@ async def test_a_role_that_is_not_listed_meets_nothing(
     async with acting(who) as http:
         for call, listed in WHO.items():
             method, _, path = call.partition(" ")
-            for name in ("order_id", "payment_id", "refund_id"):
+            for name in ("order_id", "payment_id", "refund_id", "invoice_id"):
                 path = path.replace(f"{{{name}}}", NOBODY)
             path = path.replace("{customerId}", "x y")
             answer = await http.request(method, path)

@@ -8,6 +8,7 @@ from runtime.settings import Settings
 from tests.api.documents import problem_of
 from tests.api.unfinished import accepted
 from tests.billing import Billing
+from tests.conditions import eventually
 
 
 async def scraped(billing: Billing) -> dict[str, dict[str, float]]:
@@ -28,13 +29,14 @@ async def test_the_probes_answer(billing: Billing) -> None:
         assert (answer.status_code, answer.text) == (200, word)
 
 
-async def test_the_metrics_have_five_families(billing: Billing) -> None:
+async def test_the_metrics_have_six_families(billing: Billing) -> None:
     assert set(await scraped(billing)) == {
         "billing_payments",
         "billing_compensations",
         "billing_idempotency_replays",
         "billing_oldest_unknown_payment_age_seconds",
         "billing_oldest_unpublished_event_age_seconds",
+        "billing_usage_default_partition_rows",
     }
 
 
@@ -64,7 +66,14 @@ async def test_payments_replays_and_undone_steps_are_counted(
     assert grown("billing_payments", "PENDING") == 1
     assert grown("billing_compensations") == 1
     assert grown("billing_idempotency_replays") == 2
-    assert after["billing_oldest_unpublished_event_age_seconds"][""] > 0
+
+
+async def test_an_event_that_waits_for_a_relay_has_an_age(billing: Billing) -> None:
+    async def seen_before_its_relay() -> bool:
+        await billing.order()
+        return (await scraped(billing))["billing_oldest_unpublished_event_age_seconds"][""] > 0
+
+    assert await eventually(seen_before_its_relay)
 
 
 async def test_the_probes_of_other_paths_are_problems(billing: Billing) -> None:

@@ -13,13 +13,15 @@ from sqlalchemy import func, select
 from standardwebhooks import Webhook
 
 from api.app import create_app
-from api.bodies import MAX_BYTES
+from api.bodies import LONGER, MAX_BYTES
 from runtime.settings import Settings
+from store import invoice
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
 from tests.billing import Billing
 from tests.conftest import SECRET
+from tests.samples import new_id
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
 NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]
@@ -33,7 +35,18 @@ _COUPON_OPTIONS = frozenset(
     {"amounts", "minimumOrder", "customerLimit", "totalLimit", "issueLimit"}
 )
 _VALID = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
-NOT_TIMES = [1.5, True, [], {}, "", "now", "2026-02-30T00:00:00Z", "2026-05-01T00:00:00", "x" * 99]
+NOT_TIMES = [
+    "1767225600",
+    1.5,
+    True,
+    [],
+    {},
+    "",
+    "now",
+    "2026-02-30T00:00:00Z",
+    "2026-05-01T00:00:00",
+    "x" * 99,
+]
 NOT_TIMES += ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]
 NOT_BOOLEANS = [0, 1, "true", "", [], {}, "x" * 10_000]
 
@@ -60,6 +73,7 @@ class Row:
     body_required: bool = True
     method: str = "POST"
     optional: frozenset[str] = field(default_factory=frozenset)
+    takes_lists: bool = False
 
 
 async def _order(billing: Billing) -> Call:
@@ -130,6 +144,57 @@ async def _stock(billing: Billing) -> Call:
     return Call(f"/api/v1/inventory/S-{uuid4().hex}", {"onHand": 5, "withdrawn": False})
 
 
+async def _usage(billing: Billing) -> Call:
+    return Call("/api/v1/usage", _event(billing.customer_id))
+
+
+async def _usage_batch(billing: Billing) -> Call:
+    return Call("/api/v1/usage/batch", {"events": [_event(billing.customer_id)]})
+
+
+def _event(customer_id: str) -> dict[str, Any]:
+    counted = {"eventId": uuid4().hex, "resourceType": "API_CALL", "quantity": 1}
+    return {**counted, "customerId": customer_id, "occurredAt": datetime.now(UTC).isoformat()}
+
+
+async def _plan(billing: Billing) -> Call:
+    call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
+    prices = {"flatFee": 0, "minimum": 0, "charges": [call]}
+    since = {"effectiveFrom": "2020-01-01T00:00:00Z"}
+    return Call(f"/api/v1/pricing-plans/P-{uuid4().hex}", {"currency": "KRW", **since, **prices})
+
+
+async def _settlement(billing: Billing) -> Call:
+    """Of a month without usage: skipped."""
+    plan = await _plan(billing)
+    assert (await billing.api.put(plan.path, json=plan.body)).status_code == 201
+    terms = {"planCode": plan.path.rpartition("/")[2]}
+    customer = f"/api/v1/customers/{billing.customer_id}"
+    assert (await billing.api.put(customer, json=terms)).status_code == 200
+    month = f"customerId={billing.customer_id}&period=2026-05"
+    return Call(f"/api/v1/settlement/run?{month}", {})
+
+
+async def _settlement_run(billing: Billing) -> Call:
+    return Call("/api/v1/settlement/runs", {"period": "2099-01"})
+
+
+async def _replay(billing: Billing) -> Call:
+    return Call("/api/v1/settlement/runs/2001-01/replay", {})
+
+
+def _of_draft(action: str, body: dict[str, Any]) -> Callable[[Billing], Awaitable[Call]]:
+    """A call about a draft that nobody owns: none of them is due."""
+
+    async def good(billing: Billing) -> Call:
+        invoice_id, who = new_id(), billing.customer_id
+        async with billing.database.begin() as tx:
+            await invoice.create_draft(tx, invoice_id, who, new_id(), "KRW", "settlement/-", "-")
+        return Call(f"/api/v1/invoices/{invoice_id}/{action}", body)
+
+    return good
+
+
 async def _webhook(billing: Billing) -> Call:
     event = {"id": f"evt_{uuid4().hex}", "type": "payment.captured", "orderId": str(uuid4())}
     return Call("/webhooks/gateway/simulator", event)
@@ -149,6 +214,16 @@ for _name, _values in _NOT_IN_A_LINE.items():
         _NOT_LINES.append([{name: each for name, each in _line.items() if each is not MISSING}])
 _NOT_LINES.append([{"sku": "SKU-1", "quantity": 1_000_000, "unitPrice": 10**12}])
 _NOT_LINES.append([{"sku": "SKU-1", "quantity": 1, "unitPrice": 10**12}] * 2)
+
+_GOOD_CHARGE: dict[str, Any] = {"resourceType": "A", "model": "PER_UNIT", "unitPrice": "1"}
+_NOT_PRICES = ["-1", -1, "", "x", "1e5", "NaN", True, [], {}, "1." + "0" * 30, "9" * 40]
+_NOT_CHARGES: list[Any] = [{}, "x", 1, [1], [None], [[]], [{}], [_GOOD_CHARGE] * 2]
+_NOT_CHARGES += [[{**_GOOD_CHARGE, "unitPrice": each}] for each in _NOT_PRICES]
+_NOT_CHARGES += [[{**_GOOD_CHARGE, "freeUnits": each}] for each in _NOT_PRICES]
+_NOT_CHARGES += [[{**_GOOD_CHARGE, "resourceType": each}] for each in NOT_TEXTS]
+_NOT_CHARGES += [[{**_GOOD_CHARGE, "model": each}] for each in [*NOT_CHOICES, "GRADUATED"]]
+_NOT_QUANTITIES = [-1, "-1", "", "x", "NaN", "1e400", True, [], {}, 10**15, "0.0000001"]
+NOT_PERIODS = [1, True, [], {}, "", "2026", "2026-13", "2026-5", "1999-01", "2026-05\n", "x" * 99]
 
 ROWS = {
     "POST /api/v1/orders": Row(
@@ -235,7 +310,17 @@ ROWS = {
         method="PUT",
     ),
     "PUT /api/v1/customers/{customerId}": Row(
-        _customer, {"name": ["x"]}, accepted=200, body_required=False, method="PUT"
+        _customer,
+        {
+            "name": ["x"],
+            "timeZone": [*NOT_TEXTS, "Mars/Base", "localtime", "../etc/passwd"],
+            "planCode": [*NOT_TEXTS, "no-such-plan"],
+            "prepaid": NOT_BOOLEANS,
+            "dueDays": [-1, 366, 1.5, True, "14", [], {}, 2**63],
+        },
+        accepted=200,
+        body_required=False,
+        method="PUT",
     ),
     "POST /api/v1/customers/{customerId}/payment-methods": Row(
         _card,
@@ -247,6 +332,55 @@ ROWS = {
         },
         optional=frozenset({"gateway", "isDefault"}),
     ),
+    "POST /api/v1/usage": Row(
+        _usage,
+        {
+            "eventId": [*NOT_TEXTS, "x" * 300],
+            "customerId": [*NOT_CUSTOMERS, f"c-{uuid4().hex}"],
+            "resourceType": NOT_TEXTS,
+            "quantity": _NOT_QUANTITIES,
+            "occurredAt": [*NOT_TIMES, "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"],
+        },
+        accepted=202,
+    ),
+    "POST /api/v1/usage/batch": Row(
+        _usage_batch,
+        {"events": [1, True, {}, "", [], [None] * 1001]},
+        accepted=202,
+        takes_lists=True,
+    ),
+    "PUT /api/v1/pricing-plans/{code}": Row(
+        _plan,
+        {
+            "currency": NOT_CURRENCIES,
+            "effectiveFrom": [1, *NOT_TIMES],
+            "flatFee": [-1, *NOT_AMOUNTS[2:]],
+            "minimum": [-1, *NOT_AMOUNTS[2:]],
+            "charges": _NOT_CHARGES,
+        },
+        optional=frozenset({"effectiveFrom", "flatFee", "minimum", "charges"}),
+        method="PUT",
+    ),
+    "POST /api/v1/settlement/run": Row(
+        _settlement, {"period": ["2026-05"]}, accepted=200, body_required=False
+    ),
+    "POST /api/v1/settlement/runs": Row(_settlement_run, {"period": NOT_PERIODS}, accepted=409),
+    "POST /api/v1/settlement/runs/{period}/replay": Row(
+        _replay, {"period": ["2026-05"]}, accepted=202, body_required=False
+    ),
+    "POST /api/v1/invoices/{invoice_id}/pay": Row(
+        _of_draft("pay", {}),
+        {"paymentMethodId": [*NOT_IDS, str(uuid4())]},
+        accepted=409,
+        body_required=False,
+        optional=frozenset({"paymentMethodId"}),
+    ),
+    **{
+        f"POST /api/v1/invoices/{{invoice_id}}/{action}": Row(
+            _of_draft(action, {"reason": "because"}), {"reason": NOT_REASONS}, accepted=409
+        )
+        for action in ("paid-outside", "write-off", "cancel", "approve", "reject")
+    },
     "POST /webhooks/gateway/{name}": Row(
         _webhook,
         {"id": [1, True, [], {}, "", "x" * 201], "more": [2**64, -(2**63) - 1, [[10**30]]]},
@@ -256,7 +390,7 @@ ROWS = {
 
 
 @pytest.fixture
-async def send(billing: Billing) -> Send:
+async def send(billing: Billing, settlements: None) -> Send:
     """Sends any bytes, with a fresh key and, to where webhooks go, a good signature."""
 
     async def post(
@@ -328,6 +462,8 @@ def _hostile_documents(good: dict[str, Any], row: Row) -> dict[str, bytes]:
         "a number": "1",
         "true": "true",
     }
+    if row.takes_lists:
+        del documents["a list"]
     for name in good:
         documents[f"{name} twice"] = f"{{{more}{json.dumps(name)}: {json.dumps(good[name])}}}"
     hostile = {name: document.encode() for name, document in documents.items()}
@@ -391,7 +527,8 @@ async def test_a_body_above_the_limit_is_refused(billing: Billing, send: Send, r
     row = ROWS[route]
     call = await row.good(billing)
     before = await rows_of(billing.database, billing.customer_id)
-    filled = json.dumps({**call.body, "x": "x" * MAX_BYTES}).encode()
+    limit = LONGER.get(call.path, MAX_BYTES)
+    filled = json.dumps({**call.body, "x": "x" * limit}).encode()
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -405,7 +542,7 @@ async def test_a_body_above_the_limit_is_refused(billing: Billing, send: Send, r
     pieces = await billing.api.request(row.method, call.path, content=endless(), headers=key)
     refused(pieces, 413, "payload-too-large")
 
-    assert read <= 2 * MAX_BYTES
+    assert read <= 2 * limit
     assert await rows_of(billing.database, billing.customer_id) == before
 
 
@@ -439,7 +576,7 @@ def test_every_route_that_takes_a_body_has_rows() -> None:
         f"{method.upper()} {path}"
         for path, operations in paths.items()
         for method in operations
-        if method in ("post", "put", "patch", "delete")
+        if method in ("post", "put", "patch")
     }
     assert routes == set(ROWS)
 
@@ -462,6 +599,12 @@ async def test_hostile_ids_in_the_path_name_nothing(billing: Billing, hostile: s
         ("POST", "/api/v1/payments/{}/cancel", None),
         ("POST", "/api/v1/payments/{}/resolve", decision),
         ("POST", "/api/v1/refunds/{}/resolve", decision),
+        ("GET", "/api/v1/invoices/{}", None),
+        ("GET", "/api/v1/invoices/{}/lineage", None),
+        ("POST", "/api/v1/invoices/{}/pay", None),
+        ("POST", "/api/v1/invoices/{}/approve", {"reason": "test"}),
+        ("GET", "/api/v1/settlement/runs/{}", None),
+        ("POST", "/api/v1/settlement/runs/{}/replay", None),
         ("POST", "/webhooks/gateway/{}", {"id": "evt"}),
     ):
         url = path.format(hostile)
@@ -508,10 +651,45 @@ async def test_hostile_names_of_customers_make_none(billing: Billing, hostile: s
         "payments?orderId=1" + "0" * 30,
         "payments?orderId=019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11%00",
         "payments?orderId=019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11%0A",
+        "invoices?customerId=%00",
+        "invoices?page=0",
+        "invoices?page=" + "9" * 31,
+        "invoices?size=201",
+        "invoices?size=0",
+        "/api/v2/invoices?cursor=",
+        "/api/v2/invoices?cursor=%00",
+        "/api/v2/invoices?cursor=" + "A" * 401,
+        "/api/v2/invoices?cursor=%F0%9F%92%B8",
+        "/api/v2/invoices?status=paid",
+        "/api/v2/invoices?size=1e400",
+        "aged-receivables?asOf=now",
+        "aged-receivables?asOf=1767225600",
+        "aged-receivables?asOf=2026-01-01T00:00:00",
+        "aged-receivables?asOf=9999-12-31T23:59:59-14:00",
+        "aged-receivables?asOf=0001-01-01T00:00:00%2B14:00",
     ],
 )
 async def test_hostile_queries_find_nothing(billing: Billing, query: str) -> None:
-    refused(await billing.api.get(f"/api/v1/{query}"), 400, "invalid-request")
+    path = query if query.startswith("/") else f"/api/v1/{query}"
+    refused(await billing.api.get(path), 400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "customerId=demo",
+        "period=2026-05",
+        "customerId=&period=2026-05",
+        "customerId=%00&period=2026-05",
+        "customerId=a/b&period=2026-05",
+        *(f"customerId=demo&period={each}" for each in ("", "2026", "2026-13", "1999-12", "%00")),
+        "customerId=demo&period=2026-05%0A",
+    ],
+)
+async def test_hostile_queries_settle_nothing(billing: Billing, query: str) -> None:
+    answer = await billing.api.post(f"/api/v1/settlement/run?{query}")
+    refused(answer, 400, "invalid-request")
 
 
 @pytest.mark.parametrize(

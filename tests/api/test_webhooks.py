@@ -12,10 +12,11 @@ from standardwebhooks import Webhook
 from temporalio.client import Client
 
 from domain.waits import Waits
-from runtime.requests import payment_request, refund_request
 from runtime.settings import Settings
 from runtime.starts import start_payment, start_refund
 from store import payment, refund
+from store import payment as payments
+from store import refund as refunds
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused
@@ -116,7 +117,7 @@ async def test_a_hint_wakes_the_payment(
     async with billing.database.connect() as tx:
         row = await payment.find(tx, pending["id"])
     assert row is not None
-    await start_payment(temporal_client, payment_request(row, PATIENT))
+    await start_payment(temporal_client, payments.request(row, PATIENT))
     path = f"/api/v1/payments/{pending['id']}"
     await _reaches(billing, path, "UNKNOWN")
 
@@ -138,7 +139,7 @@ async def test_a_hint_wakes_the_refund(
     async with billing.database.connect() as tx:
         row = await refund.find(tx, pending["id"])
     assert row is not None
-    await start_refund(temporal_client, refund_request(row, PATIENT))
+    await start_refund(temporal_client, refunds.request(row, PATIENT))
     path = f"/api/v1/refunds/{pending['id']}"
     await _reaches(billing, path, "UNKNOWN")
 

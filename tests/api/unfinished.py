@@ -11,10 +11,11 @@ from temporalio.client import Client
 
 from api.app import create_app
 from domain.waits import Waits
-from runtime.requests import payment_request, refund_request
 from runtime.settings import Settings
 from runtime.starts import start_payment, start_refund
 from store import payment, refund
+from store import payment as payments
+from store import refund as refunds
 from tests.api.documents import closed_port
 from tests.billing import Billing
 from tests.conditions import eventually
@@ -58,7 +59,7 @@ async def payment_in_review(billing: Billing, settings: Settings, client: Client
     async with billing.database.connect() as tx:
         row = await payment.find(tx, payment_id)
     assert row is not None
-    await start_payment(client, payment_request(row, SHORT))
+    await start_payment(client, payments.request(row, SHORT))
     await _reviewed(billing, f"/api/v1/payments/{payment_id}")
     return payment_id
 
@@ -83,7 +84,7 @@ async def refund_in_review(billing: Billing, settings: Settings, client: Client)
     async with billing.database.connect() as tx:
         row = await refund.find(tx, refund_id)
     assert row is not None
-    await start_refund(client, refund_request(row, SHORT))
+    await start_refund(client, refunds.request(row, SHORT))
     await _reviewed(billing, f"/api/v1/refunds/{refund_id}")
     return refund_id
 

@@ -21,6 +21,7 @@ from cli.main import app, main
 from dev import postgres, process
 from runtime.settings import Settings
 from tests.dev.processes import descendants, running
+from tests.threads import beside_the_loop
 
 BILLING = [sys.executable, "-m", "cli.main"]
 SETTINGS = {name.upper() for name in Settings.model_fields} | {"BILLING_ENDPOINTS"}
@@ -107,6 +108,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(240)  # starts the whole system twice
+@beside_the_loop
 def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     with running_dev(home) as dev:
         paid = dev.pay()
@@ -138,6 +140,7 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     assert late.stderr.startswith("billing: The database cannot be used")
 
 
+@beside_the_loop
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -170,6 +173,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         (("payment", "show", "x"), {}, "'x' is not an id"),
     ],
 )
+@beside_the_loop
 def test_what_a_person_can_mend_is_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -194,6 +198,7 @@ def test_what_a_person_can_mend_is_one_sentence(
     assert said.count("\n") == 1
 
 
+@beside_the_loop
 def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None:
     worker = subprocess.Popen(
         [*BILLING, "worker"],
@@ -225,6 +230,7 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
         ("review", "resolve"),
     ],
 )
+@beside_the_loop
 def test_every_command_explains_itself(arguments: Sequence[str]) -> None:
     shown = CliRunner().invoke(app, [*arguments, "--help"])
 

@@ -1,12 +1,24 @@
 """Events: each topic has a published schema, and what we say has it."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from domain.event import JSON, OUTBOX_SHARDS, PARTITIONS, Event, Topic, shard_of
 from domain.failure import FailureCode
+from domain.invoice import (
+    ClosedInvoice,
+    InvoiceRequest,
+    InvoiceStatus,
+    Notice,
+    created_event,
+    dead_letter_event,
+    notice_event,
+    overdue_event,
+    paid_event,
+)
 from domain.order import OrderStatus
 from domain.payment import (
     FailedPayment,
@@ -59,13 +71,39 @@ def sample_events() -> list[Event]:
         for state in StepState
         for event in step_event(card, step, state, OrderStatus.PAYING)
     ]
-    return events
+    return [*events, *invoice_events()]
 
 
-def test_what_can_become_of_a_payment_is_told_as_published() -> None:
+def invoice_events() -> list[Event]:
+    """An event for each thing that can become of an invoice."""
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    owed = InvoiceRequest(new_id(), "acme-corp", "2026-05", "KRW", 5000, now)
+    paid = a_payment(0, 5000, payable_type=PayableType.INVOICE)
+    about: dict[str, JSON] = {
+        "invoiceId": owed.invoice_id,
+        "customerId": owed.customer_id,
+        "currency": owed.currency,
+        "total": owed.total,
+    }
+    gone = ClosedInvoice(owed, InvoiceStatus.UNCOLLECTIBLE, "still not paid", "ladder")
+    return [
+        created_event(owed, 1),
+        overdue_event(owed),
+        notice_event(Notice(owed, 0, "insufficient_funds", now)),
+        notice_event(Notice(owed, 4, "payment-method-missing", None)),
+        dead_letter_event(gone),
+        paid_event(owed.invoice_id, owed.customer_id, {**about, "paymentId": paid.payment_id}),
+        paid_event(owed.invoice_id, owed.customer_id, {**about, "paidOutside": "by bank"}),
+        *completed_events(paid, "p", []),
+        *failed_events(FailedPayment(paid, PaymentStatus.FAILED, FailureCode.DECLINED, "No.")),
+    ]
+
+
+def test_what_can_become_of_payments_and_invoices_is_told_as_published() -> None:
     events = sample_events()
 
-    assert {event.topic for event in events} == set(Topic) - {Topic.ORDER_CREATED}
+    made_elsewhere = {Topic.ORDER_CREATED, Topic.SETTLEMENT_COMPLETED}
+    assert {event.topic for event in events} == set(Topic) - made_elsewhere
     assert [
         (event, found) for event in events if (found := complaints(event.topic, event.data))
     ] == []

@@ -71,8 +71,8 @@ def test_a_capture_balances_and_books_the_whole_payment(payment: PaymentRequest)
 
     assert not any(totals(written.postings).values())
     assert {posting.unit for posting in written.postings} == {payment.currency}
-    is_order = payment.payable_type is PayableType.ORDER
-    assert booked[SALES if is_order else available(payment.customer_id)] == payment.amount
+    to_wallet = payment.payable_type is PayableType.TOP_UP
+    assert booked[available(payment.customer_id) if to_wallet else SALES] == payment.amount
     assert booked[held(payment.customer_id)] == -payment.wallet_amount
     assert booked[gateway("simulator")] == -payment.card_amount
     assert written.payment_id == payment.payment_id

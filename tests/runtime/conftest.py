@@ -1,5 +1,5 @@
-"""The same cashier and gateways as the workflows' tests have."""
+"""The same cashier, invoices, months and gateways as the workflows' tests have."""
 
-from tests.workflows.conftest import cashier, connections
+from tests.workflows.conftest import cashier, connections, dunning, months
 
-__all__ = ["cashier", "connections"]
+__all__ = ["cashier", "connections", "dunning", "months"]

@@ -7,11 +7,10 @@ from uuid import uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
 
 from runtime import schema
 from runtime.settings import Settings
-from store import database as database_module
+from tests.databases import execute
 
 _LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -21,23 +20,13 @@ _LEFT_OVER = """
 """
 
 
-async def _execute(url: str, statement: str) -> list[str]:
-    database = database_module.connect(url, pool_size=1)
-    async with database.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        result = await connection.execute(text(statement))
-        rows = [str(row[0]) for row in result] if result.returns_rows else []
-    await database.dispose()
-    return rows
-
-
 @pytest.fixture
 def empty_database(settings: Settings) -> Iterator[str]:
     """The owner's address of a database of its own."""
     name = f"empty_{uuid4().hex}"
-    asyncio.run(_execute(settings.database_owner_url, f"CREATE DATABASE {name}"))
+    asyncio.run(execute(settings.database_owner_url, f"CREATE DATABASE {name}"))
     yield settings.database_owner_url.rpartition("/")[0] + f"/{name}"
-    asyncio.run(_execute(settings.database_owner_url, f"DROP DATABASE {name}"))
+    asyncio.run(execute(settings.database_owner_url, f"DROP DATABASE {name}"))
 
 
 def test_up_and_down_and_up_again(empty_database: str) -> None:
@@ -48,7 +37,7 @@ def test_up_and_down_and_up_again(empty_database: str) -> None:
     config.attributes["url"] = empty_database
 
     command.downgrade(config, "base")
-    left_over = set(asyncio.run(_execute(empty_database, _LEFT_OVER)))
+    left_over = set(asyncio.run(execute(empty_database, _LEFT_OVER)))
     assert left_over == {"alembic_version", "alembic_version_pkc"}
 
     schema.upgrade(empty_database)

@@ -10,19 +10,28 @@ import json
 import os
 import socket
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from domain.invoice import Closing
 from domain.review import Decision, Resolution
+from domain.settlement import ApprovalPolicy, Verdict
 from runtime.starts import start_refund, start_relays
+from tests.billing import GOOD_CARD
 from tests.cashier import TWO_CALLS, Cashier
 from tests.conditions import eventually
+from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
 from tests.faults import Fault
+from tests.months import ASKS, Months
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT, SPLIT, UNDECIDABLE, until
 from tests.workflows.test_refund_saga import a_paid_order
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import outbox_workflow_id
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
@@ -184,6 +193,70 @@ async def test_refunds(cashier: Cashier, connections: Connections) -> None:
     paid = await a_paid_order(cashier, number="4000000000019002")
     declined = await cashier.prepare_refund(paid, 500)
     await record("refund-failed-declined", await start_refund(cashier.client, declined))
+
+
+async def test_invoices(dunning: Dunning, connections: Connections) -> None:
+    paid = await dunning.issue()
+    await record("invoice-paid", await dunning.start(paid))
+    await record("invoice-nothing-owed", await dunning.start(await dunning.issue(0)))
+
+    name, line = connections.add()
+    line.requests_arrive = False
+    await dunning.add_card(name)
+    late = await dunning.issue(waits=BRISK)
+    owner = await dunning.start(late)
+    await dunning.failed(late)
+    await dunning.billing.add_card(GOOD_CARD)
+    await owner.execute_update(InvoiceRetry.pay, None)
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[-1])
+    await record("invoice-paid-before-a-late-capture", owner)
+
+    await dunning.billing.add_card(SOFT_DECLINE)
+    short = brisk(0.5, 1)
+    exhausted = await dunning.issue(due_in=timedelta(seconds=0.7), dunning=short)
+    await record("invoice-exhausted", await dunning.start(exhausted))
+    retried = await dunning.issue(dunning=brisk(0.5, 1.5))
+    owner = await dunning.start(retried)
+    await dunning.failed(retried, step=1)
+    await dunning.billing.add_card(GOOD_CARD)
+    await record("invoice-retried-and-paid", owner)
+
+    await dunning.billing.add_card(HARD_DECLINE)
+    for how in Closing:
+        owed = await dunning.issue(dunning=brisk(0.3, 100))
+        owner = await dunning.start(owed)
+        await dunning.failed(owed, step=1)
+        await owner.execute_update(InvoiceRetry.close, closes(how))
+        await record(f"invoice-declined-for-good-{how}", owner)
+
+
+async def test_settlements(months: Months) -> None:
+    await months.price(charges=[])
+    await months.use(5000)
+    poisoned = await months.start()
+    with pytest.raises(WorkflowFailureError):
+        await poisoned.result()
+    await record("settlement-poisoned", poisoned, ended=False)
+
+    await months.price()
+    for approved in (False, True):
+        running = await months.start(approval=ASKS)
+        await months.waiting()
+        verdict = Verdict(approved, "seen", "operator-1")
+        await running.execute_update(MonthlySettlement.decide, verdict)
+        await record(f"settlement-{'approved' if approved else 'rejected'}", running)
+    await record("settlement-found", await months.start())
+    await record("settlement-skipped", await months.start("2026-03"))
+    await months.use(5000, month=4)
+    await record("settlement-issued", await months.start("2026-04"))
+    await months.use(50_000, month=6)
+    soon = ApprovalPolicy(
+        remind_after=timedelta(seconds=0.2),
+        escalate_after=timedelta(seconds=0.4),
+        deadline=timedelta(seconds=0.6),
+    )
+    await record("settlement-undecided", await months.start("2026-06", approval=soon))
 
 
 async def test_a_relay(cashier: Cashier, relays: None) -> None:

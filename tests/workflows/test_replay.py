@@ -10,6 +10,8 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from tests.workflows.planted import OneMoreStep, OneMoreTimer
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
@@ -34,13 +36,21 @@ def test_there_is_a_history_of_every_workflow() -> None:
         ]["workflowType"]["name"]
         for path in HISTORIES
     }
-    assert types == {"payment": "PaymentSaga", "refund": "RefundSaga", "outbox": "OutboxRelay"}
-    assert len(HISTORIES) >= 25
+    assert types == {
+        "payment": "PaymentSaga",
+        "refund": "RefundSaga",
+        "outbox": "OutboxRelay",
+        "invoice": "InvoiceRetry",
+        "settlement": "MonthlySettlement",
+    }
+    assert len(HISTORIES) >= 40
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays(path: Path) -> None:
-    await replayer(PaymentSaga, RefundSaga, OutboxRelay).replay_workflow(history(path))
+    await replayer(
+        PaymentSaga, RefundSaga, OutboxRelay, InvoiceRetry, MonthlySettlement
+    ).replay_workflow(history(path))
 
 
 @pytest.mark.parametrize("planted", [OneMoreTimer, OneMoreStep])

@@ -1,0 +1,265 @@
+"""What the owner of an invoice does to it: one transaction each."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+from temporalio import activity
+
+from domain.event import JSON
+from domain.failure import FailureCode
+from domain.invoice import (
+    HARD_DECLINES,
+    OPEN,
+    ClosedInvoice,
+    Closure,
+    InvoiceCharge,
+    InvoiceRequest,
+    InvoiceStatus,
+    Notice,
+    OpenedCharge,
+    OpenedInvoice,
+    dead_letter_event,
+    notice_event,
+    overdue_event,
+    paid_event,
+)
+from domain.ledger import BANK_CLEARING, SALES, transfer
+from domain.ledger import Transaction as LedgerTransaction
+from domain.payment import (
+    FINAL,
+    Method,
+    PayableType,
+    PaymentOutcome,
+    PaymentRequest,
+    PaymentStatus,
+)
+from store import customer, dead_letter, invoice, ledger, outbox, payment, wallet
+from store.database import Database, Transaction
+
+_FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
+
+
+class InvoiceActivities:
+    """Safe to run any number of times."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="invoice.open")
+    async def open(self, owed: InvoiceRequest) -> OpenedInvoice:
+        """Find where an earlier run of the owner stopped; most often there was none."""
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, owed.invoice_id)
+            tried = await payment.of_payable(tx, owed.invoice_id)
+        status = InvoiceStatus(row.status)
+        if status not in OPEN:
+            return OpenedInvoice(status)
+        live = _live(tried)
+        return OpenedInvoice(
+            status,
+            _step(row, tried),
+            _first_failure_at(row, tried, owed),
+            _last_failure(row, tried),
+            None if live is None else payment.request(live, owed.waits),
+        )
+
+    @activity.defn(name="invoice.open_payment")
+    async def open_payment(self, charge: InvoiceCharge) -> OpenedCharge:
+        """Make the one live payment of the invoice, or find the one that is there."""
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, charge.invoice.invoice_id)
+            if InvoiceStatus(row.status) not in OPEN:
+                return OpenedCharge()
+            tried = await payment.of_payable(tx, charge.invoice.invoice_id)
+            if live := _live(tried):
+                return OpenedCharge(payment.request(live, charge.invoice.waits))
+            for paid in tried:
+                if paid.id == charge.payment_id:
+                    return OpenedCharge(failure=_outcome(paid))
+            return await _open(tx, charge, tried, prepaid=await _prepaid(tx, row.customer_id))
+
+    @activity.defn(name="invoice.payment_outcome")
+    async def payment_outcome(self, payment_id: str) -> PaymentOutcome | None:
+        """How a payment ended; None while it has not."""
+        async with self._database.connect() as tx:
+            row = await payment.find(tx, payment_id)
+        if row is None or PaymentStatus(row.status) not in FINAL:
+            return None
+        return _outcome(row)
+
+    @activity.defn(name="invoice.note")
+    async def note(self, notice: Notice) -> None:
+        """Where the ladder stands; once it is overdue the customer is told, once a step."""
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, notice.invoice.invoice_id)
+            noted = (row.retries, row.next_attempt_at)
+            if InvoiceStatus(row.status) not in OPEN or noted == (
+                notice.step,
+                notice.next_attempt_at,
+            ):
+                return
+            await invoice.note_retry(
+                tx, notice.invoice.invoice_id, notice.step, notice.next_attempt_at
+            )
+            if notice.overdue:
+                await outbox.append(tx, notice_event(notice))
+
+    @activity.defn(name="invoice.overdue")
+    async def overdue(self, owed: InvoiceRequest) -> None:
+        """The due date has passed; told once."""
+        async with self._database.begin() as tx:
+            if await invoice.mark_overdue(tx, owed.invoice_id):
+                await outbox.append(tx, overdue_event(owed))
+
+    @activity.defn(name="invoice.close")
+    async def close(self, closed: ClosedInvoice) -> Closure:
+        """Paid outside, written off, cancelled, or given up; never while a payment is under way,
+        which would take money that nobody owes any more."""
+        owed = closed.invoice
+        decision = {
+            "at": datetime.now(UTC).isoformat(),
+            "actor": closed.actor,
+            "decision": closed.status.value,
+            "reason": closed.reason,
+        }
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, owed.invoice_id)
+            if InvoiceStatus(row.status) not in OPEN:
+                return Closure(InvoiceStatus(row.status))
+            if live := _live(await payment.of_payable(tx, owed.invoice_id)):
+                return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
+            await invoice.close(tx, owed.invoice_id, closed.status, decision)
+            if closed.status is InvoiceStatus.PAID:
+                await _book_outside(tx, owed, closed.reason)
+            if closed.status is InvoiceStatus.UNCOLLECTIBLE:
+                await _bury(tx, closed)
+        return Closure(closed.status)
+
+
+def _live(tried: Sequence[Row[Any]]) -> Row[Any] | None:
+    """The payment that took the money or still may."""
+    return next((paid for paid in tried if paid.status not in _FAILED), None)
+
+
+def _step(row: Row[Any], tried: Sequence[Row[Any]]) -> int:
+    """How many steps of the ladder have passed; the last may not have been noted yet."""
+    planned_at = row.next_attempt_at
+    taken = bool(planned_at and tried and tried[-1].created_at >= planned_at)
+    return int(row.retries) + taken
+
+
+def _first_failure_at(
+    row: Row[Any], tried: Sequence[Row[Any]], owed: InvoiceRequest
+) -> datetime | None:
+    """From where the ladder counts: each moment that it names is a step away from it."""
+    ladder = owed.dunning.ladder
+    if row.next_attempt_at and row.retries < len(ladder):
+        began: datetime = row.next_attempt_at - ladder[row.retries]
+        return began
+    return next((paid.updated_at for paid in tried if paid.status in _FAILED), None)
+
+
+def _last_failure(row: Row[Any], tried: Sequence[Row[Any]]) -> PaymentOutcome | None:
+    failed = [paid for paid in tried if paid.status in _FAILED]
+    if failed:
+        return _outcome(failed[-1])
+    return None if row.next_attempt_at is None else _without_card("")
+
+
+def _without_card(payment_id: str) -> PaymentOutcome:
+    code = FailureCode.PAYMENT_METHOD_MISSING
+    return PaymentOutcome(payment_id, PaymentStatus.FAILED, code)
+
+
+async def _prepaid(tx: Transaction, customer_id: str) -> bool:
+    row = await customer.find(tx, customer_id)
+    return row is not None and row.prepaid
+
+
+async def _open(
+    tx: Transaction, charge: InvoiceCharge, tried: Sequence[Row[Any]], prepaid: bool
+) -> OpenedCharge:
+    """From the wallet first for prepaid customers, the rest by card. A card that the PG declined
+    for good is not charged again."""
+    owed = charge.invoice
+    from_wallet = 0
+    if prepaid:
+        from_wallet = min(await wallet.available(tx, owed.customer_id, owed.currency), owed.total)
+    card = await customer.payment_method(tx, owed.customer_id, charge.payment_method_id)
+    if from_wallet < owed.total:
+        if card is None:
+            return OpenedCharge(failure=_without_card(charge.payment_id))
+        if declined := _declined_for_good(tried, card):
+            return OpenedCharge(failure=_outcome(declined))
+    request = PaymentRequest(
+        payment_id=charge.payment_id,
+        payable_type=PayableType.INVOICE,
+        payable_id=owed.invoice_id,
+        customer_id=owed.customer_id,
+        currency=owed.currency,
+        wallet_amount=from_wallet,
+        card_amount=owed.total - from_wallet,
+        gateway=card.gateway if card else "",
+        billing_key=card.billing_key if card else "",
+        owner=f"invoice/{owed.invoice_id}",
+        waits=owed.waits,
+    )
+    await payment.create(tx, request, _method(request))
+    return OpenedCharge(request)
+
+
+def _declined_for_good(tried: Sequence[Row[Any]], card: Row[Any]) -> Row[Any] | None:
+    wanted = (card.gateway, card.billing_key)
+    return next(
+        (
+            paid
+            for paid in tried
+            if (paid.gateway, paid.billing_key) == wanted and paid.gateway_code in HARD_DECLINES
+        ),
+        None,
+    )
+
+
+def _method(request: PaymentRequest) -> Method:
+    if not request.wallet_amount:
+        return Method.CARD
+    return Method.SPLIT if request.card_amount else Method.WALLET
+
+
+def _outcome(row: Row[Any]) -> PaymentOutcome:
+    return PaymentOutcome(row.id, PaymentStatus(row.status), row.failure_code, row.gateway_code)
+
+
+async def _book_outside(tx: Transaction, owed: InvoiceRequest, reason: str) -> None:
+    if owed.total:
+        postings = transfer(BANK_CLEARING, SALES, owed.currency, owed.total)
+        key = f"invoice/{owed.invoice_id}/paid-outside"
+        await ledger.append(tx, LedgerTransaction(key, "paid-outside", postings))
+    data: dict[str, JSON] = {
+        "invoiceId": owed.invoice_id,
+        "customerId": owed.customer_id,
+        "currency": owed.currency,
+        "total": owed.total,
+        "paidOutside": reason,
+    }
+    await outbox.append(tx, paid_event(owed.invoice_id, owed.customer_id, data))
+
+
+async def _bury(tx: Transaction, closed: ClosedInvoice) -> None:
+    owed = closed.invoice
+    paid = await payment.of_payable(tx, owed.invoice_id)
+    body = {
+        "customerId": owed.customer_id,
+        "period": owed.period,
+        "currency": owed.currency,
+        "total": owed.total,
+        "attempts": [
+            {"paymentId": row.id, "failure": row.failure_code, "gatewayCode": row.gateway_code}
+            for row in paid
+        ],
+    }
+    id_ = owed.invoice_id
+    if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, body):
+        await outbox.append(tx, dead_letter_event(closed))

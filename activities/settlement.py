@@ -1,0 +1,324 @@
+"""Closing a customer's month: one transaction a step."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row
+from temporalio import activity
+from uuid_utils.compat import uuid7
+
+from domain.errors import NotFound
+from domain.event import JSON, Event, Origin, Topic
+from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
+from domain.period import Period
+from domain.pricing import Plan
+from domain.pricing_snapshot import LineKind, MeteredUsage, Month, PricingSnapshot, price_invoice
+from domain.settlement import (
+    DecidedDraft,
+    Drafted,
+    EndedSettlement,
+    Issued,
+    QualityCheck,
+    Reminder,
+    SettlementRequest,
+    SettlementStatus,
+    Trend,
+    Verdict,
+    blocked,
+    needs_approval,
+    quality_checks,
+)
+from domain.usage import Aggregate
+from store import customer, invoice, outbox, pricing, settlement, usage
+from store.database import Database, Transaction
+
+TRAILING_MONTHS = 6
+SYSTEM = "deadline"
+"""Who acts on a draft when no person does."""
+
+
+@dataclass(frozen=True)
+class CustomerPage:
+    """Which customers of a run: those after one, or the named ones."""
+
+    period: str
+    after: str | None = None
+    limit: int = 200
+    customers: tuple[str, ...] | None = None
+
+
+class SettlementActivities:
+    """Safe to run any number of times: a draft is made anew until it is issued or waits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="settlement.draft")
+    async def draft(self, wanted: SettlementRequest) -> Drafted:
+        """Claim the month's usage and price it. An invoice that is beyond DRAFT is only found."""
+        period = Period.parse(wanted.period)
+        async with self._database.begin() as tx:
+            whose = await customer.find(tx, wanted.customer_id)
+            if whose is None:
+                raise NotFound(f"There is no customer {wanted.customer_id}.")
+            period.require_over(datetime.now(UTC), whose.time_zone)
+            current = await invoice.current(tx, wanted.customer_id, wanted.period)
+            if current is not None and current.status != InvoiceStatus.DRAFT.value:
+                return _found(current)
+            plan = await _plan(tx, whose, period)
+            return await _draft(tx, wanted, whose, plan, period, current)
+
+    @activity.defn(name="settlement.check")
+    async def check(self, draft: DecidedDraft) -> Drafted:
+        """Look the draft over: it may be issued, must be approved, or must not leave."""
+        policy = draft.settlement.approval
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, draft.invoice_id)
+            if row.status != InvoiceStatus.DRAFT.value:
+                return _found(row)
+            checks = await _checks(tx, draft, row)
+            stopped = blocked(checks)
+            asked = None if stopped else needs_approval(row.currency, row.total, checks, policy)
+            waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
+            stored = [asdict(check) for check in checks]
+            await invoice.set_draft_status(tx, row.id, waits, stopped or asked, stored)
+        status = SettlementStatus.RUNNING
+        if stopped:
+            status = SettlementStatus.FAILED
+        elif asked:
+            status = SettlementStatus.AWAITING_APPROVAL
+        return Drafted(status, row.id, row.total, row.currency, stopped or asked)
+
+    @activity.defn(name="settlement.issue")
+    async def issue(self, draft: DecidedDraft) -> Issued:
+        """Number it, date it, tell the world; once."""
+        wanted = draft.settlement
+        async with self._database.begin() as tx:
+            before = await invoice.lock(tx, draft.invoice_id)
+            whose: Any = await customer.find(tx, wanted.customer_id)
+            due_at = datetime.now(UTC) + timedelta(days=whose.due_days)
+            row = await invoice.issue(tx, draft.invoice_id, due_at, _decision(draft.verdict))
+            owed = invoice.request(row, wanted.dunning, wanted.waits)
+            if before.number is None:
+                await outbox.append(tx, created_event(owed, row.number), _completed(owed))
+            return Issued(owed, row.number)
+
+    @activity.defn(name="settlement.reject")
+    async def reject(self, draft: DecidedDraft) -> None:
+        """The draft is void and its usage is free again."""
+        async with self._database.begin() as tx:
+            decision = _decision(draft.verdict)
+            if decision and await invoice.reject(tx, draft.invoice_id, decision):
+                await usage.release(tx, draft.invoice_id)
+
+    @activity.defn(name="settlement.note")
+    async def note(self, reminder: Reminder) -> None:
+        """Keep with the draft that somebody was reminded; once by each name."""
+        async with self._database.begin() as tx:
+            row = await invoice.lock(tx, reminder.invoice_id)
+            if reminder.name not in [each["decision"] for each in row.decisions]:
+                await invoice.add_decision(tx, row.id, _noted(reminder))
+
+    @activity.defn(name="settlement.record")
+    async def record(self, ended: EndedSettlement) -> None:
+        """What the run report shows of this customer."""
+        async with self._database.begin() as tx:
+            await settlement.record(tx, ended)
+
+    @activity.defn(name="settlement.begin_run")
+    async def begin_run(self, page: CustomerPage) -> int:
+        """Note that the run has begun; returns how many customers there are."""
+        async with self._database.begin() as tx:
+            await settlement.begin_run(tx, page.period)
+            if page.customers is not None:
+                return len(set(page.customers))
+            return await settlement.count_customers(tx)
+
+    @activity.defn(name="settlement.end_run")
+    async def end_run(self, period: str) -> None:
+        """Note that the run has ended."""
+        async with self._database.begin() as tx:
+            await settlement.end_run(tx, period)
+
+    @activity.defn(name="settlement.next_customers")
+    async def next_customers(self, page: CustomerPage) -> list[str]:
+        """The next customers of the run, in id order."""
+        if page.customers is not None:
+            left = sorted({each for each in page.customers if each > (page.after or "")})
+            return left[: page.limit]
+        async with self._database.connect() as tx:
+            return await settlement.customers_after(tx, page.after, page.limit)
+
+    @activity.defn(name="settlement.ended_among")
+    async def ended_among(self, page: CustomerPage) -> list[str]:
+        """Those of these customers that a run need not wait for any more."""
+        async with self._database.connect() as tx:
+            return await settlement.ended_among(tx, page.period, page.customers or ())
+
+
+async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan:
+    """The version that holds when the month begins, else the first one within it."""
+    if whose.plan_code is None:
+        raise NotFound(f"{whose.id} has no plan.")
+    begins, ends = period.starts_at(whose.time_zone), period.ends_at(whose.time_zone)
+    for moment in (begins, ends - timedelta(microseconds=1)):
+        plan = await pricing.effective(tx, whose.plan_code, moment)
+        if plan is not None:
+            return plan
+    raise NotFound(f"The plan {whose.plan_code} has no version for {period}.")
+
+
+async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period) -> Plan:
+    """What is late costs what the month's own invoice says, whatever the plan says since."""
+    issued = await invoice.of_month(tx, whose.id, str(period))
+    if issued is None or issued.number is None:
+        return await _plan(tx, whose, period)
+    return PricingSnapshot.from_json(issued.snapshot).month.plan
+
+
+async def _draft(
+    tx: Transaction,
+    wanted: SettlementRequest,
+    whose: Row[Any],
+    plan: Plan,
+    period: Period,
+    current: Row[Any] | None,
+) -> Drafted:
+    info = activity.info()
+    invoice_id = str(uuid7()) if current is None else current.id
+    if current is not None:
+        await usage.release(tx, invoice_id)
+        await invoice.empty_draft(tx, invoice_id)
+    ends_at = period.ends_at(whose.time_zone)
+    claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone)
+    if not claimed and not plan.flat_fee and not plan.minimum:
+        if current is not None:
+            await invoice.discard_draft(tx, invoice_id)
+        return Drafted(SettlementStatus.SKIPPED)
+    snapshot = await _snapshot(tx, whose, plan, period, claimed)
+    priced = price_invoice(snapshot)
+    run_id = info.workflow_run_id or ""
+    if current is None:
+        await invoice.create_draft(
+            tx, invoice_id, whose.id, wanted.period, plan.currency, info.workflow_id or "", run_id
+        )
+    await invoice.fill_draft(
+        tx,
+        invoice_id,
+        run_id,
+        plan.currency,
+        priced.total,
+        snapshot.to_json(),
+        claimed,
+        priced.lines,
+    )
+    return Drafted(SettlementStatus.RUNNING, invoice_id, priced.total, plan.currency)
+
+
+async def _snapshot(
+    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: list[Aggregate]
+) -> PricingSnapshot:
+    late = sorted({each.period for each in claimed} - {period})
+    return PricingSnapshot(
+        month=await _month(tx, whose.id, plan, period, claimed),
+        late=tuple(
+            [
+                await _month(tx, whose.id, await _plan_of_late(tx, whose, each), each, claimed)
+                for each in late
+            ]
+        ),
+    )
+
+
+async def _month(
+    tx: Transaction, customer_id: str, plan: Plan, period: Period, claimed: list[Aggregate]
+) -> Month:
+    """What is new of a month beside what invoices have billed of it."""
+    new = {each.resource_type: each.quantity for each in claimed if each.period == period}
+    before: dict[str, tuple[Decimal, int]] = {}
+    topped_up = 0
+    for row in await invoice.billed(tx, customer_id, str(period)):
+        if row.kind in (LineKind.USAGE, LineKind.LATE_USAGE):
+            quantity, amount = before.get(row.resource_type, (Decimal(0), 0))
+            before[row.resource_type] = (quantity + row.quantity, amount + int(row.amount))
+        elif row.kind == LineKind.MINIMUM:
+            topped_up += int(row.amount)
+    metered = [
+        MeteredUsage(name, new.get(name, Decimal(0)), *before.get(name, (Decimal(0), 0)))
+        for name in sorted({*new, *before})
+    ]
+    return Month(period, plan, tuple(metered), topped_up)
+
+
+async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[QualityCheck]:
+    wanted = draft.settlement
+    amounts = [line.amount for line in await invoice.lines(tx, row.id)]
+    recomputed = price_invoice(PricingSnapshot.from_json(row.snapshot))
+    aggregates = await invoice.aggregates(tx, row.id)
+    late = [f"{each.resource_type} of {each.period}" for each in aggregates if _is_late(each, row)]
+    months, month = [], Period.parse(wanted.period)
+    for _ in range(TRAILING_MONTHS):
+        month = month.previous()
+        months.append(str(month))
+    means = await invoice.trailing_means(tx, wanted.customer_id, wanted.period, months)
+    trends = [
+        Trend(each.resource_type, each.quantity, means.get(each.resource_type))
+        for each in aggregates
+        if not _is_late(each, row)
+    ]
+    return quality_checks(
+        amounts,
+        row.total,
+        recomputed.total,
+        recomputed.unpriced,
+        late,
+        trends,
+        wanted.approval,
+    )
+
+
+def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:
+    return bool(aggregate.period != row.period)
+
+
+def _found(row: Row[Any]) -> Drafted:
+    """What a draft has become already."""
+    if row.status != InvoiceStatus.AWAITING_APPROVAL.value:
+        return Drafted(SettlementStatus.SETTLED, row.id, row.total, row.currency, row.reason)
+    status, since = SettlementStatus.AWAITING_APPROVAL, row.updated_at
+    return Drafted(status, row.id, row.total, row.currency, row.reason, since)
+
+
+def _decision(verdict: Verdict | None) -> Mapping[str, str] | None:
+    if verdict is None:
+        return None
+    return {
+        "at": datetime.now(UTC).isoformat(),
+        "actor": verdict.actor,
+        "decision": "approved" if verdict.approved else "not approved",
+        "reason": verdict.reason,
+    }
+
+
+def _noted(reminder: Reminder) -> Mapping[str, str]:
+    return {
+        "at": datetime.now(UTC).isoformat(),
+        "actor": SYSTEM,
+        "decision": reminder.name,
+        "reason": reminder.reason,
+    }
+
+
+def _completed(owed: InvoiceRequest) -> Event:
+    data: dict[str, JSON] = {
+        "customerId": owed.customer_id,
+        "period": owed.period,
+        "invoiceId": owed.invoice_id,
+        "currency": owed.currency,
+        "total": owed.total,
+    }
+    topic = Topic.SETTLEMENT_COMPLETED
+    return Event(topic, owed.invoice_id, owed.customer_id, data, Origin())

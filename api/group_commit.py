@@ -1,0 +1,44 @@
+"""Group commit: usage events that arrive while a transaction is under way share the next one.
+
+Nobody waits for company: an event that comes alone goes at once. Under load one statement and one
+flush of the disk serve everybody who came meanwhile.
+"""
+
+import asyncio
+
+from domain.usage import MAX_BATCH, Receipt, UsageEvent
+from store import usage
+from store.database import Database
+
+
+class GroupCommit:
+    """One per process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[tuple[UsageEvent, asyncio.Future[Receipt]]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def ingest(self, event: UsageEvent) -> Receipt:
+        """What became of the event, once that is durable; raises what the transaction raised."""
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, receipt))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        return await receipt
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            try:
+                async with self._database.begin() as tx:
+                    receipts = await usage.ingest(tx, [event for event, _ in group])
+            except Exception as error:
+                for _, waiting in group:
+                    if not waiting.done():
+                        waiting.set_exception(error)
+            else:
+                for (_, waiting), receipt in zip(group, receipts, strict=True):
+                    # A caller who has gone away has cancelled its own receipt only.
+                    if not waiting.done():
+                        waiting.set_result(receipt)

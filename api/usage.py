@@ -1,0 +1,195 @@
+"""Usage: what customers consumed, one event or many at a time.
+
+No Idempotency-Key: an event is its own, by customer and event id.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import AwareDatetime, Field
+
+from api.access import ServiceOrOperator
+from api.context import Using
+from api.fields import CustomerId, Document
+from domain.errors import InvalidRequest, UnsupportedMediaType
+from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
+from domain.usage_document import EVENT_ID, NAME, decode
+from runtime.usage import admit, take
+
+router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
+
+JSON = "application/json"
+CLOUD_EVENT = "application/cloudevents+json"
+CLOUD_EVENTS = "application/cloudevents-batch+json"
+
+EventId = Annotated[
+    str,
+    Field(
+        pattern=EVENT_ID.pattern,
+        description="Names the event among all of its customer, for ever.",
+        examples=["evt-001"],
+    ),
+]
+ResourceType = Annotated[str, Field(pattern=NAME.pattern, examples=["API_CALL"])]
+Quantity = Annotated[
+    Decimal,
+    Field(
+        ge=0,
+        lt=MAX_QUANTITY,
+        decimal_places=6,
+        description="At most 15 digits before the point and 6 after; a number, or text.",
+        examples=[150],
+    ),
+]
+OccurredAt = Annotated[
+    AwareDatetime,
+    Field(
+        description="RFC 3339 with offset; at most 1 h ahead and 13 months (configurable) ago.",
+        examples=["2026-05-01T09:30:00+09:00"],
+    ),
+]
+
+
+class UsageEvent(Document):
+    """What a customer consumed."""
+
+    event_id: EventId
+    customer_id: CustomerId
+    resource_type: ResourceType
+    quantity: Quantity
+    occurred_at: OccurredAt
+
+
+EVENT_SCHEMA = UsageEvent.model_json_schema()
+CLOUD_EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "CloudEvent",
+    "description": "CloudEvents 1.0. Further attributes are taken and not kept. Any field of a "
+    "usage event may stand in `data` and then goes before the attribute.",
+    "required": ["specversion", "id", "data"],
+    "properties": {
+        "specversion": {"const": "1.0", "description": "Tells it from a plain usage event."},
+        "id": {"type": "string", "description": "Our eventId.", "examples": ["evt-001"]},
+        "source": {"type": "string", "examples": ["/gateway"]},
+        "subject": {"type": "string", "description": "customerId.", "examples": ["acme-corp"]},
+        "type": {"type": "string", "description": "resourceType.", "examples": ["API_CALL"]},
+        "time": {"type": "string", "format": "date-time", "description": "occurredAt."},
+        "data": {"type": "object", "examples": [{"quantity": 150}]},
+    },
+}
+
+
+class Counted(Document):
+    """The event counts, once."""
+
+    event_id: EventId
+    status: Annotated[
+        Literal[Outcome.ACCEPTED, Outcome.DUPLICATE],
+        Field(description="DUPLICATE: it was counted before, with the same content."),
+    ]
+
+
+class EventOutcome(Document):
+    """What became of one event of a batch."""
+
+    event_id: Annotated[str | None, Field(description="None where it could not be read.")]
+    status: Annotated[
+        Outcome,
+        Field(description="CONFLICT: counted before with another content, which stays."),
+    ]
+    problem: Annotated[
+        str | None,
+        Field(description="Last part of the problem's type.", examples=["usage-conflict"]),
+    ]
+    detail: Annotated[str | None, Field(description="One sentence for a person.")]
+
+
+class Outcomes(Document):
+    """In the order of the request."""
+
+    outcomes: list[EventOutcome]
+
+
+def _batch(events: dict[str, Any]) -> dict[str, Any]:
+    bounds = {"minItems": 1, "maxItems": MAX_BATCH}
+    return {"type": "array", "items": events, **bounds, "description": "Each has its outcome."}
+
+
+BATCH_SCHEMA = {
+    "type": "object",
+    "required": ["events"],
+    "properties": {"events": _batch({"anyOf": [EVENT_SCHEMA, CLOUD_EVENT_SCHEMA]})},
+}
+
+
+def _takes(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The description of a body that FastAPI does not read: floats would not be exact."""
+    content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Counted,
+    openapi_extra=_takes({JSON: EVENT_SCHEMA, CLOUD_EVENT: CLOUD_EVENT_SCHEMA}),
+)
+async def post_usage(request: Request, access: ServiceOrOperator, context: Using) -> Response:
+    """Count one event, durably before the answer.
+
+    A repeat is harmless; the same event id with another content is refused with 409. A CloudEvent
+    is told by its `specversion`: `id` is the eventId, `subject` the customerId, `type` the
+    resourceType, `time` the occurredAt, and `data` holds `{"quantity"}`.
+    """
+    document = decode(await _received(request, JSON, CLOUD_EVENT))
+    receipt = await context.usage.ingest(admit(document, context.settings.usage_late))
+    if receipt.refusal is not None:
+        raise receipt.refusal
+    return _accepted({"eventId": receipt.event_id, "status": receipt.outcome})
+
+
+@router.post(
+    "/batch",
+    status_code=202,
+    response_model=Outcomes,
+    openapi_extra=_takes({JSON: BATCH_SCHEMA, CLOUD_EVENTS: _batch(CLOUD_EVENT_SCHEMA)}),
+)
+async def post_batch(request: Request, access: ServiceOrOperator, context: Using) -> Response:
+    """Count up to 1,000 events, with an outcome for each: one that is refused refuses no other.
+
+    202 also when none was counted: read the outcomes. Each event may be a CloudEvent.
+    """
+    documents = _events(decode(await _received(request, JSON, CLOUD_EVENTS)))
+    receipts = await take(context.database, documents, context.settings.usage_late)
+    return _accepted({"outcomes": [_outcome(receipt) for receipt in receipts]})
+
+
+async def _received(request: Request, *media_types: str) -> bytes:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in media_types:
+        raise UnsupportedMediaType(f"Send the body with Content-Type: {' or '.join(media_types)}.")
+    return await request.body()
+
+
+def _events(body: object) -> list[object]:
+    """Those of `{"events": […]}`, or of a CloudEvents batch, which is a bare array."""
+    events = body.get("events") if isinstance(body, dict) and body.keys() == {"events"} else body
+    if not isinstance(events, list) or not 1 <= len(events) <= MAX_BATCH:
+        raise InvalidRequest(f"events: is an array of 1 to {MAX_BATCH:,} usage events.")
+    return events
+
+
+def _outcome(receipt: Receipt) -> dict[str, str | None]:
+    refusal = receipt.refusal
+    return {
+        "eventId": receipt.event_id,
+        "status": receipt.outcome,
+        "problem": None if refusal is None else refusal.slug,
+        "detail": None if refusal is None else str(refusal),
+    }
+
+
+def _accepted(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), 202, media_type=JSON)

@@ -1,0 +1,307 @@
+"""`billing invoice`: what an invoice says and why, and what a person decides about it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Row
+
+from api.invoices import Invoice, document
+from cli.owner import WAIT, hand_over
+from cli.system import Refused, System, as_id, connected
+from cli.words import say
+from domain.invoice import OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.money import DECIMALS, format_amount
+from domain.payment import FINAL, PaymentStatus
+from domain.period import Period
+from domain.settlement import Verdict
+from runtime.verification import differences
+from store import invoice, payment
+from workflows.invoice_retry import invoice_workflow_id
+
+ACTOR = "operator"
+LOOK_SECONDS = 0.1
+
+app = typer.Typer(help="Look at invoices and decide about them.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of an invoice.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the invoice.")]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """An invoice with everything that its amounts come from."""
+
+    row: Row[Any]
+    document: Invoice
+    lines: list[Row[Any]]
+    aggregates: dict[tuple[str, str], Row[Any]]
+    link: str | None
+
+
+@app.command()
+def show(
+    id_: Id,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, as the API says it.")] = (
+        False
+    ),
+) -> None:
+    """Show an invoice as it stands."""
+    found = asyncio.run(_lineage(as_id(id_)))
+    if as_json:
+        typer.echo(found.document.model_dump_json(by_alias=True))
+        return
+    for fact in _facts(found):
+        say(fact)
+    for line in found.document.lines:
+        what = f"{line.resource_type or line.kind} of {line.period}"
+        say(f"  {what:40} {line.quantity:>16} {_sum(line.amount, found):>20}")
+    for decision in found.document.decisions:
+        say(f"  {decision.at}: {decision.decision} by {decision.actor}: {decision.reason}")
+
+
+@app.command()
+def explain(id_: Id) -> None:
+    """Trace every amount back to its events, its price list and its workflow."""
+    found = asyncio.run(_lineage(as_id(id_)))
+    for line in _facts(found):
+        say(line)
+    for each in found.lines:
+        what = f"{each.resource_type or each.kind} of {each.period}"
+        say(f"{each.position}. {what}: {_sum(each.amount, found)}", style="bold")
+        for words in (*_arithmetic(each, found.row.currency), *_events(each, found)):
+            say(f"     {words}")
+    say(f"Total {_sum(found.row.total, found)}", style="bold")
+    for words in _price_lists(found.row.snapshot):
+        say(f"  {words}")
+    say(f"  workflow {found.row.workflow_id}, run {found.row.run_id}")
+    if found.link:
+        say(f"  {found.link}")
+
+
+@app.command()
+def verify(id_: Id) -> None:
+    """Compute it again from the raw events and the frozen price list; exit code 1 if it differs."""
+    row, found = asyncio.run(_verify(as_id(id_)))
+    for difference in found:
+        say(difference)
+    if found:
+        say(f"Invoice {row.id} is not what its events and its price list say.", style="bold")
+        raise typer.Exit(1)
+    amount = format_amount(row.total, row.currency)
+    say(f"Equal: the events and the price list of invoice {row.id} come to {amount}, as billed.")
+
+
+@app.command()
+def approve(id_: Id, reason: Reason) -> None:
+    """Let a draft that waits for a person be issued."""
+    say(asyncio.run(_decide(as_id(id_), True, _said(reason))))
+
+
+@app.command()
+def reject(id_: Id, reason: Reason) -> None:
+    """Throw a draft that waits for a person away; its usage is free again."""
+    say(asyncio.run(_decide(as_id(id_), False, _said(reason))))
+
+
+@app.command()
+def pay(
+    id_: Id,
+    payment_method: Annotated[
+        str | None, typer.Option(help="The id of a card; else the customer's default one.")
+    ] = None,
+) -> None:
+    """Charge it now instead of at the next step of the ladder."""
+    method = None if payment_method is None else as_id(payment_method)
+    say(asyncio.run(_pay(as_id(id_), method)))
+
+
+@app.command("paid-outside")
+def paid_outside(id_: Id, reason: Reason) -> None:
+    """The money came another way, e.g. by bank transfer."""
+    say(asyncio.run(_close(as_id(id_), Closing.PAID_OUTSIDE, _said(reason))))
+
+
+@app.command("write-off")
+def write_off(id_: Id, reason: Reason) -> None:
+    """Give it up: nothing is charged any more."""
+    say(asyncio.run(_close(as_id(id_), Closing.WRITE_OFF, _said(reason))))
+
+
+@app.command()
+def cancel(id_: Id, reason: Reason) -> None:
+    """It should not have been issued: nothing is charged any more."""
+    say(asyncio.run(_close(as_id(id_), Closing.CANCEL, _said(reason))))
+
+
+async def _lineage(id_: str) -> Lineage:
+    async with connected() as system, system.database.connect() as tx:
+        row = _found(await invoice.find(tx, id_), id_)
+        aggregates = await invoice.aggregates(tx, id_)
+        return Lineage(
+            row,
+            await document(tx, row),
+            list(await invoice.lines(tx, id_)),
+            {(each.resource_type, each.period): each for each in aggregates},
+            system.link(row.workflow_id),
+        )
+
+
+async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
+    async with connected() as system, system.database.connect() as tx:
+        row = _found(await invoice.find(tx, id_), id_)
+        if row.status == InvoiceStatus.REJECTED.value:
+            raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
+        return row, await differences(tx, row)
+
+
+async def _decide(id_: str, approved: bool, reason: str) -> str:
+    async def update(system: System, row: Row[Any]) -> None:
+        verdict = Verdict(approved, reason, ACTOR)
+        words = f"{id_} {verdict}"
+        await hand_over(
+            system.temporal,
+            row.workflow_id,
+            "decide",
+            verdict,
+            words,
+            lambda: Refused(f"Nothing waits for a decision: the invoice is {row.status}."),
+        )
+
+    ended = InvoiceStatus.REJECTED
+    return await _changed(id_, update, unless=frozenset({ended} if not approved else set()))
+
+
+async def _pay(id_: str, method_id: str | None) -> str:
+    async def update(system: System, row: Row[Any]) -> None:
+        async with system.database.connect() as tx:
+            before = len(await payment.of_payable(tx, id_))
+        # One charge per command: a new one after a failure is another Update.
+        words = f"{id_} pay {method_id} {before}"
+        await _to_owner(system, row, "pay", method_id, words)
+        await _charged(system, id_)
+
+    return await _changed(id_, update, unless=frozenset({InvoiceStatus.PAID}))
+
+
+async def _close(id_: str, closing: Closing, reason: str) -> str:
+    async def update(system: System, row: Row[Any]) -> None:
+        request = CloseRequest(closing, reason, ACTOR)
+        await _to_owner(system, row, "close", request, f"{id_} {request}")
+
+    return await _changed(id_, update, unless=frozenset())
+
+
+async def _changed(
+    id_: str,
+    update: Callable[[System, Row[Any]], Awaitable[None]],
+    unless: frozenset[InvoiceStatus],
+) -> str:
+    """Do it unless it is done, and say how the invoice stands then."""
+    async with connected() as system:
+        row = await _row(system, id_)
+        if row.status not in unless:
+            await update(system, row)
+        row = await _row(system, id_)
+    amount = format_amount(row.total, row.currency)
+    return f"The invoice of {amount} is {row.status}."
+
+
+async def _to_owner(
+    system: System, row: Row[Any], update: str, argument: object, words: str
+) -> None:
+    refusal = Refused(f"The invoice is {row.status}.")
+    if row.status not in OPEN:
+        raise refusal
+    workflow_id = invoice_workflow_id(row.id)
+    await hand_over(system.temporal, workflow_id, update, argument, words, lambda: refusal)
+
+
+async def _charged(system: System, id_: str) -> None:
+    """Wait for the end of the charge for as long as a person waits."""
+    for _ in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
+        async with system.database.connect() as tx:
+            paid = await payment.of_payable(tx, id_)
+        if all(PaymentStatus(each.status) in FINAL for each in paid):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _row(system: System, id_: str) -> Row[Any]:
+    async with system.database.connect() as tx:
+        return _found(await invoice.find(tx, id_), id_)
+
+
+def _found(row: Row[Any] | None, id_: str) -> Row[Any]:
+    if row is None:
+        raise Refused(f"There is no invoice with the id {id_}.")
+    return row
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise Refused("Say in --reason why.")
+    return reason
+
+
+def _facts(found: Lineage) -> Iterator[str]:
+    row = found.row
+    yield f"Invoice {row.id}: {row.status}, {_sum(row.total, found)}"
+    number = f"number {row.number}" if row.number else "not issued"
+    yield f"  {number}, {row.period} of {row.customer_id}"
+    if row.issued_at:
+        yield f"  issued {_at(row.issued_at)}, due {_at(row.due_at)}"
+    if row.next_attempt_at:
+        yield f"  charged again {_at(row.next_attempt_at)}, after {row.retries} retries"
+    if row.reason:
+        yield f"  {row.reason}"
+    if found.document.payment_ids:
+        yield f"  payments {', '.join(found.document.payment_ids)}"
+
+
+def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
+    """`5,000 × 1 KRW = 5,000 KRW`; the steps add up to the line."""
+    for step in line.steps:
+        quantity, price = Decimal(step["quantity"]), _exact(step["unitPrice"], currency)
+        yield f"{step['label']}: {_plain(quantity)} × {price} = {_exact(step['amount'], currency)}"
+
+
+def _events(line: Row[Any], found: Lineage) -> Iterator[str]:
+    made_of = found.aggregates.get((line.resource_type, line.period))
+    if made_of is None:
+        return
+    yield (
+        f"{_plain(made_of.quantity)} from {made_of.events} events, "
+        f"{_at(made_of.first_at)} to {_at(made_of.last_at)}"
+    )
+    yield f"digest {made_of.digest}"
+
+
+def _price_lists(snapshot: dict[str, Any]) -> Iterator[str]:
+    for month in (snapshot["month"], *snapshot["late"]):
+        plan = month["plan"]
+        period = Period.parse(month["period"])
+        yield f"price list {plan['code']} version {plan['version']} for {period}"
+
+
+def _exact(minor_units: str, currency: str) -> str:
+    """An amount that may be a fraction of a minor unit."""
+    amount = Decimal(minor_units).scaleb(-DECIMALS[currency])
+    return f"{_plain(amount)} {currency}"
+
+
+def _plain(number: Decimal) -> str:
+    """Every digit, no exponent, no trailing zeros."""
+    return f"{number.normalize():,f}"
+
+
+def _sum(amount: int, found: Lineage) -> str:
+    return format_amount(amount, found.row.currency)
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

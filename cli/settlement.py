@@ -1,0 +1,271 @@
+"""`billing settlement`: a month for everybody, and what failed of it."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from api.settlement import run_document
+from cli.system import Refused, System, connected
+from cli.words import say
+from domain.errors import Rejected
+from domain.money import format_amount
+from domain.period import Period
+from domain.settlement import Progress, RunRequest, SettlementRequest, SettlementStatus
+from runtime.gateways import waits
+from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
+from runtime.starts import start_settlement_run
+from workflows.monthly_settlement import settlement_workflow_id
+from workflows.settlement_run import SettlementRun
+
+LOOK_SECONDS = 0.5
+LOOK_TIMEOUT = timedelta(seconds=5)
+AT_ONCE = 20
+"""Settlements that a replay runs at a time."""
+WITHOUT_ASKING = 10
+"""A replay of more than so many says first what it would do."""
+
+app = typer.Typer(help="Settle a month for everybody.", no_args_is_help=True)
+console = Console()
+progress_console = Console(stderr=True)
+
+Answer = TypeVar("Answer")
+Month = Annotated[str, typer.Argument(metavar="PERIOD", help="A month that is over: 2026-05.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command()
+def run(
+    period: Month,
+    customer: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given more than once.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle a month for every customer that has a plan; shows how far it is, then the report.
+
+    Asked again while it runs, the run is found. Ctrl-C leaves it running.
+    """
+    month = _over(period)
+    _tell_report(month, asyncio.run(_run(month, customer)), as_json)
+
+
+@app.command("report")
+def report_(period: Month, as_json: AsJson = False) -> None:
+    """What a month came to so far."""
+    month = _month(period)
+    _tell_report(month, asyncio.run(_report(month)), as_json)
+
+
+@app.command()
+def failed(period: Month, as_json: AsJson = False) -> None:
+    """Whose month could not be settled, and why."""
+    month = _month(period)
+    found = asyncio.run(_failed(month))
+    if as_json:
+        typer.echo(orjson.dumps([{**_document(each), "temporalUiUrl": url} for each, url in found]))
+        return
+    if not found:
+        say(f"Nothing of {month} has failed.")
+    for failure, url in found:
+        say(failure.customer_id, style="bold")
+        say(f"  {failure.reason}")
+        if url:
+            say(f"  {url}")
+    if found:
+        say(f"Mend the reason, then: billing settlement replay {month}")
+
+
+@app.command()
+def replay(
+    period: Month,
+    customer: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given more than once.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only what failed for a reason with these words in it.")
+    ] = None,
+    dry_run: Annotated[
+        bool | None,
+        typer.Option(
+            "--dry-run/--no-dry-run",
+            help=f"Only say what would be done; the default above {WITHOUT_ASKING}.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Settle again what failed, and tell how each ended. Safe to repeat."""
+    month = _over(period)
+    ended = asyncio.run(_replay(month, customer or [], reason, dry_run))
+    for each in ended:
+        say(f"{each.customer_id}: {each.status}{f', {each.reason}' if each.reason else ''}")
+    if any(each.status is SettlementStatus.FAILED for each in ended):
+        raise typer.Exit(1)
+
+
+async def _run(month: str, customers: Sequence[str] | None) -> Report:
+    named = tuple(customers) if customers else None
+    async with connected() as system:
+        request = RunRequest(month, named, waits=waits(system.settings))
+        handle = await _reached(start_settlement_run(system.temporal, request))
+        with _bar() as bar:
+            await _follow(handle, bar, month)
+        return await report(system.database, month)
+
+
+async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, month: str) -> None:
+    """Show how far the run is until it has ended."""
+    task = bar.add_task(f"settle {month}", total=None)
+    ended = asyncio.ensure_future(handle.result())
+    try:
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=LOOK_SECONDS)
+            try:
+                seen = await handle.query(SettlementRun.progress, rpc_timeout=LOOK_TIMEOUT)
+            except RPCError:
+                continue  # No worker answers just now: the run waits for one, and so do we.
+            bar.update(task, total=seen.total or None, completed=seen.finished + seen.left_behind)
+        await ended
+    finally:
+        ended.cancel()
+
+
+async def _report(month: str) -> Report:
+    async with connected() as system:
+        found = await report(system.database, month)
+    if found.started_at is None and not found.counts:
+        raise Refused(f"Nothing of {month} was settled yet: billing settlement run {month}.")
+    return found
+
+
+async def _failed(month: str) -> list[tuple[Failure, str | None]]:
+    async with connected() as system:
+        failures = (await report(system.database, month)).failures
+        return [
+            (each, system.link(settlement_workflow_id(each.customer_id, month)))
+            for each in failures
+        ]
+
+
+async def _replay(
+    month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
+) -> list[Standing]:
+    async with connected() as system:
+        failures = await _wanted(system, month, customers, reason)
+        count = len(failures)
+        if count and (dry_run if dry_run is not None else count > WITHOUT_ASKING):
+            for each in failures:
+                say(f"{each.customer_id}: {each.reason}")
+            say(f"{count} would be settled again: the same command with --no-dry-run does it.")
+            return []
+        if not count:
+            say(f"Nothing of {month} that could be settled again.")
+            return []
+        with _bar() as bar:
+            return await _settle_all(system, month, failures, bar)
+
+
+async def _wanted(
+    system: System, month: str, customers: Sequence[str], reason: str | None
+) -> list[Failure]:
+    failures = {each.customer_id: each for each in (await report(system.database, month)).failures}
+    for customer_id in dict.fromkeys(customers):
+        if customer_id in failures:
+            continue
+        found = await standing(system.database, month, customer_id)
+        if found is None:
+            raise Refused(
+                f"{month} of {customer_id} was never settled, so nothing can be repeated."
+            )
+        say(f"{customer_id}: {found.status}, nothing to do")
+    return [
+        each
+        for each in failures.values()
+        if (not customers or each.customer_id in customers) and (reason or "") in each.reason
+    ]
+
+
+async def _settle_all(
+    system: System, month: str, failures: Sequence[Failure], bar: Bar
+) -> list[Standing]:
+    task = bar.add_task(f"settle {month} again", total=len(failures))
+    places = asyncio.Semaphore(AT_ONCE)
+    patience = waits(system.settings)
+
+    async def again(failure: Failure) -> Standing:
+        request = SettlementRequest(failure.customer_id, month, waits=patience)
+        async with places:
+            ended = await _reached(settle_again(system.temporal, system.database, request))
+        bar.advance(task)
+        return ended
+
+    return list(await asyncio.gather(*map(again, failures)))
+
+
+async def _reached(call: Awaitable[Answer]) -> Answer:
+    try:
+        return await call
+    except (RPCError, RuntimeError) as error:
+        raise Refused("Temporal cannot be reached: repeat the same command later.") from error
+
+
+def _tell_report(month: str, found: Report, as_json: bool) -> None:
+    if as_json:
+        typer.echo(run_document(month, found).model_dump_json(by_alias=True))
+        return
+    table = Table(title=f"Settlement of {month}", show_header=False, title_justify="left")
+    for status in SettlementStatus:
+        if count := found.counts.get(status, 0):
+            table.add_row(str(status), str(count))
+    table.add_section()
+    for currency, total in sorted(found.totals.items()):
+        table.add_row("issued", format_amount(total, currency))
+    if found.seconds is not None:
+        ended = "took" if found.finished_at else "has run for"
+        table.add_row(f"the last run {ended}", f"{found.seconds:.1f} s")
+    console.print(table)
+    if found.failures:
+        say(f"{len(found.failures)} failed: billing settlement failed {month}")
+
+
+def _document(failure: Failure) -> dict[str, str | None]:
+    return {
+        "customerId": failure.customer_id,
+        "reason": failure.reason,
+        "invoiceId": failure.invoice_id,
+    }
+
+
+def _bar() -> Bar:
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=progress_console,
+        transient=True,
+    )
+
+
+def _month(text: str) -> str:
+    try:
+        return str(Period.parse(text))
+    except Rejected as error:
+        raise Refused(str(error)) from error
+
+
+def _over(text: str) -> str:
+    try:
+        Period.parse(text).require_over(datetime.now(UTC), "UTC")
+    except Rejected as error:
+        raise Refused(str(error)) from error
+    return text

@@ -1,0 +1,237 @@
+"""Steps: a month of usage becomes invoices; some need a person, some a second try."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.client import Client
+
+from dev.demo import books
+from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
+from dev.demo.stage import Stage, until
+from dev.demo.verdict import Unexpected, expect
+from domain.invoice import DunningPolicy
+from domain.period import Period
+from domain.settlement import Progress, RunRequest
+from runtime import gateways, temporal
+from runtime.settings import Settings
+from runtime.settlement import report
+from runtime.starts import start_settlement_run
+from store import invoice
+
+LOST_CARD = "4000000000009987"
+PLAN = "demo-month"
+CUSTOMERS = 200
+EVENTS_EACH = 100
+SENT_TWICE = 20
+"""Every 20th event is sent twice: 5 %."""
+BATCH = 1_000
+FREE = 1_000
+
+NAMES = tuple(f"tenant-{number:03}" for number in range(CUSTOMERS))
+POISONED, LARGE, WITHOUT_MONEY, LOST = NAMES[50], NAMES[100], NAMES[150], NAMES[151]
+LARGE_QUANTITY = 200_000
+
+LADDER = DunningPolicy(tuple(timedelta(seconds=days) for days in (1, 3, 5, 7)))
+"""A day of the ladder is a second here."""
+
+
+async def report_usage(stage: Stage) -> None:
+    """Customers, a price list, and their usage over HTTP; some of it twice."""
+    await _price(stage, "API_CALL")
+    await asyncio.gather(*(_customer(stage, name) for name in NAMES))
+    month = _month()
+    sent = list(_events(month))
+    batches = [sent[at : at + BATCH] for at in range(0, len(sent), BATCH)]
+    outcomes = [outcome for batch in batches for outcome in await _send(stage, batch)]
+    once = CUSTOMERS * EVENTS_EACH
+    expect("events counted", outcomes.count("ACCEPTED"), once)
+    expect("events known already", outcomes.count("DUPLICATE"), len(sent) - once)
+    stage.tell(f"{CUSTOMERS} customers used something {once:,} times in {month}.")
+    stage.tell(f"{len(sent):,} events came, {len(sent) - once:,} of them twice; each counts once.")
+
+
+async def settle(stage: Stage) -> None:
+    """The run of the month: nobody waits for those who fail or need a person."""
+    month = str(_month())
+    client, settings = await _temporal(stage)
+    request = RunRequest(month, dunning=LADDER, waits=gateways.waits(settings))
+    handle = await start_settlement_run(client, request)
+    stage.tell("In this step a day of the ladder of retries is a second: 1, 3, 5 and 7 seconds.")
+    ended: Progress
+    ended, _ = await asyncio.gather(handle.result(), _bring_another_card(stage))
+    found = await report(stage.database, month)
+    counts = {name: count for name, count in found.counts.items() if name != "SKIPPED"}
+    expected = {"SETTLED": CUSTOMERS - 2, "AWAITING_APPROVAL": 1, "FAILED": 1}
+    expect("settlements by status", counts, expected)
+    stage.tell(f"{ended.finished} customers in {found.seconds or 0:.1f} s: {_words(counts)}.")
+
+
+async def climb_the_ladder(stage: Stage) -> None:
+    """A card without money was charged again; the customer had brought another one meanwhile."""
+    paid = await _ends_as(stage, WITHOUT_MONEY, "PAID")
+    expect("payments of the invoice", len(paid["paymentIds"]), 3)
+    stage.tell(f"{WITHOUT_MONEY}: two charges declined, the second retry took the money. PAID.")
+
+
+async def approve(stage: Stage) -> None:
+    """A total above the threshold waits for a person."""
+    waiting = await _invoice(stage, LARGE)
+    stage.tell(f"{LARGE}: {waiting['reason']}.")
+    path = f"/api/v1/invoices/{waiting['id']}/approve"
+    answer = await stage.shop.post(path, {"reason": "as agreed with the customer"})
+    expect("the status of the approval", answer.status_code, 200)
+    paid = await _ends_as(stage, LARGE, "PAID")
+    stage.tell(f"Approved by a person: {krw(paid['total'])} are PAID.")
+
+
+async def replay(stage: Stage) -> None:
+    """What had no price fails, is mended and settled again."""
+    month = str(_month())
+    told = await _command(stage, "settlement", "failed", month)
+    expect("that the reason is told", "no price for GPU_HOUR" in told, True)
+    await _price(stage, "API_CALL", "GPU_HOUR")
+    stage.tell("The price list has a price for GPU_HOUR now.")
+    await _command(stage, "settlement", "replay", month)
+    await _ends_as(stage, POISONED, "PAID")
+    await _command(stage, "settlement", "replay", month)
+
+
+async def explain(stage: Stage) -> None:
+    """Every amount goes back to its events."""
+    row = await _invoice(stage, NAMES[0])
+    await _command(stage, "invoice", "explain", row["id"])
+    await _command(stage, "invoice", "verify", row["id"])
+
+
+async def give_up(stage: Stage) -> None:
+    """A lost card is never charged again; after the last reminder an operator has it."""
+    given_up = await _ends_as(stage, LOST, "UNCOLLECTIBLE")
+    expect("charges of a lost card", len(given_up["paymentIds"]), 1)
+    stage.tell(f"{LOST}: a lost card is charged once and never again; then only reminders.")
+    await _command(stage, "dead-letter", "list")
+
+
+async def _bring_another_card(stage: Stage) -> None:
+    """After the first retry has failed, while the others are still being settled."""
+
+    async def first_retry_has_failed() -> bool:
+        async with stage.database.connect() as tx:
+            row = await invoice.of_month(tx, WITHOUT_MONEY, str(_month()))
+        return row is not None and row.retries == 1
+
+    await until("the first retry has failed", first_retry_has_failed, timeout_seconds=120)
+    await _card(stage, WITHOUT_MONEY, GOOD_CARD)
+
+
+def _month() -> Period:
+    """The one before this."""
+    return Period.containing(datetime.now(UTC), "UTC").previous()
+
+
+def _events(month: Period) -> Iterator[dict[str, Any]]:
+    """Every 20th comes twice, the second time right after the first."""
+    begins = month.starts_at("UTC")
+    for place, name in enumerate(NAMES):
+        for number in range(EVENTS_EACH):
+            event = {
+                "eventId": f"{name}-{number}",
+                "customerId": name,
+                "resourceType": "GPU_HOUR" if name == POISONED else "API_CALL",
+                "quantity": LARGE_QUANTITY if name == LARGE else 20 + place % 10,
+                "occurredAt": (begins + timedelta(hours=6 * number)).isoformat(),
+            }
+            yield event
+            if number % SENT_TWICE == 0:
+                yield event
+
+
+async def _send(stage: Stage, batch: list[dict[str, Any]]) -> list[str]:
+    answer = await stage.shop.post("/api/v1/usage/batch", {"events": batch})
+    if answer.status_code >= 400:
+        raise Unexpected(f"usage was answered {answer.status_code}: {answer.text[:200]}")
+    return [each["status"] for each in answer.json()["outcomes"]]
+
+
+async def _price(stage: Stage, *resources: str) -> None:
+    charges = [
+        {"resourceType": name, "model": "PER_UNIT", "unitPrice": "2", "freeUnits": str(FREE)}
+        for name in resources
+    ]
+    body = {"currency": "KRW", "effectiveFrom": "2020-01-01T00:00:00Z", "charges": charges}
+    await stage.shop.put(f"/api/v1/pricing-plans/{PLAN}", body)
+
+
+async def _customer(stage: Stage, name: str) -> None:
+    await stage.shop.put(f"/api/v1/customers/{name}", {"planCode": PLAN})
+    await _card(stage, name, {WITHOUT_MONEY: DECLINED_CARD, LOST: LOST_CARD}.get(name, GOOD_CARD))
+
+
+async def _card(stage: Stage, name: str, number: str) -> None:
+    body = {"billingKey": f"bk_{number}", "last4": number[-4:]}
+    answer = await stage.shop.post(f"/api/v1/customers/{name}/payment-methods", body)
+    expect("the status of a new card", answer.status_code, 201)
+
+
+async def _temporal(stage: Stage) -> tuple[Client, Settings]:
+    told = {name.lower(): value for name, value in stage.environment.items()}
+    settings = Settings.model_validate(told)
+    return await temporal.connect_when_ready(settings), settings
+
+
+async def _invoice(stage: Stage, name: str) -> dict[str, Any]:
+    async with stage.database.connect() as tx:
+        row = await invoice.of_month(tx, name, str(_month()))
+    if row is None:
+        raise Unexpected(f"{name} has no invoice")
+    found: dict[str, Any] = await stage.shop.get(f"/api/v1/invoices/{row.id}")
+    return found
+
+
+async def _ends_as(stage: Stage, name: str, status: str) -> dict[str, Any]:
+    async def ended() -> dict[str, Any] | None:
+        found = await _invoice(stage, name)
+        return found if found["status"] == status else None
+
+    return await until(f"the invoice of {name} is {status}", ended) or {}
+
+
+async def _command(stage: Stage, *arguments: str) -> str:
+    """Run the command as a person would, and show what it says."""
+    stage.tell(f"$ billing {' '.join(arguments)}")
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cli.main",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(stage.environment),
+    )
+    output, errors = await running.communicate()
+    expect(f"the exit code of {arguments} ({errors.decode().strip()})", running.returncode, 0)
+    told = output.decode()
+    for line in told.splitlines():
+        stage.console.print(
+            f"      {line}", style="dim", soft_wrap=True, highlight=False, markup=False
+        )
+    return told
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+
+
+STEPS = (
+    ("A month of usage, some of it sent twice", report_usage),
+    ("Settle the month for everybody", settle),
+    ("A card without money: the ladder of retries", climb_the_ladder),
+    ("A large invoice waits for a person", approve),
+    ("What could not be priced: mend it and replay", replay),
+    ("Explain an invoice, down to its events", explain),
+    ("A lost card: given up, for an operator to see", give_up),
+    ("The ledger against the gateway's book, with the month in it", books.compare_ledger),
+)
+"""Title and step, in order."""

@@ -1,0 +1,209 @@
+"""An invoice: what a customer owes for a month, with the price list frozen into it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from domain.event import JSON, Event, Origin, Topic
+from domain.payment import PaymentOutcome, PaymentRequest
+from domain.waits import Waits
+
+
+class InvoiceStatus(StrEnum):
+    DRAFT = "DRAFT"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    REJECTED = "REJECTED"
+    """Its usage is free again; the next settlement makes a new draft."""
+    ISSUED = "ISSUED"
+    OVERDUE = "OVERDUE"
+    PAID = "PAID"
+    UNCOLLECTIBLE = "UNCOLLECTIBLE"
+    """The ladder is at its end; a dead letter waits for an operator."""
+    WRITTEN_OFF = "WRITTEN_OFF"
+    CANCELLED = "CANCELLED"
+
+
+OPEN = frozenset({InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE})
+"""Issued and neither paid nor given up: it has an owner, `invoice/{id}`."""
+
+CLOSED = frozenset(
+    {
+        InvoiceStatus.PAID,
+        InvoiceStatus.UNCOLLECTIBLE,
+        InvoiceStatus.WRITTEN_OFF,
+        InvoiceStatus.CANCELLED,
+    }
+)
+
+HARD_DECLINES = frozenset(
+    {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}
+)
+"""Decline codes after which the same card is not charged again (Stripe's documentation of declines
+calls them hard: no retry can succeed)."""
+
+
+@dataclass(frozen=True)
+class DunningPolicy:
+    """When a failed invoice is charged again, counted from its first failure; the last step's
+    failure makes it uncollectible."""
+
+    ladder: tuple[timedelta, ...] = (
+        timedelta(days=1),
+        timedelta(days=3),
+        timedelta(days=5),
+        timedelta(days=7),
+    )
+
+
+@dataclass(frozen=True)
+class InvoiceRequest:
+    """Input of InvoiceRetry, the owner of an issued invoice."""
+
+    invoice_id: str
+    customer_id: str
+    period: str
+    currency: str
+    total: int
+    due_at: datetime
+    dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    waits: Waits = field(default_factory=Waits)
+
+
+@dataclass(frozen=True)
+class InvoiceCharge:
+    """One attempt to collect an invoice, under an id made by the workflow; `payment_method_id`
+    names the card, else it is the customer's default one."""
+
+    invoice: InvoiceRequest
+    payment_id: str
+    payment_method_id: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenedInvoice:
+    """Where a run of InvoiceRetry begins: an earlier one, ended by hand, may have been at work.
+
+    `step` and `first_failure_at` say where its ladder stood, `last` how its last payment failed;
+    `payment` is the one that is under way.
+    """
+
+    status: InvoiceStatus
+    step: int = 0
+    first_failure_at: datetime | None = None
+    last: PaymentOutcome | None = None
+    payment: PaymentRequest | None = None
+
+
+@dataclass(frozen=True)
+class OpenedCharge:
+    """The payment to be made, or why there is none. Neither: the invoice is closed."""
+
+    payment: PaymentRequest | None = None
+    failure: PaymentOutcome | None = None
+
+
+@dataclass(frozen=True)
+class Closure:
+    """How an invoice stands after it was to be closed. `payment` is under way, so it must end
+    before."""
+
+    status: InvoiceStatus
+    payment: PaymentRequest | None = None
+
+
+class Closing(StrEnum):
+    """How an operator may close an invoice that nothing was charged for."""
+
+    PAID_OUTSIDE = "paid-outside"
+    WRITE_OFF = "write-off"
+    CANCEL = "cancel"
+
+
+CLOSES_AS = {
+    Closing.PAID_OUTSIDE: InvoiceStatus.PAID,
+    Closing.WRITE_OFF: InvoiceStatus.WRITTEN_OFF,
+    Closing.CANCEL: InvoiceStatus.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class CloseRequest:
+    """Who closes it, how, and why."""
+
+    closing: Closing
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class ClosedInvoice:
+    """The end of an invoice as its owner writes it."""
+
+    invoice: InvoiceRequest
+    status: InvoiceStatus
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Where the ladder stands. `step` counts from 0; the customer is told once it is `overdue`."""
+
+    invoice: InvoiceRequest
+    step: int
+    failure_code: str
+    next_attempt_at: datetime | None
+    overdue: bool = False
+
+
+@dataclass(frozen=True)
+class InvoiceOutcome:
+    """Result of InvoiceRetry."""
+
+    invoice_id: str
+    status: InvoiceStatus
+
+
+def created_event(invoice: InvoiceRequest, number: int) -> Event:
+    """An invoice was issued."""
+    more: dict[str, JSON] = {"number": number, "dueAt": invoice.due_at.isoformat()}
+    return _event(Topic.INVOICE_CREATED, invoice, more)
+
+
+def paid_event(invoice_id: str, customer_id: str, data: dict[str, JSON]) -> Event:
+    """An invoice was paid, by a payment or outside; `data` says which of the two."""
+    data = {"paymentId": None, "paidOutside": None, **data}
+    return Event(Topic.INVOICE_PAID, invoice_id, customer_id, data, Origin())
+
+
+def overdue_event(invoice: InvoiceRequest) -> Event:
+    """The due date has passed; told once."""
+    return _event(Topic.INVOICE_OVERDUE, invoice, {"dueAt": invoice.due_at.isoformat()})
+
+
+def notice_event(notice: Notice) -> Event:
+    """A step of the ladder failed after the due date."""
+    when = notice.next_attempt_at
+    more: dict[str, JSON] = {
+        "step": notice.step,
+        "failureCode": notice.failure_code,
+        "nextAttemptAt": None if when is None else when.isoformat(),
+    }
+    return _event(Topic.OVERDUE_NOTICE, notice.invoice, more)
+
+
+def dead_letter_event(closed: ClosedInvoice) -> Event:
+    """An invoice that could not be collected, for an operator."""
+    return _event(Topic.OVERDUE_NOTICE_DLT, closed.invoice, {"reason": closed.reason})
+
+
+def _event(topic: Topic, invoice: InvoiceRequest, more: dict[str, JSON]) -> Event:
+    data: dict[str, JSON] = {
+        "invoiceId": invoice.invoice_id,
+        "customerId": invoice.customer_id,
+        "period": invoice.period,
+        "currency": invoice.currency,
+        "total": invoice.total,
+        **more,
+    }
+    return Event(topic, invoice.invoice_id, invoice.customer_id, data, Origin())

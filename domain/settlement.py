@@ -1,0 +1,244 @@
+"""Settlement: closing one customer's month into an invoice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from domain.invoice import DunningPolicy, InvoiceRequest
+from domain.waits import Waits
+
+
+class SettlementStatus(StrEnum):
+    """How the settlement of a customer's month ended, as far as it has."""
+
+    RUNNING = "RUNNING"
+    SETTLED = "SETTLED"
+    SKIPPED = "SKIPPED"
+    """No usage and no fee: no invoice."""
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+HANDED_OVER = frozenset(SettlementStatus) - {SettlementStatus.RUNNING}
+"""A run waits for nothing more: the customer is done, failed, or a person's turn has come."""
+
+
+class DeadlineEffect(StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class ApprovalPolicy:
+    """When a person must look at a draft, and what happens when nobody does.
+
+    `thresholds`: largest total per currency (minor units) that is issued without a person.
+    `anomaly_factor`: usage that is so many times more, or less, than its trailing mean.
+    """
+
+    thresholds: Mapping[str, int] = field(
+        default_factory=lambda: {"KRW": 10_000_000, "USD": 1_000_000, "EUR": 1_000_000}
+    )
+    anomaly_factor: int = 5
+    remind_after: timedelta = timedelta(days=1)
+    escalate_after: timedelta = timedelta(days=3)
+    deadline: timedelta = timedelta(days=7)
+    at_deadline: DeadlineEffect = DeadlineEffect.REJECT
+
+
+@dataclass(frozen=True)
+class SettlementRequest:
+    """Input of MonthlySettlement; `run` is the run's workflow id, if it belongs to one."""
+
+    customer_id: str
+    period: str
+    run: str | None = None
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    waits: Waits = field(default_factory=Waits)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Input of SettlementRun. `customers`: only these (a replay), else everybody.
+
+    `ask_again`: should a child's signal be lost, its row is asked so often. `patience`: a customer
+    that is not done by then goes on alone, so that those who are stuck do not fill the window.
+    `per_execution`: customers that are started before the run continues as a new execution, which
+    takes over what stands below it.
+    """
+
+    period: str
+    customers: tuple[str, ...] | None = None
+    concurrency: int = 20
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    waits: Waits = field(default_factory=Waits)
+    ask_again: timedelta = timedelta(seconds=30)
+    patience: timedelta = timedelta(minutes=15)
+    per_execution: int = 1_000
+    after: str | None = None
+    total: int | None = None
+    started: int = 0
+    finished: int = 0
+    left_behind: int = 0
+    under_way: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Answer of the query `progress`. `left_behind`: those that ran out of the run's patience."""
+
+    total: int
+    started: int
+    finished: int
+    left_behind: int = 0
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """What drafting found or made. `invoice_id` is None when there is nothing to bill."""
+
+    status: SettlementStatus
+    invoice_id: str | None = None
+    total: int = 0
+    currency: str = ""
+    reason: str | None = None
+    """Why a person must approve, or why it failed."""
+    waiting_since: datetime | None = None
+    """When an earlier run handed it to a person: whoever waits now does not begin anew."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A person's (or the deadline's) decision about a draft."""
+
+    approved: bool
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class DecidedDraft:
+    """A draft with the decision about it; None where none was needed."""
+
+    settlement: SettlementRequest
+    invoice_id: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Reminder:
+    """That nobody has decided yet about a draft; `name` says how often that was said."""
+
+    invoice_id: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EndedSettlement:
+    """What the run report shows of a customer."""
+
+    settlement: SettlementRequest
+    status: SettlementStatus
+    reason: str | None = None
+    invoice_id: str | None = None
+
+
+@dataclass(frozen=True)
+class SettlementOutcome:
+    """Result of MonthlySettlement, and what it tells its run."""
+
+    customer_id: str
+    status: SettlementStatus
+    invoice_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Issued:
+    """An issued invoice and its owner's input."""
+
+    invoice: InvoiceRequest
+    number: int
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """Stored with the invoice. A blocking check that fails stops it before it is issued; one that
+    asks for approval hands it to a person."""
+
+    name: str
+    passed: bool
+    blocking: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A month's quantity of one resource beside the mean of up to six months before it."""
+
+    resource_type: str
+    quantity: Decimal
+    mean: Decimal | None
+
+
+def quality_checks(
+    amounts: Sequence[int],
+    total: int,
+    recomputed: int,
+    unpriced: Sequence[str],
+    late: Sequence[str],
+    trends: Sequence[Trend],
+    policy: ApprovalPolicy,
+) -> list[QualityCheck]:
+    """Everything that is looked at before an invoice is issued."""
+    unusual = [trend for trend in trends if _unusual(trend, policy.anomaly_factor)]
+    return [
+        QualityCheck(
+            "non-negative", all(amount >= 0 for amount in amounts), True, f"{len(amounts)} lines"
+        ),
+        QualityCheck("lines-add-up", sum(amounts) == total, True, f"{sum(amounts)} = {total}"),
+        QualityCheck("snapshot-recomputes", recomputed == total, True, f"{recomputed} = {total}"),
+        QualityCheck(
+            "everything-priced", not unpriced, True, f"no price for {', '.join(unpriced) or '-'}"
+        ),
+        QualityCheck("usual", not unusual, False, "; ".join(map(_told, unusual)) or "as before"),
+        QualityCheck("no-late-usage", not late, False, ", ".join(late) or "none"),
+    ]
+
+
+def blocked(checks: Sequence[QualityCheck]) -> str | None:
+    """Why the invoice must not be issued; None when it may."""
+    failed = [f"{check.name} ({check.detail})" for check in checks if _stops(check)]
+    return "quality check failed: " + ", ".join(failed) if failed else None
+
+
+def needs_approval(
+    currency: str, total: int, checks: Sequence[QualityCheck], policy: ApprovalPolicy
+) -> str | None:
+    """Why a person must look at it; None when nobody need."""
+    threshold = policy.thresholds.get(currency)
+    if threshold is not None and total > threshold:
+        return f"the total {total} is above {threshold} {currency}"
+    unusual = next(check for check in checks if check.name == "usual")
+    return None if unusual.passed else f"unusual usage: {unusual.detail}"
+
+
+def _stops(check: QualityCheck) -> bool:
+    return check.blocking and not check.passed
+
+
+def _unusual(trend: Trend, factor: int) -> bool:
+    if not trend.mean:
+        return False
+    return trend.quantity > trend.mean * factor or trend.quantity * factor < trend.mean
+
+
+def _told(trend: Trend) -> str:
+    return f"{trend.quantity} of {trend.resource_type} against a mean of {trend.mean:.2f}"

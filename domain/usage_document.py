@@ -1,0 +1,138 @@
+"""A usage event as it is written: our own JSON form, or a CloudEvent."""
+
+import json
+import re
+from collections.abc import Mapping, Set
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Never
+
+from domain.errors import InvalidRequest
+from domain.usage import MAX_QUANTITY, UsageEvent
+
+NAME = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+"""The form of a customer id and of a resource type."""
+
+EVENT_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
+"""Visible ASCII: bytes and characters have one order, and no id holds a line feed."""
+
+_QUANTITY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
+_MICRO = Decimal("0.000001")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+_FIELDS = {"eventId", "customerId", "resourceType", "quantity", "occurredAt"}
+_ATTRIBUTES = {
+    "id": "eventId",
+    "subject": "customerId",
+    "type": "resourceType",
+    "time": "occurredAt",
+}
+
+
+def decode(body: bytes) -> Any:
+    """The JSON value with its fractions as exact decimals; raises `InvalidRequest`."""
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_exact,
+        )
+    except (RecursionError, ValueError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+
+
+def read(document: object) -> UsageEvent:
+    """An event from its JSON value, in our own form or as a CloudEvent; raises `InvalidRequest`.
+
+    A CloudEvent is told by its `specversion`. Its `id` is our eventId, `subject` our customerId,
+    `type` our resourceType, `time` our occurredAt, and `data` holds `{"quantity"}`; any of our five
+    fields may stand in `data` and then goes before the attribute.
+    """
+    if not isinstance(document, dict):
+        raise InvalidRequest("A usage event is a JSON object.")
+    fields = _of_cloud_event(document) if "specversion" in document else document
+    if fields.keys() != _FIELDS:
+        raise InvalidRequest(_difference(fields.keys()))
+    return UsageEvent(
+        customer_id=_text(fields, "customerId", NAME),
+        event_id=_text(fields, "eventId", EVENT_ID),
+        resource_type=_text(fields, "resourceType", NAME),
+        quantity=_quantity(fields["quantity"]),
+        occurred_at=_time(fields["occurredAt"]),
+    )
+
+
+def named(document: object) -> str | None:
+    """The event id that a document bears, where there is one to be told."""
+    if not isinstance(document, dict):
+        return None
+    name = document.get("eventId", document.get("id"))
+    return name if isinstance(name, str) and EVENT_ID.fullmatch(name) else None
+
+
+def _of_cloud_event(document: dict[str, Any]) -> dict[str, Any]:
+    if document["specversion"] != "1.0":
+        raise InvalidRequest("specversion: only CloudEvents 1.0 are understood.")
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise InvalidRequest("data: is a JSON object with the quantity.")
+    attributes = {ours: document[its] for its, ours in _ATTRIBUTES.items() if its in document}
+    return {**attributes, **data}
+
+
+def _difference(names: Set[str]) -> str:
+    if missing := sorted(_FIELDS - names):
+        return f"{missing[0]}: is missing."
+    return f"{min(names - _FIELDS)[:50]!r} is no field of a usage event."
+
+
+def _text(fields: Mapping[str, Any], name: str, form: re.Pattern[str]) -> str:
+    value = fields[name]
+    # A `$` would let a line feed follow.
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise InvalidRequest(f"{name}: is text of the form {form.pattern}.")
+    return value
+
+
+def _quantity(value: object) -> Decimal:
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
+        return Decimal(value)
+    # To Python, a truth value is a number too.
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        quantity = Decimal(value)
+        if 0 <= quantity < MAX_QUANTITY and quantity == quantity.quantize(_MICRO):
+            return abs(quantity)
+    raise InvalidRequest(
+        "quantity: is a number, not negative, with at most 15 digits before the point and 6 after."
+    )
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (OverflowError, ValueError):
+            pass
+    raise InvalidRequest("occurredAt: is a time with an offset like 2026-05-01T09:30:00+09:00.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object names a key twice")
+    return found
+
+
+def _exact(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        raise ValueError(f"{digits[:25]} is out of range") from None
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")

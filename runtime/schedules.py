@@ -1,0 +1,79 @@
+"""The Schedule of the monthly settlement. Every worker sees to it when it starts."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleCalendarSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+
+from domain.settlement import RunRequest
+from domain.waits import Waits
+from runtime.temporal import UNREACHABLE
+from workflows import policies
+from workflows.settlement_schedule import ScheduledSettlement
+
+MONTHLY = "monthly-settlement"
+CATCH_UP = timedelta(days=60)
+"""How long Temporal may be down and still settle every month that it missed."""
+
+log = structlog.get_logger()
+
+
+async def ensure_schedules(client: Client, waits: Waits) -> None:
+    """Make the Schedule, or bring the one that is there up to date; that somebody paused it stays.
+
+    Several workers may do it at once: all of them want the same.
+    """
+    wanted = monthly(waits)
+
+    def updated(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        return ScheduleUpdate(replace(wanted, state=found.description.schedule.state))
+
+    try:
+        await client.create_schedule(MONTHLY, wanted)
+    except ScheduleAlreadyRunningError:
+        await client.get_schedule_handle(MONTHLY).update(updated)
+
+
+async def ensure_sooner_or_later(client: Client, waits: Waits) -> None:
+    """The same, until Temporal takes it."""
+    while True:
+        try:
+            return await ensure_schedules(client, waits)
+        except UNREACHABLE as error:
+            log.warning("the schedule is not up to date yet", error=str(error))
+            await asyncio.sleep(5)
+
+
+def monthly(waits: Waits) -> Schedule:
+    """The first of each month, 12:00 UTC: then the month before has ended in every time zone."""
+    first_at_noon = ScheduleCalendarSpec(
+        hour=[ScheduleRange(12)],
+        day_of_month=[ScheduleRange(1)],
+        comment="settle the month before",
+    )
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            ScheduledSettlement.run,
+            # The month is not known yet: the workflow puts it in.
+            RunRequest(period="", waits=waits),
+            id=MONTHLY,
+            task_queue=policies.SETTLEMENT,
+            static_summary="start the settlement of the month before",
+        ),
+        spec=ScheduleSpec(calendars=[first_at_noon]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.BUFFER_ALL, catchup_window=CATCH_UP),
+    )

@@ -1,0 +1,83 @@
+"""Whether an invoice is what its events and its price list say, found out from the beginning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.pricing_snapshot import PricedInvoice, PricingSnapshot, price_invoice
+from domain.usage import Aggregate
+from store import customer, invoice, usage
+from store.database import Transaction
+
+
+async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
+    """Where the invoice and its recomputation differ, one sentence each; empty when nowhere.
+
+    The aggregates are made of the raw events again, the amounts of the price list that is frozen
+    into the invoice, whatever happened to either since.
+    """
+    whose = await customer.find(tx, row.customer_id)
+    zone = "UTC" if whose is None else whose.time_zone
+    snapshot = PricingSnapshot.from_json(row.snapshot)
+    counted = await usage.aggregates(tx, row.id, zone)
+    stored = await invoice.aggregates(tx, row.id)
+    return [
+        *_of_aggregates(counted, stored),
+        *_of_quantities(counted, snapshot),
+        *_of_amounts(row, await invoice.lines(tx, row.id), price_invoice(snapshot)),
+    ]
+
+
+def _of_aggregates(counted: Sequence[Aggregate], stored: Sequence[Row[Any]]) -> Iterator[str]:
+    """What the raw events say against what was noted when the invoice was made."""
+    now = {(str(each.period), each.resource_type): each for each in counted}
+    then = {(each.period, each.resource_type): each for each in stored}
+    for period, resource in sorted({*now, *then}):
+        event, note = now.get((period, resource)), then.get((period, resource))
+        what = f"{resource} of {period}"
+        if event is None:
+            yield f"{what}: the invoice names it, but it has no events."
+        elif note is None:
+            yield f"{what}: it has {event.events} events, but the invoice does not name them."
+        else:
+            for name in ("quantity", "events", "first_at", "last_at", "digest"):
+                was, found = getattr(note, name), getattr(event, name)
+                if was != found:
+                    label = name.replace("_at", " event at")
+                    yield f"{what}: the {label} is {found}, but the invoice says {was}."
+
+
+def _of_quantities(counted: Sequence[Aggregate], snapshot: PricingSnapshot) -> Iterator[str]:
+    """What the raw events say against what was priced."""
+    priced = {
+        (month.period, metered.resource_type): metered.quantity
+        for month in (snapshot.month, *snapshot.late)
+        for metered in month.usage
+    }
+    for each in counted:
+        quantity = priced.get((each.period, each.resource_type), 0)
+        if quantity != each.quantity:
+            what = f"{each.resource_type} of {each.period}"
+            yield f"{what}: {each.quantity} were counted, but {quantity} were priced."
+
+
+def _of_amounts(row: Row[Any], lines: Sequence[Row[Any]], priced: PricedInvoice) -> Iterator[str]:
+    """What the frozen price list says against what is billed."""
+    if len(lines) != len(priced.lines):
+        yield f"The invoice has {len(lines)} lines, but its price list makes {len(priced.lines)}."
+    for line, again in zip(lines, priced.lines, strict=False):
+        what = (line.kind, line.resource_type, line.period, line.quantity, line.amount)
+        repriced = (again.kind, again.resource_type, str(again.period))
+        if what != (*repriced, again.quantity, again.amount):
+            name = f"{again.resource_type or again.kind} of {again.period}"
+            yield (
+                f"Line {line.position}: {name} comes to {again.amount} for {again.quantity:f}, "
+                f"but {line.amount} for {line.quantity:f} are billed."
+            )
+    for name, total in (
+        ("lines", sum(line.amount for line in lines)),
+        ("price list", priced.total),
+    ):
+        if total != row.total:
+            yield f"The {name} come to {total}, but the total is {row.total}."

@@ -1,0 +1,420 @@
+"""Invoices with their lines, from draft to closed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from domain.invoice import CLOSED, OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
+from domain.pricing_snapshot import PricedLine
+from domain.usage import Aggregate
+from domain.waits import Waits
+from store.database import Transaction
+from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
+
+SERIES = "invoice"
+_IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
+_IS_DRAFT = invoices.c.status.in_(
+    [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
+)
+
+
+async def current(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
+    """The invoice of a customer's month that is not rejected, locked to the commit."""
+    query = select(invoices).where(
+        invoices.c.customer_id == customer_id,
+        invoices.c.period == period,
+        invoices.c.status != InvoiceStatus.REJECTED.value,
+    )
+    return (await tx.execute(query.with_for_update())).first()
+
+
+async def of_month(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
+    """The same, as it stands, without a lock."""
+    query = select(invoices).where(
+        invoices.c.customer_id == customer_id,
+        invoices.c.period == period,
+        invoices.c.status != InvoiceStatus.REJECTED.value,
+    )
+    return (await tx.execute(query)).first()
+
+
+async def find(tx: Transaction, invoice_id: str) -> Row[Any] | None:
+    return (await tx.execute(select(invoices).where(invoices.c.id == invoice_id))).first()
+
+
+async def lock(tx: Transaction, invoice_id: str) -> Row[Any]:
+    """The invoice, locked to the commit."""
+    row: Row[Any] = (
+        await tx.execute(select(invoices).where(invoices.c.id == invoice_id).with_for_update())
+    ).one()
+    return row
+
+
+async def create_draft(
+    tx: Transaction,
+    invoice_id: str,
+    customer_id: str,
+    period: str,
+    currency: str,
+    workflow_id: str,
+    run_id: str,
+) -> None:
+    """An empty draft; a second one for the same month raises `IntegrityError`."""
+    await tx.execute(
+        insert(invoices).values(
+            id=invoice_id,
+            customer_id=customer_id,
+            period=period,
+            currency=currency,
+            total=0,
+            status=InvoiceStatus.DRAFT.value,
+            snapshot={},
+            workflow_id=workflow_id,
+            run_id=run_id,
+        )
+    )
+
+
+async def empty_draft(tx: Transaction, invoice_id: str) -> None:
+    """Throw lines and aggregates of a draft away, to make them again."""
+    await tx.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == invoice_id))
+    await tx.execute(delete(aggregated_usage).where(aggregated_usage.c.invoice_id == invoice_id))
+
+
+async def discard_draft(tx: Transaction, invoice_id: str) -> None:
+    """DRAFT → REJECTED: there is nothing left to bill."""
+    await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.DRAFT.value)
+        .values(status=InvoiceStatus.REJECTED.value, total=0, closed_at=func.now())
+    )
+
+
+async def fill_draft(
+    tx: Transaction,
+    invoice_id: str,
+    run_id: str,
+    currency: str,
+    total: int,
+    snapshot: Mapping[str, Any],
+    aggregates: Sequence[Aggregate],
+    lines: Sequence[PricedLine],
+) -> None:
+    """Write what the month came to."""
+    if aggregates:
+        await tx.execute(insert(aggregated_usage), [_aggregate(invoice_id, a) for a in aggregates])
+    if lines:
+        rows = [_line(invoice_id, place, line) for place, line in enumerate(lines, start=1)]
+        await tx.execute(insert(invoice_lines), rows)
+    await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(
+            currency=currency,
+            total=total,
+            snapshot=dict(snapshot),
+            run_id=run_id,
+            updated_at=func.now(),
+        )
+    )
+
+
+async def set_draft_status(
+    tx: Transaction,
+    invoice_id: str,
+    status: InvoiceStatus,
+    reason: str | None,
+    checks: Sequence[Mapping[str, Any]],
+) -> None:
+    """DRAFT with a reason (blocked), or AWAITING_APPROVAL."""
+    await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(
+            status=status.value,
+            reason=reason,
+            checks=[dict(check) for check in checks],
+            updated_at=func.now(),
+        )
+    )
+
+
+async def reject(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:
+    """AWAITING_APPROVAL → REJECTED; False from every other status."""
+    values = {"status": InvoiceStatus.REJECTED.value, "closed_at": func.now()}
+    waits = invoices.c.status == InvoiceStatus.AWAITING_APPROVAL.value
+    return await _decide(tx, invoice_id, values, decision, waits)
+
+
+async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> None:
+    """Keep that something was decided, or that somebody was reminded."""
+    row = await lock(tx, invoice_id)
+    changed = update(invoices).where(invoices.c.id == invoice_id)
+    await tx.execute(changed.values(decisions=[*row.decisions, dict(decision)]))
+
+
+async def issue(
+    tx: Transaction, invoice_id: str, due_at: datetime, decision: Mapping[str, Any] | None
+) -> Row[Any]:
+    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number, once; returns the row. Raises
+    `NoResultFound` when it was rejected."""
+    row = await lock(tx, invoice_id)
+    if row.number is not None:
+        return row
+    number = await _next_number(tx)
+    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
+    issued = await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id, _IS_DRAFT)
+        .values(
+            status=InvoiceStatus.ISSUED.value,
+            number=number,
+            issued_at=func.now(),
+            due_at=due_at,
+            reason=None,
+            decisions=decisions,
+            updated_at=func.now(),
+        )
+        .returning(invoices)
+    )
+    made: Row[Any] = issued.one()
+    return made
+
+
+async def close(
+    tx: Transaction,
+    invoice_id: str,
+    status: InvoiceStatus,
+    decision: Mapping[str, Any] | None = None,
+) -> bool:
+    """ISSUED or OVERDUE → a closed status; False when it is closed already."""
+    values = {"status": status.value, "closed_at": func.now(), "next_attempt_at": None}
+    return await _decide(tx, invoice_id, values, decision, _IS_OPEN)
+
+
+async def mark_overdue(tx: Transaction, invoice_id: str) -> bool:
+    """ISSUED → OVERDUE; False from every other status."""
+    marked = await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.ISSUED.value)
+        .values(status=InvoiceStatus.OVERDUE.value, updated_at=func.now())
+    )
+    return marked.rowcount == 1
+
+
+async def note_retry(
+    tx: Transaction, invoice_id: str, retries: int, next_attempt_at: datetime | None
+) -> None:
+    """Where the ladder stands."""
+    await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(retries=retries, next_attempt_at=next_attempt_at, updated_at=func.now())
+    )
+
+
+async def lines(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
+    query = select(invoice_lines).where(invoice_lines.c.invoice_id == invoice_id)
+    return (await tx.execute(query.order_by(invoice_lines.c.position))).all()
+
+
+async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
+    query = select(aggregated_usage).where(aggregated_usage.c.invoice_id == invoice_id)
+    order = (aggregated_usage.c.period, aggregated_usage.c.resource_type)
+    return (await tx.execute(query.order_by(*order))).all()
+
+
+async def billed(
+    tx: Transaction, customer_id: str, period: str
+) -> Sequence[Row[str, str, Decimal, Decimal]]:
+    """(kind, resource_type, quantity, amount) of what invoices have billed for a month so far,
+    drafts and rejected ones aside."""
+    query = (
+        select(
+            invoice_lines.c.kind,
+            invoice_lines.c.resource_type,
+            func.sum(invoice_lines.c.quantity).label("quantity"),
+            func.sum(invoice_lines.c.amount).label("amount"),
+        )
+        .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.number.is_not(None),
+            invoice_lines.c.period == period,
+        )
+        .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
+    )
+    return (await tx.execute(query)).all()
+
+
+async def trailing_means(
+    tx: Transaction, customer_id: str, before: str, months: Sequence[str]
+) -> dict[str, Any]:
+    """Mean quantity per resource over those of these months that were invoiced."""
+    query = (
+        select(aggregated_usage.c.resource_type, func.avg(aggregated_usage.c.quantity))
+        .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.period < before,
+            invoices.c.status != InvoiceStatus.REJECTED.value,
+            aggregated_usage.c.period.in_(months),
+        )
+        .group_by(aggregated_usage.c.resource_type)
+    )
+    return dict((await tx.execute(query)).all())
+
+
+async def page(
+    tx: Transaction, customer_id: str | None, offset: int, limit: int
+) -> Sequence[Row[Any]]:
+    """Newest first, by number of page: v1."""
+    query = select(invoices).order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
+    if customer_id is not None:
+        query = query.where(invoices.c.customer_id == customer_id)
+    return (await tx.execute(query.offset(offset).limit(limit))).all()
+
+
+async def after(
+    tx: Transaction,
+    customer_id: str | None,
+    status: str | None,
+    position: tuple[datetime, str] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Oldest first, after a position: nothing is doubled or missed while rows are inserted."""
+    key = (invoices.c.created_at, invoices.c.id)
+    query = select(invoices).order_by(*key).limit(limit)
+    if customer_id is not None:
+        query = query.where(invoices.c.customer_id == customer_id)
+    if status is not None:
+        query = query.where(invoices.c.status == status)
+    if position is not None:
+        # Without its type the id would be compared as text, and PostgreSQL refuses that.
+        query = query.where(tuple_(*key) > tuple_(*position, types=[each.type for each in key]))
+    return (await tx.execute(query)).all()
+
+
+async def open_since(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Issued invoices that are not closed, in id order: what the sweeper looks at."""
+    query = select(invoices).where(_IS_OPEN, invoices.c.issued_at < created_before)
+    if after_id is not None:
+        query = query.where(invoices.c.id > after_id)
+    return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
+
+
+async def drafts_since(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
+    that does not wait was stopped by a check: only another settlement helps it."""
+    at_work = (invoices.c.status == InvoiceStatus.AWAITING_APPROVAL.value) | (
+        (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_(None)
+    )
+    query = select(invoices).where(at_work, invoices.c.created_at < created_before)
+    if after_id is not None:
+        query = query.where(invoices.c.id > after_id)
+    return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
+
+
+def request(row: Row[Any], dunning: DunningPolicy, waits: Waits) -> InvoiceRequest:
+    """The input of an issued invoice's owner."""
+    return InvoiceRequest(
+        invoice_id=row.id,
+        customer_id=row.customer_id,
+        period=row.period,
+        currency=row.currency,
+        total=row.total,
+        due_at=row.due_at,
+        dunning=dunning,
+        waits=waits,
+    )
+
+
+async def receivables(tx: Transaction, as_of: datetime) -> Sequence[Row[str, Any, int, Decimal]]:
+    """(currency, bucket, count, sum) of what was issued and unpaid at that moment. The bucket by
+    days past due, begun days counting: 0 not due, 1 for 1-30, 2 for 31-60, 3 for 61-90, 4 above."""
+    days = func.ceil(func.extract("epoch", literal(as_of) - invoices.c.due_at) / 86_400)
+    bucket = func.least(func.greatest(func.ceil(days / 30), 0), 4)
+    query = (
+        select(invoices.c.currency, bucket, func.count(), func.sum(invoices.c.total))
+        .where(
+            invoices.c.issued_at <= as_of,
+            (invoices.c.closed_at.is_(None)) | (invoices.c.closed_at > as_of),
+        )
+        .group_by(invoices.c.currency, bucket)
+        .order_by(invoices.c.currency, bucket)
+    )
+    return (await tx.execute(query)).all()
+
+
+def is_closed(status: str) -> bool:
+    return status in {each.value for each in CLOSED}
+
+
+async def _decide(
+    tx: Transaction,
+    invoice_id: str,
+    values: Mapping[str, Any],
+    decision: Mapping[str, Any] | None,
+    *conditions: Any,
+) -> bool:
+    row = await lock(tx, invoice_id)
+    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
+    decided = await tx.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice_id, invoices.c.closed_at.is_(None), *conditions)
+        .values(**values, decisions=decisions, updated_at=func.now())
+    )
+    return decided.rowcount == 1
+
+
+async def _next_number(tx: Transaction) -> int:
+    row = upsert(invoice_numbers).values(series=SERIES, last=1)
+    counted = await tx.execute(
+        row.on_conflict_do_update(
+            index_elements=["series"], set_={"last": invoice_numbers.c.last + 1}
+        ).returning(invoice_numbers.c.last)
+    )
+    number: int = counted.scalar_one()
+    return number
+
+
+def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:
+    return {
+        "invoice_id": invoice_id,
+        "resource_type": aggregate.resource_type,
+        "period": str(aggregate.period),
+        "quantity": aggregate.quantity,
+        "events": aggregate.events,
+        "first_at": aggregate.first_at,
+        "last_at": aggregate.last_at,
+        "digest": aggregate.digest,
+    }
+
+
+def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
+    return {
+        "invoice_id": invoice_id,
+        "position": position,
+        "kind": line.kind.value,
+        "resource_type": line.resource_type,
+        "period": str(line.period),
+        "quantity": line.quantity,
+        "amount": line.amount,
+        "steps": [
+            {
+                "label": step.label,
+                "quantity": str(step.quantity),
+                "unitPrice": str(step.unit_price),
+                "amount": str(step.amount),
+            }
+            for step in line.steps
+        ],
+    }

@@ -1,0 +1,91 @@
+"""Price lists: versions are added, never changed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select
+
+from domain.pricing import Plan, PlanVersion
+from store.database import Transaction
+from store.tables import pricing_plans
+
+_WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
+
+
+async def lock(tx: Transaction, code: str) -> None:
+    """To the commit: the versions of one plan are added one after the other."""
+    name = func.hashtextextended(f"pricing-plan/{code}", 0)
+    await tx.execute(select(func.pg_advisory_xact_lock(name)))
+
+
+async def put(tx: Transaction, plan: Plan, effective_from: datetime) -> tuple[Plan, bool]:
+    """Add a version; returns it and True. When the last one of that very moment has the same prices
+    nothing changes: returns that one and False. The version that `plan` names does not count."""
+    await lock(tx, plan.code)
+    known = await versions(tx, plan.code)
+    same_moment = [each.plan for each in known if each.effective_from == effective_from]
+    last = same_moment[-1] if same_moment else None
+    if last is not None and last.prices() == plan.prices():
+        return last, False
+    added = replace(plan, version=len(known) + 1)
+    await _append(tx, added.code, added.version, effective_from, added.prices())
+    return added, True
+
+
+async def withdraw(tx: Transaction, code: str, at: datetime) -> bool:
+    """From then on the plan is no longer offered, nor what was planned for later; False when that
+    is so already. What was effective before stays known."""
+    await lock(tx, code)
+    known = await versions(tx, code)
+    last_of = {each.effective_from: each.plan for each in known if each.effective_from > at}
+    moments = [moment for moment, plan in last_of.items() if plan is not None]
+    if await effective(tx, code, at) is not None:
+        moments.insert(0, at)
+    for version, moment in enumerate(moments, start=len(known) + 1):
+        await _append(tx, code, version, moment, _WITHDRAWN)
+    return bool(moments)
+
+
+async def effective(tx: Transaction, code: str, at: datetime) -> Plan | None:
+    """The prices at a moment: of the versions that had begun the latest, and of several that began
+    together the last one. None when there was none, or it was withdrawn."""
+    query = (
+        select(pricing_plans)
+        .where(pricing_plans.c.code == code, pricing_plans.c.effective_from <= at)
+        .order_by(pricing_plans.c.effective_from.desc(), pricing_plans.c.version.desc())
+        .limit(1)
+    )
+    row = (await tx.execute(query)).first()
+    return None if row is None else _version(row).plan
+
+
+async def offered(tx: Transaction, code: str, at: datetime) -> bool:
+    """Whether the plan has prices then or will have later."""
+    if await effective(tx, code, at) is not None:
+        return True
+    later = {each.effective_from: each.plan for each in await versions(tx, code)}
+    return any(plan is not None for moment, plan in later.items() if moment > at)
+
+
+async def versions(tx: Transaction, code: str) -> list[PlanVersion]:
+    """All of them, in the order in which they were added."""
+    query = select(pricing_plans).where(pricing_plans.c.code == code)
+    return [_version(row) for row in await tx.execute(query.order_by(pricing_plans.c.version))]
+
+
+async def _append(
+    tx: Transaction, code: str, version: int, effective_from: datetime, body: Mapping[str, Any]
+) -> None:
+    await tx.execute(
+        insert(pricing_plans).values(
+            code=code, version=version, effective_from=effective_from, body=dict(body)
+        )
+    )
+
+
+def _version(row: Row[Any]) -> PlanVersion:
+    withdrawn = "withdrawn" in row.body
+    plan = None if withdrawn else Plan.of_prices(row.code, row.version, row.body)
+    return PlanVersion(row.code, row.version, row.effective_from, plan)

@@ -1,0 +1,189 @@
+"""Usage events: counted once for ever, claimed by one invoice at a time."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy import Date, cast, collate, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.period import Period
+from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
+from store.database import Transaction
+from store.tables import aggregated_usage, invoices, usage_events
+
+_COUNT = text("""
+WITH incoming AS (
+    SELECT *
+    FROM unnest(
+        CAST(:customer_ids AS text[]), CAST(:event_ids AS text[]), CAST(:resource_types AS text[]),
+        CAST(:quantities AS numeric[]), CAST(:times AS timestamptz[]), CAST(:hashes AS bytea[])
+    ) WITH ORDINALITY AS event (
+        customer_id, event_id, resource_type, quantity, occurred_at, payload_hash, place
+    )
+), taken AS (
+    INSERT INTO usage_identities (customer_id, event_id, payload_hash)
+    SELECT customer_id, event_id, payload_hash
+    FROM incoming JOIN customers ON customers.id = customer_id
+    ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING customer_id, event_id
+), counted AS (
+    INSERT INTO usage_events (customer_id, event_id, resource_type, quantity, occurred_at)
+    SELECT customer_id, event_id, resource_type, quantity, occurred_at
+    FROM incoming JOIN taken USING (customer_id, event_id)
+)
+SELECT customer_id, event_id FROM taken
+""")
+
+_KNOWN = text("""
+SELECT customer_id, event_id, payload_hash
+FROM unnest(CAST(:customer_ids AS text[]), CAST(:event_ids AS text[])) AS wanted (
+    customer_id, event_id
+)
+JOIN usage_identities USING (customer_id, event_id)
+""")
+
+
+async def ingest(tx: Transaction, events: Sequence[UsageEvent]) -> list[Receipt]:
+    """Count events; a receipt for each, in order.
+
+    Identity and event are one statement: neither is without the other. A concurrent ingest of the
+    same event waits here until the other transaction ends. Identities are taken in byte order, so
+    two calls never wait for each other in a circle; a transaction makes one call only.
+    """
+    if not events:
+        return []
+    first: dict[Identity, UsageEvent] = {}
+    for event in events:
+        first.setdefault(event.identity, event)
+    ordered = [first[identity] for identity in sorted(first)]
+    counted = await tx.execute(
+        _COUNT,
+        {
+            "customer_ids": [event.customer_id for event in ordered],
+            "event_ids": [event.event_id for event in ordered],
+            "resource_types": [event.resource_type for event in ordered],
+            "quantities": [event.quantity for event in ordered],
+            "times": [event.occurred_at for event in ordered],
+            "hashes": [event.payload_hash for event in ordered],
+        },
+    )
+    fresh = {(row.customer_id, row.event_id) for row in counted}
+    return receipts(events, fresh, await _known(tx, [each for each in first if each not in fresh]))
+
+
+async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identity, bytes]:
+    """The payload hashes of those that were counted before.
+
+    A statement of its own: the one that counts does not see what committed while it waited.
+    """
+    if not identities:
+        return {}
+    customer_ids, event_ids = zip(*identities, strict=True)
+    wanted = {"customer_ids": list(customer_ids), "event_ids": list(event_ids)}
+    rows = await tx.execute(_KNOWN, wanted)
+    return {(row.customer_id, row.event_id): row.payload_hash for row in rows}
+
+
+async def claim(
+    tx: Transaction, invoice_id: str, customer_id: str, before: datetime, zone: str
+) -> list[Aggregate]:
+    """Claim every event of the customer that no invoice has and that happened before; returns what
+    the invoice has now, per month (of `zone`) and resource.
+
+    An event that commits later stays free for the next claim. Claims of one customer go one after
+    the other, so that two of them cannot lock rows in two orders.
+    """
+    lock = func.pg_advisory_xact_lock(func.hashtextextended(f"usage/{customer_id}", 0))
+    await tx.execute(select(lock))
+    await tx.execute(
+        update(usage_events)
+        .where(
+            usage_events.c.customer_id == customer_id,
+            usage_events.c.invoice_id.is_(None),
+            usage_events.c.occurred_at < before,
+        )
+        .values(invoice_id=invoice_id)
+    )
+    return await aggregates(tx, invoice_id, zone)
+
+
+async def release(tx: Transaction, invoice_id: str) -> int:
+    """Free the events of an invoice for the next claim; returns how many."""
+    claimed = update(usage_events).where(usage_events.c.invoice_id == invoice_id)
+    return (await tx.execute(claimed.values(invoice_id=None))).rowcount
+
+
+async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggregate]:
+    """What an invoice has claimed, made of the events themselves; oldest month first."""
+    event = usage_events.c
+    month = func.to_char(func.timezone(zone, event.occurred_at), "YYYY-MM").label("period")
+    lines = func.string_agg(event.event_id.concat("\n"), "")
+    in_byte_order = lines.aggregate_order_by(collate(event.event_id, "C"))
+    digest = func.encode(func.sha256(func.convert_to(in_byte_order, "UTF8")), "hex")
+    rows = await tx.execute(
+        select(
+            event.resource_type,
+            month,
+            func.sum(event.quantity).label("quantity"),
+            func.count().label("events"),
+            func.min(event.occurred_at).label("first_at"),
+            func.max(event.occurred_at).label("last_at"),
+            digest.label("digest"),
+        )
+        .where(event.invoice_id == invoice_id)
+        .group_by("period", event.resource_type)
+        .order_by("period", event.resource_type)
+    )
+    return [
+        Aggregate(
+            row.resource_type,
+            Period.parse(row.period),
+            row.quantity,
+            row.events,
+            row.first_at,
+            row.last_at,
+            row.digest,
+        )
+        for row in rows
+    ]
+
+
+async def billed_before(
+    tx: Transaction, customer_id: str, resource_type: str, period: Period
+) -> Decimal:
+    """How much of a month is on invoices already; a rejected one does not count."""
+    billed = (
+        select(func.coalesce(func.sum(aggregated_usage.c.quantity), 0))
+        .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.status != "REJECTED",
+            aggregated_usage.c.resource_type == resource_type,
+            aggregated_usage.c.period == str(period),
+        )
+    )
+    return Decimal((await tx.execute(billed)).scalar_one())
+
+
+async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:
+    """See that each month (of UTC) has its partition.
+
+    Events that came before their partition move into it from the default one. Making one locks the
+    table for a moment: whoever cannot get the lock within 2 s gives up, instead of holding up the
+    events behind it.
+    """
+    months, period = [], first
+    while period <= last:
+        months.append(date(period.year, period.month, 1))
+        period = period.next()
+    await tx.execute(text("SET LOCAL lock_timeout = '2s'"))
+    each_month = func.unnest(cast(months, ARRAY(Date))).column_valued("month")
+    await tx.execute(select(func.make_usage_partition(each_month)))
+
+
+async def in_default_partition(tx: Transaction) -> int:
+    """Events outside every month's partition: more than none is an alarm."""
+    count = await tx.execute(text("SELECT count(*) FROM usage_events_default"))
+    return int(count.scalar_one())

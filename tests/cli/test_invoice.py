@@ -1,0 +1,198 @@
+"""`billing invoice` and `billing dead-letter`: what an invoice says, why, and how it is closed."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import orjson
+import pytest
+from sqlalchemy import update
+from temporalio.client import Client
+
+from cli.system import Refused
+from domain.invoice import DunningPolicy
+from domain.settlement import ApprovalPolicy, SettlementRequest
+from runtime.starts import start_settlement
+from store import invoice
+from store.database import Database
+from store.tables import invoices, usage_events
+from tests.billing import GOOD_CARD
+from tests.cli.conftest import Command
+from tests.conditions import eventually
+from tests.tenants import Tenants, tenants
+from tests.workflows.test_settlement_run import WAITS
+
+pytestmark = pytest.mark.usefixtures("settlements")
+
+DECLINED_CARD = "4000000000000002"
+
+
+async def invoiced(
+    client: Client,
+    database: Database,
+    period: str,
+    status: str,
+    card: str = GOOD_CARD,
+    **more: object,
+) -> tuple[str, Tenants]:
+    """One customer's invoice in this status; its id."""
+    wanted = await tenants(database, period, 1, card=card)
+    [customer_id] = wanted.customers
+    request = SettlementRequest(customer_id, period, waits=WAITS, **more)  # type: ignore[arg-type]
+    await start_settlement(client, request)
+
+    async def there() -> str | None:
+        async with database.connect() as tx:
+            row = await invoice.of_month(tx, customer_id, period)
+        charged = row is not None and (row.status != "ISSUED" or row.next_attempt_at is not None)
+        return row.id if row is not None and charged and row.status == status else None
+
+    found = await eventually(there)
+    assert found is not None
+    return found, wanted
+
+
+async def test_an_invoice_is_shown_explained_and_verified(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2022-01", "PAID")
+    [customer_id] = wanted.customers
+
+    shown = await command("invoice", "show", id_)
+    as_json = await command("invoice", "show", id_, "--json")
+    explained = await command("invoice", "explain", id_)
+    verified = await command("invoice", "verify", id_)
+
+    assert f"Invoice {id_}: PAID, 1,000 KRW" in shown.output
+    assert f"2022-01 of {customer_id}" in shown.output
+    assert orjson.loads(as_json.stdout)["total"] == 1000
+    assert "1. API_CALL of 2022-01: 1,000 KRW" in explained.output
+    assert "1,000 × 1 KRW = 1,000 KRW" in explained.output
+    assert "1,000 from 1 events, 2022-01-10 00:00:00 UTC to 2022-01-10" in explained.output
+    assert f"price list {wanted.plan} version 1 for 2022-01" in explained.output
+    assert f"workflow settlement/{customer_id}/2022-01" in explained.output
+    assert verified.exit_code == 0
+    assert verified.output == (
+        f"Equal: the events and the price list of invoice {id_} come to 1,000 KRW, as billed.\n"
+    )
+
+
+async def test_what_was_tampered_with_is_found(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, _ = await invoiced(temporal_client, database, "2022-02", "PAID")
+    async with database.begin() as tx:
+        await tx.execute(
+            update(usage_events).where(usage_events.c.invoice_id == id_).values(quantity=999)
+        )
+        await tx.execute(update(invoices).where(invoices.c.id == id_).values(total=1001))
+
+    verified = await command("invoice", "verify", id_)
+
+    assert verified.exit_code == 1
+    for sentence in (
+        "API_CALL of 2022-02: the quantity is 999.000000, but the invoice says 1000.000000.",
+        "API_CALL of 2022-02: 999.000000 were counted, but 1000 were priced.",
+        "The lines come to 1000, but the total is 1001.",
+    ):
+        assert sentence in verified.output
+
+
+@pytest.mark.parametrize(
+    ("verb", "period", "status"),
+    [("approve", "2022-03", "ISSUED PAID"), ("reject", "2022-04", "REJECTED")],
+)
+async def test_a_draft_is_decided_and_the_same_command_is_harmless(
+    command: Command,
+    temporal_client: Client,
+    database: Database,
+    verb: str,
+    period: str,
+    status: str,
+) -> None:
+    approval = ApprovalPolicy(thresholds={"KRW": 1})
+    id_, _ = await invoiced(
+        temporal_client, database, period, "AWAITING_APPROVAL", approval=approval
+    )
+
+    decided = await command("invoice", verb, id_, "--reason", "as agreed")
+    shown = await command("invoice", "show", id_)
+
+    assert decided.exit_code == 0, decided.exception
+    assert decided.output.startswith("The invoice of 1,000 KRW is ")
+    assert decided.output.strip(".\n").rsplit(" ", 1)[1] in status.split()
+    assert "by operator: as agreed" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("verb", "period", "status"),
+    [
+        ("paid-outside", "2022-05", "PAID"),
+        ("write-off", "2022-06", "WRITTEN_OFF"),
+        ("cancel", "2022-07", "CANCELLED"),
+    ],
+)
+async def test_an_invoice_is_closed(
+    command: Command,
+    temporal_client: Client,
+    database: Database,
+    verb: str,
+    period: str,
+    status: str,
+) -> None:
+    id_, _ = await invoiced(temporal_client, database, period, "ISSUED", DECLINED_CARD)
+
+    charged = await command("invoice", "pay", id_)
+    closed = await command("invoice", verb, id_, "--reason", "as agreed")
+    again = await command("invoice", "pay", id_)
+
+    assert charged.output == "The invoice of 1,000 KRW is ISSUED.\n"
+    assert closed.output == f"The invoice of 1,000 KRW is {status}.\n"
+    if status != "PAID":
+        assert str(again.exception) == f"The invoice is {status}."
+
+
+async def test_a_dead_letter_is_listed_and_resolved(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    soon = DunningPolicy(ladder=(timedelta(milliseconds=1),))
+    id_, _ = await invoiced(
+        temporal_client, database, "2022-08", "UNCOLLECTIBLE", DECLINED_CARD, dunning=soon
+    )
+
+    listed = await command("dead-letter", "list")
+    as_json = await command("dead-letter", "list", "--json")
+    first = await command("dead-letter", "resolve", id_)
+    again = await command("dead-letter", "resolve", id_)
+
+    assert f"invoice {id_}: still not paid after 1 retries" in listed.output
+    assert id_ in {each["id"] for each in orjson.loads(as_json.stdout)}
+    assert first.output == f"The dead letter {id_} is resolved.\n"
+    assert again.output == f"The dead letter {id_} was resolved before.\n"
+    assert id_ not in (await command("dead-letter", "list")).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "noun"),
+    [
+        (("invoice", "show"), "invoice"),
+        (("invoice", "verify"), "invoice"),
+        (("invoice", "pay"), "invoice"),
+        (("dead-letter", "resolve"), "dead letter"),
+    ],
+)
+async def test_an_unknown_id_is_refused(
+    command: Command, arguments: tuple[str, ...], noun: str
+) -> None:
+    unknown = str(uuid4())
+
+    told = await command(*arguments, unknown)
+
+    assert isinstance(told.exception, Refused)
+    assert str(told.exception) == f"There is no {noun} with the id {unknown}."
+
+
+async def test_a_reason_is_needed(command: Command) -> None:
+    told = await command("invoice", "cancel", str(uuid4()), "--reason", " ")
+
+    assert isinstance(told.exception, Refused)
+    assert str(told.exception) == "Say in --reason why."

@@ -1,0 +1,125 @@
+"""`billing settlement`: a month for everybody from the command line."""
+
+import orjson
+import pytest
+from temporalio.client import Client
+
+from cli.settlement import WITHOUT_ASKING
+from cli.system import Refused
+from domain.settlement import RunRequest
+from runtime.starts import start_settlement_run
+from store.database import Database
+from tests.cli.conftest import Command
+from tests.tenants import Tenants, tenants
+from tests.workflows.test_settlement_run import WAITS
+from workflows.monthly_settlement import settlement_workflow_id
+from workflows.settlement_run import settlement_run_workflow_id
+
+pytestmark = pytest.mark.usefixtures("settlements")
+
+
+async def settled(client: Client, database: Database, period: str, poisoned: int) -> Tenants:
+    """Two whose month is settled, and those whose cannot be."""
+    wanted = await tenants(database, period, 2 + poisoned, poisoned)
+    request = RunRequest(period, wanted.customers, waits=WAITS)
+    await (await start_settlement_run(client, request)).result()
+    return wanted
+
+
+async def test_a_run_is_followed_to_its_end_and_reported(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2023-03", 2)
+    only = [word for each in wanted.customers for word in ("--customer", each)]
+
+    ran = await command("settlement", "run", wanted.period, *only)
+    reported = await command("settlement", "report", wanted.period, "--json")
+
+    assert ran.exit_code == 0, ran.output
+    assert f"Settlement of {wanted.period}" in ran.output
+    assert "SETTLED" in ran.output
+    document = orjson.loads(reported.stdout)
+    assert document["finishedAt"] is not None
+    assert document["totals"] == {"KRW": 2_001}
+    assert await wanted.invoiced() == {each: [n] for each, n in wanted.totals.items()}
+    description = await temporal_client.get_workflow_handle(
+        settlement_run_workflow_id(wanted.period)
+    ).describe()
+    assert description.status is not None
+    assert description.status.name == "COMPLETED"
+
+
+async def test_what_failed_is_told_replayed_and_gone(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await settled(temporal_client, database, "2023-01", poisoned=2)
+    [first, second] = wanted.poisoned
+    replay = ("settlement", "replay", wanted.period)
+
+    failed = await command("settlement", "failed", wanted.period)
+    as_json = await command("settlement", "failed", wanted.period, "--json")
+    in_vain = await command(*replay)
+    await wanted.mend()
+    other_reason = await command(*replay, "--reason", "no such words")
+    dry = await command(*replay, "--customer", first, "--reason", "POISON", "--dry-run")
+    one = await command(*replay, "--customer", first, "--reason", "POISON")
+    again = await command(*replay, "--customer", first)
+    rest = await command(*replay)
+
+    for customer_id in wanted.poisoned:
+        link = settlement_workflow_id(customer_id, wanted.period).replace("/", "%2F")
+        assert f"http://ui/namespaces/billing/workflows/{link}" in failed.output
+    assert "no price for POISON" in failed.output
+    assert [each["customerId"] for each in orjson.loads(as_json.stdout)] == [first, second]
+    assert in_vain.exit_code == 1
+    assert f"{first}: FAILED, quality check failed" in in_vain.output
+    assert other_reason.output == f"Nothing of {wanted.period} that could be settled again.\n"
+    assert "1 would be settled again" in dry.output
+    assert one.stdout == f"{first}: SETTLED\n"
+    assert again.output.startswith(f"{first}: SETTLED, nothing to do\n")
+    assert rest.stdout == f"{second}: SETTLED\n"
+    assert (await wanted.invoiced())[first] == [5]
+    told = (await command("settlement", "failed", wanted.period)).output
+    assert told == f"Nothing of {wanted.period} has failed.\n"
+
+
+async def test_many_are_replayed_only_when_that_is_said(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await settled(temporal_client, database, "2023-02", poisoned=WITHOUT_ASKING + 1)
+    await wanted.mend()
+
+    asked = await command("settlement", "replay", wanted.period)
+    before = await wanted.invoiced()
+    done = await command("settlement", "replay", wanted.period, "--no-dry-run")
+
+    assert f"{WITHOUT_ASKING + 1} would be settled again" in asked.output
+    assert set(before) == set(wanted.totals)
+    assert done.stdout.count(": SETTLED\n") == WITHOUT_ASKING + 1
+    assert set(await wanted.invoiced()) == set(wanted.customers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "2026-13"), "A period is a month like 2026-05, not '2026-13'."),
+        (("run", "2099-01"), "2099-01 lasts until 2099-02-01T00:00:00+00:00."),
+        (("replay", "2099-01"), "2099-01 lasts until 2099-02-01T00:00:00+00:00."),
+        (("failed", "May"), "A period is a month like 2026-05, not 'May'."),
+        (
+            ("report", "2002-01"),
+            "Nothing of 2002-01 was settled yet: billing settlement run 2002-01.",
+        ),
+        (
+            ("replay", "2002-01", "--customer", "nobody"),
+            "2002-01 of nobody was never settled, so nothing can be repeated.",
+        ),
+    ],
+)
+async def test_what_cannot_be_done_is_one_sentence(
+    command: Command, arguments: tuple[str, ...], sentence: str
+) -> None:
+    told = await command("settlement", *arguments)
+
+    assert isinstance(told.exception, Refused)
+    assert str(told.exception) == sentence

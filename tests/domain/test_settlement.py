@@ -1,0 +1,83 @@
+"""What is looked at before an invoice is issued."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from domain.settlement import (
+    ApprovalPolicy,
+    QualityCheck,
+    Trend,
+    blocked,
+    needs_approval,
+    quality_checks,
+)
+
+POLICY = ApprovalPolicy(thresholds={"KRW": 1000})
+
+
+def checks(quantity: str = "10", mean: str | None = "10", **more: Any) -> list[QualityCheck]:
+    trend = Trend("API_CALL", Decimal(quantity), None if mean is None else Decimal(mean))
+    given: dict[str, Any] = {
+        "amounts": [600, 400],
+        "total": 1000,
+        "recomputed": 1000,
+        "unpriced": [],
+        "late": [],
+    }
+    return quality_checks(trends=[trend], policy=POLICY, **{**given, **more})
+
+
+def test_an_ordinary_month_leaves_by_itself() -> None:
+    assert blocked(checks()) is None
+    assert needs_approval("KRW", 1000, checks(), POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"amounts": [1400, -400]}, "non-negative"),
+        ({"amounts": [600]}, "lines-add-up"),
+        ({"recomputed": 999}, "snapshot-recomputes"),
+        ({"unpriced": ["EGRESS of 2026-05"]}, "everything-priced"),
+    ],
+)
+def test_what_must_not_leave(more: dict[str, Any], name: str) -> None:
+    reason = blocked(checks(**more))
+
+    assert reason is not None
+    assert name in reason
+
+
+def test_above_the_threshold_of_its_currency_a_person_looks() -> None:
+    assert needs_approval("KRW", 1001, checks(), POLICY) is not None
+    assert needs_approval("KWD", 1001, checks(), POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("quantity", "mean", "asked"),
+    [
+        ("50", "10", False),
+        ("51", "10", True),
+        ("2", "10", False),
+        ("1.9", "10", True),
+        ("1000", None, False),
+        ("1000", "0", False),
+    ],
+)
+def test_usage_unlike_the_months_before_is_looked_at(
+    quantity: str, mean: str | None, asked: bool
+) -> None:
+    found = checks(quantity, mean)
+
+    assert blocked(found) is None
+    assert (needs_approval("KRW", 1000, found, POLICY) is not None) is asked
+
+
+def test_late_usage_is_named_and_stops_nothing() -> None:
+    found = checks(late=["API_CALL of 2026-04"])
+
+    assert blocked(found) is None
+    [late] = [check for check in found if check.name == "no-late-usage"]
+    assert (late.passed, late.detail) == (False, "API_CALL of 2026-04")

@@ -1,0 +1,115 @@
+"""One customer's months: a price list, usage, and the settlement of a month."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Row, select
+from temporalio.client import Client, WorkflowHandle
+
+from domain.settlement import (
+    ApprovalPolicy,
+    SettlementOutcome,
+    SettlementRequest,
+    SettlementStatus,
+)
+from runtime.starts import start_settlement
+from store import invoice, settlement, usage
+from store.tables import invoices, usage_events
+from tests.billing import Billing
+from tests.cashier import WAITS
+from tests.conditions import eventually
+from tests.faults import Fault, FaultInjector, Parked
+from tests.usage import event
+from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+
+MAY = "2026-05"
+BIG = 2_000
+ASKS = ApprovalPolicy(thresholds={"KRW": BIG})
+"""Whatever is above ₩2,000 waits for a person."""
+
+Settlement = WorkflowHandle[MonthlySettlement, SettlementOutcome]
+
+
+@dataclass(frozen=True)
+class Months:
+    """Settles months of one customer, and looks at what became of them."""
+
+    billing: Billing
+    client: Client
+    faults: FaultInjector
+
+    @property
+    def customer_id(self) -> str:
+        return self.billing.customer_id
+
+    async def price(self, unit_price: str = "1", code: str | None = None, **more: Any) -> str:
+        """A price list of the customer's own with one price per call, or its next version."""
+        name = code or f"P-{uuid4().hex}"
+        charge = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": unit_price}
+        body = {
+            "currency": "KRW",
+            "effectiveFrom": "2020-01-01T00:00:00Z",
+            "charges": [charge],
+            **more,
+        }
+        answer = await self.billing.api.put(f"/api/v1/pricing-plans/{name}", json=body)
+        assert answer.status_code == 201, answer.text
+        terms = {"planCode": name}
+        answer = await self.billing.api.put(f"/api/v1/customers/{self.customer_id}", json=terms)
+        assert answer.status_code == 200, answer.text
+        return name
+
+    async def use(self, quantity: int, month: int = 5) -> None:
+        """Usage on the tenth of a month of 2026."""
+        when = datetime(2026, month, 10, tzinfo=UTC)
+        async with self.billing.database.begin() as tx:
+            used = event(self.customer_id, quantity=str(quantity), occurred_at=when)
+            await usage.ingest(tx, [used])
+
+    def wanted(self, period: str = MAY, **more: Any) -> SettlementRequest:
+        return replace(SettlementRequest(self.customer_id, period, waits=WAITS), **more)
+
+    async def start(self, period: str = MAY, **more: Any) -> Settlement:
+        return await start_settlement(self.client, self.wanted(period, **more))
+
+    async def settle(self, period: str = MAY, **more: Any) -> SettlementOutcome:
+        return await (await self.start(period, **more)).result()
+
+    async def waiting(self, period: str = MAY) -> Row[Any]:
+        """Wait until the draft waits for a person; returns it."""
+
+        async def awaiting() -> Row[Any] | None:
+            async with self.billing.database.connect() as tx:
+                standing = await settlement.find(tx, period, self.customer_id)
+                draft = await invoice.of_month(tx, self.customer_id, period)
+            waits = standing is not None and standing.status == SettlementStatus.AWAITING_APPROVAL
+            return draft if waits else None
+
+        found = await eventually(awaiting)
+        assert found is not None
+        return found
+
+    def plan(self, step: str, fault: Fault, period: str = MAY) -> Parked:
+        """The next execution of this step meets the fault."""
+        return self.faults.plan(settlement_workflow_id(self.customer_id, period), step, fault)
+
+    async def invoices(self) -> Sequence[Row[Any]]:
+        """Every invoice of the customer, oldest first."""
+        query = select(invoices).where(invoices.c.customer_id == self.customer_id)
+        async with self.billing.database.connect() as tx:
+            return (await tx.execute(query.order_by(invoices.c.created_at))).all()
+
+    async def paid(self, invoice_id: str) -> None:
+        """Wait until the invoice's owner has ended."""
+        await self.client.get_workflow_handle(f"invoice/{invoice_id}").result()
+
+    async def claims(self) -> list[str | None]:
+        """Which invoice has each event of the customer."""
+        query = select(usage_events.c.invoice_id).where(
+            usage_events.c.customer_id == self.customer_id
+        )
+        async with self.billing.database.connect() as tx:
+            return list((await tx.execute(query)).scalars())

@@ -1,0 +1,71 @@
+"""The monthly Schedule: when, what, and for which month."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio.client import (
+    Client,
+    ScheduleBackfill,
+    ScheduleOverlapPolicy,
+)
+
+from domain.waits import Waits
+from runtime import temporal
+from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules
+from runtime.settings import Settings
+from runtime.workers import running, settlement_worker
+from store.database import Database
+from tests.conditions import eventually
+from workflows.settlement_run import settlement_run_workflow_id
+
+
+@pytest.fixture
+async def client(settings: Settings) -> Client:
+    """A namespace of its own: there is one Schedule in each."""
+    name = f"schedules-{uuid4().hex}"
+    elsewhere = settings.model_copy(update={"temporal_namespace": name})
+    return await temporal.connect_when_ready(elsewhere)
+
+
+async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(client: Client) -> None:
+    await asyncio.gather(*(ensure_schedules(client, Waits()) for _ in range(5)))
+    handle = client.get_schedule_handle(MONTHLY)
+    await handle.pause(note="for the audit")
+
+    await ensure_schedules(client, Waits().scaled(2))
+
+    found = await handle.describe()
+    assert [each.id async for each in await client.list_schedules()] == [MONTHLY]
+    assert (found.schedule.state.paused, found.schedule.state.note) == (True, "for the audit")
+    assert found.schedule.policy.overlap is ScheduleOverlapPolicy.BUFFER_ALL
+    assert found.schedule.policy.catchup_window == CATCH_UP
+    next_times = found.info.next_action_times
+    assert {(each.day, each.hour, each.minute) for each in next_times} == {(1, 12, 0)}
+
+
+async def test_a_start_that_is_caught_up_settles_the_month_that_it_was_meant_for(
+    client: Client, database: Database
+) -> None:
+    """2003 has no price list: nobody is charged, whoever is in the database."""
+    await ensure_schedules(client, Waits())
+    noon = datetime(2003, 3, 1, 12, tzinfo=UTC)
+
+    await client.get_schedule_handle(MONTHLY).backfill(
+        ScheduleBackfill(
+            start_at=noon - timedelta(minutes=1),
+            end_at=noon + timedelta(days=31, minutes=1),
+            overlap=ScheduleOverlapPolicy.BUFFER_ALL,
+        )
+    )
+
+    async def started() -> bool:
+        found = client.list_workflows("WorkflowType = 'SettlementRun'")
+        return {each.id async for each in found} >= {
+            settlement_run_workflow_id("2003-02"),
+            settlement_run_workflow_id("2003-03"),
+        }
+
+    async with running(settlement_worker(client, database)):
+        await eventually(started, 30)

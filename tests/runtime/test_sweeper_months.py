@@ -1,0 +1,181 @@
+"""Drafts and invoices get their owner back, which goes on where the one before it stopped."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from domain.invoice import Closing, InvoiceOutcome
+from domain.settlement import Verdict
+from runtime import sweeper
+from tests.billing import GOOD_CARD
+from tests.cashier import WAITS
+from tests.conditions import eventually
+from tests.dunning import SOFT_DECLINE, Dunning, Owner, closes
+from tests.faults import Fault
+from tests.months import ASKS, Months
+from tests.workflows.conftest import Connections
+from tests.workflows.test_invoice_retry import a_charge_that_hangs, hanging
+from tests.workflows.test_pursuit import PATIENT
+from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+
+
+def latest(dunning: Dunning, owner: Owner) -> Owner:
+    """The run that is there now."""
+    return dunning.client.get_workflow_handle(owner.id, result_type=InvoiceOutcome)
+
+
+async def swept_until_it_runs(dunning: Dunning | Months, workflow_id: str) -> None:
+    """Temporal's list of what runs is a moment behind: sweep until the owner is there."""
+
+    async def runs() -> bool:
+        made_before = datetime.now(UTC) + timedelta(seconds=1)
+        await sweeper.sweep(dunning.client, dunning.billing.database, WAITS, made_before)
+        described = await dunning.client.get_workflow_handle(workflow_id).describe()
+        return described.status is not None and described.status.name in ("RUNNING", "COMPLETED")
+
+    await eventually(runs)
+
+
+async def test_an_invoice_that_never_had_an_owner_is_collected(dunning: Dunning) -> None:
+    owed = await dunning.issue()
+    made_before = datetime.now(UTC) + timedelta(seconds=1)
+
+    await sweeper.sweep(dunning.client, dunning.billing.database, WAITS, made_before)
+
+    owner = dunning.client.get_workflow_handle(invoice_workflow_id(owed.invoice_id))
+    await owner.result()
+    assert (await dunning.row(owed)).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+
+
+async def test_an_owner_ended_on_its_ladder_goes_on_with_it(dunning: Dunning) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    before = await dunning.failed(owed)
+
+    await owner.terminate("by hand")
+    await swept_until_it_runs(dunning, owner.id)
+
+    # Nothing is charged before its time, and the ladder has not moved.
+    again = latest(dunning, owner)
+
+    async def waits_again() -> bool:
+        return dunning.calls(owed).count("invoice.note") == 2
+
+    await eventually(waits_again)
+    after = await dunning.row(owed)
+    assert (after.retries, after.next_attempt_at) == (before.retries, before.next_attempt_at)
+    assert len(await dunning.payments(owed)) == 1
+    await dunning.billing.add_card(GOOD_CARD)
+    await again.execute_update(InvoiceRetry.pay, None)
+    assert (await again.result()).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+
+
+async def test_an_owner_ended_during_a_charge_finds_it_and_does_not_charge_twice(
+    dunning: Dunning, connections: Connections
+) -> None:
+    line = await a_charge_that_hangs(dunning, connections)
+    owed = await dunning.issue(waits=PATIENT)
+    owner = await dunning.start(owed)
+    await hanging(dunning, owed)
+
+    await owner.terminate("by hand")
+    await swept_until_it_runs(dunning, owner.id)
+    line.requests_arrive = True
+
+    again = latest(dunning, owner)
+    assert (await again.result()).status == "PAID"
+    assert len(await dunning.payments(owed)) == 1
+    assert await dunning.captured(owed) == [5000]
+
+
+@pytest.mark.parametrize("fault", [Fault.PARK_BEFORE, Fault.PARK_AFTER])
+@pytest.mark.parametrize("step", ["invoice.open_payment", "invoice.note", "invoice.close"])
+async def test_ended_in_any_step_it_is_closed_once(
+    dunning: Dunning, step: str, fault: Fault
+) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue()
+    parked = dunning.plan(owed, step, fault)
+    owner = await dunning.start(owed)
+    closing: list[asyncio.Task[InvoiceOutcome]] = []
+    if step == "invoice.close":
+        await dunning.failed(owed)
+        update = owner.execute_update(InvoiceRetry.close, closes(Closing.PAID_OUTSIDE))
+        closing.append(asyncio.create_task(update))
+    await parked.reached.wait()
+
+    await owner.terminate("by hand")
+    parked.release.set()
+    await asyncio.gather(*closing, return_exceptions=True)
+    if step == "invoice.close":
+
+        async def closed() -> bool:
+            return bool((await dunning.row(owed)).status == "PAID")
+
+        await eventually(closed)
+    else:
+        await swept_until_it_runs(dunning, owner.id)
+        await dunning.failed(owed)
+        again = latest(dunning, owner)
+        await again.execute_update(InvoiceRetry.close, closes(Closing.PAID_OUTSIDE))
+
+    assert await dunning.booked_outside(owed) == [-5000, 5000]
+    assert len(await dunning.payments(owed)) == 1
+    assert await dunning.captured(owed) == []
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_a_settlement_ended_while_its_draft_waits_waits_again(months: Months) -> None:
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=ASKS)
+    draft = await months.waiting()
+
+    await running.terminate("by hand")
+    workflow_id = settlement_workflow_id(months.customer_id, "2026-05")
+    await swept_until_it_runs(months, workflow_id)
+
+    again = months.client.get_workflow_handle(workflow_id)
+
+    async def decided() -> bool:
+        try:
+            verdict = Verdict(True, "fine", "operator-1")
+            await again.execute_update(MonthlySettlement.decide, verdict)
+        except WorkflowUpdateFailedError:
+            return False
+        return True
+
+    await eventually(decided)
+    [row] = await months.invoices()
+    assert (row.id, row.number is not None) == (draft.id, True)
+
+
+@pytest.mark.parametrize("step", ["settlement.check", "settlement.issue"])
+@pytest.mark.parametrize("fault", [Fault.PARK_BEFORE, Fault.PARK_AFTER])
+async def test_a_settlement_ended_in_any_step_is_finished(
+    months: Months, step: str, fault: Fault
+) -> None:
+    await months.price()
+    await months.use(1000)
+    parked = months.plan(step, fault)
+    running = await months.start()
+    await parked.reached.wait()
+
+    await running.terminate("by hand")
+    parked.release.set()
+
+    async def paid() -> bool:
+        made_before = datetime.now(UTC) + timedelta(seconds=1)
+        await sweeper.sweep(months.client, months.billing.database, WAITS, made_before)
+        return [row.status for row in await months.invoices()] == ["PAID"]
+
+    await eventually(paid)
+    [row] = await months.invoices()
+    assert row.total == 1000
+    assert await months.claims() == [row.id]

@@ -1,0 +1,179 @@
+"""Invoices: numbers without gaps, one for a month, and no way back from closed."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Row, update
+from sqlalchemy.exc import IntegrityError, NoResultFound
+
+from domain.invoice import CLOSED, InvoiceStatus
+from store import invoice
+from store.database import Database
+from store.tables import invoices
+from tests.samples import new_customer, new_id
+from tests.store.invoices import draft
+
+DUE = datetime(2026, 7, 1, tzinfo=UTC)
+DECISION = {"at": "2026-06-02T00:00:00Z", "actor": "o", "decision": "x", "reason": "y"}
+
+
+class Abandoned(Exception):
+    """A transaction that does not commit."""
+
+
+async def issued(database: Database, invoice_id: str, rolled_back: bool = False) -> int | None:
+    try:
+        async with database.begin() as tx:
+            row = await invoice.issue(tx, invoice_id, DUE, None)
+            if rolled_back:
+                raise Abandoned
+            return int(row.number)
+    except Abandoned:
+        return None
+
+
+async def found(database: Database, invoice_id: str) -> Row[Any]:
+    async with database.connect() as tx:
+        row = await invoice.find(tx, invoice_id)
+    assert row is not None
+    return row
+
+
+async def put_into(database: Database, invoice_id: str, status: InvoiceStatus) -> None:
+    closed_at = None if status not in {*CLOSED, InvoiceStatus.REJECTED} else DUE
+    async with database.begin() as tx:
+        changed = update(invoices).where(invoices.c.id == invoice_id)
+        await tx.execute(changed.values(status=status.value, closed_at=closed_at))
+
+
+async def test_numbers_have_no_gaps_whoever_is_quick_and_whoever_gives_up(
+    database: Database,
+) -> None:
+    """Thirty at once, every third of which is rolled back after it had its number."""
+    ids = [await draft(database) for _ in range(30)]
+    [before] = [await issued(database, await draft(database))]
+    assert before is not None
+
+    given = await asyncio.gather(
+        *[issued(database, each, rolled_back=place % 3 == 0) for place, each in enumerate(ids)]
+    )
+
+    numbers = sorted(number for number in given if number is not None)
+    assert numbers == list(range(before + 1, before + 21))
+
+
+async def test_an_invoice_keeps_its_number(database: Database) -> None:
+    one = await draft(database)
+
+    numbers = await asyncio.gather(*[issued(database, one) for _ in range(10)])
+
+    assert len(set(numbers)) == 1
+    following = await issued(database, await draft(database))
+    assert following == (numbers[0] or 0) + 1
+
+
+async def test_a_customer_has_one_invoice_for_a_month(database: Database) -> None:
+    """Ten settlements at once make one draft; a rejected one makes room."""
+    who = new_customer()
+
+    async def make() -> str | None:
+        invoice_id = new_id()
+        try:
+            async with database.begin() as tx:
+                await invoice.create_draft(tx, invoice_id, who, "2026-05", "KRW", "w", "r")
+        except IntegrityError:
+            return None
+        return invoice_id
+
+    made = [each for each in await asyncio.gather(*[make() for _ in range(10)]) if each]
+    assert len(made) == 1
+    await put_into(database, made[0], InvoiceStatus.REJECTED)
+    second = await make()
+
+    assert second is not None
+    assert await make() is None
+    async with database.connect() as tx:
+        current = await invoice.of_month(tx, who, "2026-05")
+    assert current is not None
+    assert current.id == second
+
+
+@pytest.mark.parametrize("status", [*sorted(CLOSED), InvoiceStatus.REJECTED])
+async def test_closed_is_never_left(database: Database, status: InvoiceStatus) -> None:
+    closed = await draft(database)
+    await issued(database, closed)
+    await put_into(database, closed, status)
+    before = await found(database, closed)
+
+    async with database.begin() as tx:
+        for other in sorted(CLOSED):
+            assert not await invoice.close(tx, closed, other, DECISION)
+        assert not await invoice.reject(tx, closed, DECISION)
+        assert not await invoice.mark_overdue(tx, closed)
+        await invoice.issue(tx, closed, DUE, DECISION)
+
+    assert await found(database, closed) == before
+
+
+async def test_a_rejected_draft_is_not_issued(database: Database) -> None:
+    rejected = await draft(database)
+    await put_into(database, rejected, InvoiceStatus.REJECTED)
+
+    with pytest.raises(NoResultFound):
+        await issued(database, rejected)
+
+    assert (await found(database, rejected)).number is None
+
+
+async def test_what_is_issued_is_not_rejected(database: Database) -> None:
+    """An approval and a rejection that meet: one of them comes first, and stays."""
+    one = await draft(database)
+    await issued(database, one)
+
+    async with database.begin() as tx:
+        assert not await invoice.reject(tx, one, DECISION)
+
+    assert (await found(database, one)).status == "ISSUED"
+
+
+async def test_a_draft_cannot_be_closed(database: Database) -> None:
+    one = await draft(database)
+
+    async with database.begin() as tx:
+        assert not await invoice.close(tx, one, InvoiceStatus.PAID)
+
+    assert (await found(database, one)).status == "DRAFT"
+
+
+async def test_it_is_overdue_once(database: Database) -> None:
+    one = await draft(database)
+    await issued(database, one)
+
+    marked = []
+    for _ in range(2):
+        async with database.begin() as tx:
+            marked.append(await invoice.mark_overdue(tx, one))
+
+    assert marked == [True, False]
+    async with database.begin() as tx:
+        assert await invoice.close(tx, one, InvoiceStatus.WRITTEN_OFF, DECISION)
+    assert (await found(database, one)).decisions == [DECISION]
+
+
+async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
+    who = new_customer()
+    ids = [await draft(database, who) for _ in range(5)]
+    async with database.connect() as tx:
+        rows = await invoice.after(tx, who, None, None, 2)
+        more = await invoice.after(tx, who, None, (rows[-1].created_at, rows[-1].id), 10)
+        newest = await invoice.page(tx, who, 0, 10)
+
+    assert [row.id for row in (*rows, *more)] == ids == [row.id for row in newest][::-1]
+
+
+async def test_what_was_billed_of_a_month_leaves_drafts_aside(database: Database) -> None:
+    async with database.connect() as tx:
+        assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05") == []

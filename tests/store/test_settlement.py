@@ -1,0 +1,68 @@
+"""What a month came to: the last word about each customer counts."""
+
+from uuid import uuid4
+
+from domain.settlement import EndedSettlement, SettlementRequest, SettlementStatus
+from store import settlement
+from store.database import Database
+from tests.samples import new_customer
+
+
+async def tell(database: Database, period: str, who: str, status: SettlementStatus) -> None:
+    reason = "no price" if status is SettlementStatus.FAILED else None
+    async with database.begin() as tx:
+        await settlement.record(tx, EndedSettlement(SettlementRequest(who, period), status, reason))
+
+
+async def test_the_last_word_counts(database: Database) -> None:
+    period, who = uuid4().hex, new_customer()
+    await tell(database, period, who, SettlementStatus.FAILED)
+    async with database.connect() as tx:
+        assert [row.reason for row in await settlement.failed(tx, period)] == ["no price"]
+        assert await settlement.counts(tx, period) == {"FAILED": 1}
+
+    await tell(database, period, who, SettlementStatus.SETTLED)
+
+    async with database.connect() as tx:
+        assert await settlement.failed(tx, period) == []
+        assert await settlement.counts(tx, period) == {"SETTLED": 1}
+        row = await settlement.find(tx, period, who)
+    assert row is not None
+    assert (row.status, row.reason) == ("SETTLED", None)
+
+
+async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Database) -> None:
+    period = uuid4().hex
+    async with database.begin() as tx:
+        assert await settlement.run(tx, period) is None
+        await settlement.announce_run(tx, period)
+    async with database.begin() as tx:
+        await settlement.begin_run(tx, period)
+    async with database.connect() as tx:
+        begun = await settlement.run(tx, period)
+
+    async with database.begin() as tx:
+        await settlement.announce_run(tx, period)
+        await settlement.end_run(tx, period)
+
+    async with database.connect() as tx:
+        ended = await settlement.run(tx, period)
+    assert begun is not None
+    assert ended is not None
+    assert ended.started_at == begun.started_at
+    assert begun.finished_at is None
+    assert ended.finished_at is not None
+
+
+async def test_a_run_that_begins_again_is_not_over(database: Database) -> None:
+    period = uuid4().hex
+    for end in (True, False):
+        async with database.begin() as tx:
+            await settlement.begin_run(tx, period)
+            if end:
+                await settlement.end_run(tx, period)
+
+    async with database.connect() as tx:
+        run = await settlement.run(tx, period)
+    assert run is not None
+    assert run.finished_at is None

@@ -1,0 +1,350 @@
+"""The owner of an invoice: whatever comes in whatever order, its money is taken once."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio.client import (
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateStage,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+
+from domain.invoice import Closing, InvoiceRequest
+from tests.billing import GOOD_CARD
+from tests.cashier import WAITS
+from tests.conditions import eventually
+from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
+from tests.fakes import Line
+from tests.workflows.conftest import Connections, Skipping
+from tests.workflows.test_pursuit import BRISK, PATIENT
+from workflows import policies
+from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+
+DAY = timedelta(days=1)
+
+LEAPING = replace(WAITS, resend_window=90 * DAY)
+"""The database's clock does not leap: a payment seems to be as old as the days that have passed."""
+
+
+async def a_charge_that_hangs(
+    dunning: Dunning, connections: Connections, number: str = GOOD_CARD
+) -> Line:
+    """The customer's card is at a gateway that nothing reaches until the test says so."""
+    name, line = connections.add()
+    line.requests_arrive = False
+    await dunning.add_card(name, number)
+    return line
+
+
+async def hanging(dunning: Dunning, owed: InvoiceRequest) -> None:
+    """Wait until the charge is under way and nobody knows how it ends."""
+
+    async def unknown() -> bool:
+        return [each.status for each in await dunning.payments(owed)] == ["UNKNOWN"]
+
+    await eventually(unknown)
+
+
+# Where days pass.
+
+
+async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(
+    skipping: Skipping,
+) -> None:
+    dunning = skipping.dunning
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(waits=LEAPING)
+    owner = await dunning.start(owed)
+    first = await dunning.failed(owed)
+
+    await skipping.pass_time(1.1 * DAY)
+    second = await dunning.failed(owed, step=1)
+    await dunning.billing.add_card(GOOD_CARD)
+
+    assert (await owner.result()).status == "PAID"
+    assert second.next_attempt_at - first.next_attempt_at == 2 * DAY
+    assert [each.status for each in await dunning.payments(owed)] == [
+        "FAILED",
+        "FAILED",
+        "COMPLETED",
+    ]
+    assert await dunning.captured(owed) == [5000]
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_an_invoice_never_paid_is_given_up_after_the_last_step(skipping: Skipping) -> None:
+    dunning = skipping.dunning
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(due_in=2 * DAY, waits=LEAPING)
+    owner = await dunning.start(owed)
+
+    assert (await owner.result()).status == "UNCOLLECTIBLE"
+
+    closed = await owner.describe()
+    assert closed.close_time is not None
+    assert 7 * DAY <= closed.close_time - closed.start_time < 7.1 * DAY
+    assert len(await dunning.payments(owed)) == 5
+    assert await dunning.captured(owed) == []
+    # Due after two days: steps at one, three, five and seven; two of them failed before the last.
+    assert await dunning.told(owed) == [
+        "billing.invoice.overdue",
+        "billing.overdue.notice",
+        "billing.overdue.notice",
+        "billing.overdue.notice.DLT",
+    ]
+    letter = await dunning.buried(owed)
+    assert letter is not None
+    assert len(letter.body["attempts"]) == 5
+    assert "card_declined" in letter.reason
+
+
+async def test_a_card_declined_for_good_is_not_charged_again_but_a_new_one_is(
+    skipping: Skipping,
+) -> None:
+    dunning = skipping.dunning
+    await dunning.billing.add_card(HARD_DECLINE)
+    owed = await dunning.issue(waits=LEAPING)
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+
+    await skipping.pass_time(1.1 * DAY)
+    await dunning.failed(owed, step=1)
+    assert len(await dunning.payments(owed)) == 1
+    await dunning.billing.add_card(GOOD_CARD)
+
+    assert (await owner.result()).status == "PAID"
+    assert len(await dunning.payments(owed)) == 2
+
+
+async def test_without_any_card_the_ladder_waits_for_one(skipping: Skipping) -> None:
+    before = skipping.dunning.billing
+    billing = replace(before, customer_id=f"c-{uuid4().hex}")
+    await billing.api.put(f"/api/v1/customers/{billing.customer_id}")
+    dunning = replace(skipping.dunning, billing=billing)
+    owed = await dunning.issue(waits=LEAPING)
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+    await skipping.pass_time(1.1 * DAY)
+    await dunning.failed(owed, step=1)
+
+    await dunning.billing.add_card(GOOD_CARD)
+
+    assert (await owner.result()).status == "PAID"
+
+
+# On the real server.
+
+
+async def test_an_invoice_is_paid_at_once(dunning: Dunning) -> None:
+    owed = await dunning.issue()
+
+    assert (await (await dunning.start(owed)).result()).status == "PAID"
+
+    assert (await dunning.row(owed)).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_a_prepaid_customer_pays_from_the_wallet_first(dunning: Dunning) -> None:
+    billing = dunning.billing
+    await billing.api.put(f"/api/v1/customers/{billing.customer_id}", json={"prepaid": True})
+    await billing.top_up(3000)
+    owed = await dunning.issue()
+
+    await (await dunning.start(owed)).result()
+
+    [paid] = await dunning.payments(owed)
+    assert (paid.method, paid.wallet_amount, paid.card_amount) == ("SPLIT", 3000, 2000)
+    assert await billing.balance() == (0, 0)
+    assert await dunning.captured(owed) == [2000]
+
+
+async def test_nothing_owed_is_paid_without_a_charge(dunning: Dunning) -> None:
+    owed = await dunning.issue(0)
+
+    assert (await (await dunning.start(owed)).result()).status == "PAID"
+
+    assert await dunning.payments(owed) == []
+    assert await dunning.booked_outside(owed) == []
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_pay_now_charges_at_once_and_with_a_new_card_that_one(dunning: Dunning) -> None:
+    await dunning.billing.add_card(HARD_DECLINE)
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+
+    # The card was reported lost: nobody gets it charged again.
+    await owner.execute_update(InvoiceRetry.pay, None)
+    assert len(await dunning.payments(owed)) == 1
+    card = await dunning.billing.add_card(GOOD_CARD)
+    await owner.execute_update(InvoiceRetry.pay, card)
+
+    assert (await owner.result()).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+
+
+async def test_a_card_that_does_not_exist_is_forgotten(dunning: Dunning) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+    await owner.execute_update(InvoiceRetry.pay, owed.invoice_id)
+    await dunning.billing.add_card(GOOD_CARD)
+
+    await owner.execute_update(InvoiceRetry.pay, None)
+
+    assert (await owner.result()).status == "PAID"
+
+
+async def test_a_new_card_that_comes_during_a_charge_is_charged_after_it(
+    dunning: Dunning, connections: Connections
+) -> None:
+    line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
+    owed = await dunning.issue(waits=PATIENT)
+    owner = await dunning.start(owed)
+    await hanging(dunning, owed)
+
+    assert await owner.execute_update(InvoiceRetry.pay, None) == owed.invoice_id
+    card = await dunning.billing.add_card(GOOD_CARD)
+    accepted = WorkflowUpdateStage.ACCEPTED
+    paying = await owner.start_update(InvoiceRetry.pay, card, wait_for_stage=accepted)
+    line.requests_arrive = True
+
+    await paying.result()
+    assert (await owner.result()).status == "PAID"
+    assert [each.status for each in await dunning.payments(owed)] == ["FAILED", "COMPLETED"]
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        (Closing.PAID_OUTSIDE, "PAID"),
+        (Closing.WRITE_OFF, "WRITTEN_OFF"),
+        (Closing.CANCEL, "CANCELLED"),
+    ],
+)
+async def test_a_person_closes_an_invoice_that_waits(
+    dunning: Dunning, how: Closing, status: str
+) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+
+    outcome = await owner.execute_update(InvoiceRetry.close, closes(how))
+
+    assert outcome.status == status
+    row = await dunning.row(owed)
+    assert (row.status, row.next_attempt_at) == (status, None)
+    [decision] = row.decisions
+    assert (decision["actor"], decision["reason"]) == ("operator-1", "by bank transfer")
+    outside = [-5000, 5000] if how is Closing.PAID_OUTSIDE else []
+    assert await dunning.booked_outside(owed) == outside
+    assert await dunning.captured(owed) == []
+
+
+@pytest.mark.parametrize("how", list(Closing))
+async def test_closing_lets_a_charge_that_is_under_way_end_first(
+    dunning: Dunning, connections: Connections, how: Closing
+) -> None:
+    line = await a_charge_that_hangs(dunning, connections)
+    owed = await dunning.issue(waits=PATIENT)
+    owner = await dunning.start(owed)
+    await hanging(dunning, owed)
+
+    accepted = WorkflowUpdateStage.ACCEPTED
+    closing = await owner.start_update(InvoiceRetry.close, closes(how), wait_for_stage=accepted)
+    with pytest.raises(WorkflowUpdateFailedError):
+        await owner.execute_update(InvoiceRetry.close, closes(Closing.CANCEL))
+    with pytest.raises(WorkflowUpdateFailedError):
+        await owner.execute_update(InvoiceRetry.pay, None)
+    line.requests_arrive = True
+
+    assert (await closing.result()).status == "PAID"
+    assert (await dunning.row(owed)).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+    assert await dunning.booked_outside(owed) == []
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_closing_is_done_once_the_charge_that_was_under_way_has_failed(
+    dunning: Dunning, connections: Connections
+) -> None:
+    line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
+    owed = await dunning.issue(waits=PATIENT)
+    owner = await dunning.start(owed)
+    await hanging(dunning, owed)
+
+    request, accepted = closes(Closing.PAID_OUTSIDE), WorkflowUpdateStage.ACCEPTED
+    closing = await owner.start_update(InvoiceRetry.close, request, wait_for_stage=accepted)
+    line.requests_arrive = True
+
+    assert (await closing.result()).status == "PAID"
+    assert await dunning.captured(owed) == []
+    assert await dunning.booked_outside(owed) == [-5000, 5000]
+
+
+async def test_an_invoice_closed_before_its_first_charge_is_never_charged(
+    dunning: Dunning,
+) -> None:
+    owed = await dunning.issue()
+    starting = WithStartWorkflowOperation(
+        InvoiceRetry.run,
+        owed,
+        id=invoice_workflow_id(owed.invoice_id),
+        task_queue=policies.SETTLEMENT,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+    )
+
+    outcome = await dunning.client.execute_update_with_start_workflow(
+        InvoiceRetry.close, closes(Closing.CANCEL), start_workflow_operation=starting
+    )
+
+    assert outcome.status == "CANCELLED"
+    assert await dunning.payments(owed) == []
+
+
+async def test_pay_now_meets_the_timer_and_the_money_is_taken_once(dunning: Dunning) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(dunning=brisk(*(0.2 * step for step in range(1, 40))))
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+    card = await dunning.billing.add_card(GOOD_CARD)
+
+    await asyncio.gather(
+        *(owner.execute_update(InvoiceRetry.pay, each) for each in [card, None] * 5),
+        return_exceptions=True,
+    )
+
+    assert (await owner.result()).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+
+
+async def test_a_capture_that_comes_after_another_attempt_has_paid_goes_back(
+    dunning: Dunning, connections: Connections
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    await dunning.add_card(name)
+    owed = await dunning.issue(waits=BRISK)
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+    await dunning.billing.add_card(GOOD_CARD)
+    await owner.execute_update(InvoiceRetry.pay, None)
+    assert (await owner.result()).status == "PAID"
+
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[-1])
+
+    async def given_back() -> bool:
+        return await dunning.captured(owed) == [0, 5000]
+
+    await eventually(given_back)
+    assert [each.status for each in await dunning.payments(owed)] == ["FAILED", "COMPLETED"]
+    assert await dunning.told(owed) == ["billing.invoice.paid"]

@@ -1,0 +1,215 @@
+"""A customer's month becomes one invoice, whoever asks how often, and whatever comes meanwhile."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from domain.settlement import DeadlineEffect, Verdict
+from tests.billing import Billing
+from tests.faults import Fault
+from tests.months import ASKS, Months
+from tests.workflows.conftest import Skipping
+from workflows.monthly_settlement import MonthlySettlement
+
+APPROVED = Verdict(True, "looks right", "operator-1")
+REJECTED = Verdict(False, "a test account", "operator-1")
+DAY = timedelta(days=1)
+
+
+async def test_a_month_becomes_an_invoice_that_is_paid(months: Months) -> None:
+    await months.price()
+    await months.use(1500)
+
+    outcome = await months.settle()
+
+    assert (outcome.status, outcome.reason) == ("SETTLED", None)
+    await months.paid(outcome.invoice_id or "")
+    [row] = await months.invoices()
+    assert (row.id, row.total, row.status) == (outcome.invoice_id, 1500, "PAID")
+    assert await months.claims() == [row.id]
+
+
+async def test_twenty_starts_for_each_of_five_customers_make_one_invoice_each(
+    months: Months,
+) -> None:
+    code = await months.price(flatFee=500)
+    everybody = []
+    for _ in range(5):
+        billing = replace(months.billing, customer_id=f"c-{uuid4().hex}")
+        path = f"/api/v1/customers/{billing.customer_id}"
+        assert (await billing.api.put(path, json={"planCode": code})).status_code == 201
+        everybody.append(replace(months, billing=billing))
+
+    starts = (each.settle() for _ in range(20) for each in everybody)
+    outcomes = await asyncio.gather(*starts)
+
+    assert {outcome.status for outcome in outcomes} == {"SETTLED"}
+    for each in everybody:
+        [row] = await each.invoices()
+        assert (row.total, row.number is not None) == (500, True)
+
+
+async def test_every_event_is_on_exactly_one_invoice_though_usage_goes_on_arriving(
+    months: Months,
+) -> None:
+    await months.price()
+    await months.use(1)
+    await asyncio.gather(*(months.use(1) for _ in range(30)), months.settle())
+
+    await months.settle("2026-06")
+
+    claims = await months.claims()
+    rows = {row.id: row.total for row in await months.invoices()}
+    assert len(claims) == 31
+    assert {id_: claims.count(id_) for id_ in rows} == rows
+    assert None not in claims
+
+
+async def test_late_usage_costs_what_the_months_own_invoice_says(months: Months) -> None:
+    code = await months.price("1")
+    await months.use(1000)
+    await months.settle()
+    await months.price("7", code=code, effectiveFrom="2020-01-02T00:00:00Z")
+    await months.use(100)
+    await months.use(900, month=6)
+
+    await months.settle("2026-06")
+
+    [_, june] = await months.invoices()
+    assert june.total == 900 * 7 + 100 * 1
+
+
+async def test_a_draft_that_is_approved_is_issued_and_the_person_is_kept(months: Months) -> None:
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=ASKS)
+    draft = await months.waiting()
+    assert (draft.status, draft.number) == ("AWAITING_APPROVAL", None)
+    assert "above 2000 KRW" in draft.reason
+
+    outcome = await running.execute_update(MonthlySettlement.decide, APPROVED)
+
+    assert (outcome.status, outcome.invoice_id) == ("SETTLED", draft.id)
+    await months.paid(draft.id)
+    [row] = await months.invoices()
+    assert row.status == "PAID"
+    [decision] = row.decisions
+    assert (decision["decision"], decision["actor"]) == ("approved", "operator-1")
+    assert decision["reason"] == "looks right"
+
+
+async def test_a_rejected_draft_frees_its_usage_for_a_new_one(months: Months) -> None:
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=ASKS)
+    draft = await months.waiting()
+
+    outcome = await running.execute_update(MonthlySettlement.decide, REJECTED)
+
+    assert (outcome.status, outcome.reason) == ("REJECTED", "a test account")
+    assert await months.claims() == [None]
+    again = await months.settle()
+    [rejected, issued] = await months.invoices()
+    assert (rejected.id, rejected.status, rejected.number) == (draft.id, "REJECTED", None)
+    assert rejected.decisions[0]["reason"] == "a test account"
+    assert (again.invoice_id, issued.total) == (issued.id, 5000)
+    assert await months.claims() == [issued.id]
+
+
+async def test_a_draft_is_decided_only_once(months: Months) -> None:
+    await months.price()
+    await months.use(5000)
+    parked = months.plan("settlement.issue", Fault.PARK_BEFORE)
+    running = await months.start(approval=ASKS)
+    await months.waiting()
+
+    both = asyncio.gather(
+        running.execute_update(MonthlySettlement.decide, APPROVED),
+        running.execute_update(MonthlySettlement.decide, REJECTED),
+        return_exceptions=True,
+    )
+    parked.release.set()
+
+    refused = [each for each in await both if isinstance(each, Exception)]
+    assert len(refused) == 1
+    [row] = await months.invoices()
+    assert len(row.decisions) == 1
+
+
+async def test_what_cannot_be_priced_fails_and_is_settled_once_it_can(months: Months) -> None:
+    code = await months.price(charges=[])
+    await months.use(1000)
+
+    with pytest.raises(WorkflowFailureError):
+        await months.settle()
+
+    [draft] = await months.invoices()
+    assert (draft.status, draft.number) == ("DRAFT", None)
+    assert "API_CALL" in draft.reason
+    await months.price(code=code, effectiveFrom="2020-01-02T00:00:00Z")
+    assert (await months.settle()).status == "SETTLED"
+    [row] = await months.invoices()
+    assert (row.id, row.total) == (draft.id, 1000)
+
+
+async def test_a_month_within_the_free_allowance_is_paid_without_a_charge(months: Months) -> None:
+    call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1", "freeUnits": "1000"}
+    await months.price(charges=[call])
+    await months.use(1000)
+
+    outcome = await months.settle()
+
+    await months.paid(outcome.invoice_id or "")
+    [row] = await months.invoices()
+    assert (row.total, row.status) == (0, "PAID")
+
+
+# Where days pass.
+
+
+def leaping(skipping: Skipping, billing: Billing) -> Months:
+    return Months(billing, skipping.environment.client, skipping.dunning.faults)
+
+
+@pytest.mark.parametrize(
+    ("effect", "status"), [(DeadlineEffect.APPROVE, "SETTLED"), (DeadlineEffect.REJECT, "REJECTED")]
+)
+async def test_nobody_decides_so_the_deadline_does(
+    skipping: Skipping, billing: Billing, effect: DeadlineEffect, status: str
+) -> None:
+    months = leaping(skipping, billing)
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=replace(ASKS, at_deadline=effect))
+
+    outcome = await running.result()
+
+    closed = await running.describe()
+    assert closed.close_time is not None
+    assert 7 * DAY <= closed.close_time - closed.start_time < 7.1 * DAY
+    assert outcome.status == status
+    [row] = await months.invoices()
+    decided = "approved" if effect is DeadlineEffect.APPROVE else "not approved"
+    names = [each["decision"] for each in row.decisions]
+    assert names == ["reminder", "escalation", "deadline", decided]
+
+
+async def test_a_person_who_comes_after_the_reminder_decides(
+    skipping: Skipping, billing: Billing
+) -> None:
+    months = leaping(skipping, billing)
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=ASKS)
+    await months.waiting()
+
+    await skipping.pass_time(1.5 * DAY)
+    outcome = await running.execute_update(MonthlySettlement.decide, REJECTED)
+
+    assert outcome.status == "REJECTED"
+    [row] = await months.invoices()
+    assert [each["decision"] for each in row.decisions] == ["reminder", "not approved"]

@@ -1,0 +1,278 @@
+"""InvoiceRetry: the one owner of an invoice from ISSUED until it is closed.
+
+Attempt 0 is the first charge. A failure climbs a ladder of durable timers; whatever reaches the
+invoice meanwhile (pay now, a new card, paid outside, write-off, cancel) comes as an Update to this
+workflow. It ends only when each attempt it began is definitely captured or failed. Ended by hand it
+is started again, and goes on where the rows say that the one before it stopped.
+"""
+
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.invoice import InvoiceActivities
+    from domain.failure import FailureCode
+    from domain.invoice import (
+        CLOSED,
+        CLOSES_AS,
+        HARD_DECLINES,
+        ClosedInvoice,
+        CloseRequest,
+        InvoiceCharge,
+        InvoiceOutcome,
+        InvoiceRequest,
+        InvoiceStatus,
+        Notice,
+    )
+    from domain.money import format_amount
+    from domain.payment import PaymentOutcome, PaymentRequest, PaymentStatus
+
+from workflows import policies, search_attributes
+from workflows.payment_saga import PaymentSaga, payment_workflow_id
+
+SYSTEM = "ladder"
+"""Who closes an invoice when no person does."""
+
+
+def invoice_workflow_id(invoice_id: str) -> str:
+    return f"invoice/{invoice_id}"
+
+
+@workflow.defn(name="InvoiceRetry")
+class InvoiceRetry:
+    """Charges until it is paid, closed by a person, or given up."""
+
+    @workflow.init
+    def __init__(self, invoice: InvoiceRequest) -> None:
+        self._invoice = invoice
+        self._step = 0
+        self._failed_at: datetime | None = None
+        self._card: str | None = None
+        self._pay_now = False
+        self._charging = False
+        self._overdue = False
+        self._closing: CloseRequest | None = None
+        self._ended: dict[str, PaymentOutcome] = {}
+        self._outcome: InvoiceOutcome | None = None
+
+    @workflow.run
+    async def run(self, invoice: InvoiceRequest) -> InvoiceOutcome:
+        status = await self._collect()
+        self._outcome = InvoiceOutcome(invoice.invoice_id, status)
+        self._show(status)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._outcome
+
+    @workflow.signal
+    def payment_ended(self, outcome: PaymentOutcome) -> None:
+        """A payment of this invoice is final."""
+        self._ended[outcome.payment_id] = outcome
+
+    @workflow.update
+    async def pay(self, payment_method_id: str | None) -> str:
+        """Charge now, with this card if one is named; answers when the charge is under way. One
+        with another card ends first: it may still take the money."""
+        if self._charging and payment_method_id in (None, self._card):
+            return self._invoice.invoice_id
+        self._card = payment_method_id or self._card
+        self._pay_now = True
+        await workflow.wait_condition(lambda: not self._pay_now or self._outcome is not None)
+        return self._invoice.invoice_id
+
+    @workflow.update
+    async def close(self, request: CloseRequest) -> InvoiceOutcome:
+        """Paid outside, written off or cancelled. A charge that is under way ends first: if it
+        takes the money, the invoice is PAID and nothing else."""
+        self._closing = self._closing or request
+        await workflow.wait_condition(lambda: self._outcome is not None)
+        assert self._outcome is not None
+        return self._outcome
+
+    @pay.validator
+    def _payable(self, payment_method_id: str | None) -> None:
+        if self._outcome is not None or self._closing is not None:
+            raise ApplicationError("The invoice is closed.", type="already-final")
+
+    @close.validator
+    def _closable(self, request: CloseRequest) -> None:
+        if self._outcome is not None or self._closing is not None:
+            raise ApplicationError("The invoice is closed.", type="already-final")
+
+    async def _collect(self) -> InvoiceStatus:
+        """Charge, climb the ladder, charge again; returns how the invoice is closed."""
+        opened = await workflow.execute_local_activity_method(
+            InvoiceActivities.open, self._invoice, **policies.step(f"collect {self._sum()}")
+        )
+        if opened.status in CLOSED:
+            return opened.status
+        if not self._invoice.total:
+            return await self._close(InvoiceStatus.PAID, "nothing to pay", SYSTEM)
+        self._step, self._failed_at = opened.step, opened.first_failure_at
+        last = opened.last
+        if opened.payment is not None:
+            last = await self._end_of(opened.payment)
+        while last is None or last.status is not PaymentStatus.COMPLETED:
+            if not await self._reason_to_charge(last):
+                return await self._give_up(last)
+            last = await self._attempt()
+        return InvoiceStatus.PAID
+
+    async def _reason_to_charge(self, last: PaymentOutcome | None) -> bool:
+        """Wait for the next step of the ladder, or for somebody who asks for a charge now. False:
+        closed by a person, or the ladder has ended."""
+        if last is not None and not self._asked:
+            self._failed_at = self._failed_at or workflow.now()
+            ladder = self._invoice.dunning.ladder
+            if self._step >= len(ladder):
+                return False
+            next_at = self._failed_at + ladder[self._step]
+            await self._note(last, next_at)
+            await self._wait_until(next_at)
+            if workflow.now() >= next_at:
+                self._step += 1
+        return self._closing is None
+
+    @property
+    def _asked(self) -> bool:
+        """Somebody has come, or a payment that another run of ours made has taken the money."""
+        paid = any(each.status is PaymentStatus.COMPLETED for each in self._ended.values())
+        return self._pay_now or self._closing is not None or paid
+
+    async def _wait_until(self, moment: datetime) -> None:
+        """Until then, or until somebody comes; on the way the due date may pass."""
+        if not self._overdue and self._invoice.due_at <= moment:
+            await self._interrupted(self._invoice.due_at, "due date")
+            await self._note_overdue()
+        await self._interrupted(moment, f"charge again: step {self._step + 1}")
+
+    async def _interrupted(self, moment: datetime, summary: str) -> None:
+        wait = moment - workflow.now()
+        if wait <= timedelta(0):
+            return
+        try:
+            await workflow.wait_condition(
+                lambda: self._asked, timeout=wait, timeout_summary=summary
+            )
+        except TimeoutError:
+            return
+
+    async def _note_overdue(self) -> None:
+        if self._overdue or workflow.now() < self._invoice.due_at:
+            return
+        self._overdue = True
+        await workflow.execute_local_activity_method(
+            InvoiceActivities.overdue, self._invoice, **policies.step("overdue")
+        )
+
+    async def _attempt(self) -> PaymentOutcome:
+        """One payment, to its definite end."""
+        self._pay_now, self._charging = False, True
+        charge = InvoiceCharge(self._invoice, str(workflow.uuid4()), self._card)
+        opened = await workflow.execute_local_activity_method(
+            InvoiceActivities.open_payment,
+            charge,
+            **policies.step(f"charge {self._sum()}: attempt {self._step}"),
+        )
+        if opened.payment is not None:
+            outcome = await self._end_of(opened.payment)
+        else:
+            paid = PaymentOutcome(charge.payment_id, PaymentStatus.COMPLETED)
+            outcome = opened.failure or paid
+        self._charging = False
+        if self._card == charge.payment_method_id and _useless(outcome):
+            self._card = None
+        return outcome
+
+    async def _end_of(self, payment: PaymentRequest) -> PaymentOutcome:
+        self._charging = True
+        await self._start(payment)
+        outcome = await self._definite_end(payment)
+        self._charging = False
+        return outcome
+
+    async def _start(self, payment: PaymentRequest) -> None:
+        try:
+            await workflow.start_child_workflow(
+                PaymentSaga.run,
+                payment,
+                id=payment_workflow_id(payment.payment_id),
+                task_queue=policies.PAYMENTS,
+                task_timeout=policies.TASK_TIMEOUT,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=search_attributes.of_invoice(self._invoice),
+                static_summary=f"collect {self._sum()}",
+            )
+        except FailureError:
+            workflow.logger.info("the payment has its owner already")
+
+    async def _definite_end(self, payment: PaymentRequest) -> PaymentOutcome:
+        """It comes as a signal; should that be lost, the row is asked on a ladder."""
+        tries = 0
+        while payment.payment_id not in self._ended:
+            try:
+                await workflow.wait_condition(
+                    lambda: payment.payment_id in self._ended,
+                    timeout=self._invoice.waits.step(tries + 2),
+                    timeout_summary="ask for the payment",
+                )
+            except TimeoutError:
+                ended = await workflow.execute_local_activity_method(
+                    InvoiceActivities.payment_outcome,
+                    payment.payment_id,
+                    **policies.step("how did the payment end?"),
+                )
+                if ended is not None:
+                    return ended
+            tries += 1
+        return self._ended[payment.payment_id]
+
+    async def _note(self, failure: PaymentOutcome, next_at: datetime) -> None:
+        await self._note_overdue()
+        code = _code(failure)
+        notice = Notice(self._invoice, self._step, code, next_at, self._overdue)
+        await workflow.execute_local_activity_method(
+            InvoiceActivities.note, notice, **policies.step(f"failed: {code}")
+        )
+
+    async def _give_up(self, last: PaymentOutcome | None) -> InvoiceStatus:
+        """Closed by a person, or the ladder has ended."""
+        if self._closing is not None:
+            request = self._closing
+            return await self._close(CLOSES_AS[request.closing], request.reason, request.actor)
+        reason = f"still not paid after {self._step} retries: {_code(last)}"
+        return await self._close(InvoiceStatus.UNCOLLECTIBLE, reason, SYSTEM)
+
+    async def _close(self, status: InvoiceStatus, reason: str, actor: str) -> InvoiceStatus:
+        """A payment that is under way all the same ends first."""
+        closed = ClosedInvoice(self._invoice, status, reason, actor)
+        while True:
+            closure = await workflow.execute_local_activity_method(
+                InvoiceActivities.close,
+                closed,
+                **policies.step(f"{status.lower()} by {actor}: {reason}"[:200]),
+            )
+            if closure.payment is None:
+                return closure.status
+            await self._end_of(closure.payment)
+
+    def _show(self, outcome: str) -> None:
+        workflow.upsert_search_attributes([search_attributes.OUTCOME.value_set(outcome)])
+
+    def _sum(self) -> str:
+        return format_amount(self._invoice.total, self._invoice.currency)
+
+
+def _code(failure: PaymentOutcome | None) -> str:
+    if failure is None:
+        return ""
+    return failure.gateway_code or failure.failure_code or ""
+
+
+def _useless(outcome: PaymentOutcome) -> bool:
+    """The card is unknown or declined for good: the next charge is the default card's."""
+    missing = outcome.failure_code == FailureCode.PAYMENT_METHOD_MISSING
+    return missing or outcome.gateway_code in HARD_DECLINES

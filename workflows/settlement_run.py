@@ -1,0 +1,189 @@
+"""SettlementRun: a whole month for every customer, `settlement-run/{period}`.
+
+A sliding window of MonthlySettlement children: a child that ends, or that waits for a person, makes
+room for the next. One that fails or is stuck stops nobody. The run goes on as a new execution
+before its history grows long, so its memory is bounded whatever the number of customers.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.settlement import CustomerPage, SettlementActivities
+    from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
+
+from workflows import policies, search_attributes
+from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+
+PAGE = 200
+
+
+def settlement_run_workflow_id(period: str) -> str:
+    return f"settlement-run/{period}"
+
+
+@workflow.defn(name="SettlementRun")
+class SettlementRun:
+    """Ends when each customer is settled, skipped, failed or handed over to a person."""
+
+    @workflow.init
+    def __init__(self, run: RunRequest) -> None:
+        self._run = run
+        self._total = run.total or 0
+        self._after = run.after
+        self._started = run.started
+        self._finished = run.finished
+        self._left_behind = run.left_behind
+        self._under_way: dict[str, datetime] = dict(run.under_way)
+
+    @workflow.run
+    async def run(self, run: RunRequest) -> Progress:
+        if run.total is None:
+            self._total = await workflow.execute_local_activity_method(
+                SettlementActivities.begin_run,
+                self._page(None),
+                **policies.step("count customers"),
+            )
+        while customers := await self._next_page():
+            while customers:
+                await self._until_under_way_below(run.concurrency)
+                room = run.concurrency - len(self._under_way)
+                await self._start(customers[:room])
+                customers = customers[room:]
+                self._go_on_as_new_if_long()
+        await self._until_under_way_below(1)
+        await workflow.execute_local_activity_method(
+            SettlementActivities.end_run, run.period, **policies.step("the run has ended")
+        )
+        return self.progress()
+
+    @workflow.signal
+    def settled(self, outcome: SettlementOutcome) -> None:
+        """A customer is done, failed, or waits for a person. May come more than once."""
+        self._leave(outcome.customer_id)
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return Progress(self._total, self._started, self._finished, self._left_behind)
+
+    def _leave(self, customer_id: str) -> None:
+        if self._under_way.pop(customer_id, None) is not None:
+            self._finished += 1
+
+    async def _until_under_way_below(self, bound: int) -> None:
+        while len(self._under_way) >= bound:
+            try:
+                await workflow.wait_condition(
+                    lambda: len(self._under_way) < bound, timeout=self._run.ask_again
+                )
+            except TimeoutError:
+                await self._look_after()
+                self._go_on_as_new_if_long()
+
+    async def _look_after(self) -> None:
+        """No signal came for a while: it was lost, or the child was started by somebody else and
+        tells us nothing, or it was terminated, or it is stuck."""
+        ended = await workflow.execute_local_activity_method(
+            SettlementActivities.ended_among,
+            CustomerPage(self._run.period, customers=tuple(sorted(self._under_way))),
+            **policies.step("which customers have ended?"),
+        )
+        for customer_id in ended:
+            self._leave(customer_id)
+        self._leave_the_stuck_behind()
+        # Whoever still runs is found; whoever was terminated runs again.
+        await self._start_children(self._under_way)
+
+    def _leave_the_stuck_behind(self) -> None:
+        """They go on alone: their rows will tell how they end."""
+        patience = workflow.now() - self._run.patience
+        stuck = [each for each, since in self._under_way.items() if since < patience]
+        for customer_id in stuck:
+            del self._under_way[customer_id]
+        self._left_behind += len(stuck)
+
+    async def _next_page(self) -> list[str]:
+        return await workflow.execute_local_activity_method(
+            SettlementActivities.next_customers,
+            self._page(self._after),
+            **policies.step(f"customers after {self._after}"),
+        )
+
+    async def _start(self, customers: list[str]) -> None:
+        self._after = customers[-1]
+        self._started += len(customers)
+        self._under_way |= dict.fromkeys(customers, workflow.now())
+        await self._start_children(customers)
+
+    async def _start_children(self, customers: Iterable[str]) -> None:
+        await asyncio.gather(*[self._start_child(each) for each in customers])
+
+    async def _start_child(self, customer_id: str) -> None:
+        request = self._request(customer_id)
+        try:
+            child = await workflow.start_child_workflow(
+                MonthlySettlement.run,
+                request,
+                id=settlement_workflow_id(customer_id, request.period),
+                task_timeout=policies.TASK_TIMEOUT,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=_attributes(request),
+                priority=Priority(priority_key=3),
+            )
+        except FailureError:
+            workflow.logger.info("this month is being settled already: its row will tell")
+            return
+        # Its failure is counted by signal and row: nobody awaits it.
+        child.add_done_callback(_seen)
+
+    def _request(self, customer_id: str) -> SettlementRequest:
+        run = self._run
+        return SettlementRequest(
+            customer_id=customer_id,
+            period=run.period,
+            run=settlement_run_workflow_id(run.period),
+            approval=run.approval,
+            dunning=run.dunning,
+            waits=run.waits,
+        )
+
+    def _page(self, after: str | None) -> CustomerPage:
+        return CustomerPage(self._run.period, after, PAGE, self._run.customers)
+
+    def _go_on_as_new_if_long(self) -> None:
+        here = self._started - self._run.started
+        if here < self._run.per_execution and not workflow.info().is_continue_as_new_suggested():
+            return
+        workflow.continue_as_new(
+            replace(
+                self._run,
+                after=self._after,
+                total=self._total,
+                started=self._started,
+                finished=self._finished,
+                left_behind=self._left_behind,
+                under_way=self._under_way,
+            )
+        )
+
+
+def _seen(child: "asyncio.Task[Any]") -> None:
+    if not child.cancelled():
+        child.exception()
+
+
+def _attributes(request: SettlementRequest) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(search_attributes.CUSTOMER_ID, request.customer_id),
+            SearchAttributePair(search_attributes.PERIOD, request.period),
+        ]
+    )
