@@ -3,7 +3,6 @@
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -56,9 +55,6 @@ class Skipping:
 
     environment: WorkflowEnvironment
     dunning: Dunning
-
-    async def pass_time(self, duration: timedelta) -> None:
-        await self.environment.sleep(duration)
 
 
 @pytest.fixture

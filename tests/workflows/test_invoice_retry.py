@@ -52,30 +52,6 @@ async def hanging(dunning: Dunning, owed: InvoiceRequest) -> None:
 # Where days pass.
 
 
-async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(
-    skipping: Skipping,
-) -> None:
-    dunning = skipping.dunning
-    await dunning.billing.add_card(SOFT_DECLINE)
-    owed = await dunning.issue(waits=LEAPING)
-    owner = await dunning.start(owed)
-    first = await dunning.failed(owed)
-
-    await skipping.pass_time(1.1 * DAY)
-    second = await dunning.failed(owed, step=1)
-    await dunning.billing.add_card(GOOD_CARD)
-
-    assert (await owner.result()).status == "PAID"
-    assert second.next_attempt_at - first.next_attempt_at == 2 * DAY
-    assert [each.status for each in await dunning.payments(owed)] == [
-        "FAILED",
-        "FAILED",
-        "COMPLETED",
-    ]
-    assert await dunning.captured(owed) == [5000]
-    assert await dunning.told(owed) == ["billing.invoice.paid"]
-
-
 async def test_an_invoice_never_paid_is_given_up_after_the_last_step(skipping: Skipping) -> None:
     dunning = skipping.dunning
     await dunning.billing.add_card(SOFT_DECLINE)
@@ -102,16 +78,35 @@ async def test_an_invoice_never_paid_is_given_up_after_the_last_step(skipping: S
     assert "card_declined" in letter.reason
 
 
-async def test_a_card_declined_for_good_is_not_charged_again_but_a_new_one_is(
-    skipping: Skipping,
-) -> None:
-    dunning = skipping.dunning
-    await dunning.billing.add_card(HARD_DECLINE)
-    owed = await dunning.issue(waits=LEAPING)
-    owner = await dunning.start(owed)
-    await dunning.failed(owed)
+# On the real server.
 
-    await skipping.pass_time(1.1 * DAY)
+
+async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(dunning: Dunning) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(dunning=brisk(1.5, 4))
+    owner = await dunning.start(owed)
+    first = await dunning.failed(owed)
+    second = await dunning.failed(owed, step=1)
+    await dunning.billing.add_card(GOOD_CARD)
+
+    assert (await owner.result()).status == "PAID"
+    assert second.next_attempt_at - first.next_attempt_at == timedelta(seconds=2.5)
+    assert [each.status for each in await dunning.payments(owed)] == [
+        "FAILED",
+        "FAILED",
+        "COMPLETED",
+    ]
+    assert await dunning.captured(owed) == [5000]
+    assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_a_card_declined_for_good_is_not_charged_again_but_a_new_one_is(
+    dunning: Dunning,
+) -> None:
+    await dunning.billing.add_card(HARD_DECLINE)
+    owed = await dunning.issue(dunning=brisk(0.3, 3))
+    owner = await dunning.start(owed)
+
     await dunning.failed(owed, step=1)
     assert len(await dunning.payments(owed)) == 1
     await dunning.billing.add_card(GOOD_CARD)
@@ -120,23 +115,17 @@ async def test_a_card_declined_for_good_is_not_charged_again_but_a_new_one_is(
     assert len(await dunning.payments(owed)) == 2
 
 
-async def test_without_any_card_the_ladder_waits_for_one(skipping: Skipping) -> None:
-    before = skipping.dunning.billing
-    billing = replace(before, customer_id=f"c-{uuid4().hex}")
-    await billing.api.put(f"/api/v1/customers/{billing.customer_id}")
-    dunning = replace(skipping.dunning, billing=billing)
-    owed = await dunning.issue(waits=LEAPING)
+async def test_without_any_card_the_ladder_waits_for_one(dunning: Dunning) -> None:
+    stranger = replace(dunning.billing, customer_id=f"c-{uuid4().hex}")
+    await stranger.api.put(f"/api/v1/customers/{stranger.customer_id}")
+    dunning = replace(dunning, billing=stranger)
+    owed = await dunning.issue(dunning=brisk(0.3, 3))
     owner = await dunning.start(owed)
-    await dunning.failed(owed)
-    await skipping.pass_time(1.1 * DAY)
     await dunning.failed(owed, step=1)
 
-    await dunning.billing.add_card(GOOD_CARD)
+    await stranger.add_card(GOOD_CARD)
 
     assert (await owner.result()).status == "PAID"
-
-
-# On the real server.
 
 
 async def test_an_invoice_is_paid_at_once(dunning: Dunning) -> None:
