@@ -114,11 +114,11 @@ async def settlements(
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 async def relays(
     temporal_client: Client, database: Database, settings: Settings
 ) -> AsyncIterator[None]:
-    """A worker for the task queue `outbox`."""
+    """A worker for the task queue `outbox`, for one test: others look at what still waits."""
     worker = outbox_worker(temporal_client, database, settings.kafka_bootstrap_servers)
     async with running(worker):
         yield

@@ -9,16 +9,19 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from domain.settlement import DeadlineEffect, Verdict
-from tests.billing import Billing
 from tests.conditions import eventually
 from tests.faults import Fault
 from tests.months import ASKS, Months
-from tests.workflows.conftest import Skipping
 from workflows.monthly_settlement import MonthlySettlement
 
 APPROVED = Verdict(True, "looks right", "operator-1")
 REJECTED = Verdict(False, "a test account", "operator-1")
-DAY = timedelta(days=1)
+SOON = replace(
+    ASKS,
+    remind_after=timedelta(seconds=0.5),
+    escalate_after=timedelta(seconds=1),
+    deadline=timedelta(seconds=1.5),
+)
 
 
 async def test_a_month_becomes_an_invoice_that_is_paid(months: Months) -> None:
@@ -185,29 +188,21 @@ async def test_a_person_who_comes_after_the_reminder_decides(months: Months) -> 
     assert await decisions() == ["reminder", "not approved"]
 
 
-# Where days pass.
-
-
-def leaping(skipping: Skipping, billing: Billing) -> Months:
-    return Months(billing, skipping.environment.client, skipping.dunning.faults)
-
-
 @pytest.mark.parametrize(
     ("effect", "status"), [(DeadlineEffect.APPROVE, "SETTLED"), (DeadlineEffect.REJECT, "REJECTED")]
 )
 async def test_nobody_decides_so_the_deadline_does(
-    skipping: Skipping, billing: Billing, effect: DeadlineEffect, status: str
+    months: Months, effect: DeadlineEffect, status: str
 ) -> None:
-    months = leaping(skipping, billing)
     await months.price()
     await months.use(5000)
-    running = await months.start(approval=replace(ASKS, at_deadline=effect))
+    running = await months.start(approval=replace(SOON, at_deadline=effect))
 
     outcome = await running.result()
 
     closed = await running.describe()
     assert closed.close_time is not None
-    assert 7 * DAY <= closed.close_time - closed.start_time < 7.1 * DAY
+    assert closed.close_time - closed.start_time >= SOON.deadline
     assert outcome.status == status
     [row] = await months.invoices()
     decided = "approved" if effect is DeadlineEffect.APPROVE else "not approved"
