@@ -15,7 +15,8 @@ def connect(url: str, pool_size: int) -> Database:
     """An engine; connects when first used.
 
     A statement may take 10 s and a free connection 5 s to come: both are then errors, which
-    Temporal retries, instead of a request that hangs.
+    Temporal retries, instead of a request that hangs. PostgreSQL ends a transaction whose process
+    has been silent for 5 s: one that is frozen must not keep its locks from whoever takes over.
     """
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
@@ -24,7 +25,11 @@ def connect(url: str, pool_size: int) -> Database:
         pool_timeout=5,
         json_serializer=_json,
         json_deserializer=orjson.loads,
-        connect_args={"timeout": 5, "command_timeout": 10},
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 10,
+            "server_settings": {"idle_in_transaction_session_timeout": "5s"},
+        },
     )
 
 

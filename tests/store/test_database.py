@@ -1,0 +1,21 @@
+"""Connections: whoever stops in the middle of a transaction keeps nobody else waiting."""
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from store.database import Database
+
+LOCK = select(func.pg_advisory_xact_lock(20_261_120))
+
+
+async def test_the_locks_of_a_frozen_process_are_free_again_soon(database: Database) -> None:
+    async with database.connect() as frozen:
+        await frozen.execute(LOCK)
+
+        async with database.begin() as tx:
+            # Waits for the lock; a statement of ours may wait 10 s.
+            await tx.execute(LOCK)
+
+        with pytest.raises(DBAPIError):
+            await frozen.execute(select(1))
