@@ -10,13 +10,18 @@ from api.bodies import parse
 from api.context import Context, Using
 from api.fields import UUID_PATTERN
 from domain.errors import InvalidRequest, NotFound
+from domain.payment import PaymentStatus
 from gateway.webhook import verify
 from runtime.temporal import UNREACHABLE
-from store import webhook
+from store import payment, refund, webhook
+from store.database import Transaction
 from workflows.payment_saga import payment_workflow_id
 from workflows.refund_saga import refund_workflow_id
 
 router = APIRouter(prefix="/webhooks/gateway", tags=["webhooks"])
+
+_NO_NEWS_NEEDED = frozenset({PaymentStatus.PENDING, PaymentStatus.COMPLETED})
+"""Of a refund too. One that has failed may be watched for a late capture."""
 
 
 @router.post("/{name}", status_code=204)
@@ -32,20 +37,27 @@ async def receive_gateway_webhook(name: str, request: Request, context: Using) -
         raise InvalidRequest("A webhook is an object with an id.")
     async with context.database.begin() as tx:
         new = await webhook.store(tx, name, event_id, event)
-    if new:
-        await _hint(context, event)
+        owner = await _waiting_owner(tx, event) if new else None
+    if owner is not None:
+        await _hint(context, owner)
     return Response(status_code=204)
 
 
-async def _hint(context: Context, event: Mapping[str, object]) -> None:
-    """Tell the owner to ask the PG. One that has ended, or cannot be reached now, needs no hint:
-    its ladder asks anyway."""
+async def _waiting_owner(tx: Transaction, event: Mapping[str, object]) -> str | None:
+    """The workflow that waits for news of the PG. While a call is under way its own answer is the
+    news: a signal then would only make Temporal do the step again."""
     if (refund_id := _uuid(event.get("refundId"))) is not None:
-        workflow_id = refund_workflow_id(refund_id)
+        row, workflow_id = await refund.find(tx, refund_id), refund_workflow_id(refund_id)
     elif (payment_id := _uuid(event.get("orderId"))) is not None:
-        workflow_id = payment_workflow_id(payment_id)
+        row, workflow_id = await payment.find(tx, payment_id), payment_workflow_id(payment_id)
     else:
-        return
+        return None
+    return workflow_id if row is not None and row.status not in _NO_NEWS_NEEDED else None
+
+
+async def _hint(context: Context, workflow_id: str) -> None:
+    """Tell it to ask the PG. One that has ended, or cannot be reached now, needs no hint: its
+    ladder asks anyway."""
     handle = context.temporal.get_workflow_handle(workflow_id)
     try:
         async with asyncio.timeout(context.settings.api_wait_seconds):

@@ -24,6 +24,7 @@ from tests.api.unfinished import accepted, without_temporal
 from tests.billing import Billing
 from tests.conditions import eventually
 from tests.conftest import SECRET
+from workflows.payment_saga import PaymentSaga, payment_workflow_id
 
 PATH = "/webhooks/gateway/simulator"
 PATIENT = Waits(ladder=(timedelta(hours=1),))
@@ -149,6 +150,37 @@ async def test_a_hint_wakes_the_refund(
 
     await _reaches(billing, path, "COMPLETED")
     assert (await billing.book(paid["id"]))["totals"]["KRW"]["refunded"] == 1000
+
+
+async def test_a_payment_whose_call_is_under_way_is_left_alone(
+    billing: Billing, settings: Settings, temporal_client: Client
+) -> None:
+    """The PG's event comes a moment after its answer, and a signal would make Temporal do the step
+    again that records it."""
+    body = {"orderId": await billing.order(1000), "method": "CARD"}
+    pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
+    async with billing.database.connect() as tx:
+        row = await payment.find(tx, pending["id"])
+    assert row is not None
+    busy = await temporal_client.start_workflow(
+        PaymentSaga.run,
+        payments.request(row, PATIENT),
+        id=payment_workflow_id(pending["id"]),
+        task_queue=f"without-a-worker-{uuid4().hex}",
+    )
+
+    event = {"id": f"evt_{uuid4().hex}", "type": "payment.captured", "orderId": pending["id"]}
+    assert (await deliver(billing.api, event)).status_code == 204
+
+    signals = [
+        each
+        async for each in busy.fetch_history_events()
+        if each.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    assert signals == []
+    await busy.terminate()
+    again = await start_payment(temporal_client, payments.request(row, PATIENT))
+    assert (await again.result()).status == "COMPLETED"
 
 
 async def test_a_hint_is_taken_while_temporal_is_down(
