@@ -32,7 +32,7 @@ from api.bodies import BodyLimit
 from api.context import Context
 from api.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
-from runtime import gateways, temporal
+from runtime import gateways, temporal, terms
 from runtime.settings import Settings, refuse_unless_dev
 from store import database
 
@@ -96,7 +96,7 @@ async def _connect(settings: Settings) -> Context:
         temporal=await temporal.connect_later(settings),
         replays=ReplayCache(settings.redis_url),
         usage=GroupCommit(pool),
-        waits=gateways.waits(settings),
+        terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
     )
 

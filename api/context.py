@@ -9,9 +9,9 @@ from temporalio.client import Client
 
 from api.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
-from domain.waits import Waits
 from gateway.client import GatewayProfile
 from runtime.settings import Settings
+from runtime.terms import Terms
 from store.database import Database
 
 
@@ -24,7 +24,7 @@ class Context:
     temporal: Client
     replays: ReplayCache
     usage: GroupCommit
-    waits: Waits
+    terms: Terms
     gateways: Mapping[str, GatewayProfile]
 
 

@@ -20,11 +20,11 @@ from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reaso
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
-from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, DunningPolicy, InvoiceStatus
+from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus
 from domain.payment import FINAL, PaymentStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
-from domain.settlement import SettlementRequest, Verdict
+from domain.settlement import Verdict
 from runtime.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
@@ -390,7 +390,8 @@ async def _start_owner(context: Context, invoice_id: str) -> bool:
         row = await found(tx, invoice_id)
     if InvoiceStatus(row.status) not in OPEN:
         return False
-    await start_invoice(context.temporal, invoice.request(row, DunningPolicy(), context.waits))
+    owed = invoice.request(row, context.terms.dunning, context.terms.waits)
+    await start_invoice(context.temporal, owed)
     return True
 
 
@@ -425,7 +426,7 @@ async def _start_settlement(context: Context, invoice_id: str) -> bool:
         row = await found(tx, invoice_id)
     if row.status != InvoiceStatus.AWAITING_APPROVAL:
         return False
-    request = SettlementRequest(row.customer_id, row.period, waits=context.waits)
+    request = context.terms.settlement(row.customer_id, row.period)
     await start_settlement(context.temporal, request)
     return True
 

@@ -122,7 +122,7 @@ async def create_payment(body: NewPayment, keyed: KeyedRequest, context: Using) 
             return replay(claimed.answer)
         if claimed.repeated:
             row = await found(tx, claimed.resource_id)
-            request = payment.request(row, context.waits)
+            request = payment.request(row, context.terms.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(
@@ -175,7 +175,7 @@ async def cancel_payment(
             return replay(claimed.answer)
         if not claimed.repeated and not await payment.request_cancel(tx, payment_id):
             raise AlreadyFinal("The payment has ended; a completed one can be refunded.")
-        request = payment.request(await found(tx, payment_id), context.waits)
+        request = payment.request(await found(tx, payment_id), context.terms.waits)
     return await settle(
         context,
         keyed,
@@ -245,7 +245,7 @@ async def _create(
         billing_key=card.billing_key if card else "",
         two_calls=card is not None and context.gateways[card.gateway].two_calls,
         origin=keyed.origin,
-        waits=context.waits,
+        waits=context.terms.waits,
     )
     await payment.create(tx, request, method)
     return request

@@ -92,7 +92,7 @@ async def create_refund(
         if claimed.answer is not None:
             return replay(claimed.answer)
         if claimed.repeated:
-            request = refund.request(await _found(tx, claimed.resource_id), context.waits)
+            request = refund.request(await _found(tx, claimed.resource_id), context.terms.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(
@@ -156,7 +156,7 @@ async def _create(
         gateway=row.gateway,
         reason=body.reason,
         origin=keyed.origin,
-        waits=context.waits,
+        waits=context.terms.waits,
     )
     await payment.reserve_refund(tx, request)
     await refund.create(tx, request)

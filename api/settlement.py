@@ -23,7 +23,6 @@ from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
 from domain.period import Period
 from domain.settlement import (
-    RunRequest,
     SettlementOutcome,
     SettlementRequest,
     SettlementStatus,
@@ -99,7 +98,7 @@ async def settle_customer(
         before = await _invoice(tx, customer_id, period)
     if before is not None and before.status not in _DRAFTS:
         return _answer(200, Settled(status=SettlementStatus.SETTLED, invoice=before))
-    request = SettlementRequest(customer_id, period, waits=context.waits)
+    request = context.terms.settlement(customer_id, period)
     async with _reaching_temporal(context):
         owner = await start_settlement(context.temporal, request)
     return await _outcome(context, request, owner)
@@ -110,7 +109,7 @@ async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
     """Settle a month for every customer that has a plan. Asked again while it runs, it is found."""
     Period.parse(body.period).require_over(datetime.now(UTC), "UTC")
     async with _reaching_temporal(context):
-        await start_settlement_run(context.temporal, RunRequest(body.period, waits=context.waits))
+        await start_settlement_run(context.temporal, context.terms.run(body.period))
     async with context.database.begin() as tx:
         await settlement.announce_run(tx, body.period)
     document = run_document(body.period, await report(context.database, body.period))
@@ -138,7 +137,7 @@ async def replay_run(
 ) -> Response:
     """Settle again whatever failed; harmless to repeat."""
     async with _reaching_temporal(context):
-        await replay_failed(context.temporal, context.database, period, context.waits)
+        await replay_failed(context.temporal, context.database, period, context.terms)
     document = run_document(period, await report(context.database, period))
     return _answer(202, document)
 

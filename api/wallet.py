@@ -155,7 +155,7 @@ async def create_top_up(body: NewTopUp, keyed: KeyedRequest, context: Using) -> 
             return replay(claimed.answer)
         if claimed.repeated:
             [paid] = await payment.of_payable(tx, claimed.resource_id)
-            request = payment.request(paid, context.waits)
+            request = payment.request(paid, context.terms.waits)
         else:
             request = await _create(tx, claimed.resource_id, body, keyed, context)
     return await settle(
@@ -200,7 +200,7 @@ async def _create(
         gateway=card.gateway,
         billing_key=card.billing_key,
         origin=keyed.origin,
-        waits=context.waits,
+        waits=context.terms.waits,
     )
     await payment.create(tx, request, Method.CARD)
     return request

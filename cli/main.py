@@ -7,6 +7,7 @@ import typer
 import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -71,6 +72,8 @@ def main() -> None:
         _leave(str(error))
     except ValidationError as error:
         _leave(_wrong_setting(error))
+    except SettingsError as error:
+        _leave(f"A setting is not valid JSON: {error}.")
     except (SQLAlchemyError, OSError) as error:
         _leave(_unusable(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -81,7 +84,8 @@ def _wrong_setting(error: ValidationError) -> str:
     if error.title != Settings.__name__:
         raise error
     first = error.errors()[0]
-    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {first['msg']}."
+    words = first["msg"].removeprefix("Value error, ")
+    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
 
 
 def _unusable(error: SQLAlchemyError | OSError) -> str:

@@ -20,8 +20,8 @@ from cli.words import say
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
-from domain.settlement import Progress, RunRequest, SettlementRequest, SettlementStatus
-from runtime.gateways import waits
+from domain.settlement import Progress, SettlementStatus
+from runtime import terms
 from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
 from runtime.starts import start_settlement_run
 from workflows.monthly_settlement import settlement_workflow_id
@@ -113,9 +113,8 @@ def replay(
 
 
 async def _run(month: str, customers: Sequence[str] | None) -> Report:
-    named = tuple(customers) if customers else None
     async with connected() as system:
-        request = RunRequest(month, named, waits=waits(system.settings))
+        request = terms.of(system.settings).run(month, customers or None)
         handle = await _reached(start_settlement_run(system.temporal, request))
         with _bar() as bar:
             await _follow(handle, bar, month)
@@ -199,10 +198,10 @@ async def _settle_all(
 ) -> list[Standing]:
     task = bar.add_task(f"settle {month} again", total=len(failures))
     places = asyncio.Semaphore(AT_ONCE)
-    patience = waits(system.settings)
+    agreed = terms.of(system.settings)
 
     async def again(failure: Failure) -> Standing:
-        request = SettlementRequest(failure.customer_id, month, waits=patience)
+        request = agreed.settlement(failure.customer_id, month)
         async with places:
             ended = await _reached(settle_again(system.temporal, system.database, request))
         bar.advance(task)

@@ -12,6 +12,7 @@ from runtime import (
     ranking_consumer,
     schedules,
     temporal,
+    terms,
     usage_consumer,
     usage_partitions,
 )
@@ -37,18 +38,15 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         settlement_worker(client, pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
     )
+    agreed = terms.of(settings)
     every = timedelta(seconds=settings.sweep_seconds)
     try:
         async with running(*workers):
-            sweeping = asyncio.create_task(
-                sweep_for_ever(client, pool, gateways.waits(settings), every)
-            )
+            sweeping = asyncio.create_task(sweep_for_ever(client, pool, agreed, every))
             partitioning = asyncio.create_task(
                 usage_partitions.make_for_ever(pool, settings.usage_late)
             )
-            scheduling = asyncio.create_task(
-                schedules.ensure_sooner_or_later(client, gateways.waits(settings))
-            )
+            scheduling = asyncio.create_task(schedules.ensure_sooner_or_later(client, agreed))
             log.info("the worker is ready", temporal=settings.temporal_address)
             servers = settings.kafka_bootstrap_servers
             await asyncio.gather(

@@ -19,9 +19,8 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from domain.settlement import RunRequest
-from domain.waits import Waits
 from runtime.temporal import UNREACHABLE
+from runtime.terms import Terms
 from workflows import policies
 from workflows.settlement_schedule import ScheduledSettlement
 
@@ -32,12 +31,12 @@ CATCH_UP = timedelta(days=60)
 log = structlog.get_logger()
 
 
-async def ensure_schedules(client: Client, waits: Waits) -> None:
+async def ensure_schedules(client: Client, terms: Terms) -> None:
     """Make the Schedule, or bring the one that is there up to date; that somebody paused it stays.
 
     Several workers may do it at once: all of them want the same.
     """
-    wanted = monthly(waits)
+    wanted = monthly(terms)
 
     def updated(found: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(replace(wanted, state=found.description.schedule.state))
@@ -48,17 +47,17 @@ async def ensure_schedules(client: Client, waits: Waits) -> None:
         await client.get_schedule_handle(MONTHLY).update(updated)
 
 
-async def ensure_sooner_or_later(client: Client, waits: Waits) -> None:
+async def ensure_sooner_or_later(client: Client, terms: Terms) -> None:
     """The same, until Temporal takes it."""
     while True:
         try:
-            return await ensure_schedules(client, waits)
+            return await ensure_schedules(client, terms)
         except UNREACHABLE as error:
             log.warning("the schedule is not up to date yet", error=str(error))
             await asyncio.sleep(5)
 
 
-def monthly(waits: Waits) -> Schedule:
+def monthly(terms: Terms) -> Schedule:
     """The first of each month, 12:00 UTC: then the month before has ended in every time zone."""
     first_at_noon = ScheduleCalendarSpec(
         hour=[ScheduleRange(12)],
@@ -69,7 +68,7 @@ def monthly(waits: Waits) -> Schedule:
         action=ScheduleActionStartWorkflow(
             ScheduledSettlement.run,
             # The month is not known yet: the workflow puts it in.
-            RunRequest(period="", waits=waits),
+            terms.run(period=""),
             id=MONTHLY,
             task_queue=policies.SETTLEMENT,
             static_summary="start the settlement of the month before",

@@ -8,12 +8,20 @@ import os
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PositiveFloat, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.invoice import DunningPolicy
+from domain.settlement import ApprovalPolicy, DeadlineEffect
 from domain.usage import LATE
 
+_APPROVAL = ApprovalPolicy()
+
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
+
+
+def _days(duration: timedelta) -> float:
+    return duration / timedelta(days=1)
 
 
 class Settings(BaseSettings):
@@ -64,7 +72,42 @@ class Settings(BaseSettings):
     usage_late_days: int = Field(
         LATE.days, ge=1, le=3_660, description="How late usage may arrive; older is refused."
     )
+    settlement_concurrency: int = Field(
+        20, ge=1, le=500, description="Customers that a run settles at a time."
+    )
+    approval_thresholds: dict[str, int] = Field(
+        dict(_APPROVAL.thresholds),
+        description="Largest total, in minor units, that is issued without a person; no bound for "
+        "a currency that is not named.",
+    )
+    approval_anomaly_factor: int = Field(
+        _APPROVAL.anomaly_factor,
+        ge=2,
+        description="A person looks at usage so many times above or below its mean.",
+    )
+    approval_days: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        (
+            _days(_APPROVAL.remind_after),
+            _days(_APPROVAL.escalate_after),
+            _days(_APPROVAL.deadline),
+        ),
+        description="When a draft that waits is reminded of, escalated, and decided without one.",
+    )
+    approval_at_deadline: DeadlineEffect = Field(
+        _APPROVAL.at_deadline, description="What happens when nobody decides: approve or reject."
+    )
+    dunning_ladder_days: tuple[PositiveFloat, ...] = Field(
+        tuple(map(_days, DunningPolicy().ladder)),
+        description="When a failed invoice is charged again, in days after its first failure.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("approval_days", "dunning_ladder_days")
+    @classmethod
+    def _rising(cls, days: tuple[float, ...]) -> tuple[float, ...]:
+        if list(days) != sorted(set(days)):
+            raise ValueError("Each number of days should be more than the one before")
+        return days
 
     @property
     def gateway_read_timeout(self) -> timedelta:

@@ -9,8 +9,8 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import FailureError
 
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
-from domain.waits import Waits
 from runtime.starts import start_settlement
+from runtime.terms import Terms
 from store import settlement
 from store.database import Database
 
@@ -64,12 +64,12 @@ async def report(database: Database, period: str) -> Report:
 
 
 async def replay_failed(
-    client: Client, database: Database, period: str, waits: Waits
+    client: Client, database: Database, period: str, terms: Terms
 ) -> tuple[Failure, ...]:
     """Settle again every customer of the month whose settlement failed; returns which."""
     failures = (await report(database, period)).failures
     for failure in failures:
-        await start_settlement(client, SettlementRequest(failure.customer_id, period, waits=waits))
+        await start_settlement(client, terms.settlement(failure.customer_id, period))
     return failures
 
 

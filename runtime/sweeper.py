@@ -17,8 +17,6 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from domain.invoice import DunningPolicy
-from domain.settlement import SettlementRequest
 from domain.waits import Waits
 from runtime.starts import (
     start_invoice,
@@ -27,6 +25,7 @@ from runtime.starts import (
     start_relays,
     start_settlement,
 )
+from runtime.terms import Terms
 from store import idempotency, invoice, payment, refund
 from store.database import Database, Transaction
 from workflows.invoice_retry import invoice_workflow_id
@@ -42,57 +41,57 @@ Page = Callable[[Transaction, datetime, str | None, int], Awaitable[Sequence[Row
 
 
 async def sweep_for_ever(
-    client: Client, database: Database, waits: Waits, every: timedelta
+    client: Client, database: Database, terms: Terms, every: timedelta
 ) -> None:
     """Sweep at once and until cancelled; one that fails is logged, and the next one tries again."""
     while True:
         try:
-            await sweep(client, database, waits, datetime.now(UTC) - every)
+            await sweep(client, database, terms, datetime.now(UTC) - every)
         except Exception as error:
             # Whatever it was: without a sweeper nothing that lost its owner is ever found again.
             log.warning("the sweep failed and will be tried again", error=repr(error))
         await asyncio.sleep(every.total_seconds())
 
 
-async def sweep(client: Client, database: Database, waits: Waits, created_before: datetime) -> int:
+async def sweep(client: Client, database: Database, terms: Terms, created_before: datetime) -> int:
     """Start the owner of everything open that is older than this; returns how many there were."""
     await start_relays(client)
     seen = 0
     async for row in _rows(database, payment.open_since, created_before):
-        await _start(_payment(client, row, waits), row.id)
+        await _start(_payment(client, row, terms.waits), row.id)
         seen += 1
     async for row in _rows(database, refund.open_since, created_before):
-        await _start(start_refund(client, refund.request(row, waits)), row.id)
+        await _start(start_refund(client, refund.request(row, terms.waits)), row.id)
         seen += 1
-    seen += await _sweep_invoices(client, database, waits, created_before)
-    seen += await _sweep_drafts(client, database, waits, created_before)
+    seen += await _sweep_invoices(client, database, terms, created_before)
+    seen += await _sweep_drafts(client, database, terms, created_before)
     async with database.begin() as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
     return seen
 
 
 async def _sweep_invoices(
-    client: Client, database: Database, waits: Waits, created_before: datetime
+    client: Client, database: Database, terms: Terms, created_before: datetime
 ) -> int:
     running = await _running(client, "InvoiceRetry")
     seen = 0
     async for row in _rows(database, invoice.open_since, created_before):
         seen += 1
         if invoice_workflow_id(row.id) not in running:
-            owed = invoice.request(row, DunningPolicy(), waits)
+            owed = invoice.request(row, terms.dunning, terms.waits)
             await _start(start_invoice(client, owed), row.id)
     return seen
 
 
 async def _sweep_drafts(
-    client: Client, database: Database, waits: Waits, created_before: datetime
+    client: Client, database: Database, terms: Terms, created_before: datetime
 ) -> int:
     running = await _running(client, "MonthlySettlement")
     seen = 0
     async for row in _rows(database, invoice.drafts_since, created_before):
         seen += 1
         if settlement_workflow_id(row.customer_id, row.period) not in running:
-            request = SettlementRequest(row.customer_id, row.period, waits=waits)
+            request = terms.settlement(row.customer_id, row.period)
             await _start(start_settlement(client, request), row.id)
     return seen
 

@@ -24,8 +24,7 @@ from dev import temporal as temporal_server
 from dev.process import Server
 from dev.stack import Stack
 from gateway.client import PaymentGateway
-from runtime import gateways as gateway_composition
-from runtime import temporal
+from runtime import temporal, terms
 from runtime.settings import Settings
 from runtime.sweeper import sweep, sweep_for_ever
 from runtime.workers import payments_worker, running
@@ -96,7 +95,7 @@ async def test_the_api_is_killed_between_claim_and_start(
     [pending] = claimed
     assert pending["status"] == "PENDING"
     assert (await billing.book(pending["id"]))["payments"] == []
-    await sweep(temporal_client, database, gateway_composition.waits(settings), datetime.now(UTC))
+    await sweep(temporal_client, database, terms.of(settings), datetime.now(UTC))
 
     ended = await completed(billing, f"/api/v1/payments/{pending['id']}")
     assert (await billing.book(ended["id"]))["totals"]["KRW"]["captured"] == 3000
@@ -158,8 +157,7 @@ async def test_temporal_is_down_and_comes_back(
 
     async with alive(start()), running(payments_worker(client, database, gateways)):
         every = timedelta(seconds=0.2)
-        waits = gateway_composition.waits(settings)
-        sweeping = asyncio.create_task(sweep_for_ever(client, database, waits, every))
+        sweeping = asyncio.create_task(sweep_for_ever(client, database, terms.of(settings), every))
         ended = [await completed(billing, each.headers["Location"]) for each in accepted]
         sweeping.cancel()
 
@@ -205,8 +203,7 @@ async def test_a_cancellation_asked_without_temporal_is_heard_later(
         asked = await cut_off.post(path, {})
     assert (asked.status_code, asked.headers["Location"]) == (202, pending.headers["Location"])
 
-    waits = gateway_composition.waits(settings)
-    await sweep(temporal_client, billing.database, waits, datetime.now(UTC))
+    await sweep(temporal_client, billing.database, terms.of(settings), datetime.now(UTC))
 
     async def over() -> str | None:
         status = str((await billing.get(pending.headers["Location"]))["status"])

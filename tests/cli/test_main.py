@@ -168,6 +168,12 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
             "The database cannot be used: ",
         ),
         (("migrate",), {"TIME_SCALE": "0"}, "The setting TIME_SCALE cannot be used: "),
+        (
+            ("migrate",),
+            {"DUNNING_LADDER_DAYS": "[3, 1]"},
+            "The setting DUNNING_LADDER_DAYS cannot be used: Each number of days should be more ",
+        ),
+        (("migrate",), {"APPROVAL_DAYS": "1, 3, 7"}, "A setting is not valid JSON: "),
         (("api",), {}, "This version cannot authenticate callers yet"),
         (("worker",), {}, "This version cannot authenticate callers yet"),
         (("payment", "show", "x"), {}, "'x' is not an id"),

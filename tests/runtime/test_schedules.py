@@ -15,6 +15,7 @@ from domain.waits import Waits
 from runtime import temporal
 from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules
 from runtime.settings import Settings
+from runtime.terms import Terms
 from runtime.workers import running, settlement_worker
 from store.database import Database
 from tests.conditions import eventually
@@ -30,11 +31,11 @@ async def client(settings: Settings) -> Client:
 
 
 async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(client: Client) -> None:
-    await asyncio.gather(*(ensure_schedules(client, Waits()) for _ in range(5)))
+    await asyncio.gather(*(ensure_schedules(client, Terms()) for _ in range(5)))
     handle = client.get_schedule_handle(MONTHLY)
     await handle.pause(note="for the audit")
 
-    await ensure_schedules(client, Waits().scaled(2))
+    await ensure_schedules(client, Terms(Waits().scaled(2)))
 
     found = await handle.describe()
     assert [each.id async for each in await client.list_schedules()] == [MONTHLY]
@@ -49,7 +50,7 @@ async def test_a_start_that_is_caught_up_settles_the_month_that_it_was_meant_for
     client: Client, database: Database
 ) -> None:
     """2003 has no price list: nobody is charged, whoever is in the database."""
-    await ensure_schedules(client, Waits())
+    await ensure_schedules(client, Terms())
     noon = datetime(2003, 3, 1, 12, tzinfo=UTC)
 
     await client.get_schedule_handle(MONTHLY).backfill(

@@ -1,5 +1,6 @@
 """The README's table of settings says what runtime/settings.py says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def _table() -> dict[str, tuple[str, str]]:
 def _shown(default: Any) -> str:
     if isinstance(default, SecretStr):
         return "for development"
+    if isinstance(default, dict | tuple):
+        return json.dumps(default)
     return "none" if default is None else str(default)
 
 

@@ -15,6 +15,7 @@ from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.waits import Waits
 from runtime import sweeper
 from runtime.settings import Settings
+from runtime.terms import Terms
 from store import database as database_module
 from store import payment, refund
 from tests.cashier import WAITS, Cashier
@@ -33,7 +34,7 @@ DECLINED_CARD = "4000000000000002"
 async def sweep(cashier: Cashier, waits: Waits = WAITS) -> None:
     """As a worker does, with everything made until now."""
     made_before = datetime.now(UTC) + timedelta(seconds=1)
-    await sweeper.sweep(cashier.client, cashier.billing.database, waits, made_before)
+    await sweeper.sweep(cashier.client, cashier.billing.database, Terms(waits), made_before)
 
 
 async def ended(cashier: Cashier, request: PaymentRequest) -> str:
@@ -309,7 +310,9 @@ async def test_a_sweep_that_fails_is_not_the_last_one(cashier: Cashier, settings
     nowhere = database_module.connect(address.render_as_string(hide_password=False), pool_size=1)
     with capture_logs() as lines:
         sweeping = asyncio.create_task(
-            sweeper.sweep_for_ever(cashier.client, nowhere, WAITS, timedelta(milliseconds=10))
+            sweeper.sweep_for_ever(
+                cashier.client, nowhere, Terms(WAITS), timedelta(milliseconds=10)
+            )
         )
 
         async def failed_again() -> bool:

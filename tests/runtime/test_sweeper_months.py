@@ -9,6 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from domain.invoice import Closing, InvoiceOutcome
 from domain.settlement import Verdict
 from runtime import sweeper
+from runtime.terms import Terms
 from tests.billing import GOOD_CARD
 from tests.cashier import WAITS
 from tests.conditions import eventually
@@ -21,6 +22,8 @@ from tests.workflows.test_pursuit import PATIENT
 from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
 from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
 
+AGREED = Terms(WAITS)
+
 
 def latest(dunning: Dunning, owner: Owner) -> Owner:
     """The run that is there now."""
@@ -32,7 +35,7 @@ async def swept_until_it_runs(dunning: Dunning | Months, workflow_id: str) -> No
 
     async def runs() -> bool:
         made_before = datetime.now(UTC) + timedelta(seconds=1)
-        await sweeper.sweep(dunning.client, dunning.billing.database, WAITS, made_before)
+        await sweeper.sweep(dunning.client, dunning.billing.database, AGREED, made_before)
         described = await dunning.client.get_workflow_handle(workflow_id).describe()
         return described.status is not None and described.status.name in ("RUNNING", "COMPLETED")
 
@@ -43,7 +46,7 @@ async def test_an_invoice_that_never_had_an_owner_is_collected(dunning: Dunning)
     owed = await dunning.issue()
     made_before = datetime.now(UTC) + timedelta(seconds=1)
 
-    await sweeper.sweep(dunning.client, dunning.billing.database, WAITS, made_before)
+    await sweeper.sweep(dunning.client, dunning.billing.database, AGREED, made_before)
 
     owner = dunning.client.get_workflow_handle(invoice_workflow_id(owed.invoice_id))
     await owner.result()
@@ -172,7 +175,7 @@ async def test_a_settlement_ended_in_any_step_is_finished(
 
     async def paid() -> bool:
         made_before = datetime.now(UTC) + timedelta(seconds=1)
-        await sweeper.sweep(months.client, months.billing.database, WAITS, made_before)
+        await sweeper.sweep(months.client, months.billing.database, AGREED, made_before)
         return [row.status for row in await months.invoices()] == ["PAID"]
 
     await eventually(paid)

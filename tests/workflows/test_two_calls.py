@@ -8,6 +8,7 @@ import pytest
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.review import Decision, Resolution
 from runtime import sweeper
+from runtime.terms import Terms
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.faults import Fault
@@ -33,7 +34,7 @@ async def attempts(cashier: Cashier, request: PaymentRequest) -> dict[str, str |
 async def second_run(cashier: Cashier, request: PaymentRequest) -> PaymentOutcome:
     """Let the sweeper start the payment again, and wait for its end."""
     made_before = datetime.now(UTC) + timedelta(seconds=1)
-    await sweeper.sweep(cashier.client, cashier.billing.database, request.waits, made_before)
+    await sweeper.sweep(cashier.client, cashier.billing.database, Terms(request.waits), made_before)
     workflow_id = payment_workflow_id(request.payment_id)
     handle = cashier.client.get_workflow_handle(workflow_id, result_type=PaymentOutcome)
     outcome: PaymentOutcome = await handle.result()
