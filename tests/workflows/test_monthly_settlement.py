@@ -21,6 +21,7 @@ SOON = replace(
     remind_after=timedelta(seconds=0.5),
     escalate_after=timedelta(seconds=1),
     deadline=timedelta(seconds=1.5),
+    at_deadline=DeadlineEffect.APPROVE,
 )
 
 
@@ -188,23 +189,17 @@ async def test_a_person_who_comes_after_the_reminder_decides(months: Months) -> 
     assert await decisions() == ["reminder", "not approved"]
 
 
-@pytest.mark.parametrize(
-    ("effect", "status"), [(DeadlineEffect.APPROVE, "SETTLED"), (DeadlineEffect.REJECT, "REJECTED")]
-)
-async def test_nobody_decides_so_the_deadline_does(
-    months: Months, effect: DeadlineEffect, status: str
-) -> None:
+async def test_nobody_decides_and_the_deadline_approves(months: Months) -> None:
     await months.price()
     await months.use(5000)
-    running = await months.start(approval=replace(SOON, at_deadline=effect))
+    running = await months.start(approval=SOON)
 
     outcome = await running.result()
 
     closed = await running.describe()
     assert closed.close_time is not None
     assert closed.close_time - closed.start_time >= SOON.deadline
-    assert outcome.status == status
+    assert outcome.status == "SETTLED"
     [row] = await months.invoices()
-    decided = "approved" if effect is DeadlineEffect.APPROVE else "not approved"
     names = [each["decision"] for each in row.decisions]
-    assert names == ["reminder", "escalation", "deadline", decided]
+    assert names == ["reminder", "escalation", "deadline", "approved"]
