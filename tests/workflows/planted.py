@@ -6,14 +6,21 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment import PaymentActivities
+    from domain.invoice import InvoiceOutcome, InvoiceRequest
     from domain.payment import Marking, PaymentOutcome, PaymentRequest, PaymentStatus
+    from domain.refund import RefundOutcome, RefundRequest
+    from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
 
 from workflows import policies
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
 from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga
+from workflows.settlement_run import SettlementRun
 
 
 @workflow.defn(name="PaymentSaga")
-class OneMoreTimer(PaymentSaga):
+class PayLater(PaymentSaga):
     """Somebody lets each payment wait a moment."""
 
     @workflow.init
@@ -27,7 +34,7 @@ class OneMoreTimer(PaymentSaga):
 
 
 @workflow.defn(name="PaymentSaga")
-class OneMoreStep(PaymentSaga):
+class MarkAfterwards(PaymentSaga):
     """Somebody adds a step at the end."""
 
     @workflow.init
@@ -43,3 +50,59 @@ class OneMoreStep(PaymentSaga):
             **policies.step("one more step"),
         )
         return outcome
+
+
+@workflow.defn(name="RefundSaga")
+class RefundLater(RefundSaga):
+    """Somebody lets each refund wait a moment."""
+
+    @workflow.init
+    def __init__(self, refund: RefundRequest) -> None:
+        super().__init__(refund)
+
+    @workflow.run
+    async def run(self, refund: RefundRequest) -> RefundOutcome:
+        await asyncio.sleep(1)
+        return await super().run(refund)
+
+
+@workflow.defn(name="MonthlySettlement")
+class SettleLater(MonthlySettlement):
+    """Somebody lets each month wait a moment."""
+
+    @workflow.init
+    def __init__(self, settlement: SettlementRequest) -> None:
+        super().__init__(settlement)
+
+    @workflow.run
+    async def run(self, settlement: SettlementRequest) -> SettlementOutcome:
+        await asyncio.sleep(1)
+        return await super().run(settlement)
+
+
+@workflow.defn(name="InvoiceRetry")
+class CollectLater(InvoiceRetry):
+    """Somebody lets each invoice wait a moment."""
+
+    @workflow.init
+    def __init__(self, invoice: InvoiceRequest) -> None:
+        super().__init__(invoice)
+
+    @workflow.run
+    async def run(self, invoice: InvoiceRequest) -> InvoiceOutcome:
+        await asyncio.sleep(1)
+        return await super().run(invoice)
+
+
+@workflow.defn(name="SettlementRun")
+class RunLater(SettlementRun):
+    """Somebody lets each run wait a moment."""
+
+    @workflow.init
+    def __init__(self, run: RunRequest) -> None:
+        super().__init__(run)
+
+    @workflow.run
+    async def run(self, run: RunRequest) -> Progress:
+        await asyncio.sleep(1)
+        return await super().run(run)

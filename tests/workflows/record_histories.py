@@ -13,28 +13,33 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from domain.invoice import Closing
 from domain.review import Decision, Resolution
-from domain.settlement import ApprovalPolicy, Verdict
-from runtime.starts import start_refund, start_relays
+from domain.settlement import ApprovalPolicy, RunRequest, Verdict
+from runtime.schedules import MONTHLY
+from runtime.starts import start_refund, start_relays, start_settlement_run
 from tests.billing import GOOD_CARD
-from tests.cashier import TWO_CALLS, Cashier
+from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.conditions import eventually
 from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
 from tests.faults import Fault
 from tests.months import ASKS, Months
+from tests.tenants import tenants
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT, SPLIT, UNDECIDABLE, until
 from tests.workflows.test_refund_saga import a_paid_order
+from workflows import policies
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import outbox_workflow_id
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
+from workflows.settlement_schedule import ScheduledSettlement
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -257,6 +262,28 @@ async def test_settlements(months: Months) -> None:
         deadline=timedelta(seconds=0.6),
     )
     await record("settlement-undecided", await months.start("2026-06", approval=soon))
+
+
+async def test_runs(months: Months) -> None:
+    client = months.client
+    wanted = await tenants(months.billing.database, "2024-10", 5, poisoned=1)
+    request = RunRequest(
+        wanted.period, wanted.customers, concurrency=2, per_execution=3, waits=WAITS
+    )
+    run = await start_settlement_run(client, request)
+    await run.result()
+    first = client.get_workflow_handle(run.id, run_id=run.result_run_id)
+    await record("run-continued-as-new", first, ended=False)
+    await record("run-ended", client.get_workflow_handle(run.id))
+
+    nobody = RunRequest("", customers=())
+    id_ = f"{MONTHLY}-{uuid4().hex}"
+    await record(
+        "schedule-started-a-run",
+        await client.start_workflow(
+            ScheduledSettlement.run, nobody, id=id_, task_queue=policies.SETTLEMENT
+        ),
+    )
 
 
 async def test_a_relay(cashier: Cashier, relays: None) -> None:

@@ -9,15 +9,32 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-from tests.workflows.planted import OneMoreStep, OneMoreTimer
+from tests.workflows.planted import (
+    CollectLater,
+    MarkAfterwards,
+    PayLater,
+    RefundLater,
+    RunLater,
+    SettleLater,
+)
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
+from workflows.settlement_run import SettlementRun
+from workflows.settlement_schedule import ScheduledSettlement
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
-OF_PAYMENTS = [path for path in HISTORIES if path.name.startswith("payment-")]
+WORKFLOWS = (
+    PaymentSaga,
+    RefundSaga,
+    OutboxRelay,
+    InvoiceRetry,
+    MonthlySettlement,
+    SettlementRun,
+    ScheduledSettlement,
+)
 
 
 def history(path: Path) -> WorkflowHistory:
@@ -42,19 +59,29 @@ def test_there_is_a_history_of_every_workflow() -> None:
         "outbox": "OutboxRelay",
         "invoice": "InvoiceRetry",
         "settlement": "MonthlySettlement",
+        "run": "SettlementRun",
+        "schedule": "ScheduledSettlement",
     }
     assert len(HISTORIES) >= 40
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays(path: Path) -> None:
-    await replayer(
-        PaymentSaga, RefundSaga, OutboxRelay, InvoiceRetry, MonthlySettlement
-    ).replay_workflow(history(path))
+    await replayer(*WORKFLOWS).replay_workflow(history(path))
 
 
-@pytest.mark.parametrize("planted", [OneMoreTimer, OneMoreStep])
-async def test_a_planted_change_is_noticed_in_every_payment(planted: type) -> None:
-    for path in OF_PAYMENTS:
+@pytest.mark.parametrize(
+    ("noun", "planted"),
+    [
+        ("payment", PayLater),
+        ("payment", MarkAfterwards),
+        ("refund", RefundLater),
+        ("settlement", SettleLater),
+        ("invoice", CollectLater),
+        ("run", RunLater),
+    ],
+)
+async def test_a_planted_change_is_noticed_in_every_history(noun: str, planted: type) -> None:
+    for path in [each for each in HISTORIES if each.name.startswith(f"{noun}-")]:
         with pytest.raises(NondeterminismError):
             await replayer(planted).replay_workflow(history(path))
