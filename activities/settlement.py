@@ -1,6 +1,6 @@
 """Closing a customer's month: one transaction a step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -171,12 +171,18 @@ async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan:
     raise NotFound(f"The plan {whose.plan_code} has no version for {period}.")
 
 
-async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period) -> Plan:
-    """What is late costs what the month's own invoice says, whatever the plan says since."""
+async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period, now: Plan) -> Plan:
+    """What is late costs what the month's own invoice says, whatever the plan says since; what it
+    does not name costs what the plan says of that month by now, so that a price that was forgotten
+    can be mended. Currencies are never added: late usage of a month in another one costs what
+    `now`, the plan of the invoice that bills it, says."""
     issued = await invoice.of_month(tx, whose.id, str(period))
-    if issued is None or issued.number is None:
-        return await _plan(tx, whose, period)
-    return PricingSnapshot.from_json(issued.snapshot).month.plan
+    plan = today = await _plan(tx, whose, period)
+    if issued is not None and issued.number is not None:
+        plan = PricingSnapshot.from_json(issued.snapshot).month.plan
+    if plan.currency != now.currency:
+        return now
+    return plan.with_charges_of(today) if today.currency == plan.currency else plan
 
 
 async def _draft(
@@ -226,7 +232,9 @@ async def _snapshot(
         month=await _month(tx, whose.id, plan, period, claimed),
         late=tuple(
             [
-                await _month(tx, whose.id, await _plan_of_late(tx, whose, each), each, claimed)
+                await _month(
+                    tx, whose.id, await _plan_of_late(tx, whose, each, plan), each, claimed
+                )
                 for each in late
             ]
         ),
@@ -240,7 +248,7 @@ async def _month(
     new = {each.resource_type: each.quantity for each in claimed if each.period == period}
     before: dict[str, tuple[Decimal, int]] = {}
     topped_up = 0
-    for row in await invoice.billed(tx, customer_id, str(period)):
+    for row in await invoice.billed(tx, customer_id, str(period), plan.currency):
         if row.kind in (LineKind.USAGE, LineKind.LATE_USAGE):
             quantity, amount = before.get(row.resource_type, (Decimal(0), 0))
             before[row.resource_type] = (quantity + row.quantity, amount + int(row.amount))
@@ -254,30 +262,49 @@ async def _month(
 
 
 async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[QualityCheck]:
-    wanted = draft.settlement
     amounts = [line.amount for line in await invoice.lines(tx, row.id)]
     recomputed = price_invoice(PricingSnapshot.from_json(row.snapshot))
     aggregates = await invoice.aggregates(tx, row.id)
-    late = [f"{each.resource_type} of {each.period}" for each in aggregates if _is_late(each, row)]
-    months, month = [], Period.parse(wanted.period)
-    for _ in range(TRAILING_MONTHS):
-        month = month.previous()
-        months.append(str(month))
-    means = await invoice.trailing_means(tx, wanted.customer_id, wanted.period, months)
-    trends = [
-        Trend(each.resource_type, each.quantity, means.get(each.resource_type))
-        for each in aggregates
-        if not _is_late(each, row)
-    ]
+    late = [each for each in aggregates if _is_late(each, row)]
+    late_months = sorted({each.period for each in late})
     return quality_checks(
         amounts,
         row.total,
         recomputed.total,
         recomputed.unpriced,
-        late,
-        trends,
-        wanted.approval,
+        late=[f"{each.resource_type} of {each.period}" for each in late],
+        rejected=await invoice.rejected_months(tx, row.customer_id, late_months),
+        trends=await _trends(tx, row, aggregates),
+        policy=draft.settlement.approval,
     )
+
+
+async def _trends(tx: Transaction, row: Row[Any], aggregates: Sequence[Row[Any]]) -> list[Trend]:
+    """Also of what was used the month before and is not any more."""
+    months, month = [], Period.parse(row.period)
+    for _ in range(TRAILING_MONTHS):
+        month = month.previous()
+        months.append(str(month))
+    before = {
+        each.resource_type: each
+        for each in await invoice.used_before(tx, row.customer_id, row.period, months)
+    }
+    trends = [
+        Trend(
+            each.resource_type,
+            each.quantity,
+            before[each.resource_type].mean if each.resource_type in before else None,
+            late=_is_late(each, row),
+        )
+        for each in aggregates
+    ]
+    used = {each.resource_type for each in trends if not each.late}
+    gone = [each for name, each in before.items() if name not in used]
+    return trends + [
+        Trend(each.resource_type, Decimal(0), each.mean)
+        for each in gone
+        if each.last_month == months[0]
+    ]
 
 
 def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:

@@ -5,7 +5,7 @@ half-even (IEEE 754 roundTiesToEven, which favours neither side over many lines)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
@@ -107,6 +107,11 @@ class Plan:
         """How this resource is charged; None when the plan does not name it."""
         named = [each for each in self.charges if each.resource_type == resource_type]
         return named[0] if named else None
+
+    def with_charges_of(self, other: "Plan") -> "Plan":
+        """The same plan, with the charges of `other` for resources that it does not name."""
+        more = [each for each in other.charges if self.charge(each.resource_type) is None]
+        return replace(self, charges=(*self.charges, *more))
 
     def prices(self) -> dict[str, JSON]:
         """All but its name and version, to be stored; numbers that may have a fraction are

@@ -181,11 +181,18 @@ class QualityCheck:
 
 @dataclass(frozen=True)
 class Trend:
-    """A month's quantity of one resource beside the mean of up to six months before it."""
+    """A month's quantity of one resource beside the mean of up to six months before it. What came
+    `late` is a part of its month only, so it can be too much but not too little."""
 
     resource_type: str
     quantity: Decimal
     mean: Decimal | None
+    late: bool = False
+
+
+USUAL = "usual"
+NOT_REJECTED = "not-rejected-before"
+"""Checks that hand an invoice to a person when they fail."""
 
 
 def quality_checks(
@@ -194,6 +201,7 @@ def quality_checks(
     recomputed: int,
     unpriced: Sequence[str],
     late: Sequence[str],
+    rejected: Sequence[str],
     trends: Sequence[Trend],
     policy: ApprovalPolicy,
 ) -> list[QualityCheck]:
@@ -208,7 +216,13 @@ def quality_checks(
         QualityCheck(
             "everything-priced", not unpriced, True, f"no price for {', '.join(unpriced) or '-'}"
         ),
-        QualityCheck("usual", not unusual, False, "; ".join(map(_told, unusual)) or "as before"),
+        QualityCheck(
+            NOT_REJECTED,
+            not rejected,
+            False,
+            f"usage of {', '.join(rejected)}, whose draft was rejected" if rejected else "none",
+        ),
+        QualityCheck(USUAL, not unusual, False, "; ".join(map(_told, unusual)) or "as before"),
         QualityCheck("no-late-usage", not late, False, ", ".join(late) or "none"),
     ]
 
@@ -226,8 +240,8 @@ def needs_approval(
     threshold = policy.thresholds.get(currency)
     if threshold is not None and total > threshold:
         return f"the total {total} is above {threshold} {currency}"
-    unusual = next(check for check in checks if check.name == "usual")
-    return None if unusual.passed else f"unusual usage: {unusual.detail}"
+    asked = [each for each in checks if each.name in (USUAL, NOT_REJECTED) and not each.passed]
+    return "; ".join(f"{each.name} ({each.detail})" for each in asked) or None
 
 
 def _stops(check: QualityCheck) -> bool:
@@ -237,7 +251,8 @@ def _stops(check: QualityCheck) -> bool:
 def _unusual(trend: Trend, factor: int) -> bool:
     if not trend.mean:
         return False
-    return trend.quantity > trend.mean * factor or trend.quantity * factor < trend.mean
+    too_little = trend.quantity * factor < trend.mean and not trend.late
+    return too_little or trend.quantity > trend.mean * factor
 
 
 def _told(trend: Trend) -> str:

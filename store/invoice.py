@@ -229,10 +229,11 @@ async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
 
 
 async def billed(
-    tx: Transaction, customer_id: str, period: str
+    tx: Transaction, customer_id: str, period: str, currency: str
 ) -> Sequence[Row[str, str, Decimal, Decimal]]:
-    """(kind, resource_type, quantity, amount) of what invoices have billed for a month so far,
-    drafts and rejected ones aside."""
+    """(kind, resource_type, quantity, amount) of what invoices in this currency bill for a month so
+    far. A draft counts: what is free, or cheap, once must not be so on two invoices. Should it be
+    rejected, the next draft of its month takes over whatever the others left."""
     query = (
         select(
             invoice_lines.c.kind,
@@ -243,7 +244,8 @@ async def billed(
         .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
         .where(
             invoices.c.customer_id == customer_id,
-            invoices.c.number.is_not(None),
+            invoices.c.currency == currency,
+            invoices.c.status != InvoiceStatus.REJECTED.value,
             invoice_lines.c.period == period,
         )
         .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
@@ -251,12 +253,17 @@ async def billed(
     return (await tx.execute(query)).all()
 
 
-async def trailing_means(
+async def used_before(
     tx: Transaction, customer_id: str, before: str, months: Sequence[str]
-) -> dict[str, Any]:
-    """Mean quantity per resource over those of these months that were invoiced."""
-    query = (
-        select(aggregated_usage.c.resource_type, func.avg(aggregated_usage.c.quantity))
+) -> Sequence[Row[str, Decimal, str]]:
+    """(resource_type, mean quantity, last month) over those of these months in which invoices
+    before have it; what came late counts to its month."""
+    monthly = (
+        select(
+            aggregated_usage.c.resource_type,
+            aggregated_usage.c.period,
+            func.sum(aggregated_usage.c.quantity).label("quantity"),
+        )
         .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
         .where(
             invoices.c.customer_id == customer_id,
@@ -264,9 +271,32 @@ async def trailing_means(
             invoices.c.status != InvoiceStatus.REJECTED.value,
             aggregated_usage.c.period.in_(months),
         )
-        .group_by(aggregated_usage.c.resource_type)
+        .group_by(aggregated_usage.c.resource_type, aggregated_usage.c.period)
+        .subquery()
     )
-    return dict((await tx.execute(query)).all())
+    query = select(
+        monthly.c.resource_type,
+        func.avg(monthly.c.quantity).label("mean"),
+        func.max(monthly.c.period).label("last_month"),
+    )
+    return (await tx.execute(query.group_by(monthly.c.resource_type))).all()
+
+
+async def rejected_months(
+    tx: Transaction, customer_id: str, months: Sequence[str]
+) -> Sequence[str]:
+    """Those of these months whose draft was rejected, and that have no other invoice since."""
+    query = (
+        select(invoices.c.period)
+        .where(invoices.c.customer_id == customer_id, invoices.c.period.in_(months))
+        .group_by(invoices.c.period)
+        .having(
+            func.bool_and(invoices.c.status == InvoiceStatus.REJECTED.value),
+            func.bool_or(func.jsonb_array_length(invoices.c.decisions) > 0),
+        )
+        .order_by(invoices.c.period)
+    )
+    return (await tx.execute(query)).scalars().all()
 
 
 async def page(

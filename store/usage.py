@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 
 from sqlalchemy import Date, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -10,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
 from store.database import Transaction
-from store.tables import aggregated_usage, invoices, usage_events
+from store.tables import usage_events
 
 _COUNT = text("""
 WITH incoming AS (
@@ -148,23 +147,6 @@ async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggreg
         )
         for row in rows
     ]
-
-
-async def billed_before(
-    tx: Transaction, customer_id: str, resource_type: str, period: Period
-) -> Decimal:
-    """How much of a month is on invoices already; a rejected one does not count."""
-    billed = (
-        select(func.coalesce(func.sum(aggregated_usage.c.quantity), 0))
-        .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
-        .where(
-            invoices.c.customer_id == customer_id,
-            invoices.c.status != "REJECTED",
-            aggregated_usage.c.resource_type == resource_type,
-            aggregated_usage.c.period == str(period),
-        )
-    )
-    return Decimal((await tx.execute(billed)).scalar_one())
 
 
 async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:

@@ -62,11 +62,11 @@ class Months:
         assert answer.status_code == 200, answer.text
         return name
 
-    async def use(self, quantity: int, month: int = 5) -> None:
+    async def use(self, quantity: int, month: int = 5, resource_type: str = "API_CALL") -> None:
         """Usage on the tenth of a month of 2026."""
         when = datetime(2026, month, 10, tzinfo=UTC)
         async with self.billing.database.begin() as tx:
-            used = event(self.customer_id, quantity=str(quantity), occurred_at=when)
+            used = event(self.customer_id, None, str(quantity), when, resource_type)
             await usage.ingest(tx, [used])
 
     def wanted(self, period: str = MAY, **more: Any) -> SettlementRequest:

@@ -25,8 +25,9 @@ def checks(quantity: str = "10", mean: str | None = "10", **more: Any) -> list[Q
         "recomputed": 1000,
         "unpriced": [],
         "late": [],
+        "rejected": [],
     }
-    return quality_checks(trends=[trend], policy=POLICY, **{**given, **more})
+    return quality_checks(**{"trends": [trend], "policy": POLICY, **given, **more})
 
 
 def test_an_ordinary_month_leaves_by_itself() -> None:
@@ -72,6 +73,25 @@ def test_usage_unlike_the_months_before_is_looked_at(
     found = checks(quantity, mean)
 
     assert blocked(found) is None
+    assert (needs_approval("KRW", 1000, found, POLICY) is not None) is asked
+
+
+def test_what_a_person_rejected_comes_back_to_a_person() -> None:
+    found = checks(rejected=["2026-04"])
+
+    assert blocked(found) is None
+    asked = needs_approval("KRW", 1000, found, POLICY)
+    assert asked == "not-rejected-before (usage of 2026-04, whose draft was rejected)"
+
+
+@pytest.mark.parametrize(("quantity", "asked"), [("1", False), ("50", False), ("51", True)])
+def test_late_usage_is_a_part_of_its_month_so_it_is_never_too_little(
+    quantity: str, asked: bool
+) -> None:
+    late = Trend("API_CALL", Decimal(quantity), Decimal(10), late=True)
+
+    found = checks(trends=[late])
+
     assert (needs_approval("KRW", 1000, found, POLICY) is not None) is asked
 
 

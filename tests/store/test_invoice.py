@@ -174,6 +174,6 @@ async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
     assert [row.id for row in (*rows, *more)] == ids == [row.id for row in newest][::-1]
 
 
-async def test_what_was_billed_of_a_month_leaves_drafts_aside(database: Database) -> None:
+async def test_nothing_was_billed_of_a_month_that_nobody_knows(database: Database) -> None:
     async with database.connect() as tx:
-        assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05") == []
+        assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05", "KRW") == []

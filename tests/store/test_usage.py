@@ -10,16 +10,15 @@ from uuid import uuid4
 from zoneinfo import available_timezones
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import NotFound, UsageConflict
 from domain.period import Period
 from domain.usage import Aggregate, Receipt, UsageEvent
-from store import database as database_module
 from store import usage
 from store.database import Database
-from store.tables import aggregated_usage, invoices, usage_events
+from store.tables import usage_events
 from tests.conditions import eventually
 from tests.usage import MAY, event, new_customer
 
@@ -294,55 +293,6 @@ async def test_postgresql_knows_every_zone_that_a_customer_may_have(database: Da
         known = {row.name for row in rows}
 
     assert available_timezones() - known <= {"localtime"}
-
-
-async def test_billed_before_is_what_valid_invoices_hold(database: Database) -> None:
-    customer_id = await new_customer(database)
-    may = Period(2026, 5)
-    async with database.begin() as tx:
-        assert await usage.billed_before(tx, customer_id, "API_CALL", may) == 0
-        for period, status, quantity in (
-            ("2026-05", "PAID", "10.5"),
-            ("2026-06", "DRAFT", "2"),
-            ("2026-07", "REJECTED", "100"),
-        ):
-            await _invoice(tx, customer_id, period, status, quantity)
-
-        assert await usage.billed_before(tx, customer_id, "API_CALL", may) == Decimal("12.5")
-        assert await usage.billed_before(tx, customer_id, "STORAGE", may) == 0
-        assert await usage.billed_before(tx, customer_id, "API_CALL", may.next()) == 0
-
-
-async def _invoice(
-    tx: database_module.Transaction, customer_id: str, period: str, status: str, quantity: str
-) -> None:
-    """An invoice of some month with usage of May on it."""
-    invoice_id = str(uuid4())
-    await tx.execute(
-        insert(invoices).values(
-            id=invoice_id,
-            customer_id=customer_id,
-            period=period,
-            currency="KRW",
-            total=0,
-            status=status,
-            snapshot={},
-            workflow_id="w",
-            run_id="r",
-        )
-    )
-    await tx.execute(
-        insert(aggregated_usage).values(
-            invoice_id=invoice_id,
-            resource_type="API_CALL",
-            period="2026-05",
-            quantity=Decimal(quantity),
-            events=1,
-            first_at=MAY,
-            last_at=MAY,
-            digest="",
-        )
-    )
 
 
 async def test_an_event_without_a_partition_waits_in_the_default_one(database: Database) -> None:

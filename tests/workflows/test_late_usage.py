@@ -1,0 +1,113 @@
+"""Usage that comes after its month was settled, or that its month could not bill."""
+
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from domain.settlement import Verdict
+from store import invoice
+from tests.months import ASKS, Months
+from workflows.monthly_settlement import MonthlySettlement
+
+APPROVED = Verdict(True, "looks right", "operator-1")
+REJECTED = Verdict(False, "a mistake in metering", "operator-1")
+JUNE = "2026-06"
+CALL = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
+
+
+async def lines(months: Months, invoice_id: str | None) -> list[tuple[Any, ...]]:
+    async with months.billing.database.connect() as tx:
+        rows = await invoice.lines(tx, invoice_id or "")
+    return [(row.kind, row.resource_type, row.period, row.amount) for row in rows]
+
+
+async def test_what_may_could_not_price_is_billed_once_it_has_a_price(months: Months) -> None:
+    code = await months.price()
+    await months.use(1000)
+    await months.settle()
+    await months.use(7, resource_type="GPU_HOUR")
+    await months.use(500, month=6)
+
+    with pytest.raises(WorkflowFailureError) as failed:
+        await months.settle(JUNE)
+    assert "GPU_HOUR of 2026-05" in str(failed.value.cause)
+    gpu = {**CALL, "resourceType": "GPU_HOUR", "unitPrice": "30"}
+    dear = {**CALL, "unitPrice": "9"}
+    await months.price(code=code, charges=[dear, gpu], effectiveFrom="2020-01-02T00:00:00Z")
+    june = await months.settle(JUNE)
+
+    assert await lines(months, june.invoice_id) == [
+        ("USAGE", "API_CALL", "2026-06", 4500),
+        ("LATE_USAGE", "GPU_HOUR", "2026-05", 210),
+    ]
+
+
+async def test_late_usage_of_a_month_in_another_currency_costs_what_this_month_says(
+    months: Months,
+) -> None:
+    """Nothing that was used stays unbilled for ever, and currencies are never added."""
+    await months.price()
+    await months.use(1000)
+    await months.settle()
+    await months.use(10)
+    await months.price("3", currency="USD")
+    await months.use(1000, month=6)
+
+    june = await months.settle(JUNE)
+
+    assert await lines(months, june.invoice_id) == [
+        ("USAGE", "API_CALL", "2026-06", 3000),
+        ("LATE_USAGE", "API_CALL", "2026-05", 30),
+    ]
+    assert None not in await months.claims()
+
+
+@pytest.mark.parametrize("verdict", [APPROVED, REJECTED], ids=["approved", "rejected"])
+async def test_what_is_free_once_is_free_once_though_may_still_waits(
+    months: Months, verdict: Verdict
+) -> None:
+    await months.price(charges=[{**CALL, "freeUnits": "1000"}])
+    await months.use(4000)
+    may = await months.start(approval=ASKS)
+    await months.waiting()
+    await months.use(1000)
+    await months.use(4000, month=6)
+
+    june = await months.settle(JUNE)
+    await may.execute_update(MonthlySettlement.decide, verdict)
+    await months.settle()
+
+    assert await lines(months, june.invoice_id) == [
+        ("USAGE", "API_CALL", "2026-06", 3000),
+        ("LATE_USAGE", "API_CALL", "2026-05", 1000),
+    ]
+    issued = [row.total for row in await months.invoices() if row.number is not None]
+    assert sum(issued) == 3000 + 4000
+
+
+async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Months) -> None:
+    await months.price()
+    await months.use(3000)
+    may = await months.start(approval=ASKS)
+    await months.waiting()
+    await may.execute_update(MonthlySettlement.decide, REJECTED)
+    await months.use(10, month=6)
+
+    await months.start(JUNE)
+    draft = await months.waiting(JUNE)
+
+    assert draft.reason == "not-rejected-before (usage of 2026-05, whose draft was rejected)"
+
+
+async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
+    await months.price(flatFee=100)
+    await months.use(50, month=4)
+    await months.settle("2026-04")
+
+    await months.start()
+    draft = await months.waiting()
+    outcome = await months.settle(JUNE)
+
+    assert draft.reason == "usual (0 of API_CALL against a mean of 50.00)"
+    assert outcome.status == "SETTLED"
