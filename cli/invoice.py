@@ -21,6 +21,7 @@ from domain.period import Period
 from domain.settlement import Verdict
 from runtime.verification import differences
 from store import invoice, payment
+from store.database import BATCH_SECONDS
 from workflows.invoice_retry import invoice_workflow_id
 
 ACTOR = "operator"
@@ -152,7 +153,7 @@ async def _lineage(id_: str) -> Lineage:
 
 
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected(BATCH_SECONDS) as system, system.database.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         if row.status == InvoiceStatus.REJECTED.value:
             raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")

@@ -36,7 +36,7 @@ class System:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[System]:
+async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
     """The system of the environment, else of the endpoints file of a running `make dev`.
 
     Raises `ConfigurationError` when there is neither.
@@ -47,7 +47,7 @@ async def connected() -> AsyncIterator[System]:
             f"No running system is known here: start `make dev` in another terminal (it writes "
             f"{ENDPOINTS_FILE}), or set DATABASE_URL and TEMPORAL_ADDRESS."
         )
-    pool = database.connect(settings.database_url, pool_size=1)
+    pool = database.connect(settings.database_url, pool_size=1, statement_seconds=statement_seconds)
     try:
         yield System(settings, pool, await temporal.connect_later(settings))
     finally:

@@ -32,10 +32,13 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     if client is None:
         return
     pool = database.connect(settings.database_url, settings.database_pool_size)
+    batch_pool = database.connect(
+        settings.database_url, settings.database_pool_size, database.BATCH_SECONDS
+    )
     connected = gateways.connect(settings)
     workers = (
         payments_worker(client, pool, connected),
-        settlement_worker(client, pool),
+        settlement_worker(client, batch_pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
     )
     agreed = terms.of(settings)
@@ -60,6 +63,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         for gateway in connected.values():
             await gateway.close()
         await pool.dispose()
+        await batch_pool.dispose()
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:

@@ -42,7 +42,11 @@ class Settings(BaseSettings):
         "postgresql://billing_owner@127.0.0.1:5432/billing",
         description="The role that owns the tables; only migrations use it.",
     )
-    database_pool_size: int = Field(20, ge=1, description="Connections per process.")
+    database_pool_size: int = Field(
+        20,
+        ge=1,
+        description="Connections per process; a worker has as many more for settlements.",
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="A cache of final answers.")
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
     temporal_address: str = "127.0.0.1:7233"

@@ -38,8 +38,9 @@ def step(summary: str) -> LocalActivityConfig:
 
 
 def batch_step(summary: str) -> LocalActivityConfig:
-    """The same for work on a whole month of a customer, which may take longer."""
-    return {**step(summary), "start_to_close_timeout": timedelta(minutes=2)}
+    """The same for work on a whole month of a customer, whose statements may take minutes
+    (`store.database.BATCH_SECONDS`)."""
+    return {**step(summary), "start_to_close_timeout": timedelta(minutes=10)}
 
 
 def undo(summary: str) -> ActivityConfig:
