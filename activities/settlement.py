@@ -1,7 +1,7 @@
 """Closing a customer's month: one transaction a step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,16 +38,6 @@ from store.database import Database, Transaction
 TRAILING_MONTHS = 6
 SYSTEM = "deadline"
 """Who acts on a draft when no person does."""
-
-
-@dataclass(frozen=True)
-class CustomerPage:
-    """Which customers of a run: those after one, or the named ones."""
-
-    period: str
-    after: str | None = None
-    limit: int = 200
-    customers: tuple[str, ...] | None = None
 
 
 class SettlementActivities:
@@ -127,36 +117,6 @@ class SettlementActivities:
         """What the run report shows of this customer."""
         async with self._database.begin() as tx:
             await settlement.record(tx, ended)
-
-    @activity.defn(name="settlement.begin_run")
-    async def begin_run(self, page: CustomerPage) -> int:
-        """Note that the run has begun; returns how many customers there are."""
-        async with self._database.begin() as tx:
-            await settlement.begin_run(tx, page.period)
-            if page.customers is not None:
-                return len(set(page.customers))
-            return await settlement.count_customers(tx)
-
-    @activity.defn(name="settlement.end_run")
-    async def end_run(self, period: str) -> None:
-        """Note that the run has ended."""
-        async with self._database.begin() as tx:
-            await settlement.end_run(tx, period)
-
-    @activity.defn(name="settlement.next_customers")
-    async def next_customers(self, page: CustomerPage) -> list[str]:
-        """The next customers of the run, in id order."""
-        if page.customers is not None:
-            left = sorted({each for each in page.customers if each > (page.after or "")})
-            return left[: page.limit]
-        async with self._database.connect() as tx:
-            return await settlement.customers_after(tx, page.after, page.limit)
-
-    @activity.defn(name="settlement.ended_among")
-    async def ended_among(self, page: CustomerPage) -> list[str]:
-        """Those of these customers that a run need not wait for any more."""
-        async with self._database.connect() as tx:
-            return await settlement.ended_among(tx, page.period, page.customers or ())
 
 
 async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan:

@@ -75,9 +75,14 @@ class Run(Document):
     awaiting_approval: int
     rejected: int
     failed: int
+    running: Annotated[int, Field(description="Still under way when the run ended.")]
+    failed_by_reason: Annotated[
+        dict[str, int], Field(examples=[{"acme-corp has no plan for 2026-05.": 3}])
+    ]
     failures: list[FailedSettlement]
     totals: Annotated[dict[str, int], Field(description="Issued, minor units per currency.")]
     seconds: Annotated[float | None, Field(description="How long the run took, or takes.")]
+    throughput: Annotated[float | None, Field(description="Customers a second.")]
 
 
 @router.post("/run", response_model=Settled, responses={201: {"model": Settled}})
@@ -135,7 +140,7 @@ async def replay_run(
     context: Using,
     body: Empty | None = None,
 ) -> Response:
-    """Settle again whatever failed; harmless to repeat."""
+    """Settle again whatever failed, with a run of those customers; harmless to repeat."""
     async with _reaching_temporal(context):
         await replay_failed(context.temporal, context.database, period, context.terms)
     document = run_document(period, await report(context.database, period))
@@ -233,9 +238,12 @@ def run_document(period: str, found: Report) -> Run:
         awaitingApproval=found.counts.get(SettlementStatus.AWAITING_APPROVAL, 0),
         rejected=found.counts.get(SettlementStatus.REJECTED, 0),
         failed=found.counts.get(SettlementStatus.FAILED, 0),
+        running=found.counts.get(SettlementStatus.RUNNING, 0),
+        failedByReason=dict(found.failed_by_reason),
         failures=failures,
         totals=values["totals"],
         seconds=found.seconds,
+        throughput=found.throughput,
     )
 
 

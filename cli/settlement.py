@@ -185,7 +185,10 @@ async def _wanted(
             raise Refused(
                 f"{month} of {customer_id} was never settled, so nothing can be repeated."
             )
-        say(f"{customer_id}: {found.status}, nothing to do")
+        if found.status in (SettlementStatus.REJECTED, SettlementStatus.SKIPPED):
+            failures[customer_id] = Failure(customer_id, found.reason or found.status, None)
+        else:
+            say(f"{customer_id}: {found.status}, nothing to do")
     return [
         each
         for each in failures.values()
@@ -230,7 +233,11 @@ def _tell_report(month: str, found: Report, as_json: bool) -> None:
         table.add_row("issued", format_amount(total, currency))
     if found.seconds is not None:
         ended = "took" if found.finished_at else "has run for"
-        table.add_row(f"the last run {ended}", f"{found.seconds:.1f} s")
+        rate = f"{found.throughput or 0:.1f} customers/s"
+        table.add_row(f"the last run {ended}", f"{found.seconds:.1f} s, {rate}")
+    table.add_section()
+    for reason, count in found.failed_by_reason.items():
+        table.add_row(str(count), reason)
     console.print(table)
     if found.failures:
         say(f"{len(found.failures)} failed: billing settlement failed {month}")

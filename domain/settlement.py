@@ -82,11 +82,41 @@ class RunRequest:
     per_execution: int = 1_000
     after: str | None = None
     total: int | None = None
+    began: datetime | None = None
     started: int = 0
     finished: int = 0
     left_behind: int = 0
     under_way: Mapping[str, datetime] = field(default_factory=dict)
     """Since when."""
+
+
+@dataclass(frozen=True)
+class CustomerPage:
+    """Which customers of a run: those after one, or the named ones. `began`: when the run did, by
+    the clock of the database."""
+
+    period: str
+    after: str | None = None
+    limit: int = 200
+    customers: tuple[str, ...] | None = None
+    began: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that has begun: how many customers it has, and since when."""
+
+    customers: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """Customers that ran out of the run's patience."""
+
+    period: str
+    customers: tuple[str, ...]
+    began: datetime | None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Reports of settlement runs, and settling again what failed: for the API and the command line."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import FailureError
 
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
-from runtime.starts import start_settlement
+from runtime.starts import start_settlement, start_settlement_run
 from runtime.terms import Terms
 from store import settlement
 from store.database import Database
@@ -18,9 +19,13 @@ LOOK_SECONDS = 0.2
 """How often somebody who waits looks whether a person's turn has come."""
 
 
+REPLAYED_AT_ONCE = 5_000
+"""Customers whose names fit into the input of one workflow by far."""
+
+
 @dataclass(frozen=True)
 class Failure:
-    """A customer whose month could not be settled."""
+    """A customer whose month could not be settled, or was still under way when its run ended."""
 
     customer_id: str
     reason: str
@@ -39,6 +44,16 @@ class Report:
     totals: Mapping[str, int]
 
     @property
+    def failed_by_reason(self) -> Mapping[str, int]:
+        """How many failed for which reason, the most frequent first."""
+        return dict(Counter(each.reason for each in self.failures).most_common())
+
+    @property
+    def throughput(self) -> float | None:
+        """Customers a second that the run has seen to."""
+        return sum(self.counts.values()) / self.seconds if self.seconds else None
+
+    @property
     def seconds(self) -> float | None:
         """How long the run took, or has taken so far."""
         if self.started_at is None:
@@ -50,7 +65,7 @@ async def report(database: Database, period: str) -> Report:
     """What became of a month so far."""
     async with database.connect() as tx:
         run = await settlement.run(tx, period)
-        failed = await settlement.failed(tx, period)
+        failed = await settlement.unsettled(tx, period)
         return Report(
             started_at=None if run is None else run.started_at,
             finished_at=None if run is None else run.finished_at,
@@ -66,10 +81,12 @@ async def report(database: Database, period: str) -> Report:
 async def replay_failed(
     client: Client, database: Database, period: str, terms: Terms
 ) -> tuple[Failure, ...]:
-    """Settle again every customer of the month whose settlement failed; returns which."""
-    failures = (await report(database, period)).failures
-    for failure in failures:
-        await start_settlement(client, terms.settlement(failure.customer_id, period))
+    """Start a run of the customers whose settlement failed; returns which. Of very many it takes
+    the first ones: ask again for the rest."""
+    failures = (await report(database, period)).failures[:REPLAYED_AT_ONCE]
+    if failures:
+        names = [each.customer_id for each in failures]
+        await start_settlement_run(client, terms.run(period, names))
     return failures
 
 

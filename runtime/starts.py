@@ -98,7 +98,7 @@ async def start_settlement_run(
     return await client.start_workflow(
         SettlementRun.run,
         run,
-        id=settlement_run_workflow_id(run.period),
+        id=settlement_run_workflow_id(run.period, run.customers),
         task_queue=policies.SETTLEMENT,
         task_timeout=policies.TASK_TIMEOUT,
         id_conflict_policy=_CONFLICT,

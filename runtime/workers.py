@@ -24,6 +24,7 @@ from activities.points import PointsActivities
 from activities.refund import RefundActivities
 from activities.rejections import RejectionInterceptor
 from activities.settlement import SettlementActivities
+from activities.settlement_run import SettlementRunActivities
 from activities.wallet import WalletActivities
 from domain.event import OUTBOX_SHARDS
 from gateway.client import PaymentGateway
@@ -113,6 +114,7 @@ def settlement_worker(
 ) -> Worker:
     """Batch: months and invoices, on a queue of their own so that they never delay a payment."""
     settlement = SettlementActivities(database)
+    settlement_run = SettlementRunActivities(database)
     invoice = InvoiceActivities(database)
     return Worker(
         client,
@@ -125,10 +127,11 @@ def settlement_worker(
             settlement.reject,
             settlement.note,
             settlement.record,
-            settlement.begin_run,
-            settlement.end_run,
-            settlement.next_customers,
-            settlement.ended_among,
+            settlement_run.begin,
+            settlement_run.end,
+            settlement_run.next_customers,
+            settlement_run.ended_among,
+            settlement_run.leave_behind,
             invoice.open,
             invoice.open_payment,
             invoice.payment_outcome,

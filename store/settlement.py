@@ -1,6 +1,7 @@
 """Settlement runs and what became of each customer."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
@@ -8,17 +9,31 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.settlement import HANDED_OVER, EndedSettlement, SettlementStatus
 from store.database import Transaction
-from store.tables import customers, invoices, settlement_outcomes, settlement_runs
+from store.tables import customers, invoices, settlement_outcomes, settlement_runs, usage_events
+
+_UNCLAIMED = select(usage_events.c.id).where(
+    usage_events.c.customer_id == customers.c.id, usage_events.c.invoice_id.is_(None)
+)
+_TO_BE_SETTLED = customers.c.plan_code.is_not(None) | _UNCLAIMED.exists()
+"""Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
 
 
-async def begin_run(tx: Transaction, period: str) -> None:
-    """A run begins, or begins again."""
+async def begin_run(tx: Transaction, period: str) -> datetime:
+    """A run begins, or begins again; returns when."""
     row = insert(settlement_runs).values(period=period)
-    await tx.execute(
+    begun = await tx.execute(
         row.on_conflict_do_update(
             index_elements=["period"], set_={"started_at": func.now(), "finished_at": None}
-        )
+        ).returning(settlement_runs.c.started_at)
     )
+    at: datetime = begun.scalar_one()
+    return at
+
+
+async def now(tx: Transaction) -> datetime:
+    """By the clock that the rows are dated with."""
+    moment: datetime = (await tx.execute(select(func.now()))).scalar_one()
+    return moment
 
 
 async def announce_run(tx: Transaction, period: str) -> None:
@@ -41,15 +56,15 @@ async def run(tx: Transaction, period: str) -> Row[Any] | None:
 
 
 async def customers_after(tx: Transaction, after: str | None, limit: int) -> list[str]:
-    """Customers that have a plan, in id order."""
-    query = select(customers.c.id).where(customers.c.plan_code.is_not(None))
+    """Customers that have a plan, or usage that nobody has billed, in id order."""
+    query = select(customers.c.id).where(_TO_BE_SETTLED)
     if after is not None:
         query = query.where(customers.c.id > after)
     return list((await tx.execute(query.order_by(customers.c.id).limit(limit))).scalars())
 
 
 async def count_customers(tx: Transaction) -> int:
-    query = select(func.count()).where(customers.c.plan_code.is_not(None))
+    query = select(func.count()).select_from(customers).where(_TO_BE_SETTLED)
     return (await tx.execute(query)).scalar_one()
 
 
@@ -75,22 +90,51 @@ async def record(tx: Transaction, ended: EndedSettlement) -> None:
     )
 
 
-async def ended_among(tx: Transaction, period: str, customer_ids: Sequence[str]) -> list[str]:
-    """Those that the run under way need not wait for. A row from before the run tells nothing of a
+async def ended_among(
+    tx: Transaction, period: str, customer_ids: Sequence[str], began: datetime | None
+) -> list[str]:
+    """Those that a run need not wait for. A row from before the run began tells nothing of a
     settlement that runs now, except that a person's turn has come."""
     row = settlement_outcomes.c
     waits_for_a_person = row.status == SettlementStatus.AWAITING_APPROVAL.value
-    query = (
-        select(row.customer_id)
-        .join(settlement_runs, settlement_runs.c.period == row.period)
-        .where(
-            row.period == period,
-            row.customer_id.in_(customer_ids),
-            row.status.in_([status.value for status in HANDED_OVER]),
-            waits_for_a_person | (row.updated_at >= settlement_runs.c.started_at),
-        )
+    query = select(row.customer_id).where(
+        row.period == period,
+        row.customer_id.in_(customer_ids),
+        row.status.in_([status.value for status in HANDED_OVER]),
+        waits_for_a_person | (row.updated_at >= began),
     )
     return list((await tx.execute(query)).scalars())
+
+
+async def leave_behind(
+    tx: Transaction,
+    period: str,
+    customer_ids: Sequence[str],
+    reason: str,
+    began: datetime | None,
+) -> None:
+    """What a run did not wait for is RUNNING, unless it has ended since the run began."""
+    values = [
+        {
+            "period": period,
+            "customer_id": each,
+            "status": SettlementStatus.RUNNING.value,
+            "reason": reason,
+        }
+        for each in sorted(customer_ids)
+    ]
+    row = insert(settlement_outcomes).values(values)
+    await tx.execute(
+        row.on_conflict_do_update(
+            index_elements=["period", "customer_id"],
+            set_={
+                "status": row.excluded.status,
+                "reason": row.excluded.reason,
+                "updated_at": func.now(),
+            },
+            where=settlement_outcomes.c.updated_at < began,
+        )
+    )
 
 
 async def find(tx: Transaction, period: str, customer_id: str) -> Row[Any] | None:
@@ -101,11 +145,12 @@ async def find(tx: Transaction, period: str, customer_id: str) -> Row[Any] | Non
     return (await tx.execute(query)).first()
 
 
-async def failed(tx: Transaction, period: str) -> Sequence[Row[Any]]:
-    """Customers whose settlement failed, with the reason."""
+async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
+    """Customers whose settlement failed, or was still under way when their run ended, with the
+    reason."""
+    open_ = (SettlementStatus.FAILED.value, SettlementStatus.RUNNING.value)
     query = select(settlement_outcomes).where(
-        settlement_outcomes.c.period == period,
-        settlement_outcomes.c.status == SettlementStatus.FAILED.value,
+        settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
     )
     return (await tx.execute(query.order_by(settlement_outcomes.c.customer_id))).all()
 
@@ -126,13 +171,3 @@ async def totals(tx: Transaction, period: str) -> dict[str, int]:
     )
     rows = await tx.execute(query.group_by(invoices.c.currency))
     return {currency: int(total) for currency, total in rows}
-
-
-async def failures_by_reason(tx: Transaction, period: str) -> dict[str, int]:
-    """How many settlements failed for which reason."""
-    query = select(settlement_outcomes.c.reason, func.count()).where(
-        settlement_outcomes.c.period == period,
-        settlement_outcomes.c.status == SettlementStatus.FAILED.value,
-    )
-    rows = await tx.execute(query.group_by(settlement_outcomes.c.reason))
-    return {reason or "": count for reason, count in rows}

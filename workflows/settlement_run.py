@@ -6,7 +6,8 @@ before its history grows long, so its memory is bounded whatever the number of c
 """
 
 import asyncio
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,8 +17,15 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.settlement import CustomerPage, SettlementActivities
-    from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
+    from activities.settlement_run import SettlementRunActivities
+    from domain.settlement import (
+        CustomerPage,
+        LeftBehind,
+        Progress,
+        RunRequest,
+        SettlementOutcome,
+        SettlementRequest,
+    )
 
 from workflows import policies, search_attributes
 from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
@@ -25,8 +33,12 @@ from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_
 PAGE = 200
 
 
-def settlement_run_workflow_id(period: str) -> str:
-    return f"settlement-run/{period}"
+def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
+    """A run of named customers has an id of its own: it must never stand for the month's run."""
+    if customers is None:
+        return f"settlement-run/{period}"
+    names = "\n".join(sorted(set(customers)))
+    return f"settlement-run/{period}/{hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 @workflow.defn(name="SettlementRun")
@@ -37,6 +49,7 @@ class SettlementRun:
     def __init__(self, run: RunRequest) -> None:
         self._run = run
         self._total = run.total or 0
+        self._began = run.began
         self._after = run.after
         self._started = run.started
         self._finished = run.finished
@@ -46,11 +59,12 @@ class SettlementRun:
     @workflow.run
     async def run(self, run: RunRequest) -> Progress:
         if run.total is None:
-            self._total = await workflow.execute_local_activity_method(
-                SettlementActivities.begin_run,
+            begun = await workflow.execute_local_activity_method(
+                SettlementRunActivities.begin,
                 self._page(None),
                 **policies.step("count customers"),
             )
+            self._total, self._began = begun.customers, begun.at
         while customers := await self._next_page():
             while customers:
                 await self._until_under_way_below(run.concurrency)
@@ -59,9 +73,10 @@ class SettlementRun:
                 customers = customers[room:]
                 self._go_on_as_new_if_long()
         await self._until_under_way_below(1)
-        await workflow.execute_local_activity_method(
-            SettlementActivities.end_run, run.period, **policies.step("the run has ended")
-        )
+        if run.customers is None:
+            await workflow.execute_local_activity_method(
+                SettlementRunActivities.end, run.period, **policies.step("the run has ended")
+            )
         return self.progress()
 
     @workflow.signal
@@ -92,27 +107,36 @@ class SettlementRun:
         """No signal came for a while: it was lost, or the child was started by somebody else and
         tells us nothing, or it was terminated, or it is stuck."""
         ended = await workflow.execute_local_activity_method(
-            SettlementActivities.ended_among,
-            CustomerPage(self._run.period, customers=tuple(sorted(self._under_way))),
+            SettlementRunActivities.ended_among,
+            CustomerPage(
+                self._run.period, customers=tuple(sorted(self._under_way)), began=self._began
+            ),
             **policies.step("which customers have ended?"),
         )
         for customer_id in ended:
             self._leave(customer_id)
-        self._leave_the_stuck_behind()
+        await self._leave_the_stuck_behind()
         # Whoever still runs is found; whoever was terminated runs again.
         await self._start_children(self._under_way)
 
-    def _leave_the_stuck_behind(self) -> None:
+    async def _leave_the_stuck_behind(self) -> None:
         """They go on alone: their rows will tell how they end."""
         patience = workflow.now() - self._run.patience
         stuck = [each for each, since in self._under_way.items() if since < patience]
+        if not stuck:
+            return
         for customer_id in stuck:
             del self._under_way[customer_id]
         self._left_behind += len(stuck)
+        await workflow.execute_local_activity_method(
+            SettlementRunActivities.leave_behind,
+            LeftBehind(self._run.period, tuple(stuck), self._began),
+            **policies.step(f"go on without {len(stuck)} customers"),
+        )
 
     async def _next_page(self) -> list[str]:
         return await workflow.execute_local_activity_method(
-            SettlementActivities.next_customers,
+            SettlementRunActivities.next_customers,
             self._page(self._after),
             **policies.step(f"customers after {self._after}"),
         )
@@ -149,7 +173,7 @@ class SettlementRun:
         return SettlementRequest(
             customer_id=customer_id,
             period=run.period,
-            run=settlement_run_workflow_id(run.period),
+            run=workflow.info().workflow_id,
             approval=run.approval,
             dunning=run.dunning,
             waits=run.waits,
@@ -167,6 +191,7 @@ class SettlementRun:
                 self._run,
                 after=self._after,
                 total=self._total,
+                began=self._began,
                 started=self._started,
                 finished=self._finished,
                 left_behind=self._left_behind,

@@ -6,7 +6,8 @@ from temporalio.client import Client
 
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
-from domain.settlement import RunRequest
+from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Verdict
+from runtime.settlement import settle_again
 from runtime.starts import start_settlement_run
 from store.database import Database
 from tests.cli.conftest import Command
@@ -39,11 +40,11 @@ async def test_a_run_is_followed_to_its_end_and_reported(
     assert f"Settlement of {wanted.period}" in ran.output
     assert "SETTLED" in ran.output
     document = orjson.loads(reported.stdout)
-    assert document["finishedAt"] is not None
+    assert document["finishedAt"] is None, "of the month's run, which there was none of"
     assert document["totals"] == {"KRW": 2_001}
     assert await wanted.invoiced() == {each: [n] for each, n in wanted.totals.items()}
     description = await temporal_client.get_workflow_handle(
-        settlement_run_workflow_id(wanted.period)
+        settlement_run_workflow_id(wanted.period, wanted.customers)
     ).describe()
     assert description.status is not None
     assert description.status.name == "COMPLETED"
@@ -81,6 +82,26 @@ async def test_what_failed_is_told_replayed_and_gone(
     assert (await wanted.invoiced())[first] == [5]
     told = (await command("settlement", "failed", wanted.period)).output
     assert told == f"Nothing of {wanted.period} has failed.\n"
+
+
+async def test_a_rejected_month_is_settled_again_when_it_is_named(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2023-04", 1)
+    [name] = wanted.customers
+    asks = ApprovalPolicy(thresholds={"KRW": 1})
+    request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
+    waiting = await settle_again(temporal_client, database, request)
+    assert waiting.status == "AWAITING_APPROVAL"
+    draft = temporal_client.get_workflow_handle(settlement_workflow_id(name, wanted.period))
+    await draft.execute_update("decide", Verdict(False, "wrong price", "operator-1"))
+
+    everybody = await command("settlement", "replay", wanted.period)
+    named = await command("settlement", "replay", wanted.period, "--customer", name)
+
+    assert everybody.output == f"Nothing of {wanted.period} that could be settled again.\n"
+    assert named.stdout == f"{name}: SETTLED\n"
+    assert await wanted.invoiced() == {name: [1_000]}
 
 
 async def test_many_are_replayed_only_when_that_is_said(

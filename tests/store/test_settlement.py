@@ -18,13 +18,13 @@ async def test_the_last_word_counts(database: Database) -> None:
     period, who = uuid4().hex, new_customer()
     await tell(database, period, who, SettlementStatus.FAILED)
     async with database.connect() as tx:
-        assert [row.reason for row in await settlement.failed(tx, period)] == ["no price"]
+        assert [row.reason for row in await settlement.unsettled(tx, period)] == ["no price"]
         assert await settlement.counts(tx, period) == {"FAILED": 1}
 
     await tell(database, period, who, SettlementStatus.SETTLED)
 
     async with database.connect() as tx:
-        assert await settlement.failed(tx, period) == []
+        assert await settlement.unsettled(tx, period) == []
         assert await settlement.counts(tx, period) == {"SETTLED": 1}
         row = await settlement.find(tx, period, who)
     assert row is not None

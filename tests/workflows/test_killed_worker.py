@@ -148,7 +148,9 @@ async def _refunds(cashier: Cashier) -> list[Case]:
 
 async def _run_and_kill(settings: Settings, stops: list[Stop]) -> None:
     """Run a worker process until every saga is parked where it shall be, then kill it."""
-    told = settings.model_dump(mode="json", exclude_none=True, exclude={"gateway_webhook_secret"})
+    told = settings.model_dump(
+        mode="json", exclude_defaults=True, exclude={"gateway_webhook_secret"}
+    )
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

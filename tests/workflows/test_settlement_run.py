@@ -13,6 +13,7 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError
 
 from dev import process
+from domain.period import Period
 from domain.settlement import (
     ApprovalPolicy,
     Progress,
@@ -24,11 +25,12 @@ from domain.waits import Waits
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.starts import start_settlement, start_settlement_run
-from store import settlement
+from store import customer, settlement, usage
 from store.database import Database
 from tests.conditions import eventually
 from tests.faults import Fault, FaultInjector
 from tests.tenants import Tenants, tenants
+from tests.usage import event
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import settlement_run_workflow_id
 
@@ -153,7 +155,7 @@ async def test_what_failed_before_tells_nothing_of_a_settlement_that_runs(
     await start_settlement(temporal_client, alone)
 
     handle = await start_settlement_run(temporal_client, request(wanted))
-    asked = faults.calls[settlement_run_workflow_id(wanted.period)]
+    asked = faults.calls[settlement_run_workflow_id(wanted.period, wanted.customers)]
 
     async def asked_twice() -> bool:
         return asked.count("settlement.ended_among") >= 2
@@ -196,10 +198,56 @@ async def test_customers_that_are_stuck_do_not_fill_the_window(
 
     assert (ended.started, ended.finished + ended.left_behind) == (5, 5)
     assert ended.left_behind >= 2
+    assert set(await _unsettled(wanted)) >= set(wanted.customers[:2])
     for each in parked:
         each.release.set()
     await eventually(lambda: _all_settled(wanted))
+    assert await _unsettled(wanted) == {}
     assert await wanted.invoiced() == once_each(wanted)
+
+
+async def test_a_run_of_a_few_never_stands_for_another(
+    temporal_client: Client, database: Database, faults: FaultInjector
+) -> None:
+    wanted = await tenants(database, "2024-11", 3)
+    [first, *others] = wanted.customers
+    id_ = settlement_workflow_id(first, wanted.period)
+    parked = faults.plan(id_, "settlement.draft", Fault.PARK_BEFORE)
+    few = await start_settlement_run(temporal_client, replace(request(wanted), customers=(first,)))
+    async with asyncio.timeout(15):
+        await parked.reached.wait()
+
+    more = await start_settlement_run(
+        temporal_client, replace(request(wanted), customers=tuple(others))
+    )
+
+    assert await more.result() == Progress(total=2, started=2, finished=2)
+    parked.release.set()
+    assert await few.result() == Progress(total=1, started=1, finished=1)
+    assert await wanted.invoiced() == once_each(wanted)
+
+
+async def test_usage_of_a_customer_without_a_plan_is_reported(
+    temporal_client: Client, database: Database
+) -> None:
+    """Nobody could bill it, and nobody would ever know."""
+    name = f"unplanned-{uuid4().hex}"
+    async with database.begin() as tx:
+        await customer.put(tx, name)
+    listed = await _to_be_settled(database)
+    async with database.begin() as tx:
+        used = event(name, None, "5", Period.parse("2024-12").starts_at("UTC"))
+        await usage.ingest(tx, [used])
+
+    assert name not in listed
+    assert name in await _to_be_settled(database)
+    run = RunRequest("2024-12", (name,), waits=WAITS, ask_again=SOON)
+    await (await start_settlement_run(temporal_client, run)).result()
+    async with database.connect() as tx:
+        [failed] = [
+            row for row in await settlement.unsettled(tx, "2024-12") if row.customer_id == name
+        ]
+    assert f"{name} has no plan" in failed.reason
 
 
 async def test_workers_killed_again_and_again_make_one_invoice_each(
@@ -231,7 +279,9 @@ async def test_workers_killed_again_and_again_make_one_invoice_each(
 @asynccontextmanager
 async def a_worker(settings: Settings) -> AsyncIterator[None]:
     """In a process of its own, which is killed at the end of the block."""
-    told = settings.model_dump(mode="json", exclude_none=True, exclude={"gateway_webhook_secret"})
+    told = settings.model_dump(
+        mode="json", exclude_defaults=True, exclude={"gateway_webhook_secret"}
+    )
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -251,6 +301,18 @@ async def a_worker(settings: Settings) -> AsyncIterator[None]:
         if worker.returncode is None:
             worker.kill()
         await worker.wait()
+
+
+async def _to_be_settled(database: Database) -> list[str]:
+    async with database.connect() as tx:
+        return await settlement.customers_after(tx, None, 100_000)
+
+
+async def _unsettled(wanted: Tenants) -> dict[str, str]:
+    """Whom the report names, with the reason."""
+    async with wanted.database.connect() as tx:
+        rows = await settlement.unsettled(tx, wanted.period)
+    return {row.customer_id: row.reason for row in rows if row.customer_id in wanted.customers}
 
 
 async def _all_settled(wanted: Tenants) -> bool:
