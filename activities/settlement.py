@@ -189,6 +189,7 @@ async def _snapshot(
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
     return PricingSnapshot(
+        time_zone=whose.time_zone,
         month=await _month(tx, whose.id, plan, period, claimed),
         late=tuple(
             [

@@ -78,10 +78,12 @@ class Month:
 @dataclass(frozen=True)
 class PricingSnapshot:
     """Everything that an invoice's amounts depend on: whatever happens to the plans afterwards,
-    `price_invoice` makes the same lines of it. `late`: months before with usage that came late."""
+    `price_invoice` makes the same lines of it. `late`: months before with usage that came late.
+    `time_zone`: by whose clock the events were put into months; None in the oldest invoices."""
 
     month: Month
     late: tuple[Month, ...] = ()
+    time_zone: str | None = None
 
     def __post_init__(self) -> None:
         periods = {month.period for month in (self.month, *self.late)}
@@ -90,12 +92,17 @@ class PricingSnapshot:
 
     def to_json(self) -> dict[str, JSON]:
         """To be stored; numbers that may have a fraction are strings."""
-        return {"month": _month_json(self.month), "late": [_month_json(each) for each in self.late]}
+        return {
+            "month": _month_json(self.month),
+            "late": [_month_json(each) for each in self.late],
+            "timeZone": self.time_zone,
+        }
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "PricingSnapshot":
         """The inverse of `to_json`."""
-        return cls(_month(stored["month"]), tuple(_month(each) for each in stored["late"]))
+        late = tuple(_month(each) for each in stored["late"])
+        return cls(_month(stored["month"]), late, stored.get("timeZone"))
 
 
 @dataclass(frozen=True)

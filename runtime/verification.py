@@ -17,9 +17,8 @@ async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
     The aggregates are made of the raw events again, the amounts of the price list that is frozen
     into the invoice, whatever happened to either since.
     """
-    whose = await customer.find(tx, row.customer_id)
-    zone = "UTC" if whose is None else whose.time_zone
     snapshot = PricingSnapshot.from_json(row.snapshot)
+    zone = snapshot.time_zone or await _zone_of_today(tx, row.customer_id)
     counted = await usage.aggregates(tx, row.id, zone)
     stored = await invoice.aggregates(tx, row.id)
     return [
@@ -27,6 +26,11 @@ async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
         *_of_quantities(counted, snapshot),
         *_of_amounts(row, await invoice.lines(tx, row.id), price_invoice(snapshot)),
     ]
+
+
+async def _zone_of_today(tx: Transaction, customer_id: str) -> str:
+    whose = await customer.find(tx, customer_id)
+    return "UTC" if whose is None else str(whose.time_zone)
 
 
 def _of_aggregates(counted: Sequence[Aggregate], stored: Sequence[Row[Any]]) -> Iterator[str]:

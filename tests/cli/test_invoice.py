@@ -1,6 +1,6 @@
 """`billing invoice` and `billing dead-letter`: what an invoice says, why, and how it is closed."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import orjson
@@ -12,13 +12,14 @@ from cli.system import Refused
 from domain.invoice import DunningPolicy
 from domain.settlement import ApprovalPolicy, SettlementRequest
 from runtime.starts import start_settlement
-from store import invoice
+from store import customer, invoice, usage
 from store.database import Database
 from store.tables import invoices, usage_events
 from tests.billing import GOOD_CARD
 from tests.cli.conftest import Command
 from tests.conditions import eventually
 from tests.tenants import Tenants, tenants
+from tests.usage import event
 from tests.workflows.test_settlement_run import WAITS
 
 pytestmark = pytest.mark.usefixtures("settlements")
@@ -74,6 +75,26 @@ async def test_an_invoice_is_shown_explained_and_verified(
     assert verified.output == (
         f"Equal: the events and the price list of invoice {id_} come to 1,000 KRW, as billed.\n"
     )
+
+
+async def test_an_invoice_stays_right_when_its_customer_moves(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    """Its months were those of Seoul: there March began at 15:00 UTC of the last of February."""
+    wanted = await tenants(database, "2022-03", 1)
+    [name] = wanted.customers
+    early = event(name, None, "5", datetime(2022, 2, 28, 16, tzinfo=UTC))
+    async with database.begin() as tx:
+        await customer.agree(tx, name, time_zone="Asia/Seoul")
+        await usage.ingest(tx, [early])
+    request = SettlementRequest(name, wanted.period, waits=WAITS)
+    settled = await (await start_settlement(temporal_client, request)).result()
+
+    async with database.begin() as tx:
+        await customer.agree(tx, name, time_zone="UTC")
+    verified = await command("invoice", "verify", settled.invoice_id or "")
+
+    assert "come to 1,005 KRW, as billed" in verified.output
 
 
 async def test_what_was_tampered_with_is_found(
