@@ -59,7 +59,12 @@ class SettlementActivities:
             if current is not None and current.status != InvoiceStatus.DRAFT.value:
                 return _found(current)
             plan = await _plan(tx, whose, period)
-            return await _draft(tx, wanted, whose, plan, period, current)
+            if plan is not None:
+                return await _draft(tx, wanted, whose, plan, period, current)
+            ends_at = period.ends_at(whose.time_zone)
+            if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
+                return Drafted(SettlementStatus.SKIPPED)
+            raise NotFound(f"{whose.id} has no plan with prices for {period}.")
 
     @activity.defn(name="settlement.check")
     async def check(self, draft: DecidedDraft) -> Drafted:
@@ -119,16 +124,15 @@ class SettlementActivities:
             await settlement.record(tx, ended)
 
 
-async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan:
-    """The version that holds when the month begins, else the first one within it."""
-    if whose.plan_code is None:
-        raise NotFound(f"{whose.id} has no plan.")
+async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None:
+    """The prices that hold for the customer when the month begins, else when it ends."""
     begins, ends = period.starts_at(whose.time_zone), period.ends_at(whose.time_zone)
     for moment in (begins, ends - timedelta(microseconds=1)):
-        plan = await pricing.effective(tx, whose.plan_code, moment)
+        code = await customer.plan_at(tx, whose.id, moment)
+        plan = None if code is None else await pricing.effective(tx, code, moment)
         if plan is not None:
             return plan
-    raise NotFound(f"The plan {whose.plan_code} has no version for {period}.")
+    return None
 
 
 async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period, now: Plan) -> Plan:
@@ -137,12 +141,13 @@ async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period, now: P
     can be mended. Currencies are never added: late usage of a month in another one costs what
     `now`, the plan of the invoice that bills it, says."""
     issued = await invoice.of_month(tx, whose.id, str(period))
-    plan = today = await _plan(tx, whose, period)
+    today = await _plan(tx, whose, period)
+    plan = today or now
     if issued is not None and issued.number is not None:
         plan = PricingSnapshot.from_json(issued.snapshot).month.plan
     if plan.currency != now.currency:
         return now
-    return plan.with_charges_of(today) if today.currency == plan.currency else plan
+    return plan.with_charges_of(today) if today and today.currency == plan.currency else plan
 
 
 async def _draft(

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from api.access import CUSTOMER_ID, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document, Id, PlanCode, new_id, utc
+from api.fields import CustomerId, Document, Id, Moment, PlanCode, new_id, utc
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
 from store import customer, pricing
@@ -42,7 +42,7 @@ class Customer(Document):
 
     id: CustomerId
     time_zone: TimeZone
-    plan_code: PlanCode | None
+    plan_code: Annotated[PlanCode | None, Field(description="The plan that it has now.")]
     prepaid: Prepaid
     due_days: DueDays
     created_at: datetime
@@ -54,6 +54,14 @@ class NewCustomer(Document):
 
     time_zone: TimeZone | None = None
     plan_code: PlanCode | None = None
+    plan_from: Annotated[
+        Moment | None,
+        Field(
+            description="From when on it has the plan; from now on if left out. A month is billed "
+            "by the plan that holds when it begins, else when it ends.",
+            examples=["2026-05-01T00:00:00+09:00"],
+        ),
+    ] = None
     prepaid: Prepaid | None = None
     due_days: DueDays | None = None
 
@@ -96,15 +104,17 @@ async def put_customer(
     async with context.database.begin() as tx:
         await _check(tx, terms)
         made = await customer.put(tx, customer_id)
-        await customer.agree(
-            tx, customer_id, terms.time_zone, terms.plan_code, terms.prepaid, terms.due_days
-        )
+        await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
+        now = datetime.now(UTC)
+        if terms.plan_code is not None:
+            await customer.assign_plan(tx, customer_id, terms.plan_code, terms.plan_from or now)
         row: Any = await customer.find(tx, customer_id)
+        plan_code = await customer.plan_at(tx, customer_id, now)
     response.status_code = 201 if made else 200
     return Customer(
         id=row.id,
         timeZone=row.time_zone,
-        planCode=row.plan_code,
+        planCode=plan_code,
         prepaid=row.prepaid,
         dueDays=row.due_days,
         createdAt=utc(row.created_at),
@@ -115,6 +125,8 @@ async def _check(tx: Transaction, terms: NewCustomer) -> None:
     if terms.time_zone is not None:
         check_zone(terms.time_zone)
     code = terms.plan_code
+    if terms.plan_from is not None and code is None:
+        raise InvalidRequest("planFrom: names the beginning of a plan, so planCode is needed.")
     if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
         raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")
 

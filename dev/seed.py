@@ -44,9 +44,8 @@ async def seed(database: Database) -> None:
 
 async def _customer(tx: Transaction, name: str) -> None:
     await customer.put(tx, name)
-    known = await customer.find(tx, name)
-    if known is not None and known.plan_code is None:
-        await customer.agree(tx, name, plan_code=STANDARD.code)
+    if await customer.plan_at(tx, name, datetime.now(UTC)) is None:
+        await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
     if await customer.payment_method(tx, name, None) is None:
         await customer.add_payment_method(
             tx,

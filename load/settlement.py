@@ -21,7 +21,7 @@ from sqlalchemy import text
 
 from cli.dev import report as tell
 from dev import process, services
-from dev.seed import STANDARD, TEST_CARD
+from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack
 from domain.event import TOPICS
 from domain.period import Period
@@ -95,7 +95,7 @@ async def _prepare(pool: Database) -> None:
         ]
         async with pool.begin() as tx:
             await customer.put(tx, name)
-            await customer.agree(tx, name, plan_code=STANDARD.code)
+            await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
             await customer.add_payment_method(
                 tx, str(uuid4()), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True
             )

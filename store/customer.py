@@ -1,12 +1,13 @@
-"""Customers and their cards (billing keys of a PG, never card numbers)."""
+"""Customers, their plans and their cards (billing keys of a PG, never card numbers)."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from store.database import Transaction
-from store.tables import customers, payment_methods
+from store.tables import customers, payment_methods, plan_assignments
 
 
 async def put(tx: Transaction, customer_id: str) -> bool:
@@ -19,20 +20,44 @@ async def agree(
     tx: Transaction,
     customer_id: str,
     time_zone: str | None = None,
-    plan_code: str | None = None,
     prepaid: bool | None = None,
     due_days: int | None = None,
 ) -> None:
     """Change how the customer is billed; what is None stays as it is."""
     terms = {
         "time_zone": time_zone,
-        "plan_code": plan_code,
         "prepaid": prepaid,
         "due_days": due_days,
     }
     given = {name: value for name, value in terms.items() if value is not None}
     if given:
         await tx.execute(update(customers).where(customers.c.id == customer_id).values(**given))
+
+
+async def assign_plan(
+    tx: Transaction, customer_id: str, plan_code: str, effective_from: datetime
+) -> None:
+    """The customer has this plan from then on, until the next assignment. Nothing changes if it has
+    it then already."""
+    if await plan_at(tx, customer_id, effective_from) == plan_code:
+        return
+    row = {"customer_id": customer_id, "plan_code": plan_code, "effective_from": effective_from}
+    await tx.execute(insert(plan_assignments).values(**row))
+
+
+async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | None:
+    """The code of the plan that the customer had then; of two from the same moment on the one that
+    was added last."""
+    query = (
+        select(plan_assignments.c.plan_code)
+        .where(
+            plan_assignments.c.customer_id == customer_id,
+            plan_assignments.c.effective_from <= moment,
+        )
+        .order_by(plan_assignments.c.effective_from.desc(), plan_assignments.c.id.desc())
+        .limit(1)
+    )
+    return (await tx.execute(query)).scalar()
 
 
 async def find(tx: Transaction, customer_id: str) -> Row[Any] | None:

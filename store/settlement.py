@@ -9,12 +9,20 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.settlement import HANDED_OVER, EndedSettlement, SettlementStatus
 from store.database import Transaction
-from store.tables import customers, invoices, settlement_outcomes, settlement_runs, usage_events
+from store.tables import (
+    customers,
+    invoices,
+    plan_assignments,
+    settlement_outcomes,
+    settlement_runs,
+    usage_events,
+)
 
 _UNCLAIMED = select(usage_events.c.id).where(
     usage_events.c.customer_id == customers.c.id, usage_events.c.invoice_id.is_(None)
 )
-_TO_BE_SETTLED = customers.c.plan_code.is_not(None) | _UNCLAIMED.exists()
+_HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
+_TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.exists()
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
 
 

@@ -78,13 +78,24 @@ customers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("time_zone", Text, nullable=False, server_default="UTC"),
-    _text("plan_code", nullable=True),
     Column("prepaid", Boolean, nullable=False, server_default=text("false")),
     Column("due_days", Integer, nullable=False, server_default=text("14")),
     _time("created_at"),
     CheckConstraint("due_days BETWEEN 0 AND 365", name="due_days"),
 )
 """`prepaid`: invoices are collected from the wallet first, the rest by card."""
+
+plan_assignments = Table(
+    "plan_assignments",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("customer_id", Text, ForeignKey("customers.id"), nullable=False),
+    _text("plan_code"),
+    Column("effective_from", DateTime(timezone=True), nullable=False),
+    _time("created_at"),
+    Index("ix_plan_assignments_customer_id", "customer_id", "effective_from", "id"),
+)
+"""Added, never changed: a month is billed by the plan that its customer had then."""
 
 payment_methods = Table(
     "payment_methods",

@@ -108,6 +108,16 @@ async def claim(
     return await aggregates(tx, invoice_id, zone)
 
 
+async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> bool:
+    """Whether the customer has usage from before that no invoice has."""
+    query = select(usage_events.c.id).where(
+        usage_events.c.customer_id == customer_id,
+        usage_events.c.invoice_id.is_(None),
+        usage_events.c.occurred_at < before,
+    )
+    return (await tx.execute(query.limit(1))).first() is not None
+
+
 async def release(tx: Transaction, invoice_id: str) -> int:
     """Free the events of an invoice for the next claim; returns how many."""
     claimed = update(usage_events).where(usage_events.c.invoice_id == invoice_id)

@@ -45,7 +45,13 @@ class Months:
     def customer_id(self) -> str:
         return self.billing.customer_id
 
-    async def price(self, unit_price: str = "1", code: str | None = None, **more: Any) -> str:
+    async def price(
+        self,
+        unit_price: str = "1",
+        code: str | None = None,
+        plan_from: str = "2020-01-01T00:00:00Z",
+        **more: Any,
+    ) -> str:
         """A price list of the customer's own with one price per call, or its next version."""
         name = code or f"P-{uuid4().hex}"
         charge = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": unit_price}
@@ -57,7 +63,7 @@ class Months:
         }
         answer = await self.billing.api.put(f"/api/v1/pricing-plans/{name}", json=body)
         assert answer.status_code == 201, answer.text
-        terms = {"planCode": name}
+        terms = {"planCode": name, "planFrom": plan_from}
         answer = await self.billing.api.put(f"/api/v1/customers/{self.customer_id}", json=terms)
         assert answer.status_code == 200, answer.text
         return name

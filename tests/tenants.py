@@ -90,7 +90,7 @@ async def tenants(
     async with database.begin() as tx:
         for name in names:
             await customer.put(tx, name)
-            await customer.agree(tx, name, plan_code=made.plan)
+            await customer.assign_plan(tx, name, made.plan, SINCE)
             await customer.add_payment_method(
                 tx,
                 method_id=str(uuid4()),

@@ -23,6 +23,7 @@ from store import invoice
 
 LOST_CARD = "4000000000009987"
 PLAN = "demo-month"
+SINCE = "2020-01-01T00:00:00Z"
 CUSTOMERS = 200
 EVENTS_EACH = 100
 SENT_TWICE = 20
@@ -160,12 +161,12 @@ async def _price(stage: Stage, *resources: str) -> None:
         {"resourceType": name, "model": "PER_UNIT", "unitPrice": "2", "freeUnits": str(FREE)}
         for name in resources
     ]
-    body = {"currency": "KRW", "effectiveFrom": "2020-01-01T00:00:00Z", "charges": charges}
+    body = {"currency": "KRW", "effectiveFrom": SINCE, "charges": charges}
     await stage.shop.put(f"/api/v1/pricing-plans/{PLAN}", body)
 
 
 async def _customer(stage: Stage, name: str) -> None:
-    await stage.shop.put(f"/api/v1/customers/{name}", {"planCode": PLAN})
+    await stage.shop.put(f"/api/v1/customers/{name}", {"planCode": PLAN, "planFrom": SINCE})
     await _card(stage, name, {WITHOUT_MONEY: DECLINED_CARD, LOST: LOST_CARD}.get(name, GOOD_CARD))
 
 

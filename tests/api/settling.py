@@ -28,7 +28,7 @@ async def plan(billing: Billing, **more: Any) -> str:
     """A price list whose `API_CALL` has 10,000 free units, then ₩1 each; the customer's own."""
     code = f"P-{uuid4().hex}"
     await price(billing, code, **more)
-    customer = {"planCode": code}
+    customer = {"planCode": code, "planFrom": "2020-01-01T00:00:00Z"}
     answer = await billing.api.put(f"/api/v1/customers/{billing.customer_id}", json=customer)
     assert answer.status_code == 200, answer.text
     return code

@@ -47,6 +47,16 @@ async def test_terms_are_set_and_what_is_left_out_stays(api: httpx2.AsyncClient)
     assert terms_of(changed) == {**terms, "prepaid": False, "dueDays": 0}
 
 
+async def test_a_plan_holds_from_now_on_or_from_when_it_is_said(api: httpx2.AsyncClient) -> None:
+    where, first, second = path(), await a_plan(api), await a_plan(api)
+
+    await api.put(where, json={"planCode": first})
+    later = await api.put(where, json={"planCode": second, "planFrom": "2098-01-01T00:00:00Z"})
+    assert later.json()["planCode"] == first
+    now = await api.put(where, json={"planCode": second})
+    assert now.json()["planCode"] == second
+
+
 async def test_a_plan_that_begins_later_can_be_agreed(api: httpx2.AsyncClient) -> None:
     plan = await a_plan(api, effectiveFrom="2098-01-01T00:00:00Z")
 
@@ -73,6 +83,8 @@ async def test_a_plan_that_was_withdrawn_cannot(api: httpx2.AsyncClient) -> None
         {"planCode": ""},
         {"planCode": "a b"},
         {"planCode": 1},
+        {"planFrom": "2026-05-01T00:00:00Z"},
+        {"planFrom": "2026-05-01"},
         {"timeZone": "Asia/Nowhere"},
         {"timeZone": ""},
         {"timeZone": "../etc/passwd"},

@@ -99,9 +99,12 @@ async def test_somebody_who_is_not_there_has_no_month(billing: Billing) -> None:
     refused(await billing.api.post(path), 404, "not-found")
 
 
-async def test_without_a_price_list_a_month_cannot_be_settled(
+async def test_without_a_price_list_only_a_month_without_usage_can_be_settled(
     billing: Billing, settlements: None
 ) -> None:
+    assert await settle(billing) == (200, {"status": "SKIPPED", "invoice": None})
+    await use(billing, 1)
+
     code, problem = await settle(billing)
 
     assert (code, problem["type"].rsplit("/", 1)[1]) == (422, "settlement-failed")

@@ -1,6 +1,7 @@
 """Customers and their cards."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -8,6 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from store import customer
 from store.database import Database
 from tests.samples import new_customer, new_id
+
+SECOND = timedelta(seconds=1)
 
 
 async def a_customer(database: Database) -> str:
@@ -40,6 +43,22 @@ async def test_a_customer_is_made_once(database: Database) -> None:
             return await customer.put(tx, customer_id)
 
     assert (await asyncio.gather(*(put() for _ in range(8)))).count(True) == 1
+
+
+async def test_a_plan_holds_from_its_moment_until_the_next_and_the_last_word_counts(
+    database: Database,
+) -> None:
+    customer_id = await a_customer(database)
+    june, july = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+    async with database.begin() as tx:
+        for code, since in (("a", june), ("b", july), ("c", july), ("a", june)):
+            await customer.assign_plan(tx, customer_id, code, since)
+        found = [
+            await customer.plan_at(tx, customer_id, moment)
+            for moment in (june - SECOND, june, july - SECOND, july)
+        ]
+
+    assert found == [None, "a", "a", "c"]
 
 
 async def test_a_new_default_card_replaces_the_one_before(database: Database) -> None:

@@ -13,6 +13,7 @@ INSERT_ONLY = {
     "postings",
     "gateway_webhooks",
     "top_ups",
+    "plan_assignments",
     "pricing_plans",
     "usage_identities",
 }

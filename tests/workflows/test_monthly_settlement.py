@@ -46,7 +46,8 @@ async def test_twenty_starts_for_each_of_five_customers_make_one_invoice_each(
     for _ in range(5):
         billing = replace(months.billing, customer_id=f"c-{uuid4().hex}")
         path = f"/api/v1/customers/{billing.customer_id}"
-        assert (await billing.api.put(path, json={"planCode": code})).status_code == 201
+        terms = {"planCode": code, "planFrom": "2020-01-01T00:00:00Z"}
+        assert (await billing.api.put(path, json=terms)).status_code == 201
         everybody.append(replace(months, billing=billing))
 
     starts = (each.settle() for _ in range(20) for each in everybody)
@@ -143,6 +144,26 @@ async def test_a_draft_is_decided_only_once(months: Months) -> None:
     assert len(refused) == 1
     [row] = await months.invoices()
     assert len(row.decisions) == 1
+
+
+async def test_a_month_is_billed_by_the_plan_that_its_customer_had_then(months: Months) -> None:
+    """Whoever changes the plan before a month is settled changes only the months that come."""
+    await months.price()
+    await months.use(1000)
+    await months.price("70", plan_from="2026-06-01T00:00:00Z")
+    await months.use(1000, month=6)
+
+    may, june = await months.settle(), await months.settle("2026-06")
+
+    totals = {row.id: row.total for row in await months.invoices()}
+    assert (totals[may.invoice_id], totals[june.invoice_id]) == (1_000, 70_000)
+
+
+async def test_a_month_before_its_customer_came_costs_nothing(months: Months) -> None:
+    await months.price(flatFee=500, plan_from="2026-06-01T00:00:00Z")
+
+    assert (await months.settle()).status == "SKIPPED"
+    assert (await months.settle("2026-06")).status == "SETTLED"
 
 
 async def test_what_cannot_be_priced_fails_and_is_settled_once_it_can(months: Months) -> None:
