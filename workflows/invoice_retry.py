@@ -118,6 +118,7 @@ class InvoiceRetry:
             if not await self._reason_to_charge(last):
                 return await self._give_up(last)
             last = await self._attempt()
+            self._keep_the_steps_apart()
         return InvoiceStatus.PAID
 
     async def _reason_to_charge(self, last: PaymentOutcome | None) -> bool:
@@ -134,6 +135,16 @@ class InvoiceRetry:
             if workflow.now() >= next_at:
                 self._step += 1
         return self._closing is None
+
+    def _keep_the_steps_apart(self) -> None:
+        """A charge that ended only after the next step was due moves the rest of the ladder: the
+        customer is not charged several times in a row for what the PG was slow with."""
+        ladder = self._invoice.dunning.ladder
+        if self._failed_at is None or self._step >= len(ladder):
+            return
+        if self._failed_at + ladder[self._step] <= workflow.now():
+            passed = ladder[self._step - 1] if self._step else timedelta(0)
+            self._failed_at = workflow.now() - passed
 
     @property
     def _asked(self) -> bool:

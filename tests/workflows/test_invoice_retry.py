@@ -2,7 +2,8 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -66,6 +67,31 @@ async def test_an_invoice_never_paid_is_given_up_after_the_last_step(dunning: Du
     assert letter is not None
     assert len(letter.body["attempts"]) == 5
     assert "card_declined" in letter.reason
+
+
+async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_at_once(
+    dunning: Dunning, connections: Connections
+) -> None:
+    steps = (0.5, 1.0, 1.5)
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(dunning=brisk(*steps), waits=PATIENT)
+    owner = await dunning.start(owed)
+    first = await dunning.failed(owed)
+    line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
+    over = first.next_attempt_at + timedelta(seconds=2)
+
+    async def every_step_has_passed() -> bool:
+        under_way = [each.status for each in await dunning.payments(owed)] == ["FAILED", "UNKNOWN"]
+        return under_way and datetime.now(UTC) > over
+
+    await eventually(every_step_has_passed)
+    line.requests_arrive = True
+
+    assert (await owner.result()).status == "UNCOLLECTIBLE"
+    tried = await dunning.payments(owed)
+    assert len(tried) == 4
+    pauses = [after.created_at - before.updated_at for before, after in pairwise(tried)]
+    assert min(pauses) > timedelta(seconds=0.4)
 
 
 async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(dunning: Dunning) -> None:
