@@ -115,8 +115,8 @@ class InvoiceActivities:
 
     @activity.defn(name="invoice.close")
     async def close(self, closed: ClosedInvoice) -> Closure:
-        """Paid outside, written off, cancelled, or given up; never while a payment is under way,
-        which would take money that nobody owes any more."""
+        """Paid outside, written off or cancelled, or given up for the time being; never while a
+        payment is under way, which would take money that nobody owes any more."""
         owed = closed.invoice
         decision = {
             "at": datetime.now(UTC).isoformat(),
@@ -126,15 +126,18 @@ class InvoiceActivities:
         }
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
-            if InvoiceStatus(row.status) not in OPEN:
+            if row.status == closed.status.value or InvoiceStatus(row.status) not in OPEN:
                 return Closure(InvoiceStatus(row.status))
             if live := _live(await payment.of_payable(tx, owed.invoice_id)):
                 return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
-            await invoice.close(tx, owed.invoice_id, closed.status, decision)
+            if closed.status is InvoiceStatus.UNCOLLECTIBLE:
+                await invoice.give_up(tx, owed.invoice_id, decision)
+                await _bury(tx, closed)
+            else:
+                await invoice.close(tx, owed.invoice_id, closed.status, decision)
+                await dead_letter.resolve(tx, owed.invoice_id)
             if closed.status is InvoiceStatus.PAID:
                 await _book_outside(tx, owed, closed.reason)
-            if closed.status is InvoiceStatus.UNCOLLECTIBLE:
-                await _bury(tx, closed)
         return Closure(closed.status)
 
 
@@ -165,7 +168,8 @@ def _last_failure(row: Row[Any], tried: Sequence[Row[Any]]) -> PaymentOutcome | 
     failed = [paid for paid in tried if paid.status in _FAILED]
     if failed:
         return _outcome(failed[-1])
-    return None if row.next_attempt_at is None else _without_card("")
+    tried_before = row.next_attempt_at or row.status == InvoiceStatus.UNCOLLECTIBLE.value
+    return _without_card("") if tried_before else None
 
 
 def _without_card(payment_id: str) -> PaymentOutcome:

@@ -25,7 +25,18 @@ from domain.payment import (
 from domain.points import UNIT as POINT
 from domain.refund import late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
-from store import coupon, gateway_attempt, inventory, invoice, ledger, order, refund, saga, wallet
+from store import (
+    coupon,
+    dead_letter,
+    gateway_attempt,
+    inventory,
+    invoice,
+    ledger,
+    order,
+    refund,
+    saga,
+    wallet,
+)
 from store import payment as payments
 from store.database import Database, Transaction
 
@@ -167,6 +178,7 @@ async def _settle_payable(
 async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event, ...]:
     if not await invoice.close(tx, payment.payable_id, InvoiceStatus.PAID):
         raise RuntimeError(f"invoice {payment.payable_id} was closed while it was charged")
+    await dead_letter.resolve(tx, payment.payable_id)
     data: dict[str, JSON] = {
         "invoiceId": payment.payable_id,
         "customerId": payment.customer_id,

@@ -18,18 +18,18 @@ class InvoiceStatus(StrEnum):
     OVERDUE = "OVERDUE"
     PAID = "PAID"
     UNCOLLECTIBLE = "UNCOLLECTIBLE"
-    """The ladder is at its end; a dead letter waits for an operator."""
+    """The ladder is at its end; a dead letter waits for an operator. It is still owed: it can be
+    paid, also by card, until somebody writes it off."""
     WRITTEN_OFF = "WRITTEN_OFF"
     CANCELLED = "CANCELLED"
 
 
-OPEN = frozenset({InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE})
-"""Issued and neither paid nor given up: it has an owner, `invoice/{id}`."""
+OPEN = frozenset({InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE, InvoiceStatus.UNCOLLECTIBLE})
+"""Issued and owed: it has an owner, `invoice/{id}`."""
 
 CLOSED = frozenset(
     {
         InvoiceStatus.PAID,
-        InvoiceStatus.UNCOLLECTIBLE,
         InvoiceStatus.WRITTEN_OFF,
         InvoiceStatus.CANCELLED,
     }
@@ -137,7 +137,7 @@ class CloseRequest:
 
 @dataclass(frozen=True)
 class ClosedInvoice:
-    """The end of an invoice as its owner writes it."""
+    """The end of an invoice as its owner writes it, or the end of its ladder (UNCOLLECTIBLE)."""
 
     invoice: InvoiceRequest
     status: InvoiceStatus

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from domain.invoice import CLOSED, OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
+from domain.invoice import OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
 from domain.pricing_snapshot import PricedLine
 from domain.usage import Aggregate
 from domain.waits import Waits
@@ -191,9 +191,16 @@ async def close(
     status: InvoiceStatus,
     decision: Mapping[str, Any] | None = None,
 ) -> bool:
-    """ISSUED or OVERDUE → a closed status; False when it is closed already."""
+    """From every open status to a closed one; False when it is closed already."""
     values = {"status": status.value, "closed_at": func.now(), "next_attempt_at": None}
     return await _decide(tx, invoice_id, values, decision, _IS_OPEN)
+
+
+async def give_up(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:
+    """ISSUED or OVERDUE → UNCOLLECTIBLE; False from every other status."""
+    values = {"status": InvoiceStatus.UNCOLLECTIBLE.value, "next_attempt_at": None}
+    collected = invoices.c.status.in_([InvoiceStatus.ISSUED.value, InvoiceStatus.OVERDUE.value])
+    return await _decide(tx, invoice_id, values, decision, collected)
 
 
 async def mark_overdue(tx: Transaction, invoice_id: str) -> bool:
@@ -382,10 +389,6 @@ async def receivables(tx: Transaction, as_of: datetime) -> Sequence[Row[str, Any
         .order_by(invoices.c.currency, bucket)
     )
     return (await tx.execute(query)).all()
-
-
-def is_closed(status: str) -> bool:
-    return status in {each.value for each in CLOSED}
 
 
 async def _decide(

@@ -574,7 +574,11 @@ invoices = Table(
     ),
     Index("ix_invoices_created_at_id", "created_at", "id"),
     Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),
-    Index("ix_invoices_unpaid", "due_at", postgresql_where=text("status IN ('ISSUED', 'OVERDUE')")),
+    Index(
+        "ix_invoices_unpaid",
+        "due_at",
+        postgresql_where=text("status IN ('ISSUED', 'OVERDUE', 'UNCOLLECTIBLE')"),
+    ),
 )
 
 invoice_lines = Table(

@@ -87,6 +87,17 @@ class Dunning:
         assert found is not None
         return found
 
+    async def given_up(self, owed: InvoiceRequest) -> Row[Any]:
+        """Wait until the ladder has ended; returns the invoice."""
+
+        async def uncollectible() -> Row[Any] | None:
+            row = await self.row(owed)
+            return row if row.status == "UNCOLLECTIBLE" else None
+
+        found = await eventually(uncollectible, 30)
+        assert found is not None
+        return found
+
     def plan(self, owed: InvoiceRequest, step: str, fault: Fault) -> Parked:
         """The next execution of this step of the owner meets the fault."""
         return self.faults.plan(invoice_workflow_id(owed.invoice_id), step, fault)

@@ -43,7 +43,7 @@ def invoice_workflow_id(invoice_id: str) -> str:
 
 @workflow.defn(name="InvoiceRetry")
 class InvoiceRetry:
-    """Charges until it is paid, closed by a person, or given up."""
+    """Charges until it is paid or closed by a person."""
 
     @workflow.init
     def __init__(self, invoice: InvoiceRequest) -> None:
@@ -111,30 +111,36 @@ class InvoiceRetry:
         if not self._invoice.total:
             return await self._close(InvoiceStatus.PAID, "nothing to pay", SYSTEM)
         self._step, self._failed_at = opened.step, opened.first_failure_at
+        if opened.status is InvoiceStatus.UNCOLLECTIBLE:
+            self._step = len(self._invoice.dunning.ladder)
         last = opened.last
         if opened.payment is not None:
             last = await self._end_of(opened.payment)
         while last is None or last.status is not PaymentStatus.COMPLETED:
-            if not await self._reason_to_charge(last):
-                return await self._give_up(last)
+            await self._reason_to_charge(last)
+            if self._closing is not None:
+                how, who = CLOSES_AS[self._closing.closing], self._closing.actor
+                return await self._close(how, self._closing.reason, who)
             last = await self._attempt()
             self._keep_the_steps_apart()
         return InvoiceStatus.PAID
 
-    async def _reason_to_charge(self, last: PaymentOutcome | None) -> bool:
-        """Wait for the next step of the ladder, or for somebody who asks for a charge now. False:
-        closed by a person, or the ladder has ended."""
-        if last is not None and not self._asked:
-            self._failed_at = self._failed_at or workflow.now()
-            ladder = self._invoice.dunning.ladder
-            if self._step >= len(ladder):
-                return False
-            next_at = self._failed_at + ladder[self._step]
-            await self._note(last, next_at)
-            await self._wait_until(next_at)
-            if workflow.now() >= next_at:
-                self._step += 1
-        return self._closing is None
+    async def _reason_to_charge(self, last: PaymentOutcome | None) -> None:
+        """Wait for the next step of the ladder, or for somebody who asks; once the ladder has ended
+        only for somebody."""
+        if last is None or self._asked:
+            return
+        self._failed_at = self._failed_at or workflow.now()
+        ladder = self._invoice.dunning.ladder
+        if self._step >= len(ladder):
+            if await self._give_up(last) is InvoiceStatus.UNCOLLECTIBLE:
+                await workflow.wait_condition(lambda: self._asked)
+            return
+        next_at = self._failed_at + ladder[self._step]
+        await self._note(last, next_at)
+        await self._wait_until(next_at)
+        if workflow.now() >= next_at:
+            self._step += 1
 
     def _keep_the_steps_apart(self) -> None:
         """A charge that ended only after the next step was due moves the rest of the ladder: the
@@ -249,13 +255,12 @@ class InvoiceRetry:
             InvoiceActivities.note, notice, **policies.step(f"failed: {code}")
         )
 
-    async def _give_up(self, last: PaymentOutcome | None) -> InvoiceStatus:
-        """Closed by a person, or the ladder has ended."""
-        if self._closing is not None:
-            request = self._closing
-            return await self._close(CLOSES_AS[request.closing], request.reason, request.actor)
+    async def _give_up(self, last: PaymentOutcome) -> InvoiceStatus:
+        """An operator gets it; whatever is done about it then comes as an Update."""
         reason = f"still not paid after {self._step} retries: {_code(last)}"
-        return await self._close(InvoiceStatus.UNCOLLECTIBLE, reason, SYSTEM)
+        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, reason, SYSTEM)
+        self._show(status)
+        return status
 
     async def _close(self, status: InvoiceStatus, reason: str, actor: str) -> InvoiceStatus:
         """A payment that is under way all the same ends first."""

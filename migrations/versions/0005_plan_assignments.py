@@ -1,4 +1,4 @@
-"""Which plan a customer has since when, instead of which one it has."""
+"""Which plan a customer has since when, instead of which one it has; what was given up is owed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -42,6 +42,19 @@ def upgrade() -> None:
     """)
     op.execute("GRANT SELECT, INSERT ON plan_assignments TO billing_app")
     op.drop_column("customers", "plan_code")
+    _unpaid("'ISSUED', 'OVERDUE', 'UNCOLLECTIBLE'")
+
+
+def _unpaid(statuses: str) -> None:
+    """What was given up is still owed."""
+    op.drop_index("ix_invoices_unpaid", table_name="invoices")
+    op.create_index(
+        "ix_invoices_unpaid",
+        "invoices",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text(f"status IN ({statuses})"),
+    )
 
 
 def downgrade() -> None:
@@ -55,3 +68,4 @@ def downgrade() -> None:
         )
     """)
     op.drop_table("plan_assignments")
+    _unpaid("'ISSUED', 'OVERDUE'")

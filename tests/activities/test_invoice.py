@@ -109,7 +109,6 @@ async def test_an_invoice_becomes_overdue_once(
         (InvoiceStatus.PAID, ["billing.invoice.paid"]),
         (InvoiceStatus.WRITTEN_OFF, []),
         (InvoiceStatus.CANCELLED, []),
-        (InvoiceStatus.UNCOLLECTIBLE, ["billing.overdue.notice.DLT"]),
     ],
 )
 async def test_an_invoice_is_closed_once(
@@ -128,6 +127,23 @@ async def test_an_invoice_is_closed_once(
     charge = InvoiceCharge(owed, new_id())
     refused = await twice(InvoiceActivities(database).open_payment, charge)
     assert (refused.payment, refused.failure) == (None, None)
+
+
+async def test_what_is_given_up_is_told_once_and_can_still_be_paid(
+    database: Database, dunning: Dunning, twice: Twice
+) -> None:
+    owed = await dunning.issue()
+    gone = ClosedInvoice(owed, InvoiceStatus.UNCOLLECTIBLE, "still not paid", "ladder")
+    paid = ClosedInvoice(owed, InvoiceStatus.PAID, "by bank transfer", "operator-1")
+
+    given_up = await twice(InvoiceActivities(database).close, gone)
+    closed = await twice(InvoiceActivities(database).close, paid)
+
+    assert (given_up.status, closed.status) == ("UNCOLLECTIBLE", "PAID")
+    assert await dunning.told(owed) == ["billing.overdue.notice.DLT", "billing.invoice.paid"]
+    letter = await dunning.buried(owed)
+    assert letter is not None
+    assert letter.resolved_at is not None
 
 
 async def test_an_invoice_is_not_closed_while_a_payment_is_under_way(

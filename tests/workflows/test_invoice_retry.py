@@ -49,11 +49,11 @@ async def test_an_invoice_never_paid_is_given_up_after_the_last_step(dunning: Du
     owed = await dunning.issue(due_in=timedelta(seconds=2), dunning=brisk(1, 3, 5, 7))
     owner = await dunning.start(owed)
 
-    assert (await owner.result()).status == "UNCOLLECTIBLE"
+    row = await dunning.given_up(owed)
 
-    closed = await owner.describe()
-    assert closed.close_time is not None
-    assert closed.close_time - closed.start_time >= timedelta(seconds=7)
+    assert (row.closed_at, row.next_attempt_at) == (None, None), "it is still owed"
+    assert row.updated_at - row.issued_at >= timedelta(seconds=7)
+    assert (await owner.describe()).close_time is None
     assert len(await dunning.payments(owed)) == 5
     assert await dunning.captured(owed) == []
     # Due after two seconds; the steps at three and five failed after that, then the last.
@@ -67,6 +67,27 @@ async def test_an_invoice_never_paid_is_given_up_after_the_last_step(dunning: Du
     assert letter is not None
     assert len(letter.body["attempts"]) == 5
     assert "card_declined" in letter.reason
+    await owner.execute_update(InvoiceRetry.close, closes(Closing.WRITE_OFF))
+    assert (await owner.result()).status == "WRITTEN_OFF"
+
+
+async def test_what_was_given_up_is_charged_only_when_somebody_asks(dunning: Dunning) -> None:
+    await dunning.billing.add_card(HARD_DECLINE)
+    owed = await dunning.issue(dunning=brisk(0.1))
+    owner = await dunning.start(owed)
+    await dunning.given_up(owed)
+
+    await owner.execute_update(InvoiceRetry.pay, None)
+    assert (await dunning.given_up(owed)).number is not None
+    card = await dunning.billing.add_card(GOOD_CARD)
+    await owner.execute_update(InvoiceRetry.pay, card)
+
+    assert (await owner.result()).status == "PAID"
+    assert await dunning.captured(owed) == [5000]
+    assert await dunning.told(owed) == ["billing.overdue.notice.DLT", "billing.invoice.paid"]
+    letter = await dunning.buried(owed)
+    assert letter is not None
+    assert letter.resolved_at is not None
 
 
 async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_at_once(
@@ -75,7 +96,7 @@ async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_a
     steps = (0.5, 1.0, 1.5)
     await dunning.billing.add_card(SOFT_DECLINE)
     owed = await dunning.issue(dunning=brisk(*steps), waits=PATIENT)
-    owner = await dunning.start(owed)
+    await dunning.start(owed)
     first = await dunning.failed(owed)
     line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
     over = first.next_attempt_at + timedelta(seconds=2)
@@ -87,11 +108,11 @@ async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_a
     await eventually(every_step_has_passed)
     line.requests_arrive = True
 
-    assert (await owner.result()).status == "UNCOLLECTIBLE"
+    await dunning.given_up(owed)
     tried = await dunning.payments(owed)
     assert len(tried) == 4
     pauses = [after.created_at - before.updated_at for before, after in pairwise(tried)]
-    assert min(pauses) > timedelta(seconds=0.4)
+    assert min(pauses) > timedelta(seconds=0.2)
 
 
 async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(dunning: Dunning) -> None:
