@@ -252,18 +252,20 @@ async def _book_outside(tx: Transaction, owed: InvoiceRequest, reason: str) -> N
 
 
 async def _bury(tx: Transaction, closed: ClosedInvoice) -> None:
-    owed = closed.invoice
-    paid = await payment.of_payable(tx, owed.invoice_id)
-    body = {
-        "customerId": owed.customer_id,
-        "period": owed.period,
-        "currency": owed.currency,
-        "total": owed.total,
-        "attempts": [
-            {"paymentId": row.id, "failure": row.failure_code, "gatewayCode": row.gateway_code}
-            for row in paid
-        ],
+    id_ = closed.invoice.invoice_id
+    event = dead_letter_event(closed, [_attempt(row) for row in await payment.of_payable(tx, id_)])
+    if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, event.data):
+        await outbox.append(tx, event)
+
+
+def _attempt(row: Row[Any]) -> JSON:
+    """A payment that failed, in our terms and in the PG's."""
+    return {
+        "paymentId": row.id,
+        "at": row.created_at.isoformat(),
+        "gateway": row.gateway,
+        "failure": row.failure_code,
+        "message": row.failure_message,
+        "gatewayCode": row.gateway_code,
+        "gatewayReference": row.gateway_reference,
     }
-    id_ = owed.invoice_id
-    if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, body):
-        await outbox.append(tx, dead_letter_event(closed))

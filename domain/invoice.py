@@ -1,5 +1,6 @@
 """An invoice: what a customer owes for a month, with the price list frozen into it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -192,9 +193,15 @@ def notice_event(notice: Notice) -> Event:
     return _event(Topic.OVERDUE_NOTICE, notice.invoice, more)
 
 
-def dead_letter_event(closed: ClosedInvoice) -> Event:
-    """An invoice that could not be collected, for an operator."""
-    return _event(Topic.OVERDUE_NOTICE_DLT, closed.invoice, {"reason": closed.reason})
+def dead_letter_event(closed: ClosedInvoice, attempts: Sequence[JSON]) -> Event:
+    """An invoice that could not be collected, for an operator, with every attempt."""
+    more: dict[str, JSON] = {
+        "dueAt": closed.invoice.due_at.isoformat(),
+        "reason": closed.reason,
+        "attempts": list(attempts),
+        "workflowId": f"invoice/{closed.invoice.invoice_id}",
+    }
+    return _event(Topic.OVERDUE_NOTICE_DLT, closed.invoice, more)
 
 
 def _event(topic: Topic, invoice: InvoiceRequest, more: dict[str, JSON]) -> Event:

@@ -74,6 +74,17 @@ def sample_events() -> list[Event]:
     return [*events, *invoice_events()]
 
 
+ATTEMPT: JSON = {
+    "paymentId": "01890a5d-ac96-774b-bcce-b302099a8057",
+    "at": "2026-06-01T00:00:00+00:00",
+    "gateway": "simulator",
+    "failure": "declined",
+    "message": "The card was declined.",
+    "gatewayCode": "card_declined",
+    "gatewayReference": None,
+}
+
+
 def invoice_events() -> list[Event]:
     """An event for each thing that can become of an invoice."""
     now = datetime(2026, 6, 1, tzinfo=UTC)
@@ -91,7 +102,8 @@ def invoice_events() -> list[Event]:
         overdue_event(owed),
         notice_event(Notice(owed, 0, "insufficient_funds", now)),
         notice_event(Notice(owed, 4, "payment-method-missing", None)),
-        dead_letter_event(gone),
+        dead_letter_event(gone, []),
+        dead_letter_event(gone, [ATTEMPT]),
         paid_event(owed.invoice_id, owed.customer_id, {**about, "paymentId": paid.payment_id}),
         paid_event(owed.invoice_id, owed.customer_id, {**about, "paidOutside": "by bank"}),
         *completed_events(paid, "p", []),

@@ -45,7 +45,7 @@ def test_every_event_is_on_the_invoices_own_line() -> None:
         created_event(OWED, 7),
         overdue_event(OWED),
         notice_event(Notice(OWED, 2, "card_declined", DUE)),
-        dead_letter_event(closed),
+        dead_letter_event(closed, []),
     ]
 
     assert {event.aggregate_id for event in events} == {"i-1"}
