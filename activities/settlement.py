@@ -80,6 +80,9 @@ class SettlementActivities:
             waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
             stored = [asdict(check) for check in checks]
             await invoice.set_draft_status(tx, row.id, waits, stopped or asked, stored)
+            if stopped:
+                # Its months may be settled meanwhile: late usage is no other month's prisoner.
+                await usage.release(tx, row.id)
         status = SettlementStatus.RUNNING
         if stopped:
             status = SettlementStatus.FAILED

@@ -157,6 +157,8 @@ async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
         row = _found(await invoice.find(tx, id_), id_)
         if row.status == InvoiceStatus.REJECTED.value:
             raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
+        if row.status == InvoiceStatus.DRAFT.value:
+            raise Refused(f"The draft is not ready: {row.reason or 'it is being made'}.")
         return row, await differences(tx, row)
 
 

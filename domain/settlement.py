@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.invoice import DunningPolicy, InvoiceRequest
+from domain.money import format_amount
 from domain.waits import Waits
 
 
@@ -35,7 +36,8 @@ class DeadlineEffect(StrEnum):
 class ApprovalPolicy:
     """When a person must look at a draft, and what happens when nobody does.
 
-    `thresholds`: largest total per currency (minor units) that is issued without a person.
+    `thresholds`: largest total per currency (minor units) that is issued without a person; none in
+    a currency that is not named.
     `anomaly_factor`: usage that is so many times more, or less, than its trailing mean.
     """
 
@@ -268,8 +270,11 @@ def needs_approval(
 ) -> str | None:
     """Why a person must look at it; None when nobody need."""
     threshold = policy.thresholds.get(currency)
+    if threshold is None and total:
+        return f"nobody has said how much may be issued in {currency} without a person"
     if threshold is not None and total > threshold:
-        return f"the total {total} is above {threshold} {currency}"
+        most = format_amount(threshold, currency)
+        return f"the total {format_amount(total, currency)} is above {most}"
     asked = [each for each in checks if each.name in (USUAL, NOT_REJECTED) and not each.passed]
     return "; ".join(f"{each.name} ({each.detail})" for each in asked) or None
 

@@ -81,8 +81,8 @@ class Settings(BaseSettings):
     )
     approval_thresholds: dict[str, int] = Field(
         dict(_APPROVAL.thresholds),
-        description="Largest total, in minor units, that is issued without a person; no bound for "
-        "a currency that is not named.",
+        description="Largest total, in minor units, that is issued without a person; "
+        "none in a currency that is not named.",
     )
     approval_anomaly_factor: int = Field(
         _APPROVAL.anomaly_factor,

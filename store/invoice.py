@@ -17,6 +17,9 @@ from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoi
 
 SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
+_STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
+_HAS_USAGE = (invoices.c.status != InvoiceStatus.REJECTED.value) & ~_STOPPED
+"""Neither rejected nor stopped by a check: the usage of those is free."""
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
@@ -117,6 +120,7 @@ async def fill_draft(
             currency=currency,
             total=total,
             snapshot=dict(snapshot),
+            reason=None,
             run_id=run_id,
             updated_at=func.now(),
         )
@@ -252,7 +256,7 @@ async def billed(
         .where(
             invoices.c.customer_id == customer_id,
             invoices.c.currency == currency,
-            invoices.c.status != InvoiceStatus.REJECTED.value,
+            _HAS_USAGE,
             invoice_lines.c.period == period,
         )
         .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
@@ -275,7 +279,7 @@ async def used_before(
         .where(
             invoices.c.customer_id == customer_id,
             invoices.c.period < before,
-            invoices.c.status != InvoiceStatus.REJECTED.value,
+            _HAS_USAGE,
             aggregated_usage.c.period.in_(months),
         )
         .group_by(aggregated_usage.c.resource_type, aggregated_usage.c.period)
@@ -351,10 +355,7 @@ async def drafts_since(
 ) -> Sequence[Row[Any]]:
     """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
     that does not wait was stopped by a check: only another settlement helps it."""
-    at_work = (invoices.c.status == InvoiceStatus.AWAITING_APPROVAL.value) | (
-        (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_(None)
-    )
-    query = select(invoices).where(at_work, invoices.c.created_at < created_before)
+    query = select(invoices).where(_IS_DRAFT, ~_STOPPED, invoices.c.created_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
     return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()

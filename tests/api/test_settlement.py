@@ -132,7 +132,7 @@ async def test_a_large_draft_waits_for_a_person(billing: Billing, settlements: N
 
     assert await settle(billing) == (202, {"status": "AWAITING_APPROVAL", "invoice": draft})
     assert (draft["number"], draft["paymentIds"]) == (None, [])
-    assert "10000001" in draft["reason"]
+    assert "10,000,001 KRW" in draft["reason"]
 
 
 async def test_a_rejected_draft_makes_room_for_another(billing: Billing, settlements: None) -> None:

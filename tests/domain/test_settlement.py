@@ -53,7 +53,8 @@ def test_what_must_not_leave(more: dict[str, Any], name: str) -> None:
 
 def test_above_the_threshold_of_its_currency_a_person_looks() -> None:
     assert needs_approval("KRW", 1001, checks(), POLICY) is not None
-    assert needs_approval("KWD", 1001, checks(), POLICY) is None
+    assert needs_approval("KWD", 1, checks(), POLICY) is not None, "nobody said how much"
+    assert needs_approval("KWD", 0, checks(), POLICY) is None
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,20 @@ async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Mo
     assert draft.reason == "not-rejected-before (usage of 2026-05, whose draft was rejected)"
 
 
+async def test_a_draft_that_cannot_be_issued_keeps_no_usage_of_other_months(
+    months: Months,
+) -> None:
+    await months.price()
+    await months.use(1000)
+    await months.use(1, month=6, resource_type="GPU_HOUR")
+
+    with pytest.raises(WorkflowFailureError):
+        await months.settle(JUNE)
+    may = await months.settle()
+
+    assert await lines(months, may.invoice_id) == [("USAGE", "API_CALL", "2026-05", 1000)]
+
+
 async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
     await months.price(flatFee=100)
     await months.use(50, month=4)

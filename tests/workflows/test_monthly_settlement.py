@@ -95,7 +95,7 @@ async def test_a_draft_that_is_approved_is_issued_and_the_person_is_kept(months:
     running = await months.start(approval=ASKS)
     draft = await months.waiting()
     assert (draft.status, draft.number) == ("AWAITING_APPROVAL", None)
-    assert "above 2000 KRW" in draft.reason
+    assert "above 2,000 KRW" in draft.reason
 
     outcome = await running.execute_update(MonthlySettlement.decide, APPROVED)
 
