@@ -89,6 +89,7 @@ class Payment(Document):
     id: Id
     payable_type: PayableType
     order_id: Id | None
+    invoice_id: Id | None
     customer_id: CustomerId
     currency: Currency
     method: Method
@@ -276,12 +277,13 @@ async def view(context: Context, payment_id: str) -> View:
 
 async def document(tx: Transaction, row: Row[Any]) -> Payment:
     """The payment as callers see it."""
-    is_order = row.payable_type == PayableType.ORDER.value
+    owed = PayableType(row.payable_type)
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
     return Payment(
         id=row.id,
-        payableType=PayableType(row.payable_type),
-        orderId=row.payable_id if is_order else None,
+        payableType=owed,
+        orderId=row.payable_id if owed is PayableType.ORDER else None,
+        invoiceId=row.payable_id if owed is PayableType.INVOICE else None,
         customerId=row.customer_id,
         currency=row.currency,
         method=Method(row.method),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 from sqlalchemy import Row
@@ -14,18 +15,20 @@ from api.invoices import Invoice, document
 from cli.owner import WAIT, hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import say
-from domain.invoice import OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.invoice import CLOSES_AS, OPEN, CloseRequest, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.settlement import Verdict
 from runtime.verification import differences
-from store import invoice, payment
+from store import customer, invoice, payment
 from store.database import BATCH_SECONDS
 from workflows.invoice_retry import invoice_workflow_id
 
 ACTOR = "operator"
 LOOK_SECONDS = 0.1
+BEGINS_WITHIN_SECONDS = 2
+"""When a charge can begin at all, its row is there by then."""
 
 app = typer.Typer(help="Look at invoices and decide about them.", no_args_is_help=True)
 
@@ -180,15 +183,22 @@ async def _decide(id_: str, approved: bool, reason: str) -> str:
 
 
 async def _pay(id_: str, method_id: str | None) -> str:
+    failures: list[str] = []
+
     async def update(system: System, row: Row[Any]) -> None:
         async with system.database.connect() as tx:
             before = len(await payment.of_payable(tx, id_))
-        # One charge per command: a new one after a failure is another Update.
-        words = f"{id_} pay {method_id} {before}"
-        await _to_owner(system, row, "pay", method_id, words)
-        await _charged(system, id_)
+            card = await customer.payment_method(tx, row.customer_id, method_id)
+        if method_id is not None and card is None:
+            raise Refused(f"{row.customer_id} has no card with the id {method_id}.")
+        # Each command is an Update of its own; while one charge is under way its owner begins none.
+        await _to_owner(system, row, "pay", method_id, f"{id_} pay {uuid4()}")
+        failures.extend(await _failure(system, id_, before))
 
-    return await _changed(id_, update, unless=frozenset({InvoiceStatus.PAID}))
+    told = await _changed(id_, update, unless=frozenset({InvoiceStatus.PAID}))
+    if failures:
+        raise Refused(f"{told.removesuffix('.')}: {failures[0]}.")
+    return told
 
 
 async def _close(id_: str, closing: Closing, reason: str) -> str:
@@ -196,7 +206,7 @@ async def _close(id_: str, closing: Closing, reason: str) -> str:
         request = CloseRequest(closing, reason, ACTOR)
         await _to_owner(system, row, "close", request, f"{id_} {request}")
 
-    return await _changed(id_, update, unless=frozenset())
+    return await _changed(id_, update, unless=frozenset({CLOSES_AS[closing]}))
 
 
 async def _changed(
@@ -224,14 +234,24 @@ async def _to_owner(
     await hand_over(system.temporal, workflow_id, update, argument, words, lambda: refusal)
 
 
-async def _charged(system: System, id_: str) -> None:
-    """Wait for the end of the charge for as long as a person waits."""
-    for _ in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
+async def _failure(system: System, id_: str, before: int) -> list[str]:
+    """Wait for the end of the charge for as long as a person waits; why it was not paid, if so.
+    `before`: how many payments there were."""
+    for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
         async with system.database.connect() as tx:
             paid = await payment.of_payable(tx, id_)
-        if all(PaymentStatus(each.status) in FINAL for each in paid):
-            return
+        if len(paid) == before and looks * LOOK_SECONDS > BEGINS_WITHIN_SECONDS:
+            return ["there is no card that could be charged; add one, or name one"]
+        if len(paid) > before and all(PaymentStatus(each.status) in FINAL for each in paid):
+            break
         await asyncio.sleep(LOOK_SECONDS)
+    else:
+        return ["the charge goes on, look again later"]
+    last = paid[-1]
+    if last.status == PaymentStatus.COMPLETED.value:
+        return []
+    code = last.gateway_code or last.failure_code
+    return [f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"]
 
 
 async def _row(system: System, id_: str) -> Row[Any]:
@@ -259,7 +279,7 @@ def _facts(found: Lineage) -> Iterator[str]:
     if row.issued_at:
         yield f"  issued {_at(row.issued_at)}, due {_at(row.due_at)}"
     if row.next_attempt_at:
-        yield f"  charged again {_at(row.next_attempt_at)}, after {row.retries} retries"
+        yield f"  next step of the ladder {_at(row.next_attempt_at)}, after {row.retries} retries"
     if row.reason:
         yield f"  {row.reason}"
     if found.document.payment_ids:

@@ -1,6 +1,7 @@
 """The `billing` command."""
 
 import asyncio
+import os
 import sys
 
 import typer
@@ -66,6 +67,8 @@ def migrate() -> None:
 
 def main() -> None:
     """Run the command; whatever a person can mend is one sentence and exit code 1."""
+    if any("\udc80" <= char <= "\udcff" for char in "".join(sys.argv)):
+        _leave("The arguments are not valid UTF-8.")
     try:
         app()
     except (Refused, StackError, ConfigurationError, CommandError) as error:
@@ -77,7 +80,9 @@ def main() -> None:
     except (SQLAlchemyError, OSError) as error:
         _leave(_unusable(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(130)
+        # Not sys.exit: an interrupted call to Temporal can keep the interpreter from ending.
+        sys.stdout.flush()
+        os._exit(130)
 
 
 def _wrong_setting(error: ValidationError) -> str:

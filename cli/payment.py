@@ -77,6 +77,8 @@ def _facts(story: Story) -> Iterator[str]:
         yield f"{wallet} of it from the wallet, {_card(story)} by card"
     if paid.order_id is not None:
         yield f"for order {paid.order_id}, which is {story.order_status}"
+    elif paid.invoice_id is not None:
+        yield f"for invoice {paid.invoice_id}"
     else:
         yield "to top up the wallet"
     yield f"made {_at(paid.created_at)}, last changed {_at(paid.updated_at)}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from api.settlement import run_document
@@ -24,6 +24,7 @@ from domain.settlement import Progress, SettlementStatus
 from runtime import terms
 from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
 from runtime.starts import start_settlement_run
+from store import customer as customers
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import SettlementRun
 
@@ -53,10 +54,14 @@ def run(
 ) -> None:
     """Settle a month for every customer that has a plan; shows how far it is, then the report.
 
-    Asked again while it runs, the run is found. Ctrl-C leaves it running.
+    Asked again while it runs, the run is found. Ctrl-C leaves it running. Exit code 1 when somebody
+    could not be settled.
     """
     month = _over(period)
-    _tell_report(month, asyncio.run(_run(month, customer)), as_json)
+    found = asyncio.run(_run(month, customer or []))
+    _tell_report(month, found, as_json)
+    if found.failures:
+        raise typer.Exit(1)
 
 
 @app.command("report")
@@ -112,13 +117,22 @@ def replay(
         raise typer.Exit(1)
 
 
-async def _run(month: str, customers: Sequence[str] | None) -> Report:
+async def _run(month: str, names: Sequence[str]) -> Report:
     async with connected() as system:
-        request = terms.of(system.settings).run(month, customers or None)
+        await _require(system, names)
+        request = terms.of(system.settings).run(month, names or None)
         handle = await _reached(start_settlement_run(system.temporal, request))
         with _bar() as bar:
-            await _follow(handle, bar, month)
+            await _reached(_follow(handle, bar, month))
         return await report(system.database, month)
+
+
+async def _require(system: System, names: Sequence[str]) -> None:
+    """Raise `Refused` for a customer that does not exist."""
+    async with system.database.connect() as tx:
+        for customer_id in names:
+            if await customers.find(tx, customer_id) is None:
+                raise Refused(f"There is no customer {customer_id}.")
 
 
 async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, month: str) -> None:
@@ -216,6 +230,10 @@ async def _settle_all(
 async def _reached(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
+    except WorkflowFailureError as error:
+        raise Refused(
+            f"It was ended before it was done ({error.cause}): repeat the same command."
+        ) from error
     except (RPCError, RuntimeError) as error:
         raise Refused("Temporal cannot be reached: repeat the same command later.") from error
 

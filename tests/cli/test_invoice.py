@@ -25,6 +25,7 @@ from tests.workflows.test_settlement_run import WAITS
 pytestmark = pytest.mark.usefixtures("settlements")
 
 DECLINED_CARD = "4000000000000002"
+LOST_CARD = "4000000000009987"
 
 
 async def invoiced(
@@ -47,7 +48,7 @@ async def invoiced(
         charged = row is not None and (row.status != "ISSUED" or row.next_attempt_at is not None)
         return row.id if row is not None and charged and row.status == status else None
 
-    found = await eventually(there)
+    found = await eventually(there, 30)
     assert found is not None
     return found, wanted
 
@@ -164,12 +165,35 @@ async def test_an_invoice_is_closed(
 
     charged = await command("invoice", "pay", id_)
     closed = await command("invoice", verb, id_, "--reason", "as agreed")
+    twice = await command("invoice", verb, id_, "--reason", "as agreed")
     again = await command("invoice", "pay", id_)
 
-    assert charged.output == "The invoice of 1,000 KRW is ISSUED.\n"
+    assert isinstance(charged.exception, Refused)
+    assert str(charged.exception).startswith("The invoice of 1,000 KRW is ISSUED: ")
+    assert "(card_declined)" in str(charged.exception)
     assert closed.output == f"The invoice of 1,000 KRW is {status}.\n"
+    assert twice.output == closed.output
     if status != "PAID":
         assert str(again.exception) == f"The invoice is {status}."
+
+
+async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2022-09", "ISSUED", LOST_CARD)
+    [name] = wanted.customers
+
+    in_vain = await command("invoice", "pay", id_)
+    unknown = await command("invoice", "pay", id_, "--payment-method", id_)
+    async with database.begin() as tx:
+        await customer.add_payment_method(
+            tx, str(uuid4()), name, "simulator", f"bk_{GOOD_CARD}", "4242", is_default=True
+        )
+    charged = await command("invoice", "pay", id_)
+
+    assert "there is no card that could be charged" in str(in_vain.exception)
+    assert str(unknown.exception) == f"{name} has no card with the id {id_}."
+    assert charged.output == "The invoice of 1,000 KRW is PAID.\n"
 
 
 async def test_a_dead_letter_is_listed_and_resolved(
