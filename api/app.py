@@ -76,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         summary="Payments, orchestrated by Temporal: no amount is lost, doubled or stuck.",
         lifespan=lifespan,
+        responses=errors.DESCRIBED,
         docs_url=None,
         redoc_url=None,
     )

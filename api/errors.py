@@ -1,6 +1,7 @@
 """Errors over HTTP: one place turns refusals into problem documents (RFC 9457)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -24,6 +25,28 @@ FAULTS = {
     "internal-error": "An error on our side",
 }
 """Titles of the problems that are no `Rejected`, by slug."""
+
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "A problem document (RFC 9457); docs/api/problems.md lists the types.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "instance"],
+                    "properties": {
+                        "type": {"type": "string", "examples": [f"{TYPES}/invalid-request"]},
+                        "title": {"type": "string", "description": "The same for every such type."},
+                        "status": {"type": "integer", "examples": [400]},
+                        "detail": {"type": "string", "description": "One sentence for a person."},
+                        "instance": {"type": "string", "description": "The path of the request."},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What the OpenAPI page says of every refusal."""
 
 _PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
 """SQLSTATE classes that say nothing of the request: no connection, a lost conflict, no resources, a

@@ -78,7 +78,11 @@ Moment = Annotated[
     Field(examples=["2026-01-01T00:00:00Z"]),
 ]
 """RFC 3339 with an offset."""
-Reason = Annotated[str, Field(min_length=1, max_length=500, examples=["seen in the PG's console"])]
+MAX_REASON = 500
+Reason = Annotated[
+    str,
+    Field(pattern=r"\S", max_length=MAX_REASON, examples=["seen in the PG's console"]),
+]
 PathId = Annotated[str, Path(pattern=UUID_PATTERN)]
 Key = Annotated[
     str | None,

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -34,6 +35,9 @@ router = APIRouter(tags=["invoices"], route_class=StrictJSONRoute)
 
 LOCATION = "/api/v1/invoices/{}"
 Size = Annotated[int, Query(ge=1, le=200)]
+TAKEN: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Taken, and not over yet: ask its Location, or repeat."}
+}
 OfCustomer = Annotated[str | None, Query(alias="customerId", pattern=CUSTOMER_ID)]
 
 
@@ -88,6 +92,10 @@ class Invoice(Document):
     reason: Annotated[str | None, Field(description="Why a draft waits or is stopped.")]
     retries: Annotated[int, Field(description="Steps of the dunning ladder that have passed.")]
     next_attempt_at: datetime | None
+    failure_code: Annotated[
+        str | None, Field(description="Why the last charge failed, in our terms.")
+    ]
+    gateway_code: Annotated[str | None, Field(description="The same in the PG's terms.")]
     issued_at: datetime | None
     due_at: datetime | None
     closed_at: datetime | None
@@ -160,7 +168,7 @@ async def list_invoices(
     owner = _owner(access, customer_id)
     async with context.database.connect() as tx:
         rows = await invoice.page(tx, owner, (page - 1) * size, size)
-        items = [await document(tx, row) for row in rows]
+        items = await documents(tx, rows)
     return InvoicePage(items=items, page=page, size=size)
 
 
@@ -180,7 +188,7 @@ async def crawl_invoices(
     position = None if cursor is None else cursors.decode(secret, cursor, filters)
     async with context.database.connect() as tx:
         rows = await invoice.after(tx, owner, status, position, size)
-        items = [await document(tx, row) for row in rows]
+        items = await documents(tx, rows)
     following = None
     if len(rows) == size:
         last = cursors.Position(rows[-1].created_at, rows[-1].id)
@@ -219,7 +227,7 @@ async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Li
     )
 
 
-@router.post("/api/v1/invoices/{invoice_id}/pay", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/pay", response_model=Invoice, responses=TAKEN)
 async def pay_invoice(
     invoice_id: PathId,
     keyed: KeyedRequest,
@@ -235,7 +243,7 @@ async def pay_invoice(
     return await _to_owner(context, keyed, invoice_id, "pay", method_id, waits_for_charge=True)
 
 
-@router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice, responses=TAKEN)
 async def mark_paid_outside(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
@@ -243,7 +251,7 @@ async def mark_paid_outside(
     return await _close(context, keyed, invoice_id, Closing.PAID_OUTSIDE, body.reason)
 
 
-@router.post("/api/v1/invoices/{invoice_id}/write-off", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/write-off", response_model=Invoice, responses=TAKEN)
 async def write_off_invoice(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
@@ -251,7 +259,7 @@ async def write_off_invoice(
     return await _close(context, keyed, invoice_id, Closing.WRITE_OFF, body.reason)
 
 
-@router.post("/api/v1/invoices/{invoice_id}/cancel", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/cancel", response_model=Invoice, responses=TAKEN)
 async def cancel_invoice(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
@@ -259,7 +267,7 @@ async def cancel_invoice(
     return await _close(context, keyed, invoice_id, Closing.CANCEL, body.reason)
 
 
-@router.post("/api/v1/invoices/{invoice_id}/approve", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/approve", response_model=Invoice, responses=TAKEN)
 async def approve_invoice(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
@@ -267,7 +275,7 @@ async def approve_invoice(
     return await _decide(context, keyed, invoice_id, approved=True, reason=body.reason)
 
 
-@router.post("/api/v1/invoices/{invoice_id}/reject", response_model=Invoice)
+@router.post("/api/v1/invoices/{invoice_id}/reject", response_model=Invoice, responses=TAKEN)
 async def reject_invoice(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
@@ -440,8 +448,24 @@ def _owner(access: Access, customer_id: str | None) -> str | None:
     return owner
 
 
+async def documents(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Invoice]:
+    """The invoices as callers see them."""
+    ids = [row.id for row in rows]
+    lines, payments = defaultdict(list), defaultdict(list)
+    for line in await invoice.lines(tx, *ids):
+        lines[line.invoice_id].append(line)
+    for paid in await payment.of_payable(tx, *ids):
+        payments[paid.payable_id].append(paid)
+    return [_document(row, lines[row.id], payments[row.id]) for row in rows]
+
+
 async def document(tx: Transaction, row: Row[Any]) -> Invoice:
-    """The invoice as callers see it."""
+    """One of them."""
+    [found] = await documents(tx, [row])
+    return found
+
+
+def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[Any]]) -> Invoice:
     return Invoice(
         id=row.id,
         number=row.number,
@@ -453,13 +477,15 @@ async def document(tx: Transaction, row: Row[Any]) -> Invoice:
         reason=row.reason,
         retries=row.retries,
         nextAttemptAt=_utc(row.next_attempt_at),
+        failureCode=payments[-1].failure_code if payments else None,
+        gatewayCode=payments[-1].gateway_code if payments else None,
         issuedAt=_utc(row.issued_at),
         dueAt=_utc(row.due_at),
         closedAt=_utc(row.closed_at),
-        lines=[_line(line) for line in await invoice.lines(tx, row.id)],
+        lines=[_line(line) for line in lines],
         checks=[Check(**check) for check in row.checks],
         decisions=[InvoiceDecision(**decision) for decision in row.decisions],
-        paymentIds=[paid.id for paid in await payment.of_payable(tx, row.id)],
+        paymentIds=[paid.id for paid in payments],
         workflowId=invoice_workflow_id(row.id) if row.number else row.workflow_id,
         createdAt=utc(row.created_at),
     )

@@ -85,7 +85,9 @@ class Run(Document):
     throughput: Annotated[float | None, Field(description="Customers a second.")]
 
 
-@router.post("/run", response_model=Settled, responses={201: {"model": Settled}})
+@router.post(
+    "/run", response_model=Settled, responses={201: {"model": Settled}, 202: {"model": Settled}}
+)
 async def settle_customer(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
     period: Annotated[str, Query(pattern=PERIOD)],

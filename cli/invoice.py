@@ -11,6 +11,7 @@ from uuid import uuid4
 import typer
 from sqlalchemy import Row
 
+from api.fields import MAX_REASON
 from api.invoices import Invoice, document
 from cli.owner import WAIT, hand_over
 from cli.system import Refused, System, as_id, connected
@@ -19,6 +20,7 @@ from domain.invoice import CLOSES_AS, OPEN, CloseRequest, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
+from domain.pricing_snapshot import LineKind
 from domain.settlement import Verdict
 from runtime.verification import differences
 from store import customer, invoice, payment
@@ -27,6 +29,7 @@ from workflows.invoice_retry import invoice_workflow_id
 
 ACTOR = "operator"
 LOOK_SECONDS = 0.1
+PAGE = 200
 BEGINS_WITHIN_SECONDS = 2
 """When a charge can begin at all, its row is there by then."""
 
@@ -47,6 +50,24 @@ class Lineage:
     link: str | None
 
 
+@app.command("list")
+def list_(
+    status: Annotated[
+        InvoiceStatus | None, typer.Option(help="Only those, e.g. AWAITING_APPROVAL.")
+    ] = None,
+    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
+) -> None:
+    """List invoices and drafts, oldest first."""
+    found = asyncio.run(_list(status, customer_id))
+    if not found:
+        say("No invoices.")
+    for row in found:
+        amount = format_amount(row.total, row.currency)
+        say(f"{row.id} {row.status}: {row.period} of {row.customer_id}, {amount}")
+        if row.reason:
+            say(f"  {row.reason}")
+
+
 @app.command()
 def show(
     id_: Id,
@@ -62,7 +83,7 @@ def show(
     for fact in _facts(found):
         say(fact)
     for line in found.document.lines:
-        what = f"{line.resource_type or line.kind} of {line.period}"
+        what = _what(line.kind, line.resource_type, line.period)
         say(f"  {what:40} {line.quantity:>16} {_sum(line.amount, found):>20}")
     for decision in found.document.decisions:
         say(f"  {decision.at}: {decision.decision} by {decision.actor}: {decision.reason}")
@@ -75,7 +96,7 @@ def explain(id_: Id) -> None:
     for line in _facts(found):
         say(line)
     for each in found.lines:
-        what = f"{each.resource_type or each.kind} of {each.period}"
+        what = _what(each.kind, each.resource_type, each.period)
         say(f"{each.position}. {what}: {_sum(each.amount, found)}", style="bold")
         for words in (*_arithmetic(each, found.row.currency), *_events(each, found)):
             say(f"     {words}")
@@ -153,6 +174,16 @@ async def _lineage(id_: str) -> Lineage:
             {(each.resource_type, each.period): each for each in aggregates},
             system.link(row.workflow_id),
         )
+
+
+async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
+    found: list[Row[Any]] = []
+    position = None
+    async with connected() as system, system.database.connect() as tx:
+        while page := await invoice.after(tx, customer_id, status, position, PAGE):
+            found += page
+            position = (page[-1].created_at, page[-1].id)
+    return found
 
 
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
@@ -266,8 +297,8 @@ def _found(row: Row[Any] | None, id_: str) -> Row[Any]:
 
 
 def _said(reason: str) -> str:
-    if not reason.strip():
-        raise Refused("Say in --reason why.")
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
     return reason
 
 
@@ -280,10 +311,18 @@ def _facts(found: Lineage) -> Iterator[str]:
         yield f"  issued {_at(row.issued_at)}, due {_at(row.due_at)}"
     if row.next_attempt_at:
         yield f"  next step of the ladder {_at(row.next_attempt_at)}, after {row.retries} retries"
+    if found.document.failure_code:
+        code = found.document.gateway_code or found.document.failure_code
+        yield f"  the last charge failed: {code}"
     if row.reason:
         yield f"  {row.reason}"
     if found.document.payment_ids:
         yield f"  payments {', '.join(found.document.payment_ids)}"
+
+
+def _what(kind: str, resource_type: str | None, period: str) -> str:
+    late = ", late" if kind == LineKind.LATE_USAGE else ""
+    return f"{resource_type or kind} of {period}{late}"
 
 
 def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import worker as worker_process
 from api.app import create_app
-from cli import dead_letter, demo, dev, invoice, outbox, payment, review, settlement
+from cli import dead_letter, demo, dev, invoice, outbox, payment, review, settlement, usage
 from cli.system import Refused
 from dev.process import StackError
 from runtime import logs, schema
@@ -34,6 +34,7 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(settlement.app, name="settlement")
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(dead_letter.app, name="dead-letter")
+app.add_typer(usage.app, name="usage")
 
 
 @app.command()

@@ -1,13 +1,13 @@
 """A usage event as it is written: our own JSON form, or a CloudEvent."""
 
-import json
 import re
 from collections.abc import Mapping, Set
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Never
+from decimal import Decimal
+from typing import Any
 
 from domain.errors import InvalidRequest
+from domain.strict_json import exact, parse
 from domain.usage import MAX_QUANTITY, UsageEvent
 
 NAME = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -20,7 +20,7 @@ _QUANTITY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 _MICRO = Decimal("0.000001")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})",
+    r"(Z|[+-][0-9]{2}:[0-5][0-9])",
     re.ASCII,
 )
 _FIELDS = {"eventId", "customerId", "resourceType", "quantity", "occurredAt"}
@@ -34,15 +34,7 @@ _ATTRIBUTES = {
 
 def decode(body: bytes) -> Any:
     """The JSON value with its fractions as exact decimals; raises `InvalidRequest`."""
-    try:
-        return json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_exact,
-        )
-    except (RecursionError, ValueError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    return parse(body, exact)
 
 
 def read(document: object) -> UsageEvent:
@@ -118,21 +110,3 @@ def _time(value: object) -> datetime:
         except (OverflowError, ValueError):
             pass
     raise InvalidRequest("occurredAt: is a time with an offset like 2026-05-01T09:30:00+09:00.")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object names a key twice")
-    return found
-
-
-def _exact(digits: str) -> Decimal:
-    try:
-        return Decimal(digits)
-    except InvalidOperation:
-        raise ValueError(f"{digits[:25]} is out of range") from None
-
-
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")

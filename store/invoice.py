@@ -228,8 +228,9 @@ async def note_retry(
     )
 
 
-async def lines(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
-    query = select(invoice_lines).where(invoice_lines.c.invoice_id == invoice_id)
+async def lines(tx: Transaction, *invoice_ids: str) -> Sequence[Row[Any]]:
+    """The lines of these invoices, each in its order."""
+    query = select(invoice_lines).where(invoice_lines.c.invoice_id.in_(invoice_ids))
     return (await tx.execute(query.order_by(invoice_lines.c.position))).all()
 
 

@@ -54,9 +54,9 @@ async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
     return (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
 
 
-async def of_payable(tx: Transaction, payable_id: str) -> Sequence[Row[Any]]:
-    """Every payment of an order or top-up, oldest first."""
-    query = select(payments).where(payments.c.payable_id == payable_id)
+async def of_payable(tx: Transaction, *payable_ids: str) -> Sequence[Row[Any]]:
+    """Every payment of these orders, invoices or top-ups, oldest first."""
+    query = select(payments).where(payments.c.payable_id.in_(payable_ids))
     return (await tx.execute(query.order_by(payments.c.created_at, payments.c.id))).all()
 
 

@@ -17,9 +17,10 @@ from store.tables import (
     settlement_runs,
     usage_events,
 )
+from store.usage import UNCLAIMED
 
 _UNCLAIMED = select(usage_events.c.id).where(
-    usage_events.c.customer_id == customers.c.id, usage_events.c.invoice_id.is_(None)
+    usage_events.c.customer_id == customers.c.id, UNCLAIMED
 )
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
 _TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.exists()

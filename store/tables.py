@@ -512,6 +512,7 @@ usage_events = Table(
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     _time("received_at"),
     Column("invoice_id", Uuid(as_uuid=False)),
+    _text("void_reason", nullable=True),
     PrimaryKeyConstraint("id", "occurred_at"),
     CheckConstraint("quantity >= 0", name="quantity"),
     Index(
@@ -523,7 +524,7 @@ usage_events = Table(
     Index("ix_usage_events_invoice_id", "invoice_id"),
     postgresql_partition_by="RANGE (occurred_at)",
 )
-"""`invoice_id` is the invoice that has claimed the event."""
+"""`invoice_id` is the invoice that has claimed the event; none ever claims a void one."""
 
 aggregated_usage = Table(
     "aggregated_usage",

@@ -44,6 +44,10 @@ JOIN usage_identities USING (customer_id, event_id)
 """)
 
 
+UNCLAIMED = usage_events.c.invoice_id.is_(None) & usage_events.c.void_reason.is_(None)
+"""What the next invoice takes."""
+
+
 async def ingest(tx: Transaction, events: Sequence[UsageEvent]) -> list[Receipt]:
     """Count events; a receipt for each, in order.
 
@@ -100,7 +104,7 @@ async def claim(
         update(usage_events)
         .where(
             usage_events.c.customer_id == customer_id,
-            usage_events.c.invoice_id.is_(None),
+            UNCLAIMED,
             usage_events.c.occurred_at < before,
         )
         .values(invoice_id=invoice_id)
@@ -112,10 +116,34 @@ async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> 
     """Whether the customer has usage from before that no invoice has."""
     query = select(usage_events.c.id).where(
         usage_events.c.customer_id == customer_id,
-        usage_events.c.invoice_id.is_(None),
+        UNCLAIMED,
         usage_events.c.occurred_at < before,
     )
     return (await tx.execute(query.limit(1))).first() is not None
+
+
+async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) -> bool:
+    """The event is never billed, and stays, with the reason; False unless it is free: no invoice or
+    draft has it, and nobody voided it before. Its identity stays taken."""
+    voided = update(usage_events).where(
+        usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id, UNCLAIMED
+    )
+    return (await tx.execute(voided.values(void_reason=reason))).rowcount == 1
+
+
+async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | None:
+    """None unless somebody voided the event."""
+    query = select(usage_events.c.void_reason).where(
+        usage_events.c.customer_id == customer_id,
+        usage_events.c.event_id == event_id,
+        usage_events.c.invoice_id.is_(None),
+    )
+    return (await tx.execute(query)).scalar()
+
+
+async def is_known(tx: Transaction, customer_id: str, event_id: str) -> bool:
+    """Whether the event was ever counted."""
+    return bool(await _known(tx, [(customer_id, event_id)]))
 
 
 async def release(tx: Transaction, invoice_id: str) -> int:

@@ -1,4 +1,4 @@
-"""Which plan a customer has since when, instead of which one it has; what was given up is owed."""
+"""Plans are assigned from a moment on; what was given up is owed; usage can be voided."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,6 +43,7 @@ def upgrade() -> None:
     op.execute("GRANT SELECT, INSERT ON plan_assignments TO billing_app")
     op.drop_column("customers", "plan_code")
     _unpaid("'ISSUED', 'OVERDUE', 'UNCOLLECTIBLE'")
+    op.add_column("usage_events", sa.Column("void_reason", sa.Text(), nullable=True))
 
 
 def _unpaid(statuses: str) -> None:
@@ -68,4 +69,5 @@ def downgrade() -> None:
         )
     """)
     op.drop_table("plan_assignments")
+    op.drop_column("usage_events", "void_reason")
     _unpaid("'ISSUED', 'OVERDUE'")

@@ -131,3 +131,9 @@ def _resolved(described: Schema, schema: Schema) -> Schema:
         return schema
     found: Schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return found
+
+
+def test_every_operation_says_how_it_refuses(described: Schema) -> None:
+    for name, operation in operations(described):
+        assert "application/problem+json" in operation["responses"]["4XX"]["content"], name
+        assert "422" not in operation["responses"], f"{name}: what FastAPI says, and we never send"

@@ -11,6 +11,7 @@ from temporalio.client import Client
 from cli.system import Refused
 from domain.invoice import DunningPolicy
 from domain.settlement import ApprovalPolicy, SettlementRequest
+from runtime.settlement import settle_again
 from runtime.starts import start_settlement
 from store import customer, invoice, usage
 from store.database import Database
@@ -96,6 +97,23 @@ async def test_an_invoice_stays_right_when_its_customer_moves(
     verified = await command("invoice", "verify", settled.invoice_id or "")
 
     assert "come to 1,005 KRW, as billed" in verified.output
+
+
+async def test_drafts_that_wait_are_listed(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2022-10", 1)
+    [name] = wanted.customers
+    asks = ApprovalPolicy(thresholds={"KRW": 1})
+    request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
+    await settle_again(temporal_client, database, request)
+
+    listed = await command("invoice", "list", "--status", "AWAITING_APPROVAL", "--customer", name)
+    none = await command("invoice", "list", "--status", "PAID", "--customer", name)
+
+    assert f"AWAITING_APPROVAL: 2022-10 of {name}, 1,000 KRW" in listed.output
+    assert "the total 1,000 KRW is above 1 KRW" in listed.output
+    assert none.output == "No invoices.\n"
 
 
 async def test_what_was_tampered_with_is_found(
@@ -240,4 +258,4 @@ async def test_a_reason_is_needed(command: Command) -> None:
     told = await command("invoice", "cancel", str(uuid4()), "--reason", " ")
 
     assert isinstance(told.exception, Refused)
-    assert str(told.exception) == "Say in --reason why."
+    assert str(told.exception) == "Say in --reason why, in 500 characters at most."

@@ -1,0 +1,40 @@
+"""`billing usage …`: usage that should not have been reported."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from api.fields import MAX_REASON
+from cli.system import Refused, connected
+from cli.words import say
+from store import usage
+
+app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
+
+
+@app.command()
+def void(
+    customer_id: Annotated[str, typer.Argument(metavar="CUSTOMER")],
+    event_id: Annotated[str, typer.Argument(metavar="EVENT", help="As it was reported.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the event.")],
+) -> None:
+    """Never bill an event that no invoice has yet. It stays, with the reason; report what is right
+    under another event id."""
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
+    say(asyncio.run(_void(customer_id, event_id, reason)))
+
+
+async def _void(customer_id: str, event_id: str, reason: str) -> str:
+    async with connected() as system, system.database.begin() as tx:
+        if await usage.void(tx, customer_id, event_id, reason):
+            return f"Event {event_id} of {customer_id} will never be billed."
+        before = await usage.why_void(tx, customer_id, event_id)
+        if before is not None:
+            return f"Event {event_id} of {customer_id} was voided before: {before}"
+        if not await usage.is_known(tx, customer_id, event_id):
+            raise Refused(f"There is no event {event_id} of {customer_id}.")
+    raise Refused(
+        f"An invoice has event {event_id}: reject its draft first; what is issued stays as it is."
+    )
