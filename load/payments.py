@@ -2,7 +2,7 @@
 
 Starts a durable stack of its own, an API and a worker as `make dev` does, and measures over HTTP on
 127.0.0.1: one at a time, then 16 in flight. The do-nothing workflow has the same steps (local,
-regular, local) with empty activities, started from one client without HTTP. Takes about a minute.
+regular, local) with empty activities, started from one client without HTTP. Takes two minutes.
 """
 
 import asyncio
@@ -86,8 +86,14 @@ def main() -> None:
 async def _measure(url: str) -> None:
     table = Table("what", "alone p50", "alone p95", f"{IN_FLIGHT} in flight")
     async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
+        await _offer(http)
         orders = [await _order(http) for _ in range(WARM_UP + ALONE + TOGETHER)]
         table.add_row("card payment over HTTP", *await _figures(lambda: _pay(http, orders.pop())))
+        full = [await _order(http, **EVERYTHING) for _ in range(WARM_UP + ALONE + TOGETHER)]
+        table.add_row(
+            "coupon, stock, points, wallet, card",
+            *await _figures(lambda: _pay(http, full.pop(), method="SPLIT", walletAmount=500)),
+        )
         table.add_row("the same request again", *await _figures(await _repeat(http)))
     client = await temporal.connect_when_ready(Settings())
     worker = Worker(
@@ -130,12 +136,23 @@ async def _together(call: Call, count: int) -> float:
     return time.perf_counter() - began
 
 
-async def _order(http: httpx2.AsyncClient) -> str:
-    return (await _post(http, "/api/v1/orders", ORDER, uuid4().hex, 201))["id"]
+async def _offer(http: httpx2.AsyncClient) -> None:
+    """A coupon, and money and points for every order of the full saga."""
+    always = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
+    ten_percent = {"kind": "PERCENTAGE", "basisPoints": 1_000, **always}
+    (await http.put("/api/v1/coupons/LOAD", json=ten_percent)).raise_for_status()
+    money: dict[str, object] = {"amount": 1_000_000, "currency": "KRW"}
+    await _post(http, "/api/v1/wallet/top-ups", money, uuid4().hex, 201)
+    spent = await _order(http, items=[{"sku": "LOAD", "quantity": 1, "unitPrice": 20_000_000}])
+    await _pay(http, spent)  # earns a hundredth of it in points
 
 
-async def _pay(http: httpx2.AsyncClient, order_id: str) -> None:
-    body: dict[str, object] = {"orderId": order_id, "method": "CARD"}
+async def _order(http: httpx2.AsyncClient, **more: object) -> str:
+    return (await _post(http, "/api/v1/orders", {**ORDER, **more}, uuid4().hex, 201))["id"]
+
+
+async def _pay(http: httpx2.AsyncClient, order_id: str, **more: object) -> None:
+    body: dict[str, object] = {"orderId": order_id, "method": "CARD", **more}
     paid = await _post(http, "/api/v1/payments", body, uuid4().hex, 201)
     if paid["status"] != "COMPLETED":
         raise RuntimeError(f"a payment ended {paid['status']}")
@@ -170,6 +187,8 @@ ORDER: dict[str, object] = {
     "currency": "KRW",
     "items": [{"sku": "SKU-1", "quantity": 2, "unitPrice": 1000}],
 }
+
+EVERYTHING: dict[str, object] = {"couponCode": "LOAD", "points": 100}
 
 if __name__ == "__main__":
     main()
