@@ -225,6 +225,29 @@ async def test_a_card_that_does_not_exist_is_forgotten(dunning: Dunning) -> None
     assert (await owner.result()).status == "PAID"
 
 
+async def test_a_named_card_that_is_declined_for_good_gives_way_to_the_default_one(
+    dunning: Dunning,
+) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    await dunning.failed(owed)
+    lost = await dunning.billing.add_card(HARD_DECLINE)
+    await dunning.billing.add_card(GOOD_CARD)
+
+    await owner.execute_update(InvoiceRetry.pay, lost)
+
+    async def lost_card_was_tried() -> bool:
+        return [each.status for each in await dunning.payments(owed)] == ["FAILED", "FAILED"]
+
+    await eventually(lost_card_was_tried)
+    await owner.execute_update(InvoiceRetry.pay, None)
+
+    assert (await owner.result()).status == "PAID"
+    codes = [each.gateway_code for each in await dunning.payments(owed)]
+    assert codes == ["card_declined", "lost_card", None]
+
+
 async def test_a_new_card_that_comes_during_a_charge_is_charged_after_it(
     dunning: Dunning, connections: Connections
 ) -> None:
