@@ -52,7 +52,7 @@ class InvoiceRetry:
         self._failed_at: datetime | None = None
         self._card: str | None = None
         self._pay_now = False
-        self._charging = False
+        self._charging: str | None = None
         self._overdue = False
         self._closing: CloseRequest | None = None
         self._ended: dict[str, PaymentOutcome] = {}
@@ -75,7 +75,7 @@ class InvoiceRetry:
     async def pay(self, payment_method_id: str | None) -> str:
         """Charge now, with this card if one is named; answers when the charge is under way. One
         with another card ends first: it may still take the money."""
-        if self._charging and payment_method_id in (None, self._card):
+        if payment_method_id in (None, self._card) and await self._is_charging():
             return self._invoice.invoice_id
         self._card = payment_method_id or self._card
         self._pay_now = True
@@ -90,6 +90,11 @@ class InvoiceRetry:
         await workflow.wait_condition(lambda: self._outcome is not None)
         assert self._outcome is not None
         return self._outcome
+
+    async def _is_charging(self) -> bool:
+        """The row knows first: whoever has seen there that a charge failed asks for another one."""
+        charging = self._charging
+        return charging is not None and await self._ended_as(charging) is None
 
     @pay.validator
     def _payable(self, payment_method_id: str | None) -> None:
@@ -186,8 +191,8 @@ class InvoiceRetry:
 
     async def _attempt(self) -> PaymentOutcome:
         """One payment, to its definite end."""
-        self._pay_now, self._charging = False, True
         charge = InvoiceCharge(self._invoice, str(workflow.uuid4()), self._card)
+        self._pay_now, self._charging = False, charge.payment_id
         opened = await workflow.execute_local_activity_method(
             InvoiceActivities.open_payment,
             charge,
@@ -198,16 +203,16 @@ class InvoiceRetry:
         else:
             paid = PaymentOutcome(charge.payment_id, PaymentStatus.COMPLETED)
             outcome = opened.failure or paid
-        self._charging = False
+        self._charging = None
         if self._card == charge.payment_method_id and _useless(outcome):
             self._card = None
         return outcome
 
     async def _end_of(self, payment: PaymentRequest) -> PaymentOutcome:
-        self._charging = True
+        self._charging = payment.payment_id
         await self._start(payment)
         outcome = await self._definite_end(payment)
-        self._charging = False
+        self._charging = None
         return outcome
 
     async def _start(self, payment: PaymentRequest) -> None:
@@ -237,15 +242,19 @@ class InvoiceRetry:
                     timeout_summary="ask for the payment",
                 )
             except TimeoutError:
-                ended = await workflow.execute_local_activity_method(
-                    InvoiceActivities.payment_outcome,
-                    payment.payment_id,
-                    **policies.step("how did the payment end?"),
-                )
+                ended = await self._ended_as(payment.payment_id)
                 if ended is not None:
                     return ended
             tries += 1
         return self._ended[payment.payment_id]
+
+    async def _ended_as(self, payment_id: str) -> PaymentOutcome | None:
+        """As its row says; None while it has not ended."""
+        return await workflow.execute_local_activity_method(
+            InvoiceActivities.payment_outcome,
+            payment_id,
+            **policies.step("how did the payment end?"),
+        )
 
     async def _note(self, failure: PaymentOutcome, next_at: datetime) -> None:
         await self._note_overdue()
