@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
 from sqlalchemy import Row
 
-from api.access import CUSTOMER_ID, Operator
+from api.access import CUSTOMER_ID, Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, new_id, utc
@@ -105,16 +105,30 @@ async def put_customer(
         await _check(tx, terms)
         made = await customer.put(tx, customer_id)
         await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
-        now = datetime.now(UTC)
         if terms.plan_code is not None:
-            await customer.assign_plan(tx, customer_id, terms.plan_code, terms.plan_from or now)
-        row: Any = await customer.find(tx, customer_id)
-        plan_code = await customer.plan_at(tx, customer_id, now)
+            since = terms.plan_from or datetime.now(UTC)
+            await customer.assign_plan(tx, customer_id, terms.plan_code, since)
+        found = await _found(tx, customer_id)
     response.status_code = 201 if made else 200
+    return found
+
+
+@router.get("/{customerId}", response_model=Customer)
+async def get_customer(customer_id: PathCustomer, access: Anybody, context: Using) -> Customer:
+    """A customer and how it is billed now."""
+    access.require(customer_id)
+    async with context.database.connect() as tx:
+        return await _found(tx, customer_id)
+
+
+async def _found(tx: Transaction, customer_id: str) -> Customer:
+    row = await customer.find(tx, customer_id)
+    if row is None:
+        raise NotFound(f"There is no customer {customer_id}.")
     return Customer(
         id=row.id,
         timeZone=row.time_zone,
-        planCode=plan_code,
+        planCode=await customer.plan_at(tx, customer_id, datetime.now(UTC)),
         prepaid=row.prepaid,
         dueDays=row.due_days,
         createdAt=utc(row.created_at),
@@ -151,6 +165,17 @@ async def add_payment_method(
             body.is_default,
         )
     return _payment_method(row)
+
+
+@router.get("/{customerId}/payment-methods", response_model=list[PaymentMethod])
+async def get_payment_methods(
+    customer_id: PathCustomer, access: Anybody, context: Using
+) -> list[PaymentMethod]:
+    """The customer's cards, oldest first."""
+    access.require(customer_id)
+    async with context.database.connect() as tx:
+        await _found(tx, customer_id)
+        return [_payment_method(row) for row in await customer.payment_methods_of(tx, customer_id)]
 
 
 def _payment_method(row: Row[Any]) -> PaymentMethod:

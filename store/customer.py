@@ -1,5 +1,6 @@
 """Customers, their plans and their cards (billing keys of a PG, never card numbers)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +94,12 @@ async def add_payment_method(
     )
     made: Row[Any] = (await tx.execute(row.returning(payment_methods))).one()
     return made
+
+
+async def payment_methods_of(tx: Transaction, customer_id: str) -> Sequence[Row[Any]]:
+    """Every card of the customer, oldest first."""
+    query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
+    return (await tx.execute(query.order_by(payment_methods.c.created_at))).all()
 
 
 async def payment_method(

@@ -42,6 +42,8 @@ WHO = {
     "GET /api/v1/inventory/{sku}": {C, S, O},
     "GET /api/v1/rankings": {C, S, O},
     "PUT /api/v1/customers/{customerId}": {O},
+    "GET /api/v1/customers/{customerId}": {C, S, O},
+    "GET /api/v1/customers/{customerId}/payment-methods": {C, S, O},
     "POST /api/v1/customers/{customerId}/payment-methods": {O},
     "POST /api/v1/usage": {S, O},
     "POST /api/v1/usage/batch": {S, O},

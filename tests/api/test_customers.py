@@ -21,6 +21,22 @@ async def test_a_customer_is_made_once_and_put_ever_after(billing: Billing) -> N
     assert first.json() == second.json()
 
 
+async def test_a_customer_and_its_cards_are_found_again(billing: Billing) -> None:
+    path = f"/api/v1/customers/c-{uuid4().hex}"
+    made = await billing.api.put(path, json={"dueDays": 30})
+    card = {"billingKey": f"bk_{GOOD_CARD}", "last4": GOOD_CARD[-4:]}
+    cards = [(await billing.api.post(f"{path}/payment-methods", json=card)) for _ in range(2)]
+
+    assert (await billing.api.get(path)).json() == made.json()
+    listed = (await billing.api.get(f"{path}/payment-methods")).json()
+    assert [(each["id"], each["isDefault"]) for each in listed] == [
+        (cards[0].json()["id"], False),
+        (cards[1].json()["id"], True),
+    ]
+    for unknown in ("/api/v1/customers/nobody", "/api/v1/customers/nobody/payment-methods"):
+        refused(await billing.api.get(unknown), 404, "not-found")
+
+
 async def test_ten_puts_at_once_make_one_customer(billing: Billing) -> None:
     path = f"/api/v1/customers/c-{uuid4().hex}"
 
