@@ -1,6 +1,7 @@
 """Invoices: what customers owe for their months, and what is done about them."""
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from sqlalchemy import Row
 
 from api import cursors
@@ -283,6 +284,11 @@ async def reject_invoice(
     return await _decide(context, keyed, invoice_id, approved=False, reason=body.reason)
 
 
+def _end_of_day(moment: object) -> object:
+    is_date = isinstance(moment, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", moment)
+    return f"{moment}T23:59:59.999999Z" if is_date else moment
+
+
 class Bucket(Document):
     """Unpaid invoices of one currency by the days that they are past due."""
 
@@ -297,7 +303,12 @@ async def get_aged_receivables(
     access: Operator,
     context: Using,
     as_of: Annotated[
-        Moment | None, Query(alias="asOf", description="A past moment; default now.")
+        Annotated[Moment, BeforeValidator(_end_of_day)] | None,
+        Query(
+            alias="asOf",
+            description="A moment, or a date: then its end in UTC. Default now.",
+            examples=["2026-05-31"],
+        ),
     ] = None,
 ) -> list[Bucket]:
     """What was issued and unpaid at a moment, by age and currency."""

@@ -80,6 +80,18 @@ async def test_a_past_date_shows_what_was_unpaid_then(billing: Billing) -> None:
     assert await seen(datetime.now(UTC)) == []
 
 
+async def test_a_date_is_its_end(billing: Billing) -> None:
+    await owed(billing.database, "XPF", 41, DUE, ISSUED)
+    issued_on = ISSUED.date()
+
+    async def seen(as_of: str) -> list[int]:
+        rows = (await billing.api.get("/api/v1/aged-receivables", params={"asOf": as_of})).json()
+        return [row["amount"] for row in rows if row["currency"] == "XPF"]
+
+    assert await seen(str(issued_on)) == [41]
+    assert await seen(str(issued_on - DAY)) == []
+
+
 async def test_without_a_date_it_is_now(billing: Billing) -> None:
     await owed(billing.database, "VUV", 3, datetime.now(UTC) + DAY, datetime.now(UTC) - DAY)
 
