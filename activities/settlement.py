@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
-from domain.errors import NotFound
+from domain.errors import NotFound, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
 from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
@@ -81,8 +81,9 @@ class SettlementActivities:
             stored = [asdict(check) for check in checks]
             await invoice.set_draft_status(tx, row.id, waits, stopped or asked, stored)
             if stopped:
-                # Its months may be settled meanwhile: late usage is no other month's prisoner.
-                await usage.release(tx, row.id)
+                # Other months may be settled meanwhile: their usage is not this one's prisoner.
+                zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
+                await usage.release_late(tx, row.id, Period.parse(row.period), zone)
         status = SettlementStatus.RUNNING
         if stopped:
             status = SettlementStatus.FAILED
@@ -138,19 +139,25 @@ async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None
     return None
 
 
-async def _plan_of_late(tx: Transaction, whose: Row[Any], period: Period, now: Plan) -> Plan:
+async def _plan_of_late(
+    tx: Transaction, whose: Row[Any], period: Period, used: set[str], now: Plan
+) -> Plan:
     """What is late costs what the month's own invoice says, whatever the plan says since; what it
     does not name costs what the plan says of that month by now, so that a price that was forgotten
     can be mended. Currencies are never added: late usage of a month in another one costs what
     `now`, the plan of the invoice that bills it, says."""
     issued = await invoice.of_month(tx, whose.id, str(period))
-    today = await _plan(tx, whose, period)
-    plan = today or now
+    today = plan = await _plan(tx, whose, period)
     if issued is not None and issued.number is not None:
         plan = PricingSnapshot.from_json(issued.snapshot).month.plan
+    if plan is None:
+        raise NotFound(f"{whose.id} has no plan with prices for {period}.")
     if plan.currency != now.currency:
         return now
-    return plan.with_charges_of(today) if today and today.currency == plan.currency else plan
+    if today is None or today.currency != plan.currency:
+        return plan
+    billed = await invoice.billed(tx, whose.id, str(period), now.currency)
+    return plan.with_charges_of(today, used | {row.resource_type for row in billed} - {None})
 
 
 async def _draft(
@@ -167,7 +174,9 @@ async def _draft(
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
     ends_at = period.ends_at(whose.time_zone)
-    claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone)
+    await usage.lock(tx, whose.id)
+    undecided = await _undecided_months(tx, whose.id, period, invoice_id)
+    claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, undecided)
     if not claimed and not plan.flat_fee and not plan.minimum:
         if current is not None:
             await invoice.discard_draft(tx, invoice_id)
@@ -192,6 +201,23 @@ async def _draft(
     return Drafted(SettlementStatus.RUNNING, invoice_id, priced.total, plan.currency)
 
 
+async def _undecided_months(
+    tx: Transaction, customer_id: str, period: Period, invoice_id: str
+) -> set[Period]:
+    """Months that a draft bills which may be rejected yet: what they cost on top is not known. The
+    month to be settled must not be one of them."""
+    months: set[Period] = set()
+    for draft in await invoice.open_drafts(tx, customer_id, invoice_id):
+        its_months = {Period.parse(each) for each in (draft.period, draft.month) if each}
+        if period in its_months:
+            sentence = f"The draft of {draft.period} has usage of {period}"
+            if draft.status == InvoiceStatus.AWAITING_APPROVAL.value:
+                raise SettlementFailed(f"{sentence} and waits for approval: decide it first.")
+            raise RuntimeError(f"{sentence} and is being made")
+        months |= its_months
+    return months
+
+
 async def _snapshot(
     tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: list[Aggregate]
 ) -> PricingSnapshot:
@@ -202,12 +228,20 @@ async def _snapshot(
         late=tuple(
             [
                 await _month(
-                    tx, whose.id, await _plan_of_late(tx, whose, each, plan), each, claimed
+                    tx,
+                    whose.id,
+                    await _plan_of_late(tx, whose, each, _resources(claimed, each), plan),
+                    each,
+                    claimed,
                 )
                 for each in late
             ]
         ),
     )
+
+
+def _resources(claimed: list[Aggregate], period: Period) -> set[str]:
+    return {each.resource_type for each in claimed if each.period == period}
 
 
 async def _month(

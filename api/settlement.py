@@ -113,7 +113,8 @@ async def settle_customer(
 
 @router.post("/runs", status_code=202, response_model=Run)
 async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
-    """Settle a month for every customer that has a plan. Asked again while it runs, it is found."""
+    """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
+    again while it runs, it is found."""
     Period.parse(body.period).require_over(datetime.now(UTC), "UTC")
     async with _reaching_temporal(context):
         await start_settlement_run(context.temporal, context.terms.run(body.period))

@@ -268,19 +268,22 @@ async def _to_owner(
 async def _failure(system: System, id_: str, before: int) -> list[str]:
     """Wait for the end of the charge for as long as a person waits; why it was not paid, if so.
     `before`: how many payments there were."""
+    begun = False
     for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
         async with system.database.connect() as tx:
             paid = await payment.of_payable(tx, id_)
-        if len(paid) == before and looks * LOOK_SECONDS > BEGINS_WITHIN_SECONDS:
-            return ["there is no card that could be charged; add one, or name one"]
-        if len(paid) > before and all(PaymentStatus(each.status) in FINAL for each in paid):
+        if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
+            return []
+        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
+        begun = begun or under_way or len(paid) > before
+        if begun and not under_way:
             break
+        if not begun and looks * LOOK_SECONDS > BEGINS_WITHIN_SECONDS:
+            return ["there is no card that could be charged; add one, or name one"]
         await asyncio.sleep(LOOK_SECONDS)
     else:
         return ["the charge goes on, look again later"]
     last = paid[-1]
-    if last.status == PaymentStatus.COMPLETED.value:
-        return []
     code = last.gateway_code or last.failure_code
     return [f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"]
 

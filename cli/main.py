@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import Never
 
 import typer
 import uvicorn
@@ -66,6 +67,10 @@ def migrate() -> None:
     schema.upgrade(Settings().database_owner_url)
 
 
+INTERRUPTED = 130
+"""Ctrl-C, as shells count it; Typer leaves with it too."""
+
+
 def main() -> None:
     """Run the command; whatever a person can mend is one sentence and exit code 1."""
     if any("\udc80" <= char <= "\udcff" for char in "".join(sys.argv)):
@@ -80,10 +85,18 @@ def main() -> None:
         _leave(f"A setting is not valid JSON: {error}.")
     except (SQLAlchemyError, OSError) as error:
         _leave(_unusable(error))
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        _interrupted()
     except (KeyboardInterrupt, asyncio.CancelledError):
-        # Not sys.exit: an interrupted call to Temporal can keep the interpreter from ending.
-        sys.stdout.flush()
-        os._exit(130)
+        _interrupted()
+
+
+def _interrupted() -> Never:
+    """Not sys.exit: an interrupted call to Temporal can keep the interpreter from ending."""
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)
 
 
 def _wrong_setting(error: ValidationError) -> str:

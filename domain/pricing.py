@@ -4,7 +4,7 @@ Unit prices are decimals finer than a minor unit; an amount is rounded once, per
 half-even (IEEE 754 roundTiesToEven, which favours neither side over many lines).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -108,10 +108,11 @@ class Plan:
         named = [each for each in self.charges if each.resource_type == resource_type]
         return named[0] if named else None
 
-    def with_charges_of(self, other: "Plan") -> "Plan":
-        """The same plan, with the charges of `other` for resources that it does not name."""
-        more = [each for each in other.charges if self.charge(each.resource_type) is None]
-        return replace(self, charges=(*self.charges, *more))
+    def with_charges_of(self, other: "Plan", resource_types: Collection[str]) -> "Plan":
+        """The same plan with the charges for these resources only, those that it does not name from
+        `other`."""
+        found = (self.charge(each) or other.charge(each) for each in sorted(resource_types))
+        return replace(self, charges=tuple(each for each in found if each is not None))
 
     def prices(self) -> dict[str, JSON]:
         """All but its name and version, to be stored; numbers that may have a fraction are

@@ -6,14 +6,16 @@ the default. The endpoints file has the form of a dotenv file, so a shell can so
 
 import os
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.invoice import DunningPolicy
 from domain.settlement import ApprovalPolicy, DeadlineEffect
 from domain.usage import LATE
+
+Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
 
@@ -89,7 +91,7 @@ class Settings(BaseSettings):
         ge=2,
         description="A person looks at usage so many times above or below its mean.",
     )
-    approval_days: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+    approval_days: tuple[Days, Days, Days] = Field(
         (
             _days(_APPROVAL.remind_after),
             _days(_APPROVAL.escalate_after),
@@ -100,7 +102,7 @@ class Settings(BaseSettings):
     approval_at_deadline: DeadlineEffect = Field(
         _APPROVAL.at_deadline, description="What happens when nobody decides: approve or reject."
     )
-    dunning_ladder_days: tuple[PositiveFloat, ...] = Field(
+    dunning_ladder_days: tuple[Days, ...] = Field(
         tuple(map(_days, DunningPolicy().ladder)),
         description="When a failed invoice is charged again, in days after its first failure.",
     )

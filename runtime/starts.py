@@ -110,13 +110,13 @@ async def start_settlement_run(
 async def start_invoice(
     client: Client, owed: InvoiceRequest
 ) -> WorkflowHandle[InvoiceRetry, InvoiceOutcome]:
-    """Start the owner of an issued invoice; raises `WorkflowAlreadyStartedError` once it ended."""
+    """Start the owner of an issued invoice, or find the one that runs. One that has ended may run
+    again: it reads from the rows where the invoice stands."""
     return await client.start_workflow(
         InvoiceRetry.run,
         owed,
         id=invoice_workflow_id(owed.invoice_id),
         task_queue=policies.SETTLEMENT,
-        id_reuse_policy=_REUSE,
         id_conflict_policy=_CONFLICT,
         search_attributes=search_attributes.of_invoice(owed),
         static_summary=f"collect {format_amount(owed.total, owed.currency)}",

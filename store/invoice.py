@@ -19,7 +19,7 @@ SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
 _STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
 _HAS_USAGE = (invoices.c.status != InvoiceStatus.REJECTED.value) & ~_STOPPED
-"""Neither rejected nor stopped by a check: the usage of those is free."""
+"""Neither rejected nor stopped by a check."""
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
@@ -243,9 +243,8 @@ async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
 async def billed(
     tx: Transaction, customer_id: str, period: str, currency: str
 ) -> Sequence[Row[str, str, Decimal, Decimal]]:
-    """(kind, resource_type, quantity, amount) of what invoices in this currency bill for a month so
-    far. A draft counts: what is free, or cheap, once must not be so on two invoices. Should it be
-    rejected, the next draft of its month takes over whatever the others left."""
+    """(kind, resource_type, quantity, amount) of what issued invoices in this currency have billed
+    for a month so far."""
     query = (
         select(
             invoice_lines.c.kind,
@@ -257,10 +256,29 @@ async def billed(
         .where(
             invoices.c.customer_id == customer_id,
             invoices.c.currency == currency,
-            _HAS_USAGE,
+            invoices.c.number.is_not(None),
             invoice_lines.c.period == period,
         )
         .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
+    )
+    return (await tx.execute(query)).all()
+
+
+async def open_drafts(
+    tx: Transaction, customer_id: str, other_than: str
+) -> Sequence[Row[str, str, str | None]]:
+    """(period, status, month) of the customer's drafts that may still be issued, apart from one; a
+    row for each month that they have usage of."""
+    query = (
+        select(invoices.c.period, invoices.c.status, aggregated_usage.c.period.label("month"))
+        .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.id != other_than,
+            _IS_DRAFT,
+            ~_STOPPED,
+        )
+        .distinct()
     )
     return (await tx.execute(query)).all()
 
@@ -303,7 +321,7 @@ async def rejected_months(
         .where(invoices.c.customer_id == customer_id, invoices.c.period.in_(months))
         .group_by(invoices.c.period)
         .having(
-            func.bool_and(invoices.c.status == InvoiceStatus.REJECTED.value),
+            func.bool_and(~_HAS_USAGE),
             func.bool_or(func.jsonb_array_length(invoices.c.decisions) > 0),
         )
         .order_by(invoices.c.period)

@@ -1,9 +1,9 @@
 """Usage events: counted once for ever, claimed by one invoice at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import Date, cast, collate, func, select, text, update
+from sqlalchemy import ColumnElement, Date, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.period import Period
@@ -89,27 +89,44 @@ async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identi
     return {(row.customer_id, row.event_id): row.payload_hash for row in rows}
 
 
-async def claim(
-    tx: Transaction, invoice_id: str, customer_id: str, before: datetime, zone: str
-) -> list[Aggregate]:
-    """Claim every event of the customer that no invoice has and that happened before; returns what
-    the invoice has now, per month (of `zone`) and resource.
+async def lock(tx: Transaction, customer_id: str) -> None:
+    """To the commit: drafts of one customer are made one after the other, so that each sees what
+    the other has claimed, and two of them cannot lock rows in two orders."""
+    name = func.hashtextextended(f"usage/{customer_id}", 0)
+    await tx.execute(select(func.pg_advisory_xact_lock(name)))
 
-    An event that commits later stays free for the next claim. Claims of one customer go one after
-    the other, so that two of them cannot lock rows in two orders.
+
+async def claim(
+    tx: Transaction,
+    invoice_id: str,
+    customer_id: str,
+    before: datetime,
+    zone: str,
+    left_out: Collection[Period] = (),
+) -> list[Aggregate]:
+    """Claim every event of the customer that no invoice has and that happened before, but in none
+    of the months `left_out`; returns what the invoice has now, per month (of `zone`) and resource.
+
+    An event that commits later stays free for the next claim.
     """
-    lock = func.pg_advisory_xact_lock(func.hashtextextended(f"usage/{customer_id}", 0))
-    await tx.execute(select(lock))
+    await lock(tx, customer_id)
+    event = usage_events.c
     await tx.execute(
         update(usage_events)
         .where(
-            usage_events.c.customer_id == customer_id,
+            event.customer_id == customer_id,
             UNCLAIMED,
-            usage_events.c.occurred_at < before,
+            event.occurred_at < before,
+            *(~_within(each, zone) for each in left_out),
         )
         .values(invoice_id=invoice_id)
     )
     return await aggregates(tx, invoice_id, zone)
+
+
+def _within(period: Period, zone: str) -> ColumnElement[bool]:
+    happened = usage_events.c.occurred_at
+    return (happened >= period.starts_at(zone)) & (happened < period.ends_at(zone))
 
 
 async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> bool:
@@ -150,6 +167,14 @@ async def release(tx: Transaction, invoice_id: str) -> int:
     """Free the events of an invoice for the next claim; returns how many."""
     claimed = update(usage_events).where(usage_events.c.invoice_id == invoice_id)
     return (await tx.execute(claimed.values(invoice_id=None))).rowcount
+
+
+async def release_late(tx: Transaction, invoice_id: str, period: Period, zone: str) -> int:
+    """Free those that did not happen in the invoice's own month; returns how many."""
+    late = update(usage_events).where(
+        usage_events.c.invoice_id == invoice_id, ~_within(period, zone)
+    )
+    return (await tx.execute(late.values(invoice_id=None))).rowcount
 
 
 async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggregate]:

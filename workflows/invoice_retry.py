@@ -121,6 +121,7 @@ class InvoiceRetry:
         last = opened.last
         if opened.payment is not None:
             last = await self._end_of(opened.payment)
+            self._keep_the_steps_apart()
         while last is None or last.status is not PaymentStatus.COMPLETED:
             await self._reason_to_charge(last)
             if self._closing is not None:

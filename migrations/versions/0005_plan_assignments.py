@@ -42,12 +42,13 @@ def upgrade() -> None:
     """)
     op.execute("GRANT SELECT, INSERT ON plan_assignments TO billing_app")
     op.drop_column("customers", "plan_code")
+    # What was given up is still owed.
+    op.execute("UPDATE invoices SET closed_at = NULL WHERE status = 'UNCOLLECTIBLE'")
     _unpaid("'ISSUED', 'OVERDUE', 'UNCOLLECTIBLE'")
     op.add_column("usage_events", sa.Column("void_reason", sa.Text(), nullable=True))
 
 
 def _unpaid(statuses: str) -> None:
-    """What was given up is still owed."""
     op.drop_index("ix_invoices_unpaid", table_name="invoices")
     op.create_index(
         "ix_invoices_unpaid",
@@ -60,6 +61,13 @@ def _unpaid(statuses: str) -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("""
+        DO $$ BEGIN
+            IF EXISTS (SELECT FROM usage_events WHERE void_reason IS NOT NULL) THEN
+                RAISE EXCEPTION 'usage was voided: without its mark it would be billed';
+            END IF;
+        END $$
+    """)
     op.add_column("customers", sa.Column("plan_code", sa.Text(), nullable=True))
     op.execute("""
         UPDATE customers SET plan_code = (

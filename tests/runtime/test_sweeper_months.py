@@ -13,7 +13,7 @@ from runtime.terms import Terms
 from tests.billing import GOOD_CARD
 from tests.cashier import WAITS
 from tests.conditions import eventually
-from tests.dunning import SOFT_DECLINE, Dunning, Owner, closes
+from tests.dunning import SOFT_DECLINE, Dunning, Owner, brisk, closes
 from tests.faults import Fault
 from tests.months import ASKS, Months
 from tests.workflows.conftest import Connections
@@ -40,6 +40,50 @@ async def swept_until_it_runs(dunning: Dunning | Months, workflow_id: str) -> No
         return described.status is not None and described.status.name in ("RUNNING", "COMPLETED")
 
     await eventually(runs)
+
+
+async def test_what_was_given_up_is_not_charged_because_its_owner_is_new(
+    dunning: Dunning,
+) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(dunning=brisk(0.1))
+    owner = await dunning.start(owed)
+    await dunning.given_up(owed)
+    await dunning.billing.add_card(GOOD_CARD)
+
+    await owner.terminate("by hand")
+    await swept_until_it_runs(dunning, owner.id)
+    assert len(await dunning.payments(owed)) == 2
+    await latest(dunning, owner).execute_update(InvoiceRetry.pay, None)
+
+    assert (await latest(dunning, owner).result()).status == "PAID"
+
+
+async def test_a_charge_that_outlasts_its_steps_and_its_owner_is_followed_by_a_pause(
+    dunning: Dunning, connections: Connections
+) -> None:
+    await dunning.billing.add_card(SOFT_DECLINE)
+    owed = await dunning.issue(dunning=brisk(0.3, 0.6, 3), waits=PATIENT)
+    owner = await dunning.start(owed)
+    first = await dunning.failed(owed)
+    line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
+
+    async def the_next_step_has_passed() -> bool:
+        under_way = [each.status for each in await dunning.payments(owed)] == ["FAILED", "UNKNOWN"]
+        return under_way and datetime.now(UTC) > first.next_attempt_at + timedelta(seconds=1)
+
+    await eventually(the_next_step_has_passed)
+    await owner.terminate("by hand")
+    await dunning.start(owed)
+    line.requests_arrive = True
+
+    async def third() -> bool:
+        return len(await dunning.payments(owed)) == 3
+
+    await eventually(third)
+    _, before, after = await dunning.payments(owed)
+    assert after.created_at - before.updated_at > timedelta(seconds=0.2)
+    await latest(dunning, owner).execute_update(InvoiceRetry.close, closes(Closing.WRITE_OFF))
 
 
 async def test_an_invoice_that_never_had_an_owner_is_collected(dunning: Dunning) -> None:

@@ -67,23 +67,78 @@ async def test_late_usage_of_a_month_in_another_currency_costs_what_this_month_s
 async def test_what_is_free_once_is_free_once_though_may_still_waits(
     months: Months, verdict: Verdict
 ) -> None:
+    """Late usage of a month that is not decided yet is left for the invoice after the decision."""
     await months.price(charges=[{**CALL, "freeUnits": "1000"}])
-    await months.use(4000)
+    for month in (5, 6, 7):
+        await months.use(4000, month=month)
     may = await months.start(approval=ASKS)
     await months.waiting()
     await months.use(1000)
-    await months.use(4000, month=6)
 
     june = await months.settle(JUNE)
     await may.execute_update(MonthlySettlement.decide, verdict)
     await months.settle()
+    await months.settle("2026-07")
+
+    assert await lines(months, june.invoice_id) == [("USAGE", "API_CALL", "2026-06", 3000)]
+    issued = [row.total for row in await months.invoices() if row.number is not None]
+    assert sum(issued) == 4000 + 3000 + 3000
+    assert None not in await months.claims()
+
+
+async def test_a_minimum_that_was_never_taken_pays_for_nothing(months: Months) -> None:
+    await months.price(minimum=5000)
+    await months.use(1000)
+    may = await months.start(approval=ASKS)
+    await months.waiting()
+    await months.use(3000)
+    await months.use(1000, month=6)
+    await months.settle(JUNE)
+
+    await may.execute_update(MonthlySettlement.decide, REJECTED)
+    await months.use(10_000)
+    again = await months.settle()
+
+    assert await lines(months, again.invoice_id) == [("USAGE", "API_CALL", "2026-05", 14_000)]
+
+
+async def test_a_month_whose_usage_is_on_a_draft_is_settled_after_its_decision(
+    months: Months,
+) -> None:
+    await months.price()
+    await months.use(3000)
+    may = await months.start(approval=ASKS)
+    await months.waiting()
+    await may.execute_update(MonthlySettlement.decide, REJECTED)
+    june = await months.start(JUNE)
+    await months.waiting(JUNE)
+
+    with pytest.raises(WorkflowFailureError) as failed:
+        await months.settle()
+    assert "waits for approval: decide it first" in str(failed.value.cause)
+    await june.execute_update(MonthlySettlement.decide, REJECTED)
+
+    assert (await months.settle()).status == "SETTLED"
+    assert None not in await months.claims()
+
+
+async def test_usage_of_a_month_without_a_plan_waits_until_somebody_says_which(
+    months: Months,
+) -> None:
+    await months.price("70", plan_from="2026-06-01T00:00:00Z")
+    await months.use(10)
+    await months.use(10, month=6)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await months.settle(JUNE)
+    assert "no plan with prices for 2026-05" in str(failed.value.cause)
+
+    await months.price("1")
+    june = await months.settle(JUNE)
 
     assert await lines(months, june.invoice_id) == [
-        ("USAGE", "API_CALL", "2026-06", 3000),
-        ("LATE_USAGE", "API_CALL", "2026-05", 1000),
+        ("USAGE", "API_CALL", "2026-06", 700),
+        ("LATE_USAGE", "API_CALL", "2026-05", 10),
     ]
-    issued = [row.total for row in await months.invoices() if row.number is not None]
-    assert sum(issued) == 3000 + 4000
 
 
 async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Months) -> None:
@@ -98,6 +153,25 @@ async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Mo
     draft = await months.waiting(JUNE)
 
     assert draft.reason == "not-rejected-before (usage of 2026-05, whose draft was rejected)"
+
+
+async def test_nor_if_its_month_was_settled_again_in_vain(months: Months) -> None:
+    code = await months.price()
+    await months.use(3000)
+    may = await months.start(approval=ASKS)
+    await months.waiting()
+    await may.execute_update(MonthlySettlement.decide, REJECTED)
+    await months.use(1, resource_type="GPU_HOUR")
+    with pytest.raises(WorkflowFailureError):
+        await months.settle()
+    await months.use(3000, month=6)
+
+    june = await months.settle(JUNE)
+    gpu = {**CALL, "resourceType": "GPU_HOUR"}
+    await months.price(code=code, charges=[CALL, gpu], effectiveFrom="2020-01-02T00:00:00Z")
+
+    assert await lines(months, june.invoice_id) == [("USAGE", "API_CALL", "2026-06", 3000)]
+    assert (await months.settle()).status == "SETTLED"
 
 
 async def test_a_draft_that_cannot_be_issued_keeps_no_usage_of_other_months(

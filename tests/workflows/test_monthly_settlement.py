@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from domain.settlement import DeadlineEffect, Verdict
+from domain.settlement import ApprovalPolicy, DeadlineEffect, Verdict
 from tests.conditions import eventually
 from tests.faults import Fault
 from tests.months import ASKS, Months
@@ -65,12 +65,13 @@ async def test_every_event_is_on_exactly_one_invoice_though_usage_goes_on_arrivi
     await months.price()
     await months.use(1)
     await asyncio.gather(*(months.use(1) for _ in range(30)), months.settle())
+    await months.use(1, month=6)
 
-    await months.settle("2026-06")
+    await months.settle("2026-06", approval=ApprovalPolicy(anomaly_factor=1_000))
 
     claims = await months.claims()
     rows = {row.id: row.total for row in await months.invoices()}
-    assert len(claims) == 31
+    assert len(claims) == 32
     assert {id_: claims.count(id_) for id_ in rows} == rows
     assert None not in claims
 
