@@ -11,11 +11,10 @@ from uuid import uuid4
 import typer
 from sqlalchemy import Row
 
-from api.fields import MAX_REASON
 from api.invoices import Invoice, document
 from cli.owner import WAIT, hand_over
 from cli.system import Refused, System, as_id, connected
-from cli.words import say
+from cli.words import reason_given, say
 from domain.invoice import CLOSES_AS, OPEN, CloseRequest, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
@@ -124,13 +123,13 @@ def verify(id_: Id) -> None:
 @app.command()
 def approve(id_: Id, reason: Reason) -> None:
     """Let a draft that waits for a person be issued."""
-    say(asyncio.run(_decide(as_id(id_), True, _said(reason))))
+    say(asyncio.run(_decide(as_id(id_), True, reason_given(reason))))
 
 
 @app.command()
 def reject(id_: Id, reason: Reason) -> None:
     """Throw a draft that waits for a person away; its usage is free again."""
-    say(asyncio.run(_decide(as_id(id_), False, _said(reason))))
+    say(asyncio.run(_decide(as_id(id_), False, reason_given(reason))))
 
 
 @app.command()
@@ -148,19 +147,19 @@ def pay(
 @app.command("paid-outside")
 def paid_outside(id_: Id, reason: Reason) -> None:
     """The money came another way, e.g. by bank transfer."""
-    say(asyncio.run(_close(as_id(id_), Closing.PAID_OUTSIDE, _said(reason))))
+    say(asyncio.run(_close(as_id(id_), Closing.PAID_OUTSIDE, reason_given(reason))))
 
 
 @app.command("write-off")
 def write_off(id_: Id, reason: Reason) -> None:
     """Give it up: nothing is charged any more."""
-    say(asyncio.run(_close(as_id(id_), Closing.WRITE_OFF, _said(reason))))
+    say(asyncio.run(_close(as_id(id_), Closing.WRITE_OFF, reason_given(reason))))
 
 
 @app.command()
 def cancel(id_: Id, reason: Reason) -> None:
     """It should not have been issued: nothing is charged any more."""
-    say(asyncio.run(_close(as_id(id_), Closing.CANCEL, _said(reason))))
+    say(asyncio.run(_close(as_id(id_), Closing.CANCEL, reason_given(reason))))
 
 
 async def _lineage(id_: str) -> Lineage:
@@ -297,12 +296,6 @@ def _found(row: Row[Any] | None, id_: str) -> Row[Any]:
     if row is None:
         raise Refused(f"There is no invoice with the id {id_}.")
     return row
-
-
-def _said(reason: str) -> str:
-    if not reason.strip() or len(reason) > MAX_REASON:
-        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
-    return reason
 
 
 def _facts(found: Lineage) -> Iterator[str]:

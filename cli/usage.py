@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from api.fields import MAX_REASON
 from cli.system import Refused, connected
-from cli.words import say
+from cli.words import reason_given, say
 from store import usage
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
@@ -21,9 +20,7 @@ def void(
 ) -> None:
     """Never bill an event that no invoice has yet. It stays, with the reason; report what is right
     under another event id."""
-    if not reason.strip() or len(reason) > MAX_REASON:
-        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
-    say(asyncio.run(_void(customer_id, event_id, reason)))
+    say(asyncio.run(_void(customer_id, event_id, reason_given(reason))))
 
 
 async def _void(customer_id: str, event_id: str, reason: str) -> str:

@@ -4,6 +4,9 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from api.fields import MAX_REASON
+from cli.system import Refused
+
 _console = Console()
 
 STATUS = {
@@ -20,6 +23,13 @@ STATUS = {
 def say(line: str, style: str | None = None) -> None:
     """Print a line. What others wrote is no markup of ours; ids stay in one piece, to be copied."""
     _console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def reason_given(reason: str) -> str:
+    """The reason of a decision as it is kept; raises `Refused` for none."""
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
+    return reason
 
 
 def duration(length: timedelta) -> str:

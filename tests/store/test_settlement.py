@@ -31,6 +31,24 @@ async def test_the_last_word_counts(database: Database) -> None:
     assert (row.status, row.reason) == ("SETTLED", None)
 
 
+async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
+    database: Database,
+) -> None:
+    period, early, late, never = uuid4().hex, new_customer(), new_customer(), new_customer()
+    await tell(database, period, early, SettlementStatus.FAILED)
+    async with database.begin() as tx:
+        began = await settlement.now(tx)
+    await tell(database, period, late, SettlementStatus.SETTLED)
+
+    async with database.begin() as tx:
+        await settlement.leave_behind(tx, period, [early, late, never], "slow", began)
+
+    async with database.connect() as tx:
+        assert await settlement.counts(tx, period) == {"RUNNING": 2, "SETTLED": 1}
+        left = {row.customer_id: row.reason for row in await settlement.unsettled(tx, period)}
+    assert left == {early: "slow", never: "slow"}
+
+
 async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Database) -> None:
     period = uuid4().hex
     async with database.begin() as tx:
