@@ -45,10 +45,14 @@ UNDECIDABLE = replace(BRISK, ladder=(timedelta(seconds=0.02),) * 3)
 """Asks three times, then wants a person."""
 
 
-async def outcome_shown(handle: Handle) -> str | None:
-    """The search attribute `Outcome`, as the Temporal UI shows it."""
-    attributes = (await handle.describe()).typed_search_attributes
-    return attributes.get(search_attributes.OUTCOME)
+async def shown(handle: Handle, outcome: str) -> None:
+    """Wait until the Temporal UI shows this `Outcome`: the row knows a moment before it."""
+
+    async def reached() -> bool:
+        attributes = (await handle.describe()).typed_search_attributes
+        return attributes.get(search_attributes.OUTCOME) == outcome
+
+    await eventually(reached)
 
 
 async def until(cashier: Cashier, request: PaymentRequest, status: str) -> None:
@@ -114,7 +118,7 @@ async def test_while_it_is_found_out_everything_stays_held_and_the_order_is_not_
 
     await until(cashier, request, "UNKNOWN")
 
-    assert await outcome_shown(handle) == "UNKNOWN"
+    await shown(handle, "UNKNOWN")
     assert await cashier.billing.balance() == (4000, 1000)
     again = {"orderId": request.payable_id, "method": "WALLET"}
     assert (await cashier.billing.post("/api/v1/payments", again)).status_code == 409
@@ -165,10 +169,7 @@ async def test_a_lost_request_fails_and_is_watched_and_a_late_capture_is_given_b
 
     await until(cashier, request, "FAILED")
 
-    async def watching() -> bool:
-        return await outcome_shown(handle) == search_attributes.WATCHING
-
-    await eventually(watching)
+    await shown(handle, search_attributes.WATCHING)
     await assert_clean_slate(cashier.billing)
     # The order does not wait for the watch: it can be paid again.
     paid = await cashier.billing.pay(request.payable_id, "WALLET")
@@ -309,7 +310,7 @@ async def test_in_review_everything_stays_held_until_an_operator_says_captured(
 ) -> None:
     request, handle, _ = await in_review(cashier, connections)
     assert await order_status(cashier, request) == "NEEDS_REVIEW"
-    assert await outcome_shown(handle) == "NEEDS_REVIEW"
+    await shown(handle, "NEEDS_REVIEW")
     assert await cashier.billing.balance() == (4000, 1000)
 
     answer = await cashier.billing.post(
