@@ -1,6 +1,7 @@
 """`billing dead-letter`: what could not be done and waits for an operator."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Row
 
 from cli.system import Refused, as_id, connected
 from cli.words import duration, say
+from domain.money import format_amount
 from store import dead_letter
 
 app = typer.Typer(help="What could not be done.", no_args_is_help=True)
@@ -29,14 +31,26 @@ def list_(
     for row in found:
         age = duration(datetime.now(UTC) - row.created_at)
         say(f"{row.kind} {row.id}: {row.reason}, waits for {age}", style="bold")
-        say(f"  {orjson.dumps(row.body).decode()}")
-        say(f"  billing dead-letter resolve {row.id}")
+        for line in _facts(row):
+            say(f"  {line}")
 
 
 @app.command()
 def resolve(id_: Annotated[str, typer.Argument(metavar="ID", help="As listed.")]) -> None:
     """Note that you have seen to it. The same command again is harmless."""
     say(asyncio.run(_resolve(as_id(id_))))
+
+
+def _facts(row: Row[Any]) -> Iterator[str]:
+    """What is owed, what was tried, and what can be done about it."""
+    owed = row.body
+    amount = format_amount(owed["total"], owed["currency"])
+    yield f"{amount} of {owed['customerId']} for {owed['period']}, due {owed['dueAt']}"
+    for each in owed["attempts"]:
+        why = each["gatewayCode"] or each["failure"]
+        yield f"{each['at']} payment {each['paymentId']}: {each['message'] or ''} ({why})"
+    yield f"billing invoice pay|paid-outside|write-off|cancel {row.id}"
+    yield f"billing dead-letter resolve {row.id}"
 
 
 async def _waiting() -> list[Row[Any]]:

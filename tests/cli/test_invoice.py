@@ -228,6 +228,9 @@ async def test_a_dead_letter_is_listed_and_resolved(
     again = await command("dead-letter", "resolve", id_)
 
     assert f"invoice {id_}: still not paid after 1 retries" in listed.output
+    assert "1,000 KRW of" in listed.output
+    assert listed.output.count("(card_declined)") >= 2
+    assert f"billing invoice pay|paid-outside|write-off|cancel {id_}" in listed.output
     assert id_ in {each["id"] for each in orjson.loads(as_json.stdout)}
     assert first.output == f"The dead letter {id_} is resolved.\n"
     assert again.output == f"The dead letter {id_} was resolved before.\n"

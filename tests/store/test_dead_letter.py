@@ -4,6 +4,16 @@ from store import dead_letter
 from store.database import Database
 from tests.samples import new_id
 
+BODY = {
+    "customerId": "acme-corp",
+    "period": "2026-05",
+    "currency": "KRW",
+    "total": 1,
+    "dueAt": "2026-06-15T00:00:00+00:00",
+    "attempts": [],
+}
+"""As an invoice's is: the command line lists whatever waits."""
+
 
 async def test_one_is_kept_once_and_waits_until_it_is_resolved(database: Database) -> None:
     id_ = new_id()
@@ -15,9 +25,7 @@ async def test_one_is_kept_once_and_waits_until_it_is_resolved(database: Databas
     puts, resolved = [], []
     for reason in ("still not paid", "another reason"):
         async with database.begin() as tx:
-            puts.append(
-                await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", reason, {"total": 1})
-            )
+            puts.append(await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", reason, BODY))
     assert await waiting() == [id_]
     for _ in range(2):
         async with database.begin() as tx:
@@ -31,10 +39,10 @@ async def test_the_oldest_comes_first_with_all_that_explains_it(database: Databa
     ids = [new_id() for _ in range(3)]
     for id_ in ids:
         async with database.begin() as tx:
-            await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", "why", {"attempts": [1]})
+            await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", "why", BODY)
 
     async with database.connect() as tx:
         rows = [row for row in await dead_letter.waiting(tx) if row.id in ids]
 
     assert [row.id for row in rows] == ids
-    assert [(row.reason, row.body) for row in rows] == [("why", {"attempts": [1]})] * 3
+    assert [(row.reason, row.body) for row in rows] == [("why", BODY)] * 3
