@@ -1,7 +1,8 @@
 """Starting workflows, the same way from the API and from the sweeper.
 
 USE_EXISTING: a start finds the running workflow. ALLOW_DUPLICATE_FAILED_ONLY: one that failed or
-was terminated runs again, one that completed never does.
+was terminated runs again, one that completed never does. Settlements, runs and the owners of
+invoices may always run again: they read from the rows where things stand.
 """
 
 from temporalio.client import Client, WorkflowHandle
