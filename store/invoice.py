@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Column, Row, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.invoice import OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
@@ -23,6 +23,16 @@ _HAS_USAGE = (invoices.c.status != InvoiceStatus.REJECTED.value) & ~_STOPPED
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
+
+_OWNED: tuple[Column[Any], ...] = (
+    invoices.c.id,
+    invoices.c.customer_id,
+    invoices.c.period,
+    invoices.c.currency,
+    invoices.c.total,
+    invoices.c.due_at,
+)
+"""What an owner is started with: a sweep reads it of every open invoice, so nothing longer."""
 
 
 async def current(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
@@ -363,7 +373,7 @@ async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Issued invoices that are not closed, in id order: what the sweeper looks at."""
-    query = select(invoices).where(_IS_OPEN, invoices.c.issued_at < created_before)
+    query = select(*_OWNED).where(_IS_OPEN, invoices.c.issued_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
     return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
@@ -374,7 +384,7 @@ async def drafts_since(
 ) -> Sequence[Row[Any]]:
     """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
     that does not wait was stopped by a check: only another settlement helps it."""
-    query = select(invoices).where(_IS_DRAFT, ~_STOPPED, invoices.c.created_at < created_before)
+    query = select(*_OWNED).where(_IS_DRAFT, ~_STOPPED, invoices.c.created_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
     return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
