@@ -35,6 +35,10 @@ async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(clie
     handle = client.get_schedule_handle(MONTHLY)
     await handle.pause(note="for the audit")
 
+    async def is_paused() -> bool:
+        return (await handle.describe()).schedule.state.paused
+
+    await eventually(is_paused)
     await ensure_schedules(client, Terms(Waits().scaled(2)))
 
     found = await handle.describe()
