@@ -15,7 +15,14 @@ from domain.event import JSON, Event, Origin, Topic
 from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
 from domain.pricing import Plan
-from domain.pricing_snapshot import LineKind, MeteredUsage, Month, PricingSnapshot, price_invoice
+from domain.pricing_snapshot import (
+    LineKind,
+    MeteredUsage,
+    Month,
+    PricingSnapshot,
+    plan_of_late_usage,
+    price_invoice,
+)
 from domain.settlement import (
     DecidedDraft,
     Drafted,
@@ -139,27 +146,6 @@ async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None
     return None
 
 
-async def _plan_of_late(
-    tx: Transaction, whose: Row[Any], period: Period, used: set[str], now: Plan
-) -> Plan:
-    """What is late costs what the month's own invoice says, whatever the plan says since; what it
-    does not name costs what the plan says of that month by now, so that a price that was forgotten
-    can be mended. Currencies are never added: late usage of a month in another one costs what
-    `now`, the plan of the invoice that bills it, says."""
-    issued = await invoice.of_month(tx, whose.id, str(period))
-    today = plan = await _plan(tx, whose, period)
-    if issued is not None and issued.number is not None:
-        plan = PricingSnapshot.from_json(issued.snapshot).month.plan
-    if plan is None:
-        raise NotFound(f"{whose.id} has no plan with prices for {period}.")
-    if plan.currency != now.currency:
-        return now
-    if today is None or today.currency != plan.currency:
-        return plan
-    billed = await invoice.billed(tx, whose.id, str(period), now.currency)
-    return plan.with_charges_of(today, used | {row.resource_type for row in billed} - {None})
-
-
 async def _draft(
     tx: Transaction,
     wanted: SettlementRequest,
@@ -170,11 +156,11 @@ async def _draft(
 ) -> Drafted:
     info = activity.info()
     invoice_id = str(uuid7()) if current is None else current.id
+    await usage.lock(tx, whose.id)
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
     ends_at = period.ends_at(whose.time_zone)
-    await usage.lock(tx, whose.id)
     undecided = await _undecided_months(tx, whose.id, period, invoice_id)
     claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, undecided)
     if not claimed and not plan.flat_fee and not plan.minimum:
@@ -222,36 +208,43 @@ async def _snapshot(
     tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: list[Aggregate]
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
+    billed = await invoice.billed(tx, whose.id, str(period), plan.currency)
     return PricingSnapshot(
         time_zone=whose.time_zone,
-        month=await _month(tx, whose.id, plan, period, claimed),
-        late=tuple(
-            [
-                await _month(
-                    tx,
-                    whose.id,
-                    await _plan_of_late(tx, whose, each, _resources(claimed, each), plan),
-                    each,
-                    claimed,
-                )
-                for each in late
-            ]
-        ),
+        month=_month(plan, period, claimed, billed),
+        late=tuple([await _late_month(tx, whose, each, plan, claimed) for each in late]),
     )
 
 
-def _resources(claimed: list[Aggregate], period: Period) -> set[str]:
-    return {each.resource_type for each in claimed if each.period == period}
+async def _late_month(
+    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: list[Aggregate]
+) -> Month:
+    """A month with late usage, on an invoice that is priced by the plan `now`."""
+    row = await invoice.of_month(tx, whose.id, str(period))
+    issued = None
+    if row is not None and row.number is not None:
+        issued = PricingSnapshot.from_json(row.snapshot).month.plan
+    today = await _plan(tx, whose, period)
+    billed = await invoice.billed(tx, whose.id, str(period), now.currency)
+    used = {each.resource_type for each in claimed if each.period == period}
+    used |= {each.resource_type for each in billed if each.resource_type is not None}
+    plan = plan_of_late_usage(issued, today, now, used)
+    if plan is None:
+        raise NotFound(f"{whose.id} has no plan with prices for {period}.")
+    return _month(plan, period, claimed, billed)
 
 
-async def _month(
-    tx: Transaction, customer_id: str, plan: Plan, period: Period, claimed: list[Aggregate]
+def _month(
+    plan: Plan,
+    period: Period,
+    claimed: Sequence[Aggregate],
+    billed: Sequence[Row[str, str, Decimal, Decimal]],
 ) -> Month:
     """What is new of a month beside what invoices have billed of it."""
     new = {each.resource_type: each.quantity for each in claimed if each.period == period}
     before: dict[str, tuple[Decimal, int]] = {}
     topped_up = 0
-    for row in await invoice.billed(tx, customer_id, str(period), plan.currency):
+    for row in billed:
         if row.kind in (LineKind.USAGE, LineKind.LATE_USAGE):
             quantity, amount = before.get(row.resource_type, (Decimal(0), 0))
             before[row.resource_type] = (quantity + row.quantity, amount + int(row.amount))

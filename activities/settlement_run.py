@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from domain.settlement import Begun, CustomerPage, LeftBehind
+from domain.settlement import Begun, CustomerPage
 from store import settlement
 from store.database import Database
 
@@ -47,10 +47,9 @@ class SettlementRunActivities:
             return await settlement.ended_among(tx, page.period, page.customers or (), page.began)
 
     @activity.defn(name="settlement.leave_behind")
-    async def leave_behind(self, left: LeftBehind) -> None:
+    async def leave_behind(self, page: CustomerPage) -> None:
         """Note the customers that the run did not wait for, so that the report names them until
         their settlement has ended."""
         async with self._database.begin() as tx:
-            await settlement.leave_behind(
-                tx, left.period, left.customers, STILL_UNDER_WAY, left.began
-            )
+            left = page.customers or ()
+            await settlement.leave_behind(tx, page.period, left, STILL_UNDER_WAY, page.began)

@@ -8,6 +8,7 @@ usage of the billing period count towards it, and a true-up tops the rest up. La
 counts towards the minimum of the month in which it happened, not of the invoice that names it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -140,6 +141,24 @@ def price_invoice(snapshot: PricingSnapshot) -> PricedInvoice:
         what = format_amount(total, currency)
         raise AmountOutOfRange(f"{month.period} comes to {what}, more than {most}.")
     return PricedInvoice(tuple(lines), total, tuple(unpriced))
+
+
+def plan_of_late_usage(
+    issued: Plan | None, today: Plan | None, now: Plan, resource_types: Collection[str]
+) -> Plan | None:
+    """What late usage costs: what its month's own invoice says (`issued`), whatever the plan says
+    since. What that does not name costs what the plan says of that month by now (`today`), so that
+    a price that was forgotten can be mended. Currencies are never added: late usage of a month in
+    another one costs what `now`, the plan of the invoice that bills it, says. None: nobody has said
+    what that month costs."""
+    plan = issued or today
+    if plan is None:
+        return None
+    if plan.currency != now.currency:
+        return now
+    if today is None or today.currency != plan.currency:
+        return plan
+    return plan.with_charges_of(today, resource_types)
 
 
 def _usage_lines(kind: LineKind, month: Month) -> list[PricedLine]:

@@ -113,15 +113,6 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class LeftBehind:
-    """Customers that ran out of the run's patience."""
-
-    period: str
-    customers: tuple[str, ...]
-    began: datetime | None
-
-
-@dataclass(frozen=True)
 class Progress:
     """Answer of the query `progress`. `left_behind`: those that ran out of the run's patience."""
 

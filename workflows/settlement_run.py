@@ -20,7 +20,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.settlement_run import SettlementRunActivities
     from domain.settlement import (
         CustomerPage,
-        LeftBehind,
         Progress,
         RunRequest,
         SettlementOutcome,
@@ -108,9 +107,7 @@ class SettlementRun:
         tells us nothing, or it was terminated, or it is stuck."""
         ended = await workflow.execute_local_activity_method(
             SettlementRunActivities.ended_among,
-            CustomerPage(
-                self._run.period, customers=tuple(sorted(self._under_way)), began=self._began
-            ),
+            self._named(self._under_way),
             **policies.step("which customers have ended?"),
         )
         for customer_id in ended:
@@ -130,7 +127,7 @@ class SettlementRun:
         self._left_behind += len(stuck)
         await workflow.execute_local_activity_method(
             SettlementRunActivities.leave_behind,
-            LeftBehind(self._run.period, tuple(stuck), self._began),
+            self._named(stuck),
             **policies.step(f"go on without {len(stuck)} customers"),
         )
 
@@ -181,6 +178,9 @@ class SettlementRun:
 
     def _page(self, after: str | None) -> CustomerPage:
         return CustomerPage(self._run.period, after, PAGE, self._run.customers)
+
+    def _named(self, customers: Iterable[str]) -> CustomerPage:
+        return CustomerPage(self._run.period, customers=tuple(sorted(customers)), began=self._began)
 
     def _go_on_as_new_if_long(self) -> None:
         here = self._started - self._run.started

@@ -1,6 +1,7 @@
 """`billing invoice` and `billing dead-letter`: what an invoice says, why, and how it is closed."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -35,12 +36,12 @@ async def invoiced(
     period: str,
     status: str,
     card: str = GOOD_CARD,
-    **more: object,
+    **more: Any,
 ) -> tuple[str, Tenants]:
     """One customer's invoice in this status; its id."""
     wanted = await tenants(database, period, 1, card=card)
     [customer_id] = wanted.customers
-    request = SettlementRequest(customer_id, period, waits=WAITS, **more)  # type: ignore[arg-type]
+    request = SettlementRequest(customer_id, period, waits=WAITS, **more)
     await start_settlement(client, request)
 
     async def there() -> str | None:
