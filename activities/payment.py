@@ -34,8 +34,10 @@ from store import (
     ledger,
     order,
     refund,
+    review,
     saga,
     wallet,
+    watch,
 )
 from store import payment as payments
 from store.database import Database, Transaction
@@ -57,7 +59,8 @@ class PaymentActivities:
                 raise RuntimeError(f"payment {payment.payment_id} has no row")
             status = PaymentStatus(row.status)
             cancel_requested = row.cancel_requested_at is not None
-            if status in FINAL or not payment.card_amount:
+            watched = await watch.of(tx, payment.payment_id)
+            if not payment.card_amount or (status in FINAL and watched is None):
                 return OpenedPayment(status, {}, cancel_requested)
             attempts = {
                 operation: await gateway_attempt.open_(
@@ -65,20 +68,24 @@ class PaymentActivities:
                 )
                 for operation in payment.operations
             }
-            return OpenedPayment(status, attempts, cancel_requested)
+            return OpenedPayment(status, attempts, cancel_requested, watched)
 
     @activity.defn(name="payment.mark")
     async def mark(self, marking: Marking) -> None:
-        """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read."""
+        """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read. A person is
+        asked about a payment that has ended, too, while it is watched."""
         payment = marking.payment
-        review = marking.status is PaymentStatus.NEEDS_REVIEW
-        order_status = OrderStatus.NEEDS_REVIEW if review else OrderStatus.PAYING
+        asked = marking.review()
+        order_status = OrderStatus.NEEDS_REVIEW if asked else OrderStatus.PAYING
         async with self._database.begin() as tx:
-            if not await payments.mark(tx, payment.payment_id, marking.status, marking.reason):
+            marked = await payments.mark(tx, payment.payment_id, marking.status, marking.reason)
+            if asked and (marked or await watch.of(tx, payment.payment_id)):
+                await review.open_(tx, asked)
+            if not marked:
                 return
-            if review and payment.payable_type is PayableType.ORDER:
+            if asked and payment.payable_type is PayableType.ORDER:
                 await order.set_status(tx, payment.payable_id, order_status, marking.reason)
-            state = StepState.NEEDS_REVIEW if review else StepState.UNKNOWN
+            state = StepState.NEEDS_REVIEW if asked else StepState.UNKNOWN
             await saga.record(tx, payment, {marking.step: state}, order_status=order_status)
 
     @activity.defn(name="payment.complete")
@@ -91,6 +98,7 @@ class PaymentActivities:
         async with self._database.begin() as tx:
             if not await payments.complete(tx, payment.payment_id, reference, earned):
                 return
+            await review.supersede(tx, payment.payment_id)
             await _commit_holds(tx, payment)
             for operation in payment.operations:
                 answer = GatewayAnswer(SUCCESS[operation], reference=reference)
@@ -121,7 +129,11 @@ class PaymentActivities:
             if row is not None and row.status in FINAL:
                 return PaymentStatus(row.status)
             await payments.fail(tx, failed)
-            await _close_attempts(tx, failed)
+            await review.supersede(tx, payment.payment_id)
+            for operation, answer in failed.answers.items():
+                await gateway_attempt.close(tx, payment.payment_id, operation, answer)
+            if failed.watch is not None:
+                await watch.begin(tx, payment.payment_id, failed.watch)
             if payment.payable_type is PayableType.ORDER:
                 await order.set_status(tx, payment.payable_id, OrderStatus.FAILED)
             undone = await _gateway_steps_undone(tx, failed)
@@ -134,6 +146,13 @@ class PaymentActivities:
                 order_status=OrderStatus.FAILED,
             )
             return failed.status
+
+    @activity.defn(name="payment.end_watch")
+    async def end_watch(self, payment: PaymentRequest) -> None:
+        """Nothing can come late any more, or what came is undone."""
+        async with self._database.begin() as tx:
+            await review.supersede(tx, payment.payment_id)
+            await watch.end(tx, payment.payment_id)
 
     @activity.defn(name="payment.record_late_capture")
     async def record_late_capture(self, payment: PaymentRequest) -> None:
@@ -195,17 +214,7 @@ async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[
     names = {f"gateway.{operation}" for operation in failed.payment.operations}
     rows = await saga.of(tx, failed.payment.payment_id)
     undone = {row.step for row in rows if row.step in names and row.state in open_}
-    undone |= {GATEWAY_AUTHORIZE} if failed.voided else set()
+    authorized = failed.answers.get(Operation.AUTHORIZE)
+    if authorized is not None and authorized.status is GatewayStatus.VOIDED:
+        undone.add(GATEWAY_AUTHORIZE)
     return dict.fromkeys(sorted(undone), StepState.UNDONE)
-
-
-async def _close_attempts(tx: Transaction, failed: FailedPayment) -> None:
-    """Note on the attempts what the PG let go, and what it refused."""
-    if failed.voided:
-        answer = GatewayAnswer(GatewayStatus.VOIDED)
-        await gateway_attempt.close(tx, failed.payment.payment_id, Operation.AUTHORIZE, answer)
-    for operation in failed.payment.operations:
-        if failed.gateway_code and failed.step == f"gateway.{operation}":
-            status = GatewayStatus.DECLINED
-            answer = GatewayAnswer(status, code=failed.gateway_code, message=failed.message)
-            await gateway_attempt.close(tx, failed.payment.payment_id, operation, answer)

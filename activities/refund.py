@@ -16,7 +16,7 @@ from domain.refund import (
     points_taken_back,
     refund_transaction,
 )
-from store import gateway_attempt, ledger, outbox, payment, wallet
+from store import gateway_attempt, ledger, outbox, payment, review, wallet
 from store import refund as refunds
 from store.database import Database, Transaction
 
@@ -45,7 +45,11 @@ class RefundActivities:
     async def mark(self, marking: RefundMarking) -> None:
         """UNKNOWN or NEEDS_REVIEW: its part of the capture stays reserved."""
         async with self._database.begin() as tx:
-            await refunds.mark(tx, marking.refund.refund_id, marking.status, marking.reason)
+            marked = await refunds.mark(
+                tx, marking.refund.refund_id, marking.status, marking.reason
+            )
+            if marked and (asked := marking.review()) is not None:
+                await review.open_(tx, asked)
 
     @activity.defn(name="refund.complete")
     async def complete(self, completed: CompletedRefund) -> None:
@@ -58,6 +62,7 @@ class RefundActivities:
                     # Money went back after its part was free again: somebody must see that.
                     raise RuntimeError(f"refund {refund.refund_id} is {row and row.status}")
                 return
+            await review.supersede(tx, refund.refund_id)
             if refund.card_amount:
                 answer = GatewayAnswer(GatewayStatus.REFUNDED, completed.gateway_reference)
                 await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
@@ -76,6 +81,7 @@ class RefundActivities:
         async with self._database.begin() as tx:
             if not await refunds.fail(tx, failed):
                 return
+            await review.supersede(tx, failed.refund.refund_id)
             answer = GatewayAnswer(
                 GatewayStatus.DECLINED, code=failed.gateway_code, message=failed.message
             )

@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
-from store import outbox, payment, saga, usage
+from domain.review import Question
+from store import inventory, outbox, payment, review, saga, usage, watch
 
 router = APIRouter(tags=["operations"])
 
@@ -54,7 +55,24 @@ async def _scrape(context: Context) -> bytes:
         "Usage events in no month's partition: more than none is an alarm.",
         registry=registry,
     )
+    waiting = Gauge(
+        "billing_reviews_waiting",
+        "What waits for a person, by question.",
+        ["question"],
+        registry=registry,
+    )
+    watched = Gauge(
+        "billing_payments_watched",
+        "Payments that have ended and may still be captured late.",
+        registry=registry,
+    )
+    for question in Question:
+        waiting.labels(question).set(0)
     async with context.database.connect() as tx:
+        for asked, count in await review.count_waiting(tx):
+            waiting.labels(asked).set(count)
+        waiting.labels("stock").set(len(await inventory.in_review(tx)))
+        watched.set(await watch.count_open(tx))
         for status, count in await payment.count_by_status(tx):
             payments.labels(status).set(count)
         compensations.set(await saga.undone(tx))

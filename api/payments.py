@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy import Row
 
+from api import reviews
 from api.access import Anybody, Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
@@ -26,15 +27,15 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.updates import Handover, hand_over, unless
+from api.updates import Handover, hand_over
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.inventory import tracked
 from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Resolution
 from runtime.starts import start_payment
-from store import customer, gateway_attempt, idempotency, inventory, order, payment
+from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
 from store.database import Transaction
 from workflows.payment_saga import payment_workflow_id
 
@@ -63,7 +64,10 @@ class NewResolution(Document):
     """What an operator found out, and where."""
 
     outcome: Annotated[
-        Literal["captured", "failed"], Field(description="Did the PG take the money?")
+        Literal["captured", "authorized", "voided", "failed"],
+        Field(
+            description="The answer to the question in `reviewReason`, which names those it takes."
+        ),
     ]
     reason: Reason
 
@@ -192,16 +196,18 @@ async def cancel_payment(
 async def resolve_payment(
     payment_id: PathId, body: NewResolution, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
-    """Decide about a payment in NEEDS_REVIEW: did the PG take the money?"""
+    """Answer what only a person may: what has the PG done? The question and its answers stand in
+    `reviewReason`. One about an authorization may wait after the payment has ended, too."""
+    outcome = Outcome(body.outcome)
     async with context.database.connect() as tx:
         row = await found(tx, payment_id)
-    decision = Decision.HAPPENED if body.outcome == "captured" else Decision.FAILED
+        refused = await reviews.refusal(tx, payment_id, outcome)
     handover = Handover(
         resource_id=row.id,
         workflow_id=payment_workflow_id(row.id),
         update="resolve",
-        argument=Resolution(decision, body.reason),
-        refusal=unless(row.status, PaymentStatus.NEEDS_REVIEW),
+        argument=Resolution(outcome, body.reason),
+        refusal=refused,
         view=partial(view, context, row.id),
         location=LOCATION.format(row.id),
     )
@@ -279,6 +285,11 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
     """The payment as callers see it."""
     owed = PayableType(row.payable_type)
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
+    reason = row.review_reason
+    if row.two_calls and row.status in FINAL:
+        # Its authorization can wait for a person longer than itself.
+        asked = await review.latest(tx, row.id)
+        reason = asked.reason if asked is not None and asked.closed_at is None else None
     return Payment(
         id=row.id,
         payableType=owed,
@@ -297,7 +308,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
         gateway=row.gateway or None,
         gatewayCode=row.gateway_code,
         gatewayReference=row.gateway_reference,
-        reviewReason=row.review_reason,
+        reviewReason=reason,
         refundedAmount=row.refunded_amount,
         pointsEarned=row.points_earned,
         workflowId=payment_workflow_id(row.id),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 from sqlalchemy import Row
 
+from api import reviews
 from api.access import Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
@@ -24,12 +25,12 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.updates import Handover, hand_over, unless
+from api.updates import Handover, hand_over
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
 from domain.payment import PayableType
 from domain.refund import FINAL, RefundRequest, RefundStatus
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Resolution
 from runtime.starts import start_refund
 from store import idempotency, payment, refund
 from store.database import Transaction
@@ -117,15 +118,16 @@ async def resolve_refund(
     refund_id: PathId, body: NewResolution, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
+    outcome = Outcome(body.outcome)
     async with context.database.connect() as tx:
         row = await _found(tx, refund_id)
-    decision = Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED
+        refused = await reviews.refusal(tx, refund_id, outcome)
     handover = Handover(
         resource_id=row.id,
         workflow_id=refund_workflow_id(row.id),
         update="resolve",
-        argument=Resolution(decision, body.reason),
-        refusal=unless(row.status, RefundStatus.NEEDS_REVIEW),
+        argument=Resolution(outcome, body.reason),
+        refusal=refused,
         view=partial(_view, context, row.id),
         location=LOCATION.format(row.id),
     )

@@ -8,12 +8,12 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.story import Refund, Story, Workflow, stories
+from cli.review import command
+from cli.story import Refund, Review, Story, Workflow, stories
 from cli.system import as_id, connected
 from cli.words import STATUS, duration, say
 from domain.money import format_amount
-from domain.payment import FINAL, PaymentStatus
-from domain.refund import RefundStatus
+from domain.payment import FINAL
 
 app = typer.Typer(help="Look at payments.", no_args_is_help=True)
 
@@ -53,6 +53,7 @@ def _print(story: Story) -> None:
         "At the gateway": _attempts(story),
         "Ledger": _postings(story),
         "Events": _events(story),
+        "Reviews": (line for review in story.reviews for line in _review(review)),
         "Refunds": (line for refund in story.refunds for line in _refund(refund)),
         "Now": _now(story),
     }
@@ -135,14 +136,19 @@ def _refund(refund: Refund) -> Iterator[str]:
         yield f"  why undecided: {refund.review_reason}"
 
 
+def _review(review: Review) -> Iterator[str]:
+    yield f"{_at(review.opened_at)}: {review.reason}"
+    if review.closed_at is not None:
+        whose = "a person" if review.decided_by else "the gateway"
+        note = f" ({review.note})" if review.note else ""
+        yield f"  {_at(review.closed_at)}: {review.outcome}, by {whose}{note}"
+
+
 def _now(story: Story) -> Iterator[str]:
     paid = story.payment
-    resolve = "waits for you: billing review resolve"
-    if paid.status is PaymentStatus.NEEDS_REVIEW:
-        yield f'{resolve} {paid.id} captured|failed --reason "..."'
-    for refund in story.refunds:
-        if refund.status is RefundStatus.NEEDS_REVIEW:
-            yield f'{resolve} {refund.id} refunded|failed --reason "..."'
+    for asked in story.reviews:
+        if asked.closed_at is None:
+            yield f"waits for you: {command(asked.reference_id, asked.question)}"
     if story.temporal_error:
         yield story.temporal_error
         return

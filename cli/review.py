@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -14,34 +13,28 @@ from temporalio.client import Client
 from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
+from domain.errors import Rejected
 from domain.money import format_amount
 from domain.order import OrderStatus
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Question, Resolution, check
 from domain.saga import INVENTORY_RESERVE, StepState
 from domain.waits import Waits
-from store import inventory, payment, refund, saga
+from store import inventory, payment, refund, review, saga
+from store.database import Transaction
 from workflows.payment_saga import payment_workflow_id
 from workflows.refund_saga import refund_workflow_id
 
 app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=True)
 
 
-class Outcome(StrEnum):
-    """What an operator found out."""
-
-    CAPTURED = "captured"
-    REFUNDED = "refunded"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True)
 class Case:
-    """A payment or a refund, and the two ways in which it can end."""
+    """A payment or a refund, and the last question about it, if there ever was one."""
 
     noun: str
     row: Row[Any]
     workflow_id: str
-    happened: Outcome
+    review: Row[Any] | None
 
     @property
     def id(self) -> str:
@@ -51,13 +44,15 @@ class Case:
     def amount(self) -> str:
         return format_amount(self.row.card_amount + self.row.wallet_amount, self.row.currency)
 
-    def decision(self, outcome: Outcome) -> Decision:
-        """Raises `Refused` for an outcome that it cannot have."""
-        if outcome is Outcome.FAILED:
-            return Decision.FAILED
-        if outcome is not self.happened:
-            raise Refused(f"A {self.noun} was {self.happened} or failed, never {outcome}.")
-        return Decision.HAPPENED
+    def refusal(self, outcome: Outcome) -> Refused | None:
+        """What speaks against this answer."""
+        asked = self.review
+        question = None if asked is None else Question(asked.question)
+        try:
+            check(question, None if asked is None else asked.outcome, outcome)
+        except Rejected as refused:
+            return Refused(f"{refused} The {self.noun} is {self.row.status}.")
+        return None
 
 
 @app.command("list")
@@ -67,12 +62,13 @@ def list_() -> None:
     if not cases and not stock:
         say("Nothing waits for a decision.")
     for case in cases:
-        age = duration(datetime.now(UTC) - case.row.updated_at)
-        owner = case.row.customer_id
-        say(f"{case.noun} {case.id}: {case.amount} of {owner}, waits for {age}", style="bold")
-        say(f"  {case.row.review_reason}")
-        say(f'  billing review resolve {case.id} {case.happened}|failed --reason "..."')
-
+        age = duration(datetime.now(UTC) - case.opened_at)
+        noun = "payment" if case.reference_id == case.payment_id else "refund"
+        amount = format_amount(case.amount, case.currency)
+        about = f"{noun} {case.reference_id}: {amount} of {case.customer_id}"
+        say(f"{about}, waits for {age}", style="bold")
+        say(f"  {case.reason}")
+        say(f"  {command(case.reference_id, Question(case.question))}")
     for row in stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")
@@ -96,18 +92,21 @@ def resolve(
     outcome: Annotated[Outcome, typer.Argument(help="What happened at the gateway.")],
     reason: Annotated[str, typer.Option(help="How you know; kept in the workflow's history.")],
 ) -> None:
-    """Decide about a payment or refund in NEEDS_REVIEW. The same command again is harmless."""
+    """Answer the question of `billing review list` about a payment or refund. The same command
+    again is harmless."""
     if not reason.strip():
         raise Refused("Say in --reason how you know.")
     say(asyncio.run(_resolve(as_id(id_), outcome, reason)))
 
 
-async def _waiting() -> tuple[list[Case], Sequence[Row[Any]]]:
+def command(id_: str, question: Question) -> str:
+    """What an operator types to answer."""
+    return f'billing review resolve {id_} {"|".join(question.answers)} --reason "..."'
+
+
+async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
     async with connected() as system, system.database.connect() as tx:
-        cases = [_of_payment(row) for row in await payment.in_review(tx)]
-        cases += [_of_refund(row) for row in await refund.in_review(tx)]
-        stock = await inventory.in_review(tx)
-    return sorted(cases, key=lambda case: case.row.updated_at), stock
+        return await review.waiting(tx), await inventory.in_review(tx)
 
 
 async def _restock(payment_id: str, reason: str) -> str:
@@ -126,8 +125,7 @@ async def _restock(payment_id: str, reason: str) -> str:
 async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
     async with connected() as system:
         case = await _case(system, id_)
-        resolution = Resolution(case.decision(outcome), reason)
-        await _decide(system.temporal, case, resolution)
+        await _decide(system.temporal, case, Resolution(outcome, reason))
         case = await _case(system, id_)
     return f"The {case.noun} of {case.amount} is {case.row.status}."
 
@@ -135,32 +133,31 @@ async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
 async def _case(system: System, id_: str) -> Case:
     async with system.database.connect() as tx:
         if (row := await payment.find(tx, id_)) is not None:
-            return _of_payment(row)
+            return await _as_case(tx, "payment", row, payment_workflow_id(row.id))
         if (row := await refund.find(tx, id_)) is not None:
-            return _of_refund(row)
+            return await _as_case(tx, "refund", row, refund_workflow_id(row.id))
     raise Refused(f"There is no payment or refund with the id {id_}.")
+
+
+async def _as_case(tx: Transaction, noun: str, row: Row[Any], workflow_id: str) -> Case:
+    return Case(noun, row, workflow_id, await review.latest(tx, row.id))
 
 
 async def _decide(client: Client, case: Case, resolution: Resolution) -> None:
     """Hand the decision to the workflow, and wait for its end. Raises `Refused`."""
-    words = f"{case.id} {resolution.decision} {resolution.reason}"
+    words = f"{case.id} {resolution.outcome} {resolution.reason}"
     await hand_over(
-        client, case.workflow_id, "resolve", resolution, words, lambda: _nothing_waits(case)
+        client,
+        case.workflow_id,
+        "resolve",
+        resolution,
+        words,
+        lambda: case.refusal(resolution.outcome) or _asks_first(case),
     )
 
 
-def _nothing_waits(case: Case) -> Refused:
-    if case.row.status == "NEEDS_REVIEW":
-        return Refused(
-            f"The workflow of the {case.noun} asks the gateway once more before it waits for you: "
-            "repeat the same command in a minute."
-        )
-    return Refused(f"Nothing waits for a decision: the {case.noun} is {case.row.status}.")
-
-
-def _of_payment(row: Row[Any]) -> Case:
-    return Case("payment", row, payment_workflow_id(row.id), Outcome.CAPTURED)
-
-
-def _of_refund(row: Row[Any]) -> Case:
-    return Case("refund", row, refund_workflow_id(row.id), Outcome.REFUNDED)
+def _asks_first(case: Case) -> Refused:
+    return Refused(
+        f"The workflow of the {case.noun} asks the gateway once more before it waits for you: "
+        "repeat the same command in a minute."
+    )

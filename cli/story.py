@@ -11,9 +11,10 @@ from api.fields import Document
 from cli.system import Refused, System
 from domain.order import OrderStatus
 from domain.refund import FINAL, RefundStatus
+from domain.review import Question
 from domain.saga import StepState
 from runtime.standing import TemporalUnreachable, standing
-from store import ledger, order, outbox, payment, refund, saga
+from store import ledger, order, outbox, payment, refund, review, saga
 from store.database import Transaction
 from workflows.refund_saga import refund_workflow_id
 
@@ -65,6 +66,21 @@ class Refund(Document):
     created_at: datetime
 
 
+class Review(Document):
+    """A question to a person about the payment, or about a refund of it. Not `closedAt`: it waits.
+    `decidedBy` is the id of the Update that brought the answer; without one the PG gave it."""
+
+    reference_id: str
+    operation: str
+    question: Question
+    reason: str
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    note: str | None
+    decided_by: str | None
+
+
 class Activity(Document):
     """What a workflow does now."""
 
@@ -99,6 +115,7 @@ class Story(Document):
     postings: list[Posting]
     events: list[Event]
     refunds: list[Refund]
+    reviews: list[Review]
     temporal_ui_url: str | None
     workflows: list[Workflow] = Field(default_factory=list)
     temporal_error: str | None = None
@@ -136,6 +153,7 @@ async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
         postings=_documents(Posting, await ledger.of_payment(tx, payment_id)),
         events=_documents(Event, await outbox.of_aggregates(tx, [payment_id, row.payable_id])),
         refunds=_documents(Refund, await refund.of_payment(tx, payment_id)),
+        reviews=_documents(Review, await review.of_payment(tx, payment_id)),
         temporalUiUrl=system.link(paid.workflow_id),
     )
 

@@ -8,6 +8,8 @@
     ├── RequestInProgress         409  the first request with this key has no outcome yet
     ├── OrderNotPayable           409  paid, being paid, or in review
     ├── NotInReview               409  nothing waits for this decision
+    ├── AlreadyDecided            409  somebody else decided before
+    ├── NotAnAnswer               422  the review asks something else
     ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
     ├── PeriodOpen                409  the month is not over yet
@@ -84,6 +86,17 @@ class NotInReview(Rejected):
     slug = "not-in-review"
     title = "Nothing is waiting for a decision"
     status = 409
+
+
+class AlreadyDecided(Rejected):
+    slug = "already-decided"
+    title = "Somebody else has decided"
+    status = 409
+
+
+class NotAnAnswer(Rejected):
+    slug = "not-an-answer"
+    title = "The review asks something else"
 
 
 class AlreadyFinal(Rejected):

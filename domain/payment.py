@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from domain import points
 from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
-from domain.gateway import Attempt, GatewayRequest, Operation
+from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
 from domain.ledger import SALES, Posting, Transaction, available, gateway, held, transfer
 from domain.order import OrderStatus
+from domain.review import Question, Review
 from domain.saga import StepState
 from domain.waits import Waits
 from domain.wallet import Hold
@@ -135,9 +137,18 @@ class Capture:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What may still come of an operation that the PG did not know, and how long."""
+
+    operation: Operation
+    until: datetime
+
+
+@dataclass(frozen=True)
 class FailedPayment:
     """A payment that takes nothing, and why. `status` is FAILED or CANCELLED; `step` is the one
-    that was refused, if one was. `voided`: an authorization was let go."""
+    that was refused, if one was. `answers` is how each operation at the PG ended; `watch` what is
+    still asked for."""
 
     payment: PaymentRequest
     status: PaymentStatus
@@ -145,30 +156,43 @@ class FailedPayment:
     message: str
     gateway_code: str | None = None
     step: str | None = None
-    voided: bool = False
+    answers: dict[Operation, GatewayAnswer] = field(default_factory=dict)
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
 class Marking:
-    """A status on the way, which is not final, and the step that it is about."""
+    """A status on the way, which is not final, and the step that it is about. With a `question`
+    about an `operation` at the PG it waits for a person."""
 
     payment: PaymentRequest
     status: PaymentStatus
     reason: str
     step: str
+    operation: Operation
+    question: Question | None = None
+
+    def review(self) -> Review | None:
+        """What is asked of a person."""
+        if self.question is None:
+            return None
+        id_ = self.payment.payment_id
+        return Review(id_, id_, self.operation, self.question, self.reason)
 
 
 @dataclass(frozen=True)
 class OpenedPayment:
     """Where a run of the saga begins. `attempts` is empty without a card part.
 
-    A final `status` means that an earlier run ended this payment: there is nothing to do.
-    `cancel_requested`: somebody asked for a cancellation, perhaps of an earlier run.
+    A final `status` means that an earlier run ended this payment: there is nothing to do, but for a
+    `watch` that is not over. `cancel_requested`: somebody asked for a cancellation, perhaps of an
+    earlier run.
     """
 
     status: PaymentStatus
     attempts: dict[Operation, Attempt] = field(default_factory=dict)
     cancel_requested: bool = False
+    watch: Watch | None = None
 
 
 def split(method: Method, amount: int, wallet_amount: int | None) -> tuple[int, int]:

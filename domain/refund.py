@@ -11,6 +11,7 @@ from domain.gateway import Attempt, GatewayRequest, Operation
 from domain.ledger import LATE_CAPTURES, SALES, Posting, Transaction, available, gateway, transfer
 from domain.money import format_amount
 from domain.payment import PaymentRequest
+from domain.review import QUESTIONS, Question, Review
 from domain.waits import Waits
 
 
@@ -83,6 +84,11 @@ class RefundRequest:
     def money(self) -> int:
         return self.card_amount + self.wallet_amount
 
+    @property
+    def question(self) -> Question:
+        """What is asked when a person must decide."""
+        return Question.LATE_CAPTURE_REFUND if self.late_capture else QUESTIONS[Operation.REFUND]
+
     def gateway_refund(self) -> GatewayRequest:
         """The one request at the PG for the card part."""
         return GatewayRequest(
@@ -124,11 +130,21 @@ class FailedRefund:
 
 @dataclass(frozen=True)
 class RefundMarking:
-    """A status on the way, which is not final."""
+    """A status on the way, which is not final. With a `question` it waits for a person."""
 
     refund: RefundRequest
     status: RefundStatus
     reason: str
+    question: Question | None = None
+
+    def review(self) -> Review | None:
+        """What is asked of a person."""
+        if self.question is None:
+            return None
+        refund = self.refund
+        return Review(
+            refund.refund_id, refund.payment_id, Operation.REFUND, self.question, self.reason
+        )
 
 
 @dataclass(frozen=True)

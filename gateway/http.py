@@ -146,7 +146,8 @@ def _status(request: GatewayRequest, body: Mapping[str, Any]) -> GatewayStatus:
         # The capture or void that we ask about has not happened.
         return GatewayStatus.NOT_FOUND
     if said == "CAPTURED" and request.operation is Operation.VOID:
-        return GatewayStatus.DECLINED
+        # Not "no": what is to be let go has been taken.
+        return GatewayStatus.CAPTURED
     if said == "VOIDED" and request.operation in (Operation.AUTHORIZE, Operation.CAPTURE):
         # It was let go: by an earlier run of ours, or by the PG.
         return GatewayStatus.DECLINED

@@ -1,9 +1,9 @@
 """The sweeper: whatever is not final has a running owner, whatever happened to it.
 
 An API that died between claim and start, a Temporal that was down, a workflow that somebody
-terminated: every 10 s each open payment and refund is started again, and each open invoice and
-draft whose workflow does not run. A start finds the running workflow if there is one, so sweeping
-is harmless at any time and from several workers.
+terminated: every 10 s each open payment and refund is started again, each payment that is
+watched, and each open invoice and draft whose workflow does not run. A start finds the running
+workflow if there is one, so sweeping is harmless at any time and from several workers.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain.waits import Waits
+from runtime import residue
 from runtime.starts import (
     start_invoice,
     start_payment,
@@ -54,17 +55,24 @@ async def sweep_for_ever(
 
 
 async def sweep(client: Client, database: Database, terms: Terms, created_before: datetime) -> int:
-    """Start the owner of everything open that is older than this; returns how many there were."""
+    """Start the owner of everything open that is older than this, and mend what has ended and holds
+    something; returns how many there were."""
     await start_relays(client)
     seen = 0
     async for row in _rows(database, payment.open_since, created_before):
         await _start(_payment(client, row, terms.waits), row.id)
+        seen += 1
+    async for row in _rows(database, payment.watched, created_before):
+        await _start(start_payment(client, payment.request(row, terms.waits)), row.id)
         seen += 1
     async for row in _rows(database, refund.open_since, created_before):
         await _start(start_refund(client, refund.request(row, terms.waits)), row.id)
         seen += 1
     seen += await _sweep_invoices(client, database, terms, created_before)
     seen += await _sweep_drafts(client, database, terms, created_before)
+    async for row in _rows(database, payment.ended_holding, created_before):
+        await residue.give_back(database, row)
+        seen += 1
     async with database.begin() as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
     return seen

@@ -23,6 +23,7 @@ from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.refund import RefundActivities
 from activities.rejections import RejectionInterceptor
+from activities.review import ReviewActivities
 from activities.settlement import SettlementActivities
 from activities.settlement_run import SettlementRunActivities
 from activities.wallet import WalletActivities
@@ -64,6 +65,7 @@ def payments_worker(
     points = PointsActivities(database)
     payment = PaymentActivities(database)
     refund = RefundActivities(database)
+    review = ReviewActivities(database)
     gateway = GatewayActivities(gateways)
     return Worker(
         client,
@@ -85,10 +87,12 @@ def payments_worker(
             payment.complete,
             payment.fail,
             payment.record_late_capture,
+            payment.end_watch,
             refund.open,
             refund.mark,
             refund.complete,
             refund.fail,
+            review.close,
             gateway.charge,
             gateway.authorize,
             gateway.capture,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, insert, select, update
+from sqlalchemy import Row, case, func, insert, select, union_all, update
 
 from domain.event import Origin
 from domain.payment import (
@@ -19,7 +19,7 @@ from domain.payment import (
 from domain.refund import Refundable, RefundRequest
 from domain.waits import Waits
 from store.database import Transaction
-from store.tables import payments
+from store.tables import coupon_uses, payments, stock_reservations, wallet_holds, watches
 
 _OPEN = payments.c.status.not_in([status.value for status in FINAL])
 
@@ -197,10 +197,38 @@ async def open_since(
     return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
 
 
-async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
-    """Payments that wait for a person, oldest first."""
-    query = select(payments).where(payments.c.status == PaymentStatus.NEEDS_REVIEW.value)
-    return (await tx.execute(query.order_by(payments.c.updated_at))).all()
+async def watched(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Payments that have ended and are watched, in id order after `after_id`."""
+    query = (
+        select(payments)
+        .join(watches, watches.c.payment_id == payments.c.id)
+        .where(watches.c.ended_at.is_(None), watches.c.began_at < created_before)
+    )
+    if after_id is not None:
+        query = query.where(payments.c.id > after_id)
+    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+
+
+async def ended_holding(
+    tx: Transaction, created_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Payments that have ended and still hold money, points, stock or a coupon: there must be none.
+    In id order after `after_id`."""
+    holding = union_all(
+        select(wallet_holds.c.payment_id).where(wallet_holds.c.state == "HELD"),
+        select(stock_reservations.c.payment_id).where(stock_reservations.c.state == "RESERVED"),
+        select(coupon_uses.c.payment_id).where(coupon_uses.c.state == "IN_USE"),
+    ).subquery()
+    query = select(payments).where(
+        payments.c.id.in_(select(holding.c.payment_id)),
+        ~_OPEN,
+        payments.c.updated_at < created_before,
+    )
+    if after_id is not None:
+        query = query.where(payments.c.id > after_id)
+    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
 
 
 async def count_by_status(tx: Transaction) -> Sequence[Row[str, int]]:

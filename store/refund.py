@@ -95,12 +95,6 @@ async def open_since(
     return (await tx.execute(query.order_by(refunds.c.id).limit(limit))).all()
 
 
-async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
-    """Refunds that wait for a person, oldest first."""
-    query = select(refunds).where(refunds.c.status == RefundStatus.NEEDS_REVIEW.value)
-    return (await tx.execute(query.order_by(refunds.c.updated_at))).all()
-
-
 def request(row: Row[Any], waits: Waits) -> RefundRequest:
     """The input of the saga as the row remembers it: what the sweeper starts again."""
     return RefundRequest(

@@ -265,6 +265,7 @@ wallet_holds = Table(
     _time("created_at"),
     PrimaryKeyConstraint("payment_id", "currency"),
     CheckConstraint("state IN ('HELD', 'COMMITTED', 'RELEASED')", name="state"),
+    Index("ix_wallet_holds_held", "payment_id", postgresql_where=text("state = 'HELD'")),
 )
 """A RELEASED row that was never HELD is a tombstone: a late hold finds it and does nothing."""
 
@@ -313,6 +314,43 @@ gateway_attempts = Table(
     PrimaryKeyConstraint("reference_id", "operation"),
     Index("ix_gateway_attempts_payment_id", "payment_id"),
 )
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _reference("reference_id"),
+    _reference("payment_id", "payments.id"),
+    _text("operation"),
+    _text("question"),
+    _text("reason"),
+    _time("opened_at"),
+    _time_unless_open("closed_at"),
+    _text("outcome", nullable=True),
+    _text("note", nullable=True),
+    _text("decided_by", nullable=True),
+    Index(
+        "uq_reviews_open",
+        "reference_id",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    Index("ix_reviews_reference_id", "reference_id", "id"),
+    Index("ix_reviews_payment_id", "payment_id"),
+)
+"""What waits, or waited, for a person. `reference_id` is a payment's id, or a refund's."""
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("payment_id", Uuid(as_uuid=False), ForeignKey("payments.id"), primary_key=True),
+    _text("operation"),
+    Column("until", DateTime(timezone=True), nullable=False),
+    _time("began_at"),
+    _time_unless_open("ended_at"),
+    Index("ix_watches_open", "payment_id", postgresql_where=text("ended_at IS NULL")),
+)
+"""Payments that have ended and of which the PG may still do late what it did not know."""
 
 saga_steps = Table(
     "saga_steps",
@@ -423,6 +461,7 @@ coupon_uses = Table(
     _text("state"),
     _time("created_at"),
     CheckConstraint("state IN ('IN_USE', 'USED', 'RESTORED')", name="state"),
+    Index("ix_coupon_uses_in_use", "payment_id", postgresql_where=text("state = 'IN_USE'")),
     Index(
         "ix_coupon_uses_live",
         "code",
@@ -453,6 +492,11 @@ stock_reservations = Table(
     _time("created_at"),
     PrimaryKeyConstraint("payment_id", "sku"),
     CheckConstraint("state IN ('RESERVED', 'COMMITTED', 'RESTORED', 'NEEDS_REVIEW')", name="state"),
+    Index(
+        "ix_stock_reservations_reserved",
+        "payment_id",
+        postgresql_where=text("state = 'RESERVED'"),
+    ),
     Index(
         "ix_stock_reservations_review",
         "created_at",

@@ -26,6 +26,7 @@ from store.database import Transaction
 from store.tables import (
     coupon_uses,
     coupons,
+    gateway_attempts,
     inventory,
     ledger_transactions,
     orders,
@@ -33,6 +34,7 @@ from store.tables import (
     payments,
     postings,
     refunds,
+    reviews,
     saga_steps,
     stock_reservations,
     wallet_holds,
@@ -74,6 +76,8 @@ class Slate:
     """The SKUs that the customer's payments reserved."""
     reservations: tuple[Row, ...]
     """Every reservation of these SKUs, by whomever."""
+    reviews: tuple[Row, ...]
+    attempts: tuple[Row, ...]
     stocked: Mapping[str, int]
     """What was put in stock, by SKU, where the test knows it."""
     books: Mapping[str, Totals]
@@ -141,6 +145,10 @@ async def read(billing: Billing, book: Book) -> Slate:
             reservations=await _rows(
                 tx, select(stock_reservations).where(stock_reservations.c.sku.in_(skus))
             ),
+            reviews=await _rows(tx, select(reviews).where(reviews.c.payment_id.in_(ids))),
+            attempts=await _rows(
+                tx, select(gateway_attempts).where(gateway_attempts.c.payment_id.in_(ids))
+            ),
             stocked=dict(billing.stocked),
             books={},
         )
@@ -185,6 +193,25 @@ def nothing_is_held(slate: Slate) -> None:
     _none(ours, "are reservations that were neither committed nor given back")
     used = [row for row in _ours(slate, slate.uses) if row["state"] == CouponUseState.IN_USE]
     _none(used, "are coupons that were neither used up nor given back")
+
+
+def nobody_is_asked_any_more(slate: Slate) -> None:
+    asked = {row["reference_id"]: row["reason"] for row in slate.reviews if not row["closed_at"]}
+    _none(asked, "wait for a person")
+
+
+def no_authorization_is_left_open(slate: Slate) -> None:
+    """Of a payment that took nothing: let go, or captured late and refunded."""
+    outcomes = {(row["payment_id"], row["operation"]): row["outcome"] for row in slate.attempts}
+    for payment in slate.payments:
+        if _completed(payment) or outcomes.get((payment["id"], "authorize")) != "AUTHORIZED":
+            continue
+        _same(payment, "its capture", "CAPTURED", outcomes.get((payment["id"], "capture")))
+
+
+def every_attempt_has_an_outcome(slate: Slate) -> None:
+    open_ = [row for row in slate.attempts if row["outcome"] is None]
+    _none([(row["payment_id"], row["operation"]) for row in open_], "are attempts without an end")
 
 
 def holds_end_as_their_payments(slate: Slate) -> None:
@@ -425,6 +452,9 @@ INVARIANTS: tuple[Callable[[Slate], None], ...] = (
     wallets_are_the_sum_of_their_postings,
     nothing_is_under_way,
     nothing_is_held,
+    nobody_is_asked_any_more,
+    no_authorization_is_left_open,
+    every_attempt_has_an_outcome,
     holds_end_as_their_payments,
     coupons_count_their_live_uses,
     coupons_are_applied_by_who_paid,

@@ -1,4 +1,4 @@
-"""A worker process that stops where it is told to, until it is killed.
+"""A worker process that stops where it is told to, until it is killed or let go (SIGUSR1).
 
     python -m tests.parked_worker < plan.json
 
@@ -8,6 +8,7 @@ after its effect. A line with the workflow's id is written when it is parked the
 
 import asyncio
 import json
+import signal
 import sys
 from dataclasses import asdict, dataclass
 
@@ -44,8 +45,13 @@ async def main() -> None:
     stops = [Stop(**stop) for stop in json.load(sys.stdin)]
     parked = [injector.plan(stop.workflow_id, stop.step, stop.fault) for stop in stops]
     worker = payments_worker(client, pool, gateways.connect(settings), interceptors=(injector,))
+    let_go = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, let_go.set)
     async with running(worker):
         await asyncio.gather(*map(_tell, stops, parked))
+        await let_go.wait()
+        for each in parked:
+            each.release.set()
         await asyncio.Event().wait()
 
 

@@ -30,6 +30,14 @@ def twice_captured(slate: Slate) -> Slate:
     return replace(slate, books=books)
 
 
+def authorized_for_ever(slate: Slate) -> Slate:
+    return replace(
+        slate,
+        payments=changed(slate.payments, 0, status="FAILED"),
+        attempts=changed(slate.attempts, 0, operation="authorize", outcome="AUTHORIZED"),
+    )
+
+
 def told_again_after_the_end(slate: Slate) -> tuple[Row, ...]:
     first = next(event for event in slate.events if event["topic"] == "billing.order.step")
     return (*slate.events, {**first, "aggregate_version": 1000})
@@ -116,6 +124,17 @@ PLANTED: list[tuple[Invariant, Callable[[Slate], Slate]]] = [
     (
         clean_slate.nothing_is_held,
         lambda slate: replace(slate, uses=changed(slate.uses, 0, state="IN_USE")),
+    ),
+    (
+        clean_slate.nobody_is_asked_any_more,
+        lambda slate: replace(
+            slate, reviews=({"reference_id": "p", "reason": "why", "closed_at": None},)
+        ),
+    ),
+    (clean_slate.no_authorization_is_left_open, authorized_for_ever),
+    (
+        clean_slate.every_attempt_has_an_outcome,
+        lambda slate: replace(slate, attempts=changed(slate.attempts, 0, outcome=None)),
     ),
     (
         clean_slate.coupons_count_their_live_uses,

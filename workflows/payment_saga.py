@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.wallet import WalletActivities
     from domain import saga as steps
     from domain.failure import FailureCode, failure_code, gateway_code
-    from domain.gateway import SUCCESS, Operation
+    from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
     from domain.money import format_amount
     from domain.payment import (
         FINAL,
@@ -41,12 +41,13 @@ with workflow.unsafe.imports_passed_through():
         PaymentOutcome,
         PaymentRequest,
         PaymentStatus,
+        Watch,
     )
     from domain.refund import of_late_capture
-    from domain.review import Resolution
+    from domain.review import Question, Resolution
 
 from workflows import policies, search_attributes
-from workflows.pursuit import Pursuit
+from workflows.pursuit import Pursuit, update_id
 from workflows.refund_saga import RefundSaga, refund_workflow_id
 from workflows.saga import Saga, Undo, cancel_requested, to_completion
 
@@ -67,12 +68,14 @@ class PaymentSaga:
         self._void = self._pursuit(Operation.VOID)
         self._step: str | None = None
         self._cancelled_before = False
+        self._watch: Watch | None = None
         self._outcome: PaymentOutcome | None = None
 
     @workflow.run
     async def run(self, payment: PaymentRequest) -> PaymentOutcome:
         status = await to_completion(self._open())
         if status in FINAL:
+            # An earlier run ended it, and may have been watching.
             self._outcome = PaymentOutcome(payment.payment_id, status)
         else:
             self._outcome = await self._take()
@@ -88,24 +91,26 @@ class PaymentSaga:
     @workflow.update
     async def resolve(self, resolution: Resolution) -> PaymentOutcome:
         """An operator decides about a payment in review; answers with how it ended."""
-        for pursuit in self._pursuits:
-            if pursuit.in_review:
-                pursuit.resolve(resolution)
-        await workflow.wait_condition(lambda: self._outcome is not None)
+        asked = self._asked
+        asked.resolve(resolution, update_id())
+        await workflow.wait_condition(lambda: self._outcome is not None and not asked.in_review)
         assert self._outcome is not None
         return self._outcome
 
     @resolve.validator
     def _resolvable(self, resolution: Resolution) -> None:
-        if not any(pursuit.in_review for pursuit in self._pursuits):
-            raise ApplicationError("Nothing is waiting for a decision.", type="not-in-review")
+        self._asked.check(resolution)
+
+    @property
+    def _asked(self) -> Pursuit:
+        """About what a person is asked; the pivot if about nothing."""
+        return next((each for each in self._pursuits if each.in_review), self._pivot)
 
     async def _take(self) -> PaymentOutcome:
         try:
             async with Saga() as saga:
-                # Registered first, so undone last: finding out may take long, the rest need not.
-                saga.on_failure(self._undo_gateway)
-                await self._set_aside(saga)
+                self._register_undos(saga)
+                await self._set_aside()
                 self._heed_cancellation()
                 reference = await to_completion(self._collect())
         except (FailureError, asyncio.CancelledError) as error:
@@ -113,32 +118,44 @@ class PaymentSaga:
         # The money has moved: from here only forward.
         return await to_completion(self._complete(reference))
 
-    async def _set_aside(self, saga: Saga) -> None:
+    def _register_undos(self, saga: Saga) -> None:
+        """All of them before the first step, whichever this run comes to: an earlier run, or a
+        worker that is frozen in this one, may have done any step, and may yet do it. Each undo
+        leaves a tombstone for that."""
+        payment = self._payment
+        # First, so undone last: finding out may take long, the rest need not.
+        saga.on_failure(self._undo_gateway)
+        if payment.coupon_code:
+            code = payment.coupon_code
+            saga.on_failure(self._undo(CouponActivities.restore, f"restore coupon {code}"))
+            saga.on_failure(self._undo(OrderActivities.remove_coupon, f"take coupon {code} off"))
+        if payment.stock:
+            saga.on_failure(self._undo(InventoryActivities.restore, f"restore {self._goods}"))
+        if payment.wallet_amount:
+            saga.on_failure(self._undo(WalletActivities.release, f"release {self._wallet_part}"))
+        if payment.points_amount:
+            taken = self._points_part
+            saga.on_failure(self._undo(PointsActivities.give_back, f"give back {taken}"))
+
+    async def _set_aside(self) -> None:
         """Every step that can be undone without anybody noticing."""
         payment = self._payment
         if payment.coupon_code:
             code = payment.coupon_code
-            saga.on_failure(self._undo(CouponActivities.restore, f"restore coupon {code}"))
             await self._do(steps.COUPON_USE, CouponActivities.use, f"use coupon {code}")
-            saga.on_failure(self._undo(OrderActivities.remove_coupon, f"take coupon {code} off"))
-            discount = self._sum(payment.discount)
-            what = f"take {discount} off by coupon {code}"
+            what = f"take {self._sum(payment.discount)} off by coupon {code}"
             await self._do(steps.ORDER_APPLY_COUPON, OrderActivities.apply_coupon, what)
         if payment.stock:
-            goods = ", ".join(f"{line.quantity} of {line.sku}" for line in payment.stock)[:100]
-            saga.on_failure(self._undo(InventoryActivities.restore, f"restore {goods}"))
-            await self._do(steps.INVENTORY_RESERVE, InventoryActivities.reserve, f"reserve {goods}")
+            goods = f"reserve {self._goods}"
+            await self._do(steps.INVENTORY_RESERVE, InventoryActivities.reserve, goods)
         if payment.wallet_amount:
-            held = f"{self._sum(payment.wallet_amount)} of wallet {payment.customer_id}"
-            saga.on_failure(self._undo(WalletActivities.release, f"release {held}"))
-            await self._do(steps.WALLET_HOLD, WalletActivities.hold, f"hold {held}")
+            await self._do(steps.WALLET_HOLD, WalletActivities.hold, f"hold {self._wallet_part}")
         if payment.card_amount and payment.two_calls:
             self._heed_cancellation()
             await to_completion(self._definite(self._authorization, Operation.AUTHORIZE))
         if payment.points_amount:
-            taken = f"{payment.points_amount} points of {payment.customer_id}"
-            saga.on_failure(self._undo(PointsActivities.give_back, f"give back {taken}"))
-            await self._do(steps.POINTS_DEDUCT, PointsActivities.deduct, f"deduct {taken}")
+            taken = f"deduct {self._points_part}"
+            await self._do(steps.POINTS_DEDUCT, PointsActivities.deduct, taken)
 
     async def _collect(self) -> str | None:
         """The pivot: charge, or capture what was authorized. Returns the PG's reference."""
@@ -172,11 +189,18 @@ class PaymentSaga:
             await self._let_go()
 
     async def _let_go(self) -> None:
-        """Void the authorization; what the PG does not confirm, a person must see to."""
+        """Void the authorization, and give back what was captured meanwhile. What the PG says of
+        neither, a person must see to."""
         self._void.begin_undo()
         answer = await self._void.outcome()
-        if answer.status is not SUCCESS[Operation.VOID]:
-            await self._void.review(f"The authorization was not voided: {answer.message}")
+        if answer.status is GatewayStatus.REFUSED:
+            # Most often because it is not an authorization any more.
+            answer = await self._void.find_out()
+        if answer.status not in (GatewayStatus.VOIDED, GatewayStatus.CAPTURED):
+            answer = await self._void.review(f"The PG did not void it: {answer.message}")
+        if answer.status is GatewayStatus.CAPTURED:
+            self._pivot.learn(answer)
+            await self._give_back()
 
     async def _open(self) -> PaymentStatus:
         opened = await workflow.execute_local_activity_method(
@@ -188,6 +212,7 @@ class PaymentSaga:
             owner = self._authorization if operation is Operation.AUTHORIZE else self._pivot
             owner.begin(attempt)
         self._cancelled_before = opened.cancel_requested
+        self._watch = opened.watch
         return opened.status
 
     @property
@@ -210,28 +235,51 @@ class PaymentSaga:
 
     async def _fail(self, error: BaseException) -> PaymentOutcome:
         failed = _explain(self._payment, self._step, self._cancelled, error)
-        failed = replace(failed, voided=self._void.succeeded)
+        failed = replace(failed, answers=self._answers(), watch=self._to_watch())
         status = await workflow.execute_local_activity_method(
             PaymentActivities.fail,
             failed,
             **policies.step(f"{failed.status.lower()}: {failed.code}"),
         )
-        code = None if status is PaymentStatus.COMPLETED else failed.code
-        return PaymentOutcome(self._payment.payment_id, status, code, failed.gateway_code)
+        if status is PaymentStatus.COMPLETED:
+            return PaymentOutcome(self._payment.payment_id, status)
+        self._watch = failed.watch
+        return PaymentOutcome(self._payment.payment_id, status, failed.code, failed.gateway_code)
+
+    def _answers(self) -> dict[Operation, GatewayAnswer]:
+        answers = {self._payment.pivot: self._pivot.answer}
+        if self._payment.two_calls:
+            let_go = self._void.succeeded
+            answers[Operation.AUTHORIZE] = (self._void if let_go else self._authorization).answer
+        return answers if self._payment.card_amount else {}
+
+    def _to_watch(self) -> Watch | None:
+        """What the PG did not know may still come; of an authorization that it let go, nothing."""
+        if self._authorization.not_found:
+            return Watch(Operation.AUTHORIZE, self._authorization.watch_ends_at)
+        if self._pivot.not_found and not self._void.confirmed:
+            return Watch(self._payment.pivot, self._pivot.watch_ends_at)
+        return None
 
     async def _close(self, outcome: PaymentOutcome) -> None:
         """Tell the owner; watch for a late effect where one is possible; answer every update."""
         await self._tell_owner(outcome)
-        if self._authorization.not_found:
+        if self._watch is not None:
             self._show(search_attributes.WATCHING)
-            if await self._authorization.watch() is not None:
-                await self._let_go()
-        elif self._pivot.not_found and not self._payment.two_calls:
-            self._show(search_attributes.WATCHING)
-            if await self._pivot.watch() is not None:
-                await self._give_back()
+            await self._watch_for(self._watch.operation)
         self._show(outcome.status)
         await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _watch_for(self, operation: Operation) -> None:
+        """Undo what comes late. The watch stands in its row until that is done."""
+        if operation is Operation.AUTHORIZE:
+            if await self._authorization.watch() is not None:
+                await self._let_go()
+        elif await self._pivot.watch() is not None:
+            await self._give_back()
+        await workflow.execute_local_activity_method(
+            PaymentActivities.end_watch, self._payment, **policies.step("the watch is over")
+        )
 
     async def _tell_owner(self, outcome: PaymentOutcome) -> None:
         """An invoice's workflow waits for this; should it be gone, it will ask the row."""
@@ -275,11 +323,13 @@ class PaymentSaga:
             workflow.execute_activity_method, undo, self._payment, **policies.undo(summary)
         )
 
-    async def _mark(self, operation: Operation, status: str, reason: str) -> None:
+    async def _mark(
+        self, operation: Operation, status: str, reason: str, question: Question | None
+    ) -> None:
         self._show(status)
         # Letting go is how the authorization is undone, not a step of its own.
         step = steps.GATEWAY_AUTHORIZE if operation is Operation.VOID else f"gateway.{operation}"
-        marking = Marking(self._payment, PaymentStatus(status), reason, step)
+        marking = Marking(self._payment, PaymentStatus(status), reason, step, operation, question)
         await workflow.execute_local_activity_method(
             PaymentActivities.mark, marking, **policies.step(f"{status}: {reason}"[:200])
         )
@@ -298,6 +348,18 @@ class PaymentSaga:
 
     def _sum(self, amount: int) -> str:
         return format_amount(amount, self._payment.currency)
+
+    @property
+    def _goods(self) -> str:
+        return ", ".join(f"{line.quantity} of {line.sku}" for line in self._payment.stock)[:100]
+
+    @property
+    def _wallet_part(self) -> str:
+        return f"{self._sum(self._payment.wallet_amount)} of wallet {self._payment.customer_id}"
+
+    @property
+    def _points_part(self) -> str:
+        return f"{self._payment.points_amount} points of {self._payment.customer_id}"
 
 
 def _explain(

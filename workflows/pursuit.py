@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.types import MethodAsyncSingleParam
 
 with workflow.unsafe.imports_passed_through():
     from activities.gateway import GatewayActivities
-    from domain.failure import FailureCode
+    from activities.review import ReviewActivities
+    from domain.errors import Rejected
     from domain.gateway import (
         SUCCESS,
         Attempt,
@@ -24,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         Operation,
     )
     from domain.money import format_amount
-    from domain.review import Decision, Resolution
+    from domain.review import QUESTIONS, ClosedReview, Question, Resolution, check
     from domain.waits import Waits
 
 from workflows import policies
@@ -41,30 +42,56 @@ _SEND: dict[Operation, MethodAsyncSingleParam[GatewayActivities, GatewayRequest,
     Operation.REFUND: GatewayActivities.refund,
 }
 
-Mark = Callable[[str, str], Awaitable[None]]
-"""Writes UNKNOWN or NEEDS_REVIEW, with the reason, where people can see it."""
+_NOT_ASKED = GatewayAnswer(GatewayStatus.NOT_SENT, message="The gateway was not asked.")
+
+Mark = Callable[[str, str, Question | None], Awaitable[None]]
+"""Writes UNKNOWN, or NEEDS_REVIEW with the question, and the reason, where people can see it."""
+
+
+def update_id() -> str:
+    """Of the Update that is being handled: who brought it knows it again by this."""
+    info = workflow.current_update_info()
+    assert info is not None
+    return info.id
 
 
 class Pursuit:
     """One operation at a PG. Created with its workflow, so that signals find it from the start."""
 
-    def __init__(self, request: GatewayRequest, waits: Waits, mark: Mark) -> None:
+    def __init__(
+        self,
+        request: GatewayRequest,
+        waits: Waits,
+        mark: Mark,
+        question: Question | None = None,
+    ) -> None:
         self._request = request
         self._waits = waits
         self._mark = mark
+        self._question = question or QUESTIONS[request.operation]
         self._opened_at = workflow.info().start_time
         self._last_sent_at: datetime | None = None
         self._marked_unknown = False
         self._hinted = False
         self._resolution: Resolution | None = None
+        self._decided_by: str | None = None
         self._answer: GatewayAnswer | None = None
         self._in_review = False
         self._undoes = False
 
     @property
     def in_review(self) -> bool:
-        """Whether a person may decide: once."""
-        return self._in_review and self._resolution is None
+        """Whether a question waits, from before it is written down until its answer is."""
+        return self._in_review
+
+    def check(self, resolution: Resolution) -> None:
+        """Raises `ApplicationError` when nothing is asked, when it is decided already, or when this
+        is the answer to another question."""
+        decided = self._resolution.outcome if self._resolution else None
+        try:
+            check(self._question if self._in_review else None, decided, resolution.outcome)
+        except Rejected as refusal:
+            raise ApplicationError(str(refusal), type=refusal.slug) from refusal
 
     @property
     def undecided(self) -> bool:
@@ -75,6 +102,26 @@ class Pursuit:
     def succeeded(self) -> bool:
         """Whether the PG did what was asked."""
         return self._answer is not None and self._answer.status is SUCCESS[self._request.operation]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the PG itself says that it did what was asked."""
+        return self.succeeded and not self.decided
+
+    @property
+    def decided(self) -> bool:
+        """Whether a person has decided: nobody is asked twice."""
+        return self._resolution is not None
+
+    @property
+    def answer(self) -> GatewayAnswer:
+        """How it ended, as far as it has: NOT_SENT when nothing has left us."""
+        return self._answer or _NOT_ASKED
+
+    @property
+    def watch_ends_at(self) -> datetime:
+        """When the PG forgets the key, so that nothing can come of it any more."""
+        return self._opened_at + self._waits.key_window
 
     @property
     def not_found(self) -> bool:
@@ -98,9 +145,14 @@ class Pursuit:
         """The PG has news: ask now instead of at the next step of the ladder."""
         self._hinted = True
 
-    def resolve(self, resolution: Resolution) -> None:
-        """A person has decided."""
+    def resolve(self, resolution: Resolution, decided_by: str) -> None:
+        """A person has decided, with the Update of this id."""
         self._resolution = resolution
+        self._decided_by = decided_by
+
+    def learn(self, answer: GatewayAnswer) -> None:
+        """What the PG did was found out by asking about something else."""
+        self._answer = answer
 
     async def outcome(self) -> GatewayAnswer:
         """Send, and find out. CAPTURED, REFUNDED and DECLINED are the PG's word (or a person's);
@@ -116,19 +168,28 @@ class Pursuit:
         )
         return self._answer
 
-    async def review(self, reason: str) -> GatewayAnswer:
-        """Wait for a person, or for a hint after which the PG gives a definite answer."""
+    async def review(self, why: str) -> GatewayAnswer:
+        """Ask a person. Only what answers the question ends it: their word, or the PG's after a
+        hint."""
         self._in_review = True
-        await self._mark(NEEDS_REVIEW, reason)
-        try:
-            return await self._decided()
-        finally:
-            self._in_review = False
+        await self._mark(NEEDS_REVIEW, f"{why} {self._question.words}", self._question)
+        self._answer = await self._decided()
+        closed = ClosedReview(
+            self._request.reference_id,
+            self._resolution.outcome if self._resolution else self._answer.status.lower(),
+            self._answer.message,
+            self._decided_by,
+        )
+        await workflow.execute_local_activity_method(
+            ReviewActivities.close, closed, **policies.step(f"decided: {closed.outcome}")
+        )
+        self._in_review = False
+        return self._answer
 
     async def watch(self) -> GatewayAnswer | None:
         """After "not found": ask until the PG's key window ends; a capture, if one comes. The last
         word must be the PG's: while it gives none, the watch goes on."""
-        ends_at = self._opened_at + self._waits.key_window
+        ends_at = self.watch_ends_at
         for tries in count():
             left = ends_at - workflow.now()
             pause = self._waits.step(tries)
@@ -148,7 +209,7 @@ class Pursuit:
     async def _send(self) -> GatewayAnswer | None:
         verb = self._request.operation
         activity = _SEND[verb]
-        answer = GatewayAnswer(GatewayStatus.NOT_SENT, message="The gateway was not asked.")
+        answer = _NOT_ASKED
         tries = 0
         ends_at = self._opened_at + self._waits.resend_window
         while (left := ends_at - workflow.now()) > timedelta(0) and not self._called_off():
@@ -192,15 +253,9 @@ class Pursuit:
             if self._resolution is None:
                 self._hinted = False
                 answer = await self._call(GatewayActivities.inquire, "inquire after a hint")
-                if answer.definite:
+                if self._question.ended_by(answer):
                     return answer
-        return self._as_answer(self._resolution)
-
-    def _as_answer(self, resolution: Resolution) -> GatewayAnswer:
-        if resolution.decision is Decision.FAILED:
-            code = FailureCode.RESOLVED_FAILED.value
-            return GatewayAnswer(GatewayStatus.NOT_FOUND, code=code, message=resolution.reason)
-        return GatewayAnswer(SUCCESS[self._request.operation], message=resolution.reason)
+        return self._question.decided(self._resolution)
 
     def _not_found_counts(self) -> bool:
         last = self._last_sent_at or self._opened_at
@@ -209,7 +264,8 @@ class Pursuit:
     async def _unknown(self, answer: GatewayAnswer) -> None:
         if not self._marked_unknown:
             self._marked_unknown = True
-            await self._mark(UNKNOWN, answer.message or "The gateway gave no believable answer.")
+            reason = answer.message or "The gateway gave no believable answer."
+            await self._mark(UNKNOWN, reason, None)
 
     async def _call(
         self,

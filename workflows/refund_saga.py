@@ -4,7 +4,6 @@ It ends COMPLETED, or FAILED on a definite no of the PG; what cannot be known wa
 """
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.refund import RefundActivities
@@ -20,10 +19,10 @@ with workflow.unsafe.imports_passed_through():
         RefundRequest,
         RefundStatus,
     )
-    from domain.review import Resolution
+    from domain.review import Question, Resolution
 
 from workflows import policies, search_attributes
-from workflows.pursuit import Pursuit
+from workflows.pursuit import Pursuit, update_id
 from workflows.saga import to_completion
 
 
@@ -38,7 +37,7 @@ class RefundSaga:
     @workflow.init
     def __init__(self, refund: RefundRequest) -> None:
         self._refund = refund
-        self._call = Pursuit(refund.gateway_refund(), refund.waits, self._mark)
+        self._call = Pursuit(refund.gateway_refund(), refund.waits, self._mark, refund.question)
         self._outcome: RefundOutcome | None = None
 
     @workflow.run
@@ -56,15 +55,14 @@ class RefundSaga:
     @workflow.update
     async def resolve(self, resolution: Resolution) -> RefundOutcome:
         """An operator decides about a refund in review; answers with how it ended."""
-        self._call.resolve(resolution)
+        self._call.resolve(resolution, update_id())
         await workflow.wait_condition(lambda: self._outcome is not None)
         assert self._outcome is not None
         return self._outcome
 
     @resolve.validator
     def _resolvable(self, resolution: Resolution) -> None:
-        if not self._call.in_review:
-            raise ApplicationError("Nothing is waiting for a decision.", type="not-in-review")
+        self._call.check(resolution)
 
     async def _give_back(self) -> RefundOutcome:
         status = await self._open()
@@ -80,7 +78,9 @@ class RefundSaga:
     async def _pursue(self) -> GatewayAnswer:
         """REFUNDED, or a definite no. "Not found" is none: a late effect would go unseen."""
         answer = await self._call.outcome()
-        if answer.status is GatewayStatus.NOT_FOUND and answer.code is None:
+        if self._call.decided:
+            return answer
+        if answer.status is GatewayStatus.NOT_FOUND:
             return await self._call.review("The gateway does not know the refund that we sent.")
         if self._refund.late_capture and answer.status is not GatewayStatus.REFUNDED:
             return await self._call.review(f"The gateway keeps a late capture: {answer.message}")
@@ -118,11 +118,11 @@ class RefundSaga:
         self._show(outcome.status)
         await workflow.wait_condition(workflow.all_handlers_finished)
 
-    async def _mark(self, status: str, reason: str) -> None:
+    async def _mark(self, status: str, reason: str, question: Question | None) -> None:
         self._show(status)
         await workflow.execute_local_activity_method(
             RefundActivities.mark,
-            RefundMarking(self._refund, RefundStatus(status), reason),
+            RefundMarking(self._refund, RefundStatus(status), reason, question),
             **policies.step(f"{status}: {reason}"[:200]),
         )
 

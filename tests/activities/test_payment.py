@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from activities.payment import PaymentActivities
 from activities.wallet import WalletActivities
-from domain.gateway import GatewayStatus, Operation
+from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
-from store import gateway_attempt, payment
+from domain.review import QUESTIONS
+from store import gateway_attempt, payment, review
 from store.database import Database
 from tests.activities.conftest import Twice
 from tests.cashier import Cashier
@@ -27,10 +28,24 @@ class Captured:
 
 
 def failed(request: PaymentRequest, status: PaymentStatus = PaymentStatus.FAILED) -> FailedPayment:
-    return FailedPayment(request, status, "declined", "The card was declined.", "card_declined")
+    answer = GatewayAnswer(GatewayStatus.DECLINED, code="card_declined")
+    return FailedPayment(
+        request,
+        status,
+        "declined",
+        "The card was declined.",
+        "card_declined",
+        answers={Operation.CHARGE: answer},
+    )
 
 
 CHARGE = "gateway.charge"
+
+
+def asks(request: PaymentRequest, reason: str) -> Marking:
+    """A mark with which the payment waits for a person."""
+    operation, status = Operation.CHARGE, PaymentStatus.NEEDS_REVIEW
+    return Marking(request, status, reason, CHARGE, operation, QUESTIONS[operation])
 
 
 async def test_open_finds_its_own_attempt_and_knows_it(
@@ -81,17 +96,23 @@ async def test_marks_can_be_made_again_until_the_end(
     payments = PaymentActivities(database)
     request = await cashier.prepare(0, 2000)
 
-    await payments.mark(Marking(request, PaymentStatus.UNKNOWN, "no answer", CHARGE))
+    await payments.mark(
+        Marking(request, PaymentStatus.UNKNOWN, "no answer", CHARGE, Operation.CHARGE)
+    )
     assert await cashier.status(request) == "UNKNOWN"
-    await payments.mark(Marking(request, PaymentStatus.NEEDS_REVIEW, "undecidable", CHARGE))
+    await payments.mark(asks(request, "undecidable"))
     assert await cashier.status(request) == "NEEDS_REVIEW"
     order = await cashier.billing.get(f"/api/v1/orders/{request.payable_id}")
     assert order["status"] == "NEEDS_REVIEW"
 
     await twice(payments.complete, Capture(request, "pg_1"))
-    late = Marking(request, PaymentStatus.NEEDS_REVIEW, "a mark that comes late", CHARGE)
+    late = asks(request, "a mark that comes late")
     await twice(payments.mark, late)
     assert await cashier.status(request) == "COMPLETED"
+    async with database.connect() as tx:
+        asked = await review.of_payment(tx, request.payment_id)
+    # What has ended and is not watched has nobody who could take an answer.
+    assert [(row.reason, row.outcome) for row in asked] == [("undecidable", review.SUPERSEDED)]
 
 
 async def test_complete_takes_once(database: Database, cashier: Cashier, twice: Twice) -> None:

@@ -29,9 +29,11 @@ async def test_the_probes_answer(billing: Billing) -> None:
         assert (answer.status_code, answer.text) == (200, word)
 
 
-async def test_the_metrics_have_six_families(billing: Billing) -> None:
+async def test_the_metrics_have_eight_families(billing: Billing) -> None:
     assert set(await scraped(billing)) == {
         "billing_payments",
+        "billing_payments_watched",
+        "billing_reviews_waiting",
         "billing_compensations",
         "billing_idempotency_replays",
         "billing_oldest_unknown_payment_age_seconds",

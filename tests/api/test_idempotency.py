@@ -426,6 +426,6 @@ async def test_a_decision_has_a_key_of_its_own(
     assert json.loads(bodies.pop())["status"] == "COMPLETED"
     other = {"outcome": "failed", "reason": "no, it did not"}
     refused(await billing.post(path, other, key), 422, "idempotency-key-reused")
-    refused(await billing.post(path, other), 409, "not-in-review")
+    refused(await billing.post(path, other), 409, "already-decided")
     repeat = await billing.post(path, decision, key)
     assert (repeat.status_code, repeat.headers["Idempotency-Replayed"]) == (200, "true")

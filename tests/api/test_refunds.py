@@ -144,6 +144,6 @@ async def test_an_operator_ends_a_refund_in_review(
     assert (ended.status_code, ended.json()["status"]) == (200, "COMPLETED")
     assert (again.status_code, again.content) == (200, ended.content)
     late = await billing.post(f"/api/v1/refunds/{refund_id}/resolve", decision)
-    refused(late, 409, "not-in-review")
+    refused(late, 409, "already-decided")
     paid = await billing.get(f"/api/v1/payments/{in_review['paymentId']}")
     assert paid["refundedAmount"] == in_review["amount"]

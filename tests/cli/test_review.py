@@ -58,25 +58,39 @@ async def test_nothing_waits(command: Command, billing: Billing) -> None:
     resolved = await command("review", "resolve", paid["id"], "failed", "--reason", "why not")
 
     assert isinstance(resolved.exception, Refused)
-    assert str(resolved.exception) == ("Nothing waits for a decision: the payment is COMPLETED.")
+    assert str(resolved.exception) == (
+        "Nothing is waiting for a decision. The payment is COMPLETED."
+    )
 
 
 @pytest.mark.parametrize(
     ("outcome", "reason", "refusal"),
     [
-        ("refunded", "seen", "A payment was captured or failed, never refunded."),
+        (
+            "refunded",
+            "seen",
+            "refunded is no answer: Has the PG taken the money? (captured or failed) "
+            "The payment is NEEDS_REVIEW.",
+        ),
         ("failed", " ", "Say in --reason how you know."),
     ],
 )
 async def test_a_decision_that_makes_no_sense_is_refused(
-    command: Command, billing: Billing, outcome: str, reason: str, refusal: str
+    command: Command,
+    billing: Billing,
+    settings: Settings,
+    temporal_client: Client,
+    outcome: str,
+    reason: str,
+    refusal: str,
 ) -> None:
-    paid = await billing.pay(await billing.order(1000))
+    payment_id = await payment_in_review(billing, settings, temporal_client)
 
-    resolved = await command("review", "resolve", paid["id"], outcome, "--reason", reason)
+    resolved = await command("review", "resolve", payment_id, outcome, "--reason", reason)
 
     assert isinstance(resolved.exception, Refused)
     assert str(resolved.exception) == refusal
+    await command("review", "resolve", payment_id, "failed", "--reason", "for the test")
 
 
 async def test_an_unknown_id_is_refused(command: Command) -> None:

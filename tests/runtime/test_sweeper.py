@@ -5,19 +5,27 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from domain.payment import PaymentOutcome, PaymentRequest
+from activities.coupon import CouponActivities
+from activities.inventory import InventoryActivities
+from activities.order import OrderActivities
+from activities.payment import PaymentActivities
+from activities.points import PointsActivities
+from activities.wallet import WalletActivities
+from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, PaymentStatus
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.waits import Waits
 from runtime import sweeper
 from runtime.settings import Settings
 from runtime.terms import Terms
 from store import database as database_module
-from store import payment, refund
+from store import payment, refund, wallet
+from store.tables import wallet_holds
 from tests.cashier import WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.conditions import eventually
@@ -324,3 +332,50 @@ async def test_a_sweep_that_fails_is_not_the_last_one(cashier: Cashier, settings
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
     await nowhere.dispose()
+
+
+async def test_what_an_ended_payment_still_holds_is_given_back(cashier: Cashier) -> None:
+    """No workflow leaves any of this; a fault that nobody thought of might."""
+    await cashier.billing.top_up(5000)
+    goods = await cashier.goods()
+    before = await cashier.holdings(goods)
+    request = await cashier.prepare(1000, 2000, number=DECLINED_CARD, goods=goods)
+    database = cashier.billing.database
+    await CouponActivities(database).use(request)
+    await OrderActivities(database).apply_coupon(request)
+    await InventoryActivities(database).reserve(request)
+    await WalletActivities(database).hold(request)
+    await PointsActivities(database).deduct(request)
+    await PaymentActivities(database).fail(
+        FailedPayment(request, PaymentStatus.FAILED, "declined", "for the test")
+    )
+    assert await cashier.holdings(goods) != before
+
+    with capture_logs() as logs:
+        await sweep(cashier)
+    with capture_logs() as logs_of_the_next:
+        await sweep(cashier)
+
+    assert await cashier.holdings(goods) == before
+    told = {"log_level": "warning", "payment_id": request.payment_id}
+    event = "an ended payment held something: it was given back"
+    assert {**told, "event": event} in logs
+    assert not [line for line in logs_of_the_next if line.get("payment_id") == request.payment_id]
+
+
+async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cashier) -> None:
+    await cashier.billing.top_up(5000)
+    request = await cashier.prepare(wallet=1000)
+    await cashier.pay(request)
+    async with cashier.billing.database.begin() as tx:
+        held = wallet_holds.c.payment_id == request.payment_id
+        await tx.execute(update(wallet_holds).where(held).values(state="HELD"))
+
+    with capture_logs() as logs:
+        await sweep(cashier)
+
+    event = "a completed payment still holds something"
+    assert {"log_level": "error", "payment_id": request.payment_id, "event": event} in logs
+    async with cashier.billing.database.begin() as tx:
+        assert await wallet.hold_state(tx, request.wallet_hold()) == "HELD"
+        await tx.execute(update(wallet_holds).where(held).values(state="COMMITTED"))

@@ -74,18 +74,6 @@ async def test_of_concurrent_ends_one_counts(database: Database) -> None:
         assert ends.count(True) == 1
 
 
-async def test_a_refund_in_review_is_listed_until_it_ends(database: Database) -> None:
-    refund = await a_stored_refund(database)
-    async with database.begin() as tx:
-        await refunds.mark(tx, refund.refund_id, RefundStatus.NEEDS_REVIEW, "undecided")
-        assert refund.refund_id in {row.id for row in await refunds.in_review(tx)}
-
-    await end(database, refund, RefundStatus.COMPLETED)
-
-    async with database.connect() as tx:
-        assert refund.refund_id not in {row.id for row in await refunds.in_review(tx)}
-
-
 @pytest.mark.parametrize(("card", "wallet"), [(0, 0), (-1, 2), (2, -1)])
 async def test_a_refund_of_nothing_or_less_is_refused(
     database: Database, card: int, wallet: int

@@ -6,6 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment import PaymentActivities
+    from domain.gateway import Operation
     from domain.invoice import InvoiceOutcome, InvoiceRequest
     from domain.payment import Marking, PaymentOutcome, PaymentRequest, PaymentStatus
     from domain.refund import RefundOutcome, RefundRequest
@@ -46,7 +47,13 @@ class MarkAfterwards(PaymentSaga):
         outcome = await super().run(payment)
         await workflow.execute_local_activity_method(
             PaymentActivities.mark,
-            Marking(payment, PaymentStatus.UNKNOWN, "one more step", step="gateway.charge"),
+            Marking(
+                payment,
+                PaymentStatus.UNKNOWN,
+                "one more step",
+                step="gateway.charge",
+                operation=Operation.CHARGE,
+            ),
             **policies.step("one more step"),
         )
         return outcome

@@ -19,7 +19,7 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from domain.invoice import Closing
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Resolution
 from domain.settlement import ApprovalPolicy, RunRequest, Verdict
 from runtime.schedules import MONTHLY
 from runtime.starts import start_refund, start_relays, start_settlement_run
@@ -105,7 +105,7 @@ async def test_payments_that_fail(cashier: Cashier, connections: Connections) ->
 
 async def test_payments_in_review(cashier: Cashier, connections: Connections) -> None:
     await cashier.billing.top_up(5000)
-    for decision in (Decision.HAPPENED, Decision.FAILED, None):
+    for outcome in (Outcome.CAPTURED, Outcome.FAILED, None):
         name, line = connections.add()
         line.answers_arrive = line.inquiries_work = False
         waits = replace(UNDECIDABLE, key_window=BRISK.not_found_after * 3)
@@ -113,11 +113,11 @@ async def test_payments_in_review(cashier: Cashier, connections: Connections) ->
         handle = await cashier.start(request)
         await until(cashier, request, "NEEDS_REVIEW")
         line.inquiries_work = True
-        if decision is None:
+        if outcome is None:
             await handle.signal(PaymentSaga.gateway_hint)
         else:
-            await handle.execute_update(PaymentSaga.resolve, Resolution(decision, "seen"))
-        await record(f"payment-reviewed-{decision or 'hint'}", handle)
+            await handle.execute_update(PaymentSaga.resolve, Resolution(outcome, "seen"))
+        await record(f"payment-reviewed-{outcome or 'hint'}", handle)
 
 
 async def test_payments_cancelled_and_resumed(cashier: Cashier, connections: Connections) -> None:
@@ -192,7 +192,7 @@ async def test_refunds(cashier: Cashier, connections: Connections) -> None:
         return bool(found["status"] == "NEEDS_REVIEW")
 
     await eventually(in_review)
-    await handle.execute_update(RefundSaga.resolve, Resolution(Decision.FAILED, "not seen"))
+    await handle.execute_update(RefundSaga.resolve, Resolution(Outcome.FAILED, "not seen"))
     await record("refund-reviewed-failed", handle)
 
     paid = await a_paid_order(cashier, number="4000000000019002")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -148,6 +148,13 @@ async def _refunds(cashier: Cashier) -> list[Case]:
 
 async def _run_and_kill(settings: Settings, stops: list[Stop]) -> None:
     """Run a worker process until every saga is parked where it shall be, then kill it."""
+    async with parked_worker(settings, stops):
+        pass
+
+
+@asynccontextmanager
+async def parked_worker(settings: Settings, stops: list[Stop]) -> AsyncIterator[Process]:
+    """A worker process in which every saga is parked where it shall be; killed at the end."""
     told = settings.model_dump(
         mode="json", exclude_defaults=True, exclude={"gateway_webhook_secret"}
     )
@@ -167,13 +174,13 @@ async def _run_and_kill(settings: Settings, stops: list[Stop]) -> None:
     try:
         worker.stdin.write(as_plan(stops))
         worker.stdin.write_eof()
-        async with asyncio.timeout(30):
-            waited_for = {stop.workflow_id for stop in stops}
-            while waited_for:
-                # Temporal's own warnings come here too.
-                line = await worker.stdout.readline()
-                assert line, "the worker has ended"
-                waited_for.discard(line.decode().strip())
+        waited_for = {stop.workflow_id for stop in stops}
+        while waited_for:
+            # Temporal's own warnings come here too.
+            line = await worker.stdout.readline()
+            assert line, "the worker has ended"
+            waited_for.discard(line.decode().strip())
+        yield worker
     finally:
         if worker.returncode is None:
             worker.kill()

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.payment import PaymentRequest
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Resolution
 from domain.waits import Waits
 from tests.cashier import Cashier, Handle
 from tests.clean_slate import assert_clean_slate
@@ -278,7 +278,7 @@ async def test_an_answer_about_another_amount_is_not_believed(
         await until(cashier, request, "NEEDS_REVIEW")
         assert await cashier.billing.balance() == (4000, 1000)
 
-        failed = Resolution(Decision.FAILED, "their bug")
+        failed = Resolution(Outcome.FAILED, "their bug")
         outcome = await handle.execute_update(PaymentSaga.resolve, failed)
         # A PG that never says anything believable is watched for ever: nobody else could tell.
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
@@ -359,7 +359,7 @@ async def test_the_first_of_two_operators_decides(
     cashier: Cashier, connections: Connections
 ) -> None:
     _, handle, _ = await in_review(cashier, connections)
-    decisions = [Decision.HAPPENED, Decision.FAILED, Decision.FAILED]
+    decisions = [Outcome.CAPTURED, Outcome.FAILED, Outcome.FAILED]
 
     answers = await asyncio.gather(
         *(
@@ -387,7 +387,7 @@ async def test_where_nothing_waits_a_decision_is_rejected(
     await until(cashier, request, "UNKNOWN")
 
     with pytest.raises(WorkflowUpdateFailedError):
-        await handle.execute_update(PaymentSaga.resolve, Resolution(Decision.FAILED, "too early"))
+        await handle.execute_update(PaymentSaga.resolve, Resolution(Outcome.FAILED, "too early"))
 
     line.requests_arrive = True
     assert (await handle.result()).status == "COMPLETED"

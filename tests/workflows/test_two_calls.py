@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.payment import PaymentOutcome, PaymentRequest
-from domain.review import Decision, Resolution
+from domain.review import Outcome, Resolution
 from runtime import sweeper
 from runtime.terms import Terms
 from tests.cashier import TWO_CALLS, WAITS, Cashier
@@ -103,7 +103,7 @@ async def test_an_authorization_that_cannot_be_voided_waits_for_a_person(cashier
     await until(cashier, request, "NEEDS_REVIEW")
 
     assert (await steps(cashier, request))["gateway.authorize"] == "NEEDS_REVIEW"
-    await handle.execute_update(PaymentSaga.resolve, Resolution(Decision.FAILED, "it lapsed"))
+    await handle.execute_update(PaymentSaga.resolve, Resolution(Outcome.VOIDED, "it lapsed"))
 
     assert (await handle.result()).status == "FAILED"
     assert (await steps(cashier, request))["gateway.authorize"] == "UNDONE"

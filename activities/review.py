@@ -1,0 +1,21 @@
+"""The end of a review. It is opened with the status of what it is about: `payment.mark`,
+`refund.mark`."""
+
+from temporalio import activity
+
+from domain.review import ClosedReview
+from store import review
+from store.database import Database
+
+
+class ReviewActivities:
+    """Safe to run any number of times: what is decided stays."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="review.close")
+    async def close(self, closed: ClosedReview) -> None:
+        """Note how it ended, and who decided."""
+        async with self._database.begin() as tx:
+            await review.close(tx, closed)

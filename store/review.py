@@ -1,0 +1,89 @@
+"""Questions that wait for a person: a row each, whatever has become of the payment or refund."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.review import ClosedReview, Review
+from store.database import Transaction
+from store.tables import payments, refunds, reviews
+
+_OPEN = reviews.c.closed_at.is_(None)
+SUPERSEDED = "superseded"
+"""Outcome of a review that nobody answered: a later run of its workflow found out by itself."""
+
+
+async def open_(tx: Transaction, review: Review) -> None:
+    """Ask, or ask again: the question that waits already keeps its time."""
+    row = insert(reviews).values(
+        reference_id=review.reference_id,
+        payment_id=review.payment_id,
+        operation=review.operation.value,
+        question=review.question.value,
+        reason=review.reason,
+    )
+    await tx.execute(
+        row.on_conflict_do_update(
+            index_elements=["reference_id"],
+            index_where=_OPEN,
+            set_={
+                "operation": row.excluded.operation,
+                "question": row.excluded.question,
+                "reason": row.excluded.reason,
+            },
+        )
+    )
+
+
+async def close(tx: Transaction, closed: ClosedReview) -> None:
+    """Note how the open review ended; without one nothing happens."""
+    await tx.execute(
+        update(reviews)
+        .where(reviews.c.reference_id == closed.reference_id, _OPEN)
+        .values(
+            outcome=closed.outcome,
+            note=closed.reason,
+            decided_by=closed.decided_by,
+            closed_at=func.now(),
+        )
+    )
+
+
+async def supersede(tx: Transaction, reference_id: str) -> None:
+    """Its payment or refund has ended: nobody need answer any more."""
+    await close(tx, ClosedReview(reference_id, SUPERSEDED))
+
+
+async def waiting(tx: Transaction) -> Sequence[Row[Any]]:
+    """What waits for a person, oldest first, with the amount and the customer that it is about."""
+    amount = func.coalesce(
+        refunds.c.card_amount + refunds.c.wallet_amount,
+        payments.c.card_amount + payments.c.wallet_amount,
+    )
+    query = (
+        select(reviews, amount.label("amount"), payments.c.currency, payments.c.customer_id)
+        .join_from(reviews, payments, payments.c.id == reviews.c.payment_id)
+        .outerjoin(refunds, refunds.c.id == reviews.c.reference_id)
+        .where(_OPEN)
+    )
+    return (await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))).all()
+
+
+async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+    """What was asked about a payment and its refunds, oldest first."""
+    query = select(reviews).where(reviews.c.payment_id == payment_id)
+    return (await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))).all()
+
+
+async def latest(tx: Transaction, reference_id: str) -> Row[Any] | None:
+    """The open review of a payment or refund, or else the last one that ended."""
+    query = select(reviews).where(reviews.c.reference_id == reference_id)
+    return (await tx.execute(query.order_by(reviews.c.id.desc()).limit(1))).first()
+
+
+async def count_waiting(tx: Transaction) -> Sequence[Row[str, int]]:
+    """How many wait, by question."""
+    query = select(reviews.c.question, func.count()).where(_OPEN)
+    return (await tx.execute(query.group_by(reviews.c.question))).all()

@@ -1,0 +1,65 @@
+"""A question to a person is a row: one waits at a time, and how it ended stays."""
+
+from domain.gateway import Operation
+from domain.review import ClosedReview, Question, Review
+from store import review
+from store.database import Database
+from tests.samples import a_payment
+from tests.store.test_payment import create
+
+
+async def a_review(database: Database, reason: str = "undecided") -> Review:
+    payment = await create(database, a_payment(card_amount=10))
+    id_ = payment.payment_id
+    return Review(id_, id_, Operation.CHARGE, Question.CAPTURE, reason)
+
+
+async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Database) -> None:
+    asked = await a_review(database)
+    async with database.begin() as tx:
+        await review.open_(tx, asked)
+        [row] = [each for each in await review.waiting(tx) if each.payment_id == asked.payment_id]
+    assert (row.question, row.reason, row.amount) == ("capture", "undecided", 10)
+
+    closed = ClosedReview(asked.reference_id, "failed", "not there", "update-1")
+    async with database.begin() as tx:
+        await review.close(tx, closed)
+        # Only the first decision counts.
+        await review.close(tx, ClosedReview(asked.reference_id, "captured"))
+        await review.supersede(tx, asked.reference_id)
+        latest = await review.latest(tx, asked.reference_id)
+        waiting = {each.payment_id for each in await review.waiting(tx)}
+
+    assert latest is not None
+    assert (latest.outcome, latest.note, latest.decided_by) == ("failed", "not there", "update-1")
+    assert asked.payment_id not in waiting
+
+
+async def test_asked_again_it_keeps_its_time(database: Database) -> None:
+    asked = await a_review(database)
+    async with database.begin() as tx:
+        await review.open_(tx, asked)
+        first = await review.latest(tx, asked.reference_id)
+    another = Review(
+        asked.reference_id, asked.payment_id, Operation.VOID, Question.VOID, "not voided"
+    )
+    async with database.begin() as tx:
+        await review.open_(tx, another)
+        [row] = await review.of_payment(tx, asked.payment_id)
+
+    assert first is not None
+    assert (row.id, row.opened_at) == (first.id, first.opened_at)
+    assert (row.operation, row.question, row.reason) == ("void", "void", "not voided")
+
+
+async def test_a_new_question_after_an_old_one_is_another_row(database: Database) -> None:
+    asked = await a_review(database)
+    async with database.begin() as tx:
+        await review.open_(tx, asked)
+        await review.supersede(tx, asked.reference_id)
+        await review.open_(tx, asked)
+        outcomes = [row.outcome for row in await review.of_payment(tx, asked.payment_id)]
+        counts = {row.question: row[1] for row in await review.count_waiting(tx)}
+
+    assert outcomes == [review.SUPERSEDED, None]
+    assert counts["capture"] >= 1

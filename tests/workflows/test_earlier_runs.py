@@ -1,0 +1,188 @@
+"""What an earlier run of a payment has done, or does late, is neither lost nor done twice.
+
+Each step × before or after its effect × what happens to the run that was there: terminated,
+cancelled and then terminated, or cancelled while its worker is frozen.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import product
+
+import httpx2
+import pytest
+from temporalio.client import Client
+
+from activities.coupon import CouponActivities
+from activities.inventory import InventoryActivities
+from activities.order import OrderActivities
+from activities.points import PointsActivities
+from activities.wallet import WalletActivities
+from domain import saga
+from domain.errors import Rejected
+from domain.payment import PaymentOutcome, PaymentRequest
+from domain.waits import Waits
+from gateway.client import PaymentGateway
+from runtime import temporal
+from runtime.settings import Settings
+from runtime.starts import start_payment
+from store import payment
+from store.database import Database
+from tests.billing import Billing
+from tests.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
+from tests.faults import Fault, FaultInjector
+from tests.parked_worker import Stop
+from tests.runtime.test_sweeper import sweep
+from tests.workflows.test_killed_worker import a_worker, elsewhere, parked_worker
+from tests.workflows.test_payment_saga import CARD, REVERSIBLE, WALLET
+from tests.workflows.test_pursuit import eventually_clean, until
+from workflows.payment_saga import payment_workflow_id
+
+__all__ = ["elsewhere"]
+
+STEPS = {
+    "simulator": ("payment.open", *REVERSIBLE, saga.GATEWAY_CHARGE),
+    TWO_CALLS: (saga.GATEWAY_AUTHORIZE, saga.POINTS_DEDUCT, saga.GATEWAY_CAPTURE),
+}
+AT_A_TIME = 8
+
+BRIEF = replace(WAITS, key_window=timedelta(seconds=8))
+"""Watched for longer than "not found" takes to count, and no longer than a test may wait."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where the earlier run stood, and what happened to it."""
+
+    happens: str
+    gateway: str
+    step: str
+    after_its_effect: bool
+
+    @property
+    def ends(self) -> str:
+        if self.happens == "terminated":
+            return "COMPLETED"
+        # In the same run the capture is found before the cancellation is heeded.
+        took_it = self.step in (saga.GATEWAY_CHARGE, saga.GATEWAY_CAPTURE) and self.after_its_effect
+        return "COMPLETED" if self.happens == "frozen" and took_it else "CANCELLED"
+
+
+def table(happens: str) -> Iterator[Row]:
+    for gateway, steps in STEPS.items():
+        for step, after in product(steps, (False, True)):
+            yield Row(happens, gateway, step, after)
+
+
+async def prepare(cashier: Cashier, row: Row, waits: Waits = BRIEF) -> PaymentRequest:
+    """An order with coupon, stock and points, paid by wallet and card."""
+    await cashier.billing.top_up(5000)
+    goods = await cashier.goods()
+    return await cashier.prepare(WALLET, CARD, gateway=row.gateway, goods=goods, waits=waits)
+
+
+async def come_late(cashier: Cashier, request: PaymentRequest) -> None:
+    """What the earlier run's worker may still do, it does now: each step finds that it is over."""
+    database = cashier.billing.database
+    steps = (
+        CouponActivities(database).use,
+        OrderActivities(database).apply_coupon,
+        InventoryActivities(database).reserve,
+        WalletActivities(database).hold,
+        PointsActivities(database).deduct,
+    )
+    for step in steps:
+        with suppress(Rejected):
+            await step(request)
+
+
+@pytest.mark.parametrize("happens", ["terminated", "cancelled, then terminated"])
+async def test_a_second_run_knows_what_the_first_may_have_done(
+    api: httpx2.AsyncClient,
+    simulator: httpx2.AsyncClient,
+    database: Database,
+    payments: None,
+    temporal_client: Client,
+    faults: FaultInjector,
+    happens: str,
+) -> None:
+    at_once = asyncio.Semaphore(AT_A_TIME)
+    failed: dict[Row, BaseException] = {}
+
+    async def run(row: Row) -> None:
+        async with at_once:
+            billing = await Billing.for_new_customer(api, simulator, database)
+            try:
+                await _in_two_runs(row, Cashier(billing, temporal_client, faults))
+            except (AssertionError, TimeoutError) as error:
+                failed[row] = error
+
+    rows = list(table(happens))
+    await asyncio.gather(*map(run, rows))
+
+    print(f"\n{happens}: {len(rows)} rows")
+    assert not failed, "\n".join(f"{row}: {error!r}" for row, error in failed.items())
+
+
+async def _in_two_runs(row: Row, cashier: Cashier) -> None:
+    request = await prepare(cashier, row)
+    fault = Fault.PARK_AFTER if row.after_its_effect else Fault.PARK_BEFORE
+    parked = cashier.plan(request, row.step, fault)
+    handle = await cashier.start(request)
+    await parked.reached.wait()
+    if row.happens.startswith("cancelled"):
+        async with cashier.billing.database.begin() as tx:
+            assert await payment.request_cancel(tx, request.payment_id)
+        await handle.cancel()
+    await handle.terminate("by hand")
+
+    await sweep(cashier, BRIEF)
+    await until(cashier, request, row.ends)
+    parked.release.set()
+    await come_late(cashier, request)
+
+    assert await _ended(cashier.client, request) == row.ends
+    await eventually_clean(cashier)
+
+
+async def _ended(client: Client, request: PaymentRequest) -> str:
+    """How the latest run ended, once it watches no more."""
+    handle = client.get_workflow_handle(
+        payment_workflow_id(request.payment_id), result_type=PaymentOutcome
+    )
+    return str((await handle.result()).status)
+
+
+async def test_a_run_whose_worker_is_frozen_is_cancelled_without_residue(
+    elsewhere: Settings,
+    cashier: Cashier,
+    database: Database,
+    gateways: Mapping[str, PaymentGateway],
+    faults: FaultInjector,
+) -> None:
+    client = await temporal.connect_when_ready(elsewhere)
+    # It may be frozen for long, and is watched until it has woken up.
+    patient = replace(BRIEF, key_window=timedelta(seconds=30))
+    rows = [(await prepare(cashier, row, patient), row) for row in table("frozen")]
+    stops = [Stop(workflow_id(request), row.step, row.after_its_effect) for request, row in rows]
+    handles = [await start_payment(client, request) for request, _ in rows]
+    async with parked_worker(elsewhere, stops) as worker:
+        os.kill(worker.pid, signal.SIGSTOP)
+        for handle in handles:
+            await handle.cancel()
+        async with a_worker(client, database, gateways, faults):
+            for request, row in rows:
+                await until(cashier, request, row.ends)
+            # It wakes up and goes on with what it was about to do, while nobody waits for it.
+            os.kill(worker.pid, signal.SIGCONT)
+            os.kill(worker.pid, signal.SIGUSR1)
+            for request, _ in rows:
+                await come_late(cashier, request)
+            ends = {row: await _ended(client, request) for request, row in rows}
+            print(f"\n{len(rows)} sagas of a frozen worker")
+            assert ends == {row: row.ends for _, row in rows}
+            await eventually_clean(cashier)

@@ -1,0 +1,288 @@
+"""A review ends with an answer to its own question; what waits for a person can be found."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain.payment import PaymentRequest
+from domain.refund import late_capture_refund_id
+from domain.review import Outcome, Resolution
+from store import review
+from tests.cashier import Cashier, Handle
+from tests.clean_slate import assert_clean_slate
+from tests.conditions import eventually
+from tests.runtime.test_sweeper import sweep
+from tests.workflows.conftest import Connections
+from tests.workflows.test_pursuit import (
+    BRISK,
+    SPLIT,
+    eventually_clean,
+    in_review,
+    shown,
+    taken,
+    until,
+)
+from workflows import search_attributes
+from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga, refund_workflow_id
+
+VOIDS_DECLINED = "4000000000020000"
+REFUNDS_DECLINED = "4000000000019002"
+
+
+async def waiting(cashier: Cashier, reference_id: str) -> str | None:
+    """The question about this payment or refund that `billing review list` shows."""
+    async with cashier.billing.database.connect() as tx:
+        rows = [row for row in await review.waiting(tx) if row.reference_id == reference_id]
+    return rows[0].question if rows else None
+
+
+async def asked(cashier: Cashier, reference_id: str, question: str) -> None:
+    """Wait until a person is asked."""
+
+    async def waits() -> bool:
+        return await waiting(cashier, reference_id) == question
+
+    await eventually(waits)
+
+
+async def resolve(cashier: Cashier, request: PaymentRequest, outcome: str) -> Any:
+    """As an operator does over HTTP."""
+    path = f"/api/v1/payments/{request.payment_id}/resolve"
+    return await cashier.billing.post(path, {"outcome": outcome, "reason": "seen at the PG"})
+
+
+async def hinted(cashier: Cashier, handle: Any, line: Any) -> None:
+    """Send a hint, and wait until the PG was asked because of it."""
+    before = len(line.inquired)
+    await handle.signal("gateway_hint")
+
+    async def inquired() -> bool:
+        return len(line.inquired) > before
+
+    await eventually(inquired)
+
+
+async def captured_by_hand(cashier: Cashier, request: PaymentRequest) -> None:
+    """Somebody captures the authorization in the console of the PG."""
+    answer = await cashier.billing.simulator.post(
+        f"/v1/payments/{request.payment_id}/capture",
+        json={"amount": request.card_amount, "currency": request.currency},
+        headers={"Idempotency-Key": uuid4().hex},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def void_in_review(
+    cashier: Cashier, connections: Connections
+) -> tuple[PaymentRequest, Handle, Any]:
+    """An authorized payment whose capture was declined, and then the void of it."""
+    await cashier.billing.top_up(5000)
+    name, line = connections.add()
+    request = await cashier.prepare(
+        *SPLIT, number=VOIDS_DECLINED, gateway=name, two_calls=True, waits=BRISK
+    )
+    await cashier.misbehave(request, "decline", operation="capture")
+    handle = await cashier.start(request)
+    await asked(cashier, request.payment_id, "void")
+    return request, handle, line
+
+
+async def test_what_the_pg_captures_while_its_void_is_tried_is_given_back(
+    cashier: Cashier, connections: Connections
+) -> None:
+    await cashier.billing.top_up(5000)
+    name, line = connections.add()
+    request = await cashier.prepare(*SPLIT, gateway=name, two_calls=True, waits=BRISK)
+    for operation in ("capture", "void"):
+        await cashier.misbehave(request, "error-before-effect", operation=operation, times=1000)
+    handle = await cashier.start(request)
+
+    async def void_tried() -> bool:
+        return any(sent.operation == "void" for sent in line.sent)
+
+    await eventually(void_tried)
+    # The PG captures, and does nothing else before that.
+    line.connects = False
+    deleted = await cashier.billing.simulator.delete("/control/behaviours")
+    assert deleted.status_code in (200, 204), deleted.text
+    await captured_by_hand(cashier, request)
+    line.connects = True
+
+    assert (await handle.result()).status == "FAILED"
+    await eventually_clean(cashier)
+    totals = (await cashier.billing.book(request.payment_id))["totals"]["KRW"]
+    assert (totals["captured"], totals["refunded"]) == (2000, 2000)
+
+
+async def test_captured_is_never_read_as_voided(cashier: Cashier, connections: Connections) -> None:
+    request, handle, _ = await void_in_review(cashier, connections)
+    await captured_by_hand(cashier, request)
+
+    answer = await resolve(cashier, request, "captured")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "FAILED")
+    assert (await handle.result()).status == "FAILED"
+    await eventually_clean(cashier)
+    assert len(await taken(cashier, request)) == 1
+
+
+async def test_a_hint_finds_that_what_was_to_be_voided_was_captured(
+    cashier: Cashier, connections: Connections
+) -> None:
+    request, handle, _ = await void_in_review(cashier, connections)
+    await captured_by_hand(cashier, request)
+
+    await handle.signal(PaymentSaga.gateway_hint)
+
+    assert (await handle.result()).status == "FAILED"
+    await eventually_clean(cashier)
+
+
+async def test_the_answer_that_is_why_a_person_is_asked_does_not_end_the_review(
+    cashier: Cashier, connections: Connections
+) -> None:
+    request, handle, line = await void_in_review(cashier, connections)
+
+    await hinted(cashier, handle, line)
+
+    assert await waiting(cashier, request.payment_id) == "void"
+    assert await cashier.status(request) == "NEEDS_REVIEW"
+    assert (await resolve(cashier, request, "voided")).json()["status"] == "FAILED"
+    assert (await handle.result()).status == "FAILED"
+    await assert_clean_slate(cashier.billing)
+
+
+async def test_only_the_answers_to_the_question_are_taken(
+    cashier: Cashier, connections: Connections
+) -> None:
+    request, handle, _ = await void_in_review(cashier, connections)
+
+    found = await cashier.billing.get(f"/api/v1/payments/{request.payment_id}")
+    refused = [await resolve(cashier, request, each) for each in ("failed", "authorized")]
+
+    assert "(voided or captured)" in found["reviewReason"]
+    for answer in refused:
+        assert answer.status_code == 422
+        assert answer.json()["type"].endswith("/not-an-answer")
+    await handle.execute_update(PaymentSaga.resolve, Resolution(Outcome.VOIDED, "seen"))
+    await assert_clean_slate(cashier.billing)
+
+
+async def test_a_refused_refund_of_a_late_capture_waits_for_a_person_whatever_hints_come(
+    cashier: Cashier, connections: Connections
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(0, 2000, number=REFUNDS_DECLINED, gateway=name, waits=BRISK)
+    handle = await cashier.start(request)
+    await until(cashier, request, "FAILED")
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[0])
+    await handle.result()
+    refund_id = late_capture_refund_id(request.payment_id)
+    await asked(cashier, refund_id, "late-capture-refund")
+    owner = cashier.client.get_workflow_handle(refund_workflow_id(refund_id))
+
+    await hinted(cashier, owner, line)
+
+    assert await waiting(cashier, refund_id) == "late-capture-refund"
+    refund = await cashier.billing.get(f"/api/v1/refunds/{refund_id}")
+    assert refund["status"] == "NEEDS_REVIEW"
+    decision = Resolution(Outcome.REFUNDED, "sent back by bank")
+    await owner.execute_update(RefundSaga.resolve, decision)
+    assert await waiting(cashier, refund_id) is None
+
+
+async def watched_authorization(
+    cashier: Cashier, connections: Connections
+) -> tuple[PaymentRequest, Handle, Any]:
+    """A payment that has FAILED because its authorization was lost on the way."""
+    await cashier.billing.top_up(5000)
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(
+        *SPLIT, number=VOIDS_DECLINED, gateway=name, two_calls=True, waits=BRISK
+    )
+    handle = await cashier.start(request)
+    await until(cashier, request, "FAILED")
+    await shown(handle, search_attributes.WATCHING)
+    line.requests_arrive = True
+    return request, handle, line
+
+
+async def test_a_late_authorization_that_is_not_voided_can_be_found_and_decided(
+    cashier: Cashier, connections: Connections
+) -> None:
+    request, handle, line = await watched_authorization(cashier, connections)
+    await line.deliver_late(line.sent[0])
+
+    await asked(cashier, request.payment_id, "void")
+    found = await cashier.billing.get(f"/api/v1/payments/{request.payment_id}")
+    answer = await resolve(cashier, request, "voided")
+
+    assert (found["status"], "(voided or captured)" in found["reviewReason"]) == ("FAILED", True)
+    assert (answer.status_code, answer.json()["reviewReason"]) == (200, None)
+    assert (await handle.result()).status == "FAILED"
+    assert await waiting(cashier, request.payment_id) is None
+    await assert_clean_slate(cashier.billing)
+
+
+@pytest.mark.parametrize("two_calls", [False, True], ids=["charge", "authorization"])
+async def test_whoever_watches_is_started_again_and_undoes_what_comes_late(
+    cashier: Cashier, connections: Connections, two_calls: bool
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(0, 2000, gateway=name, two_calls=two_calls, waits=BRISK)
+    handle = await cashier.start(request)
+    await until(cashier, request, "FAILED")
+    await shown(handle, search_attributes.WATCHING)
+
+    await handle.terminate("by hand")
+    await sweep(cashier, BRISK)
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[0])
+
+    await cashier.client.get_workflow_handle(handle.id).result()
+    await eventually_clean(cashier)
+    [at_the_pg] = (await cashier.billing.book(request.payment_id))["payments"]
+    assert at_the_pg["status"] == ("VOIDED" if two_calls else "CAPTURED")
+    totals = (await cashier.billing.book(request.payment_id))["totals"].get("KRW", {})
+    assert totals.get("captured", 0) == totals.get("refunded", 0)
+
+
+async def test_a_watch_that_found_nothing_ends_with_its_window(
+    cashier: Cashier, connections: Connections
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    waits = replace(BRISK, key_window=timedelta(seconds=1.5))
+    request = await cashier.prepare(0, 2000, gateway=name, waits=waits)
+    handle = await cashier.start(request)
+    await handle.result()
+
+    calls = len(cashier.calls(request))
+    await sweep(cashier, waits)
+
+    assert len(cashier.calls(request)) == calls
+    await assert_clean_slate(cashier.billing)
+
+
+async def test_a_later_run_that_finds_out_by_itself_leaves_nothing_to_be_decided(
+    cashier: Cashier, connections: Connections
+) -> None:
+    request, handle, line = await in_review(cashier, connections)
+
+    await handle.terminate("by hand")
+    line.answers_arrive = line.inquiries_work = True
+    await sweep(cashier, BRISK)
+    await until(cashier, request, "COMPLETED")
+
+    assert await waiting(cashier, request.payment_id) is None
+    refused = await resolve(cashier, request, "failed")
+    assert refused.status_code == 409
+    await assert_clean_slate(cashier.billing)
