@@ -73,4 +73,4 @@ async def test_a_start_that_is_caught_up_settles_the_month_that_it_was_meant_for
         }
 
     async with running(settlement_worker(client, database)):
-        await eventually(started, 30)
+        await eventually(started)
