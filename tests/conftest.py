@@ -1,8 +1,7 @@
 """One real stack per test process; every test brings its own customer, so tests do not meet."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import structlog
 from fastapi import FastAPI
 from hypothesis import settings as hypothesis_settings
 from temporalio.client import Client
-from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
@@ -116,7 +114,7 @@ async def payments(
     worker = payments_worker(
         temporal_client, database, gateways, SandboxedWorkflowRunner(), (faults,)
     )
-    async with for_the_session(worker):
+    async with running(worker):
         yield
 
 
@@ -126,20 +124,8 @@ async def settlements(
 ) -> AsyncIterator[None]:
     """A worker for the task queue `settlement`, in this process, with the sandbox on."""
     worker = settlement_worker(temporal_client, database, SandboxedWorkflowRunner(), (faults,))
-    async with for_the_session(worker):
+    async with running(worker):
         yield
-
-
-@asynccontextmanager
-async def for_the_session(worker: Worker) -> AsyncIterator[None]:
-    """Run it; at the end of everything its shutdown, which can hang in the SDK when Temporal is
-    slow, must not decide how the tests ended."""
-    await worker.__aenter__()
-    try:
-        yield
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(worker.__aexit__(None, None, None), 30)
 
 
 @pytest.fixture
