@@ -34,12 +34,16 @@ log = structlog.get_logger()
 async def ensure_schedules(client: Client, terms: Terms) -> None:
     """Make the Schedule, or bring the one that is there up to date; that somebody paused it stays.
 
-    Several workers may do it at once: all of them want the same.
+    Several workers may do it at once: all of them want the same. One that is up to date is left
+    alone: Temporal applies a pause before an update of the same moment, which would undo it.
     """
     wanted = monthly(terms)
 
-    def updated(found: ScheduleUpdateInput) -> ScheduleUpdate:
-        return ScheduleUpdate(replace(wanted, state=found.description.schedule.state))
+    def updated(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
+        there = found.description.schedule
+        if _is_up_to_date(client, there, wanted):
+            return None
+        return ScheduleUpdate(replace(wanted, state=there.state))
 
     try:
         await client.create_schedule(MONTHLY, wanted)
@@ -60,8 +64,8 @@ async def ensure_sooner_or_later(client: Client, terms: Terms) -> None:
 def monthly(terms: Terms) -> Schedule:
     """The first of each month, 12:00 UTC: then the month before has ended in every time zone."""
     first_at_noon = ScheduleCalendarSpec(
-        hour=[ScheduleRange(12)],
-        day_of_month=[ScheduleRange(1)],
+        hour=(ScheduleRange(12),),
+        day_of_month=(ScheduleRange(1),),
         comment="settle the month before",
     )
     return Schedule(
@@ -75,4 +79,17 @@ def monthly(terms: Terms) -> Schedule:
         ),
         spec=ScheduleSpec(calendars=[first_at_noon]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.BUFFER_ALL, catchup_window=CATCH_UP),
+    )
+
+
+def _is_up_to_date(client: Client, there: Schedule, wanted: Schedule) -> bool:
+    """Whether it does the same at the same times, paused or not."""
+    theirs, ours = there.action, wanted.action
+    assert isinstance(theirs, ScheduleActionStartWorkflow)
+    assert isinstance(ours, ScheduleActionStartWorkflow)
+    arguments = client.data_converter.payload_converter.to_payloads(ours.args)
+    return (
+        (there.spec, there.policy) == (wanted.spec, wanted.policy)
+        and (theirs.workflow, theirs.id) == (ours.workflow, ours.id)
+        and (theirs.task_queue, list(theirs.args)) == (ours.task_queue, arguments)
     )

@@ -104,7 +104,7 @@ class Billing:
             now = await self.get(f"/api/v1/payments/{paid['id']}")
             return {} if now["status"] == "PENDING" else now
 
-        return await eventually(begun, 30) if paid["status"] == "PENDING" else paid
+        return await eventually(begun) if paid["status"] == "PENDING" else paid
 
     async def top_up(self, amount: int, currency: str = "KRW") -> dict[str, Any]:
         """Money from the bank into the wallet."""

@@ -1,8 +1,8 @@
 """One real stack per test process; every test brings its own customer, so tests do not meet."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
@@ -11,7 +11,6 @@ import structlog
 from fastapi import FastAPI
 from hypothesis import settings as hypothesis_settings
 from temporalio.client import Client
-from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
@@ -22,9 +21,10 @@ from runtime import gateways as gateway_composition
 from runtime import schema, temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
-from store import database as database_module
 from store.database import Database
 from tests.billing import Billing
+from tests.conditions import PATIENCE_SECONDS
+from tests.databases import connected
 from tests.faults import FaultInjector
 
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -32,6 +32,18 @@ hypothesis_settings.register_profile("billing", deadline=None)
 hypothesis_settings.load_profile("billing")
 
 TIME_SCALE = 200.0
+"""Of the simulator: what it does late or slowly takes so many times less."""
+
+OUR_TIME_SCALE = 20.0
+"""Of our own waits on it: a call is sent again soon, but for 45 s, so that no window is over only
+because the machine is busy. Tests of what comes after a window bring waits of their own."""
+
+READ_TIMEOUT = timedelta(seconds=2)
+"""Of one call to the simulator, which answers in milliseconds unless it is told to be silent."""
+
+API_WAIT_SECONDS = 60.0
+"""How long an answer may take to be final: a test that wants a 202 asks an API that waits less."""
+
 SECRET = "whsec_dGVzdHMtb2YtdGhlLWJpbGxpbmctcHJvamVjdA=="
 
 
@@ -51,15 +63,16 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def settings(stack: Stack) -> Settings:
-    """What the processes under test are told; the waits are 200 times shorter."""
+    """What the processes under test are told."""
     values = {name.lower(): value for name, value in stack.endpoints.environment().items()}
     return Settings.model_validate(
         {
             **values,
             "billing_environment": "dev",
             "gateway_webhook_secret": SECRET,
-            "gateway_read_timeout_seconds": 0.5,
-            "time_scale": TIME_SCALE,
+            "api_wait_seconds": API_WAIT_SECONDS,
+            "gateway_read_timeout_seconds": READ_TIMEOUT.total_seconds(),
+            "time_scale": OUR_TIME_SCALE,
         }
     )
 
@@ -67,9 +80,8 @@ def settings(stack: Stack) -> Settings:
 @pytest.fixture(scope="session")
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """As the application's role."""
-    pool = database_module.connect(settings.database_url, pool_size=20)
-    yield pool
-    await pool.dispose()
+    async with connected(settings.database_url, pool_size=20) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +114,7 @@ async def payments(
     worker = payments_worker(
         temporal_client, database, gateways, SandboxedWorkflowRunner(), (faults,)
     )
-    async with for_the_session(worker):
+    async with running(worker):
         yield
 
 
@@ -112,20 +124,8 @@ async def settlements(
 ) -> AsyncIterator[None]:
     """A worker for the task queue `settlement`, in this process, with the sandbox on."""
     worker = settlement_worker(temporal_client, database, SandboxedWorkflowRunner(), (faults,))
-    async with for_the_session(worker):
+    async with running(worker):
         yield
-
-
-@asynccontextmanager
-async def for_the_session(worker: Worker) -> AsyncIterator[None]:
-    """Run it; at the end of everything its shutdown, which can hang in the SDK when Temporal is
-    slow, must not decide how the tests ended."""
-    await worker.__aenter__()
-    try:
-        yield
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(worker.__aexit__(None, None, None), 30)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 @pytest.fixture(scope="session")
 async def simulator(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The gateway simulator's own API: its book and its control calls."""
-    async with httpx2.AsyncClient(base_url=settings.gateway_url) as http:
+    async with httpx2.AsyncClient(base_url=settings.gateway_url, timeout=PATIENCE_SECONDS) as http:
         yield http
 
 

@@ -1,15 +1,38 @@
-"""One statement outside of a transaction: databases come and go by such ones."""
+"""Connections that are closed whatever happens, and statements outside of any transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
 from store import database as database_module
+from store.database import Database
+
+
+@asynccontextmanager
+async def connected(url: str, pool_size: int = 1, **more: float) -> AsyncIterator[Database]:
+    """A pool for the length of the block. One that a failed test left open would be complained of
+    in whatever test comes later."""
+    pool = database_module.connect(url, pool_size, **more)
+    try:
+        yield pool
+    finally:
+        await pool.dispose()
+
+
+@asynccontextmanager
+async def database_of_its_own(owner_url: str, name: str) -> AsyncIterator[None]:
+    """Made for the length of the block, and dropped with whoever is still connected to it."""
+    await execute(owner_url, f"CREATE DATABASE {name}")
+    try:
+        yield
+    finally:
+        await execute(owner_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def execute(url: str, statement: str) -> list[str]:
-    database = database_module.connect(url, pool_size=1)
-    async with database.connect() as connection:
+    """Run one statement as databases come and go by; returns the first column."""
+    async with connected(url) as database, database.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
         result = await connection.execute(text(statement))
-        rows = [str(row[0]) for row in result] if result.returns_rows else []
-    await database.dispose()
-    return rows
+        return [str(row[0]) for row in result] if result.returns_rows else []

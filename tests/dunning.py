@@ -77,11 +77,12 @@ class Dunning:
         return await start_invoice(self.client, owed)
 
     async def failed(self, owed: InvoiceRequest, step: int = 0) -> Row[Any]:
-        """Wait until the ladder stands before this step; returns the invoice."""
+        """Wait until the ladder stands before this step, or has passed it; returns the invoice.
+        A step that must not pass meanwhile is parked: see `failures`."""
 
         async def noted() -> Row[Any] | None:
             row = await self.row(owed)
-            return row if row.next_attempt_at is not None and row.retries == step else None
+            return row if row.next_attempt_at is not None and row.retries >= step else None
 
         found = await eventually(noted)
         assert found is not None
@@ -94,13 +95,18 @@ class Dunning:
             row = await self.row(owed)
             return row if row.status == "UNCOLLECTIBLE" else None
 
-        found = await eventually(uncollectible, 30)
+        found = await eventually(uncollectible)
         assert found is not None
         return found
 
     def plan(self, owed: InvoiceRequest, step: str, fault: Fault) -> Parked:
         """The next execution of this step of the owner meets the fault."""
         return self.faults.plan(invoice_workflow_id(owed.invoice_id), step, fault)
+
+    def failures(self, owed: InvoiceRequest, number: int) -> list[Parked]:
+        """The owner stops after each of its next failures, as noted in the row: what the test does
+        then is done before the next step, however short the ladder is."""
+        return [self.plan(owed, "invoice.note", Fault.PARK_AFTER) for _ in range(number)]
 
     def calls(self, owed: InvoiceRequest) -> list[str]:
         """The steps of the owner that ran."""

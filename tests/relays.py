@@ -13,17 +13,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from dev import kafka, process
 from dev.process import Server
 from domain.event import PARTITIONS, Event, Topic
 from runtime import schema
 from runtime.settings import Settings
-from store import database as database_module
 from store import outbox, tables
 from store.database import Database
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
+from tests.databases import connected, database_of_its_own
 from tests.samples import an_event, new_id
 
 BROKERS = range(1, kafka.BROKERS + 1)
@@ -93,7 +93,7 @@ class RelayBed:
         async with self.database.connect() as tx:
             return int(await tx.scalar(select(func.count()).where(waits)) or 0)
 
-    async def catches_up(self, timeout_seconds: float) -> None:
+    async def catches_up(self) -> None:
         """Wait until everything is marked that is committed by now."""
         async with self.database.connect() as tx:
             newest = await tx.scalar(select(func.max(tables.outbox.c.id))) or 0
@@ -105,7 +105,7 @@ class RelayBed:
             async with self.database.connect() as tx:
                 return await tx.scalar(waits) == 0
 
-        await eventually(none_waits, timeout_seconds)
+        await eventually(none_waits)
 
     async def all_published(self) -> bool:
         return await self.waiting() == 0
@@ -121,38 +121,30 @@ class RelayBed:
 async def relay_bed(settings: Settings, directory: Path) -> AsyncIterator[RelayBed]:
     """A fresh bed; ends its relays by their ids."""
     name = f"relays_{uuid4().hex}"
-    await _as_owner(settings, f"CREATE DATABASE {name}")
     owner_url, url = (
         each.rpartition("/")[0] + f"/{name}"
         for each in (settings.database_owner_url, settings.database_url)
     )
-    await asyncio.to_thread(schema.upgrade, owner_url)
-    server = kafka.start(directory, [topic.value for topic in Topic])
-    pool = database_module.connect(url, pool_size=16)
-    bed = RelayBed(settings, pool, directory, [server])
-    try:
-        process.wait_until_ready([server])
-        own = {
-            "database_url": url,
-            "kafka_bootstrap_servers": kafka.bootstrap_servers(directory),
-            "temporal_namespace": name,
-        }
-        bed.settings = settings.model_copy(update=own)
-        yield bed
-    finally:
-        for each in bed.servers:
-            each.process.send_signal(signal.SIGCONT)
-        process.stop(bed.servers)
-        await pool.dispose()
-        await _as_owner(settings, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def _as_owner(settings: Settings, statement: str) -> None:
-    database = database_module.connect(settings.database_owner_url, pool_size=1)
-    async with database.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text(statement))
-    await database.dispose()
+    async with (
+        database_of_its_own(settings.database_owner_url, name),
+        connected(url, pool_size=16) as pool,
+    ):
+        await asyncio.to_thread(schema.upgrade, owner_url)
+        server = kafka.start(directory, [topic.value for topic in Topic])
+        bed = RelayBed(settings, pool, directory, [server])
+        try:
+            process.wait_until_ready([server])
+            own = {
+                "database_url": url,
+                "kafka_bootstrap_servers": kafka.bootstrap_servers(directory),
+                "temporal_namespace": name,
+            }
+            bed.settings = settings.model_copy(update=own)
+            yield bed
+        finally:
+            for each in bed.servers:
+                each.process.send_signal(signal.SIGCONT)
+            process.stop(bed.servers)
 
 
 class PlannedAbort(Exception):
@@ -248,11 +240,11 @@ def deliveries(settings: Settings, topics: Sequence[Topic]) -> list[Delivery]:
         for topic in topics:
             for partition in range(PARTITIONS):
                 which = TopicPartition(topic.value, partition)
-                low, high = consumer.get_watermark_offsets(which, timeout=10)
+                low, high = consumer.get_watermark_offsets(which, timeout=PATIENCE_SECONDS)
                 left += high - low
         found: list[Delivery] = []
         while len(found) < left:
-            messages = consumer.consume(min(500, left - len(found)), timeout=10)
+            messages = consumer.consume(min(500, left - len(found)), timeout=PATIENCE_SECONDS)
             assert messages, f"{left - len(found)} messages never came"
             found += [delivery(message) for message in messages]
     return found

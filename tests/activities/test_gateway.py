@@ -57,7 +57,7 @@ async def test_a_long_wait_for_the_gateway_beats(
     connections: Connections, gateways: Mapping[str, PaymentGateway], cashier: Cashier
 ) -> None:
     """So that the death of its worker is noticed in seconds."""
-    name, _ = connections.add(read_timeout_seconds=10)
+    name, _ = connections.add()
     request = await cashier.prepare(0, 2000, gateway=name)
     await cashier.misbehave(request, "slow", operation="charge", seconds=EVERY_SECONDS * 1.5 * 200)
     environment = ActivityEnvironment()
@@ -67,4 +67,4 @@ async def test_a_long_wait_for_the_gateway_beats(
     answer = await environment.run(GatewayActivities(gateways).charge, charge_of(request))
 
     assert answer.status is GatewayStatus.CAPTURED
-    assert len(beats) == 1
+    assert beats

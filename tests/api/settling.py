@@ -14,10 +14,9 @@ from gateway.client import PaymentGateway
 from runtime import schema, temporal
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running, settlement_worker
-from store import database as database_module
 from tests.billing import Billing
 from tests.conftest import served
-from tests.databases import execute
+from tests.databases import connected, database_of_its_own
 
 PERIOD = "2026-05"
 NO_MONEY = "4000000000009995"
@@ -99,8 +98,6 @@ async def world_of_its_own(
     everybody at once."""
     name = f"world_{uuid4().hex}"
     owner = settings.database_owner_url.rpartition("/")[0]
-    await execute(settings.database_owner_url, f"CREATE DATABASE {name}")
-    await asyncio.to_thread(schema.upgrade, f"{owner}/{name}")
     own = settings.model_copy(
         update={
             "database_url": f"{settings.database_url.rpartition('/')[0]}/{name}",
@@ -108,16 +105,16 @@ async def world_of_its_own(
         }
     )
     client = await temporal.connect_when_ready(own)
-    pool = database_module.connect(own.database_url, pool_size=10)
     runner = SandboxedWorkflowRunner()
-    async with (
-        running(payments_worker(client, pool, {"simulator": gateway}, runner)),
-        running(settlement_worker(client, pool, runner)),
-        served(create_app(own)) as http,
-    ):
-        yield await Billing.for_new_customer(http, billing.simulator, pool)
-    await pool.dispose()
-    await execute(settings.database_owner_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with database_of_its_own(settings.database_owner_url, name):
+        await asyncio.to_thread(schema.upgrade, f"{owner}/{name}")
+        async with (
+            connected(own.database_url, pool_size=10) as pool,
+            running(payments_worker(client, pool, {"simulator": gateway}, runner)),
+            running(settlement_worker(client, pool, runner)),
+            served(create_app(own)) as http,
+        ):
+            yield await Billing.for_new_customer(http, billing.simulator, pool)
 
 
 def another(billing: Billing) -> Billing:

@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from api.group_commit import GroupCommit
 from dev.process import free_port
-from store import database as database_module
 from store.database import Database
+from tests.databases import connected
 from tests.usage import event, new_customer
 
 
@@ -30,14 +30,13 @@ async def test_who_arrives_during_a_transaction_shares_the_next(database: Databa
 
 
 async def test_a_transaction_that_fails_fails_for_everybody_in_it_and_no_longer() -> None:
-    nowhere = database_module.connect(f"postgresql://nobody@127.0.0.1:{free_port()}/none", 1)
-    group_commit = GroupCommit(nowhere)
+    async with connected(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as nowhere:
+        group_commit = GroupCommit(nowhere)
 
-    for _ in range(2):
-        failed = await asyncio.gather(
-            *(group_commit.ingest(event("c")) for _ in range(5)), return_exceptions=True
-        )
-        assert [type(each) for each in failed] == [ConnectionRefusedError] * 5
-    with pytest.raises(ConnectionRefusedError):
-        await group_commit.ingest(event("c"))
-    await nowhere.dispose()
+        for _ in range(2):
+            failed = await asyncio.gather(
+                *(group_commit.ingest(event("c")) for _ in range(5)), return_exceptions=True
+            )
+            assert [type(each) for each in failed] == [ConnectionRefusedError] * 5
+        with pytest.raises(ConnectionRefusedError):
+            await group_commit.ingest(event("c"))

@@ -10,7 +10,8 @@ from dev import process, services
 from dev.stack import Stack
 from store.database import Database
 from tests.api.documents import closed_port, rows_of
-from tests.conftest import SECRET, TIME_SCALE
+from tests.conditions import PATIENCE_SECONDS
+from tests.conftest import OUR_TIME_SCALE, SECRET
 
 HEAD = b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HOSTILE = {
@@ -36,14 +37,15 @@ HOSTILE = {
 async def test_bytes_that_are_no_request_are_refused(stack: Stack, database: Database) -> None:
     """Each on a connection of its own, which its client then leaves; a good call comes last."""
     port, customer_id = closed_port(), f"c-{uuid4().hex}"
-    options = {"gateway_webhook_secret": SECRET, "time_scale": TIME_SCALE}
+    options = {"gateway_webhook_secret": SECRET, "time_scale": OUR_TIME_SCALE}
     api = services.start_api(stack, port, services.environment(stack, **options))
     try:
         await asyncio.to_thread(process.wait_until_ready, [api])
         for name, data in HOSTILE.items():
             status = await _status(port, data)
             assert status is None or 400 <= status < 500, name
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http:
             assert (await http.put(f"/api/v1/customers/{customer_id}")).status_code == 201
         process.check_running(api)
     finally:

@@ -21,6 +21,7 @@ from store.database import Database
 from tests.api.documents import closed_port, refused, rows_of, silent_port
 from tests.api.unfinished import accepted, payment_in_review, without_temporal
 from tests.billing import Billing
+from tests.conditions import eventually, patience
 from tests.conftest import served
 
 ITEM = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
@@ -221,8 +222,11 @@ async def test_who_saw_a_202_gets_the_final_answer_byte_for_byte(
 async def test_a_slow_payment_is_answered_202_and_read_later(
     billing: Billing, settings: Settings
 ) -> None:
-    """The PG needs 8 s (here: 40 ms) and the API's patience (here: 10 ms) is shorter."""
+    """The PG needs 200 s (here: 1 s) and the API's patience (here: 10 ms) is shorter."""
     await billing.add_card("4000000000011009")
+    slow = {"behaviour": "slow", "billingKey": "bk_4000000000011009", "seconds": 200}
+    queued = await billing.simulator.post("/control/behaviours", json=slow)
+    assert queued.status_code == 201, queued.text
     body = {"orderId": await billing.order(2000), "method": "CARD"}
     key = uuid4().hex
 
@@ -322,7 +326,7 @@ async def test_repeats_are_answered_while_valkey_is_down(
     with silent_port() as silent:
         for port in (closed_port(), silent):
             without = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0"})
-            async with served(create_app(without)) as http, asyncio.timeout(3):
+            async with served(create_app(without)) as http, patience():
                 lone = replace(billing, api=http)
                 replayed(await lone.post("/api/v1/payments", body, key), first)
                 other = await lone.post("/api/v1/payments", {**body, "method": "WALLET"}, key)
@@ -348,10 +352,18 @@ async def test_repeats_are_answered_after_valkey_was_flushed(
 
 async def test_rubbish_in_the_cache_is_a_miss(billing: Billing, valkey: Redis) -> None:
     """Somebody else writes to the same Valkey: the answer comes from the database."""
-    key = uuid4().hex
     await valkey.flushall()
-    first = await billing.post("/api/v1/orders", ORDER, key)
-    [name] = await valkey.keys("replay:*")
+
+    async def kept() -> tuple[str, httpx2.Response, bytes | str] | None:
+        """A key, its answer and its name in the cache, which may be too busy to keep it."""
+        key = uuid4().hex
+        answer = await billing.post("/api/v1/orders", ORDER, key)
+        names = await valkey.keys("replay:*")
+        return (key, answer, names[0]) if names else None
+
+    found = await eventually(kept)
+    assert found is not None
+    key, first, name = found
 
     for rubbish in (b"\xff\x00", b"", b"{}", b"[1]", b'["", "x", 3]', b"null"):
         await valkey.set(name, rubbish)

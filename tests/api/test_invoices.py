@@ -334,7 +334,7 @@ async def test_without_a_worker_a_decision_is_accepted(
                 workflow_id=settlement_workflow_id(billing.customer_id, PERIOD),
             )
         )
-    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 0.3}
+    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there, key = replace(billing, api=http), uuid4().hex
         path = f"/api/v1/invoices/{invoice_id}/approve"

@@ -8,6 +8,7 @@ import httpx2
 from store.database import Database
 from tests.billing import Billing
 from tests.clean_slate import assert_clean_slate
+from tests.conditions import patience
 
 CUSTOMERS = 20
 PRICE, POINTS, DISCOUNT = 2000, 300, 500
@@ -53,7 +54,7 @@ async def _pay_all(customers: list[Billing], orders: list[str]) -> list[dict[str
     async def pay(customer: Billing, order_id: str) -> dict[str, Any]:
         key = f"pay-{order_id}-{len(customers)}"
         body = {"orderId": order_id, "method": "CARD"}
-        async with asyncio.timeout(60):
+        async with patience():
             while (answer := await customer.post("/api/v1/payments", body, key)).status_code != 201:
                 assert answer.status_code in (202, 409), answer.text
         paid: dict[str, Any] = answer.json()

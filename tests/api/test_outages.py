@@ -2,7 +2,6 @@
 nothing is done twice."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,8 +33,8 @@ from tests.api.documents import closed_port, refused, rows_of, silent_port
 from tests.api.test_webhooks import deliver
 from tests.api.unfinished import payment_in_review, without_temporal
 from tests.billing import Billing
-from tests.conditions import eventually
-from tests.conftest import SECRET, TIME_SCALE, served
+from tests.conditions import PATIENCE_SECONDS, eventually, meanwhile
+from tests.conftest import OUR_TIME_SCALE, SECRET, served
 
 
 @asynccontextmanager
@@ -46,6 +45,15 @@ async def alive(server: Server) -> AsyncIterator[Server]:
         yield server
     finally:
         await asyncio.to_thread(process.stop, [server])
+
+
+@asynccontextmanager
+async def while_held(client: Client) -> AsyncIterator[None]:
+    """A call to a dead Temporal is held for many seconds, whatever its own time-out says: what is
+    answered in the block was answered meanwhile, and not because that call ended."""
+    async with meanwhile(client.get_workflow_handle("nothing").describe()) as held:
+        yield
+        assert not held.done()
 
 
 async def completed(billing: Billing, location: str) -> dict[str, Any]:
@@ -77,14 +85,14 @@ async def test_the_api_is_killed_between_claim_and_start(
         environment = services.environment(
             stack,
             gateway_webhook_secret=SECRET,
-            time_scale=TIME_SCALE,
+            time_scale=OUR_TIME_SCALE,
             temporal_address=f"127.0.0.1:{silent}",
-            api_wait_seconds=60,
+            api_wait_seconds=3600,
         )
         url = f"http://127.0.0.1:{port}"
         async with (
             alive(services.start_api(stack, port, environment)) as api,
-            httpx2.AsyncClient(base_url=url, timeout=60) as http,
+            httpx2.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http,
         ):
             asking = asyncio.create_task(http.post("/api/v1/payments", json=body, headers=headers))
             claimed = await eventually(lambda: _payments_of(billing, order_id))
@@ -137,11 +145,10 @@ async def test_temporal_is_down_and_comes_back(
     accepted: list[httpx2.Response] = []
 
     async def pay(http: httpx2.AsyncClient) -> None:
-        """The next order; whatever is down, it is accepted within the wait."""
+        """The next order; whatever is down, it is accepted."""
         body, key = bodies[len(accepted)], keys[len(accepted)]
-        api, asked = replace(billing, api=http), time.monotonic()
+        api = replace(billing, api=http)
         answer = await api.post("/api/v1/payments", body, key)
-        assert time.monotonic() - asked < 1.5, "the wait is 0.5 s"
         assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
         assert (await api.get(answer.headers["Location"]))["status"] == "PENDING"
         accepted.append(answer)
@@ -151,15 +158,18 @@ async def test_temporal_is_down_and_comes_back(
         async with alive(start()):
             client = await temporal.connect_when_ready(away)
             await pay(earlier)
-        await pay(earlier)
+        async with while_held(client):
+            await pay(earlier)
         async with served(create_app(away)) as later:
             await pay(later)
 
-    async with alive(start()), running(payments_worker(client, database, gateways)):
-        every = timedelta(seconds=0.2)
-        sweeping = asyncio.create_task(sweep_for_ever(client, database, terms.of(settings), every))
+    every = timedelta(seconds=0.2)
+    async with (
+        alive(start()),
+        running(payments_worker(client, database, gateways)),
+        meanwhile(sweep_for_ever(client, database, terms.of(settings), every)),
+    ):
         ended = [await completed(billing, each.headers["Location"]) for each in accepted]
-        sweeping.cancel()
 
     for payment, amount in zip(ended, amounts, strict=True):
         book = await billing.book(payment["id"])
@@ -172,7 +182,7 @@ async def test_temporal_is_down_and_comes_back(
 async def test_every_start_is_accepted_without_temporal(
     billing: Billing, settings: Settings
 ) -> None:
-    """Refused connections and a silent server look the same from outside: 202 within the wait."""
+    """Refused connections and a silent server look the same from outside: 202 after the wait."""
     paid = await billing.pay(await billing.order(1000))
     with silent_port() as silent:
         for port in (closed_port(), silent):
@@ -184,12 +194,17 @@ async def test_every_start_is_accepted_without_temporal(
                     ("refunds", {"paymentId": paid["id"], "amount": 1, "reason": "test"}),
                     ("wallet/top-ups", {"amount": 1, "currency": "KRW"}),
                 ):
-                    asked = time.monotonic()
-                    answer = await cut_off.post(f"/api/v1/{path}", body)
-                    assert time.monotonic() - asked < 1.5
+                    async with while_held(await silence(settings, silent)):
+                        answer = await cut_off.post(f"/api/v1/{path}", body)
                     assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
                     assert (await cut_off.get(answer.headers["Location"]))["status"] == "PENDING"
                 assert (await cut_off.api.get("/health/ready")).status_code == 200
+
+
+async def silence(settings: Settings, port: int) -> Client:
+    """A client of what never answers."""
+    address = {"temporal_address": f"127.0.0.1:{port}"}
+    return await temporal.connect_later(settings.model_copy(update=address))
 
 
 async def test_a_cancellation_asked_without_temporal_is_heard_later(
@@ -364,9 +379,11 @@ async def test_the_pool_is_exhausted(billing: Billing, settings: Settings) -> No
             app.state.context.database.url, pool_size=1, max_overflow=0, pool_timeout=0.1
         )
         app.state.context = replace(app.state.context, database=busy)
-        async with busy.connect():
-            answer = await http.get("/api/v1/wallet")
-        assert (await http.get("/api/v1/wallet")).status_code == 200
-        await busy.dispose()
+        try:
+            async with busy.connect():
+                answer = await http.get("/api/v1/wallet")
+            assert (await http.get("/api/v1/wallet")).status_code == 200
+        finally:
+            await busy.dispose()
 
     refused(answer, 503, "unavailable")

@@ -152,7 +152,7 @@ async def test_without_a_worker_the_settlement_is_accepted(
     billing: Billing, settings: Settings
 ) -> None:
     await plan(billing)
-    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 0.3}
+    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there = replace(billing, api=http)
 

@@ -9,6 +9,7 @@ import pytest
 from api.app import create_app
 from dev import process
 from runtime.settings import ConfigurationError, Settings
+from tests.conditions import patience
 
 
 async def start(directory: Path, **settings: str) -> tuple[int | None, str, str]:
@@ -25,7 +26,7 @@ async def start(directory: Path, **settings: str) -> tuple[int | None, str, str]
         env={**environment, **settings},
     )
     try:
-        async with asyncio.timeout(30):
+        async with patience():
             output, errors = await api.communicate()
     finally:
         if api.returncode is None:

@@ -36,7 +36,7 @@ def start(directory: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)  # it gives up by itself when nothing goes on any more
 @beside_the_loop
 def test_every_step_is_played_and_nothing_is_left(tmp_path: Path) -> None:
     demo = start(tmp_path)

@@ -18,11 +18,11 @@ from store import customer, invoice, usage
 from store.database import Database
 from store.tables import invoices, usage_events
 from tests.billing import GOOD_CARD
+from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.conditions import eventually
 from tests.tenants import Tenants, tenants
 from tests.usage import event
-from tests.workflows.test_settlement_run import WAITS
 
 pytestmark = pytest.mark.usefixtures("settlements")
 
@@ -50,7 +50,7 @@ async def invoiced(
         charged = row is not None and (row.status != "ISSUED" or row.next_attempt_at is not None)
         return row.id if row is not None and charged and row.status == status else None
 
-    found = await eventually(there, 30)
+    found = await eventually(there)
     assert found is not None
     return found, wanted
 

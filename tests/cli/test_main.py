@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from cli.main import app, main
 from dev import postgres, process
 from runtime.settings import Settings
+from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 from tests.dev.processes import descendants, running
 from tests.threads import beside_the_loop
 
@@ -41,7 +42,7 @@ def billing(*arguments: str, cwd: Path, **variables: str) -> "subprocess.Complet
         text=True,
         cwd=cwd,
         env=environment(**variables),
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -55,7 +56,9 @@ class Dev:
 
     def pay(self) -> dict[str, Any]:
         """An order of the development customer, paid by card."""
-        with httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as api:
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_SECONDS
+        ) as api:
             item = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
             order = _post(api, "/api/v1/orders", {"currency": "KRW", "items": [item]})
             return _post(api, "/api/v1/payments", {"orderId": order["id"], "method": "CARD"})
@@ -107,7 +110,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     postgres.remove_data(directory / ".data")
 
 
-@pytest.mark.timeout(240)  # starts the whole system twice
 @beside_the_loop
 def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     with running_dev(home) as dev:
@@ -116,7 +118,7 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
         in_use = billing("dev", "--port", str(dev.port), cwd=home)
         pids = descendants(dev.launcher.pid)
         dev.launcher.send_signal(signal.SIGINT)
-        assert dev.launcher.wait(timeout=20) == 0
+        assert dev.launcher.wait(PATIENCE_SECONDS) == 0
         assert not running(pids)
     assert in_use.returncode == 1
     assert f"Port {dev.port} (API) is in use" in in_use.stderr
@@ -129,7 +131,7 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
         assert len(pids) > 5
         dev.launcher.kill()
         dev.launcher.wait()
-        assert process.wait_for(lambda: not running(pids), timeout_seconds=10)
+        eventually_beside_the_loop(lambda: not running(pids))
 
     [story] = json.loads(shown.stdout)
     assert story["payment"]["status"] == "COMPLETED"
@@ -217,7 +219,7 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
     with worker.stderr as log:
         assert "Temporal cannot be reached yet" in log.readline()
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=10) == 0
+        assert worker.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,20 @@
 """`billing payment show` tells what happened to a payment."""
 
 import json
+from datetime import timedelta
 from uuid import uuid4
 
+from temporalio.client import Client
+
 from cli.system import Refused
+from domain.waits import Waits
+from runtime.settings import Settings
+from runtime.starts import start_payment
+from store import payment
+from tests.api.unfinished import accepted
 from tests.billing import Billing
 from tests.cli.conftest import Command
+from tests.conditions import eventually
 
 
 async def test_a_completed_payment_is_told_from_the_order_to_the_events(
@@ -74,25 +83,28 @@ async def test_an_order_shows_all_its_payments_to_programs_too(
     assert "bk_" not in shown.output
 
 
-async def test_what_it_waits_for_comes_from_temporal(command: Command, billing: Billing) -> None:
-    await billing.add_card("4000000000017006")  # the gateway takes the money much later
-    answer = await billing.post(
-        "/api/v1/payments", {"orderId": await billing.order(1000), "method": "CARD"}
-    )
-    payment_id = answer.json()["id"]
+async def test_what_it_waits_for_comes_from_temporal(
+    command: Command, billing: Billing, settings: Settings, temporal_client: Client
+) -> None:
+    """The gateway took the money and its line broke; the charge is sent again in an hour."""
+    await billing.add_card("4000000000014003")
+    body = {"orderId": await billing.order(1000), "method": "CARD"}
+    payment_id = (await accepted(billing, settings, "/api/v1/payments", body)).json()["id"]
+    async with billing.database.connect() as tx:
+        row = await payment.find(tx, payment_id)
+    assert row is not None
+    patient = payment.request(row, Waits(ladder=(timedelta(hours=1),)))
+    pursued = await start_payment(temporal_client, patient)
 
-    shown = await command("payment", "show", payment_id, "--json")
+    async def waiting() -> list[str]:
+        shown = await command("payment", "show", payment_id, "--json")
+        [workflow] = json.loads(shown.output)[0]["workflows"]
+        assert workflow["status"] == "RUNNING"
+        return [timer["summary"] for timer in workflow["timers"]]
 
-    [workflow] = json.loads(shown.output)[0]["workflows"]
-    assert workflow["status"] == "RUNNING"
-    doing = [activity["summary"] for activity in workflow["activities"]]
-    waiting = [timer["summary"] for timer in workflow["timers"]]
-    assert set(doing + waiting) & {
-        "charge 1,000 KRW",
-        "send the charge again",
-        "inquire 1,000 KRW",
-        "inquire again",
-    }
+    assert await eventually(waiting) == ["send the charge again"]
+    await pursued.signal("gateway_hint")
+    assert (await pursued.result()).status == "COMPLETED"
 
 
 async def test_without_temporal_the_rest_is_still_told(command: Command, billing: Billing) -> None:

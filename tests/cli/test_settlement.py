@@ -10,9 +10,9 @@ from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Ver
 from runtime.settlement import settle_again
 from runtime.starts import start_settlement_run
 from store.database import Database
+from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.tenants import Tenants, tenants
-from tests.workflows.test_settlement_run import WAITS
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import settlement_run_workflow_id
 

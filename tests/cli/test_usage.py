@@ -10,10 +10,10 @@ from domain.settlement import SettlementRequest
 from runtime.starts import start_settlement
 from store import usage
 from store.database import Database
+from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.tenants import tenants
 from tests.usage import event
-from tests.workflows.test_settlement_run import WAITS
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

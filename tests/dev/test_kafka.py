@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 
 from dev import kafka, process
 from dev.process import StackError
+from tests.conditions import PATIENCE_SECONDS
 
 TOPIC = "billing.payment.completed"
 
@@ -38,12 +39,12 @@ def deliver(sender: Producer, key: str) -> Message:
 
     headers: list[tuple[str, str | bytes | None]] = [("ce_id", b"1")]
     sender.produce(TOPIC, key=key, value=b"{}", headers=headers, on_delivery=on_delivery)
-    assert sender.flush(20) == 0
+    assert sender.flush(PATIENCE_SECONDS) == 0
     return delivered[0]
 
 
 def test_the_topics_have_twelve_partitions(directory: Path) -> None:
-    topics = producer(directory).list_topics(timeout=10).topics
+    topics = producer(directory).list_topics(timeout=PATIENCE_SECONDS).topics
 
     assert {name: len(topic.partitions) for name, topic in topics.items()} == {
         TOPIC: 12,
@@ -63,7 +64,7 @@ def test_a_consumer_group_reads_what_was_produced(directory: Path) -> None:
     )
     try:
         consumer.subscribe([TOPIC])
-        messages = iter(lambda: consumer.poll(10), None)
+        messages = iter(lambda: consumer.poll(PATIENCE_SECONDS), None)
         read = next(each for each in messages if each.key() == b"p-1")
     finally:
         consumer.close()
@@ -82,7 +83,7 @@ def test_a_message_waits_until_the_brokers_are_back(directory: Path) -> None:
 
     for broker in range(1, kafka.BROKERS + 1):
         kafka.control(directory, f"up {broker}")
-    assert sender.flush(20) == 0
+    assert sender.flush(PATIENCE_SECONDS) == 0
 
 
 def test_an_injected_error_is_answered_once(directory: Path) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -15,26 +14,22 @@ from dev.stack import Stack
 from domain.pricing import price
 from runtime import schema
 from store import customer, inventory, pricing
-from store import database as database_module
 from store.database import Database
+from tests.databases import connected, database_of_its_own
 
 
 @pytest.fixture
 async def fresh(stack: Stack) -> AsyncIterator[Database]:
     """A database of its own: the others' tests order what the seed puts in stock."""
     name = f"seed_{uuid4().hex}"
-    owner = await asyncpg.connect(stack.endpoints.database_owner_url)
-    await owner.execute(f"CREATE DATABASE {name}")
     urls = stack.endpoints.database_owner_url, stack.endpoints.database_url
     owner_url, url = (
         make_url(each).set(database=name).render_as_string(hide_password=False) for each in urls
     )
-    await asyncio.to_thread(schema.upgrade, owner_url)
-    pool = database_module.connect(url, pool_size=2)
-    yield pool
-    await pool.dispose()
-    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await owner.close()
+    async with database_of_its_own(stack.endpoints.database_owner_url, name):
+        await asyncio.to_thread(schema.upgrade, owner_url)
+        async with connected(url, pool_size=2) as pool:
+            yield pool
 
 
 async def test_the_customers_have_a_card_and_a_plan_with_free_calls(fresh: Database) -> None:

@@ -16,6 +16,7 @@ from temporalio.client import Client
 from dev import postgres, process
 from dev.process import StackError
 from dev.stack import SimulatorOptions, durable_stack, temporary_stack
+from tests.conditions import eventually_beside_the_loop
 from tests.dev.processes import descendants, running
 
 TOPIC = "billing.payment.completed"
@@ -82,7 +83,7 @@ async def test_kill_9_of_the_launcher_ends_every_server_and_loses_no_data(
 
     launcher.kill()
     launcher.wait()
-    assert process.wait_for(lambda: not running(pids), timeout_seconds=10)
+    eventually_beside_the_loop(lambda: not running(pids))
 
     ui_port = process.free_port()
     with durable_stack(directory, [TOPIC], SIMULATOR, ui_port=ui_port, environment={}) as stack:

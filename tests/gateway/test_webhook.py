@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 from domain.errors import SignatureInvalid
 from gateway.webhook import verify
 from runtime.settings import Settings
+from tests.conditions import patience
 
 SECRET = "whsec_dGhlLXNlY3JldC1vZi10aGVzZS10ZXN0cw=="
 OTHER = "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="
@@ -114,7 +115,7 @@ async def test_a_webhook_of_the_simulator_verifies(
         await put_webhook(simulator, f"http://127.0.0.1:{port}/")
         try:
             await charge(simulator, order_id)
-            async with asyncio.timeout(10):
+            async with patience():
                 body, headers = await received.get()
                 while json.loads(body)["orderId"] != order_id:
                     body, headers = await received.get()

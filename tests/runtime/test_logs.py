@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "tests.runtime.log_process"]
 def lines() -> list[dict[str, Any]]:
     """What the process logs when no person is looking."""
     done = subprocess.run(
-        COMMAND, env=process.python_environment(), capture_output=True, timeout=60, check=True
+        COMMAND, env=process.python_environment(), capture_output=True, check=True
     )
     assert done.stdout == b"", "standard output belongs to the answers of commands"
     return [json.loads(line) for line in done.stderr.decode().splitlines()]

@@ -17,7 +17,7 @@ from store.database import Database
 from store.tables import outbox, sku_rankings
 from tests.billing import Billing
 from tests.cli.conftest import Command, command
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.relays import consuming
 
 __all__ = ["command"]
@@ -27,7 +27,7 @@ def received(settings: Settings, order_ids: set[str]) -> list[Message]:
     """Everything on the topic, up to the events of these orders."""
     found: list[Message] = []
     missing = set(order_ids)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with consuming(settings, [Topic.ORDER_COMPLETED]) as consumer:
         while missing:
             assert time.monotonic() < deadline, f"{missing} never came"

@@ -7,10 +7,12 @@ from uuid import uuid4
 import pytest
 from temporalio.client import (
     Client,
+    ScheduleActionStartWorkflow,
     ScheduleBackfill,
     ScheduleOverlapPolicy,
 )
 
+from domain.settlement import RunRequest
 from domain.waits import Waits
 from runtime import temporal
 from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules
@@ -33,15 +35,25 @@ async def client(settings: Settings) -> Client:
 async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(client: Client) -> None:
     await asyncio.gather(*(ensure_schedules(client, Terms()) for _ in range(5)))
     handle = client.get_schedule_handle(MONTHLY)
+    # Temporal applies a pause before an update of the same moment, which then undoes it.
+    assert (await handle.describe()).info.last_updated_at is None
     await handle.pause(note="for the audit")
 
     async def is_paused() -> bool:
         return (await handle.describe()).schedule.state.paused
 
+    async def is_updated() -> bool:
+        return (await handle.describe()).info.last_updated_at is not None
+
     await eventually(is_paused)
     await ensure_schedules(client, Terms(Waits().scaled(2)))
+    await eventually(is_updated)
 
     found = await handle.describe()
+    action = found.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    [run] = await client.data_converter.decode(action.args, [RunRequest])
+    assert run.waits == Waits().scaled(2)
     assert [each.id async for each in await client.list_schedules()] == [MONTHLY]
     assert (found.schedule.state.paused, found.schedule.state.note) == (True, "for the audit")
     assert found.schedule.policy.overlap is ScheduleOverlapPolicy.BUFFER_ALL
@@ -73,4 +85,4 @@ async def test_a_start_that_is_caught_up_settles_the_month_that_it_was_meant_for
         }
 
     async with running(settlement_worker(client, database)):
-        await eventually(started, 30)
+        await eventually(started)

@@ -23,12 +23,12 @@ from domain.waits import Waits
 from runtime import sweeper
 from runtime.settings import Settings
 from runtime.terms import Terms
-from store import database as database_module
 from store import payment, refund, wallet
 from store.tables import wallet_holds
 from tests.cashier import WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually
+from tests.conditions import eventually, meanwhile
+from tests.databases import connected
 from tests.faults import Fault
 from tests.samples import new_id
 from tests.workflows.conftest import Connections
@@ -315,23 +315,21 @@ async def test_a_completed_payment_that_is_reset_changes_nothing(cashier: Cashie
 async def test_a_sweep_that_fails_is_not_the_last_one(cashier: Cashier, settings: Settings) -> None:
     """Without a sweeper nothing that lost its owner would ever be found again."""
     address = make_url(settings.database_url).set(database="no_such_database")
-    nowhere = database_module.connect(address.render_as_string(hide_password=False), pool_size=1)
+    every = timedelta(milliseconds=10)
     with capture_logs() as lines:
-        sweeping = asyncio.create_task(
-            sweeper.sweep_for_ever(
-                cashier.client, nowhere, Terms(WAITS), timedelta(milliseconds=10)
-            )
-        )
+        async with (
+            connected(address.render_as_string(hide_password=False)) as nowhere,
+            meanwhile(
+                sweeper.sweep_for_ever(cashier.client, nowhere, Terms(WAITS), every)
+            ) as sweeping,
+        ):
 
-        async def failed_again() -> bool:
-            failed = [line for line in lines if "sweep failed" in line["event"]]
-            return sweeping.done() or len(failed) > 1
+            async def failed_again() -> bool:
+                failed = [line for line in lines if "sweep failed" in line["event"]]
+                return sweeping.done() or len(failed) > 1
 
-        await eventually(failed_again)
-    assert not sweeping.done(), sweeping.exception()
-    sweeping.cancel()
-    await asyncio.gather(sweeping, return_exceptions=True)
-    await nowhere.dispose()
+            await eventually(failed_again)
+            assert not sweeping.done(), sweeping.exception()
 
 
 async def test_what_an_ended_payment_still_holds_is_given_back(cashier: Cashier) -> None:

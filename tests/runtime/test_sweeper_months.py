@@ -64,9 +64,12 @@ async def test_a_charge_that_outlasts_its_steps_and_its_owner_is_followed_by_a_p
 ) -> None:
     await dunning.billing.add_card(SOFT_DECLINE)
     owed = await dunning.issue(dunning=brisk(0.3, 0.6, 3), waits=PATIENT)
+    [failed] = dunning.failures(owed, 1)
     owner = await dunning.start(owed)
-    first = await dunning.failed(owed)
+    await failed.reached.wait()
+    first = await dunning.row(owed)
     line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
+    failed.release.set()
 
     async def the_next_step_has_passed() -> bool:
         under_way = [each.status for each in await dunning.payments(owed)] == ["FAILED", "UNKNOWN"]

@@ -19,7 +19,7 @@ from runtime.settings import Settings
 from runtime.usage_consumer import consume_until
 from store.database import Database
 from store.tables import usage_events
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.usage import document, new_customer
 
 
@@ -42,7 +42,7 @@ async def produce(settings: Settings, values: Sequence[bytes | None], **more: An
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "acks": "all"})
     for value in values:
         producer.produce(USAGE, value=value, **more)
-    assert await asyncio.to_thread(producer.flush, 10) == 0
+    assert await asyncio.to_thread(producer.flush, PATIENCE_SECONDS) == 0
 
 
 def as_dictionary(message: Message) -> dict[str, bytes]:
@@ -79,7 +79,7 @@ async def dead_letters(settings: Settings, key: str, wanted: int) -> list[Messag
         return len(found) >= wanted
 
     try:
-        await eventually(enough, timeout_seconds=30)
+        await eventually(enough)
     finally:
         await asyncio.to_thread(consumer.close)
     return found
@@ -107,7 +107,7 @@ async def test_an_event_counts_once_over_http_batch_and_kafka(
         )
         last = document(customer_id, "last")
         await produce(settings, [encoded(last)] * 3)
-        await eventually(lambda: _counted(database, customer_id, 61), timeout_seconds=30)
+        await eventually(lambda: _counted(database, customer_id, 61))
 
     assert {*single, *batched} <= {"ACCEPTED", "DUPLICATE"}
     assert await count(database, customer_id) == 61
@@ -166,7 +166,7 @@ async def test_a_consumer_goes_on_where_the_last_one_committed(
         await produce(settings, values)
         expected = 20 * (round_ + 1)
         async with consuming(database, settings):
-            await eventually(partial(_counted, database, customer_id, expected), 30)
+            await eventually(partial(_counted, database, customer_id, expected))
 
 
 async def test_two_consumers_share_the_work(database: Database, settings: Settings) -> None:
@@ -175,4 +175,4 @@ async def test_two_consumers_share_the_work(database: Database, settings: Settin
         for partition in range(12):
             values = [encoded(document(customer_id)) for _ in range(10)]
             await produce(settings, values, partition=partition)
-        await eventually(lambda: _counted(database, customer_id, 120), timeout_seconds=30)
+        await eventually(lambda: _counted(database, customer_id, 120))

@@ -5,7 +5,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from runtime.settings import Settings
-from store.database import Database, connect
+from store.database import Database
+from tests.databases import connected
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
 
@@ -23,8 +24,9 @@ async def test_the_locks_of_a_frozen_process_are_free_again_soon(database: Datab
 
 
 async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> None:
-    impatient = connect(settings.database_url, pool_size=1, statement_seconds=0.2)
-    async with impatient.connect() as tx:
+    async with (
+        connected(settings.database_url, statement_seconds=1) as impatient,
+        impatient.connect() as tx,
+    ):
         with pytest.raises(TimeoutError):
-            await tx.execute(select(func.pg_sleep(10)))
-    await impatient.dispose()
+            await tx.execute(select(func.pg_sleep(3600)))

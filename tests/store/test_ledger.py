@@ -9,27 +9,25 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from dev import postgres
 from domain.ledger import Posting, Transaction, transfer
 from runtime.settings import Settings
-from store import database as database_module
 from store import ledger
 from store.database import Database
+from tests.databases import connected
 from tests.samples import new_id
 
 
 @pytest.fixture(scope="module")
 async def owner(settings: Settings) -> AsyncIterator[Database]:
     """As the role that owns the tables."""
-    pool = database_module.connect(settings.database_owner_url, pool_size=2)
-    yield pool
-    await pool.dispose()
+    async with connected(settings.database_owner_url, pool_size=2) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="module")
 async def superuser(settings: Settings) -> AsyncIterator[Database]:
     """As the superuser, in sessions that skip ordinary triggers."""
     url = settings.database_owner_url.replace(postgres.OWNER, postgres.SUPERUSER)
-    pool = database_module.connect(url, pool_size=2)
-    yield pool
-    await pool.dispose()
+    async with connected(url, pool_size=2) as pool:
+        yield pool
 
 
 async def execute(

@@ -18,6 +18,13 @@ from tests.fakes import Line
 from tests.faults import FaultInjector
 from tests.months import Months
 
+LONG, SHORT = 30.0, 0.5
+"""Seconds that a gateway may take for an answer, and that are waited in vain for none."""
+
+UNANSWERED = frozenset({"hold-answer", "late-capture"})
+"""What the simulator does while it keeps its caller waiting: only these need a short time-out. Any
+other call would time out by itself on a busy machine, which is another story."""
+
 
 @pytest.fixture
 def cashier(billing: Billing, temporal_client: Client, faults: FaultInjector) -> Cashier:
@@ -51,7 +58,7 @@ class Connections:
     def add(self, url: str | None = None, **profile: float) -> tuple[str, Line]:
         """A guarded gateway at this address, the simulator without one: its name and its line."""
         name = f"pg-{uuid4().hex}"
-        patient = {"read_timeout_seconds": 0.5, "breaker_minimum_calls": 10_000, **profile}
+        patient = {"read_timeout_seconds": LONG, "breaker_minimum_calls": 10_000, **profile}
         made = GatewayProfile(name, url or self.simulator_url, **patient)  # type: ignore[arg-type]
         line = Line(HttpGateway(made))
         self.gateways[name] = GuardedGateway(line, made)

@@ -9,22 +9,23 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from itertools import product
 
 import httpx2
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from activities.coupon import CouponActivities
 from activities.inventory import InventoryActivities
 from activities.order import OrderActivities
+from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
 from domain import saga
 from domain.errors import Rejected
-from domain.payment import PaymentOutcome, PaymentRequest
+from domain.payment import PaymentRequest
 from domain.waits import Waits
 from gateway.client import PaymentGateway
 from runtime import temporal
@@ -34,13 +35,14 @@ from store import payment
 from store.database import Database
 from tests.billing import Billing
 from tests.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
+from tests.clean_slate import Residue, assert_clean_slate
+from tests.conditions import eventually
 from tests.faults import Fault, FaultInjector
 from tests.parked_worker import Stop
 from tests.runtime.test_sweeper import sweep
 from tests.workflows.test_killed_worker import a_worker, elsewhere, parked_worker
 from tests.workflows.test_payment_saga import CARD, REVERSIBLE, WALLET
-from tests.workflows.test_pursuit import eventually_clean, until
-from workflows.payment_saga import payment_workflow_id
+from tests.workflows.test_pursuit import BRISK, until
 
 __all__ = ["elsewhere"]
 
@@ -49,9 +51,6 @@ STEPS = {
     TWO_CALLS: (saga.GATEWAY_AUTHORIZE, saga.POINTS_DEDUCT, saga.GATEWAY_CAPTURE),
 }
 AT_A_TIME = 8
-
-BRIEF = replace(WAITS, key_window=timedelta(seconds=8))
-"""Watched for longer than "not found" takes to count, and no longer than a test may wait."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ class Row:
     gateway: str
     step: str
     after_its_effect: bool
+
+    @property
+    def waits(self) -> Waits:
+        """What is cancelled sends nothing more, and asks soon whether something was sent."""
+        return WAITS if self.happens == "terminated" else BRISK
 
     @property
     def ends(self) -> str:
@@ -78,11 +82,11 @@ def table(happens: str) -> Iterator[Row]:
             yield Row(happens, gateway, step, after)
 
 
-async def prepare(cashier: Cashier, row: Row, waits: Waits = BRIEF) -> PaymentRequest:
+async def prepare(cashier: Cashier, row: Row) -> PaymentRequest:
     """An order with coupon, stock and points, paid by wallet and card."""
     await cashier.billing.top_up(5000)
     goods = await cashier.goods()
-    return await cashier.prepare(WALLET, CARD, gateway=row.gateway, goods=goods, waits=waits)
+    return await cashier.prepare(WALLET, CARD, gateway=row.gateway, goods=goods, waits=row.waits)
 
 
 async def come_late(cashier: Cashier, request: PaymentRequest) -> None:
@@ -140,21 +144,40 @@ async def _in_two_runs(row: Row, cashier: Cashier) -> None:
         await handle.cancel()
     await handle.terminate("by hand")
 
-    await sweep(cashier, BRIEF)
+    await sweep(cashier, row.waits)
     await until(cashier, request, row.ends)
     parked.release.set()
     await come_late(cashier, request)
 
-    assert await _ended(cashier.client, request) == row.ends
-    await eventually_clean(cashier)
+    await clean_in_the_end(cashier)
+    assert await cashier.status(request) == row.ends
+    await end_watch(cashier, cashier.client, request)
 
 
-async def _ended(client: Client, request: PaymentRequest) -> str:
-    """How the latest run ended, once it watches no more."""
-    handle = client.get_workflow_handle(
-        payment_workflow_id(request.payment_id), result_type=PaymentOutcome
-    )
-    return str((await handle.result()).status)
+async def clean_in_the_end(cashier: Cashier) -> None:
+    """What comes late is undone by and by."""
+    residue = ""
+
+    async def is_clean() -> bool:
+        nonlocal residue
+        try:
+            await assert_clean_slate(cashier.billing)
+        except Residue as found:
+            residue = str(found)
+            return False
+        return True
+
+    try:
+        await eventually(is_clean)
+    except AssertionError as error:
+        raise AssertionError(residue) from error
+
+
+async def end_watch(cashier: Cashier, client: Client, request: PaymentRequest) -> None:
+    """Nobody need watch for the rest of the hour."""
+    await PaymentActivities(cashier.billing.database).end_watch(request)
+    with suppress(RPCError):
+        await client.get_workflow_handle(workflow_id(request)).terminate("the test is over")
 
 
 async def test_a_run_whose_worker_is_frozen_is_cancelled_without_residue(
@@ -165,9 +188,7 @@ async def test_a_run_whose_worker_is_frozen_is_cancelled_without_residue(
     faults: FaultInjector,
 ) -> None:
     client = await temporal.connect_when_ready(elsewhere)
-    # It may be frozen for long, and is watched until it has woken up.
-    patient = replace(BRIEF, key_window=timedelta(seconds=30))
-    rows = [(await prepare(cashier, row, patient), row) for row in table("frozen")]
+    rows = [(await prepare(cashier, row), row) for row in table("frozen")]
     stops = [Stop(workflow_id(request), row.step, row.after_its_effect) for request, row in rows]
     handles = [await start_payment(client, request) for request, _ in rows]
     async with parked_worker(elsewhere, stops) as worker:
@@ -182,7 +203,10 @@ async def test_a_run_whose_worker_is_frozen_is_cancelled_without_residue(
             os.kill(worker.pid, signal.SIGUSR1)
             for request, _ in rows:
                 await come_late(cashier, request)
-            ends = {row: await _ended(client, request) for request, row in rows}
-            print(f"\n{len(rows)} sagas of a frozen worker")
-            assert ends == {row: row.ends for _, row in rows}
-            await eventually_clean(cashier)
+            await clean_in_the_end(cashier)
+            assert {row: await cashier.status(request) for request, row in rows} == {
+                row: row.ends for _, row in rows
+            }
+            for request, _ in rows:
+                await end_watch(cashier, client, request)
+    print(f"\n{len(rows)} sagas of a frozen worker")

@@ -46,21 +46,20 @@ async def hanging(dunning: Dunning, owed: InvoiceRequest) -> None:
 
 async def test_an_invoice_never_paid_is_given_up_after_the_last_step(dunning: Dunning) -> None:
     await dunning.billing.add_card(SOFT_DECLINE)
-    owed = await dunning.issue(due_in=timedelta(seconds=2), dunning=brisk(1, 3, 5, 7))
+    owed = await dunning.issue(due_in=timedelta(0), dunning=brisk(0.5, 1, 1.5, 2))
     owner = await dunning.start(owed)
 
     row = await dunning.given_up(owed)
 
     assert (row.closed_at, row.next_attempt_at) == (None, None), "it is still owed"
-    assert row.updated_at - row.issued_at >= timedelta(seconds=7)
+    assert row.updated_at - row.issued_at >= timedelta(seconds=2)
     assert (await owner.describe()).close_time is None
     assert len(await dunning.payments(owed)) == 5
     assert await dunning.captured(owed) == []
-    # Due after two seconds; the steps at three and five failed after that, then the last.
+    # Due at once: whatever failed before the last step is told. A due date on the way: test_days.
     assert await dunning.told(owed) == [
         "billing.invoice.overdue",
-        "billing.overdue.notice",
-        "billing.overdue.notice",
+        *["billing.overdue.notice"] * 4,
         "billing.overdue.notice.DLT",
     ]
     letter = await dunning.buried(owed)
@@ -96,10 +95,12 @@ async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_a
     steps = (0.5, 1.0, 1.5)
     await dunning.billing.add_card(SOFT_DECLINE)
     owed = await dunning.issue(dunning=brisk(*steps), waits=PATIENT)
+    [failed] = dunning.failures(owed, 1)
     await dunning.start(owed)
-    first = await dunning.failed(owed)
+    await failed.reached.wait()
     line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
-    over = first.next_attempt_at + timedelta(seconds=2)
+    over = (await dunning.row(owed)).next_attempt_at + timedelta(seconds=2)
+    failed.release.set()
 
     async def every_step_has_passed() -> bool:
         under_way = [each.status for each in await dunning.payments(owed)] == ["FAILED", "UNKNOWN"]
@@ -117,14 +118,21 @@ async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_a
 
 async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(dunning: Dunning) -> None:
     await dunning.billing.add_card(SOFT_DECLINE)
-    owed = await dunning.issue(dunning=brisk(1.5, 4))
+    owed = await dunning.issue(dunning=brisk(0.5, 1.5))
+    once, twice = dunning.failures(owed, 2)
     owner = await dunning.start(owed)
-    first = await dunning.failed(owed)
-    second = await dunning.failed(owed, step=1)
+    await once.reached.wait()
+    first = await dunning.row(owed)
+    once.release.set()
+    await twice.reached.wait()
+    second = await dunning.row(owed)
     await dunning.billing.add_card(GOOD_CARD)
+    twice.release.set()
 
     assert (await owner.result()).status == "PAID"
-    assert second.next_attempt_at - first.next_attempt_at == timedelta(seconds=2.5)
+    assert (first.retries, second.retries) == (0, 1)
+    # Or more, when the charge between them outlasted the second step. Exactly: test_days.
+    assert second.next_attempt_at - first.next_attempt_at >= timedelta(seconds=1)
     assert [each.status for each in await dunning.payments(owed)] == [
         "FAILED",
         "FAILED",
@@ -138,12 +146,15 @@ async def test_a_card_declined_for_good_is_not_charged_again_but_a_new_one_is(
     dunning: Dunning,
 ) -> None:
     await dunning.billing.add_card(HARD_DECLINE)
-    owed = await dunning.issue(dunning=brisk(0.3, 3))
+    owed = await dunning.issue(dunning=brisk(0.1, 0.2))
+    once, twice = dunning.failures(owed, 2)
     owner = await dunning.start(owed)
 
-    await dunning.failed(owed, step=1)
+    once.release.set()
+    await twice.reached.wait()
     assert len(await dunning.payments(owed)) == 1
     await dunning.billing.add_card(GOOD_CARD)
+    twice.release.set()
 
     assert (await owner.result()).status == "PAID"
     assert len(await dunning.payments(owed)) == 2
@@ -153,11 +164,14 @@ async def test_without_any_card_the_ladder_waits_for_one(dunning: Dunning) -> No
     stranger = replace(dunning.billing, customer_id=f"c-{uuid4().hex}")
     await stranger.api.put(f"/api/v1/customers/{stranger.customer_id}")
     dunning = replace(dunning, billing=stranger)
-    owed = await dunning.issue(dunning=brisk(0.3, 3))
+    owed = await dunning.issue(dunning=brisk(0.1, 0.2))
+    once, twice = dunning.failures(owed, 2)
     owner = await dunning.start(owed)
-    await dunning.failed(owed, step=1)
+    once.release.set()
+    await twice.reached.wait()
 
     await stranger.add_card(GOOD_CARD)
+    twice.release.set()
 
     assert (await owner.result()).status == "PAID"
 

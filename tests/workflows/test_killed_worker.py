@@ -24,6 +24,7 @@ from store.database import Database
 from tests.billing import GOOD_CARD
 from tests.cashier import TWO_CALLS, Cashier, Planned, workflow_id
 from tests.clean_slate import assert_clean_slate
+from tests.conditions import patience
 from tests.faults import Fault, FaultInjector
 from tests.parked_worker import Stop, as_plan
 from tests.workflows.test_payment_saga import STEPS, UNDO
@@ -87,7 +88,7 @@ async def test_whatever_a_killed_worker_left_is_finished_by_another(
     ends = [asyncio.create_task(case.end(client)) for case in cases]
 
     await _run_and_kill(elsewhere, [case.stop for case in cases])
-    async with a_worker(client, database, gateways, faults), asyncio.timeout(60):
+    async with a_worker(client, database, gateways, faults), patience():
         seen = dict(zip((case.stop for case in cases), await asyncio.gather(*ends), strict=True))
 
     print(f"\n{len(cases)} sagas of a killed worker")
@@ -174,12 +175,13 @@ async def parked_worker(settings: Settings, stops: list[Stop]) -> AsyncIterator[
     try:
         worker.stdin.write(as_plan(stops))
         worker.stdin.write_eof()
-        waited_for = {stop.workflow_id for stop in stops}
-        while waited_for:
-            # Temporal's own warnings come here too.
-            line = await worker.stdout.readline()
-            assert line, "the worker has ended"
-            waited_for.discard(line.decode().strip())
+        async with patience():
+            waited_for = {stop.workflow_id for stop in stops}
+            while waited_for:
+                # Temporal's own warnings come here too.
+                line = await worker.stdout.readline()
+                assert line, "the worker has ended"
+                waited_for.discard(line.decode().strip())
         yield worker
     finally:
         if worker.returncode is None:

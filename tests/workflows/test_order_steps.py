@@ -10,6 +10,7 @@ from domain.event import Topic
 from runtime.settings import Settings
 from runtime.starts import start_relays
 from tests.cashier import Cashier
+from tests.conditions import PATIENCE_SECONDS
 from tests.faults import Fault
 from tests.relays import Delivery, consuming, delivery
 
@@ -18,7 +19,7 @@ def read_until(settings: Settings, expected: dict[str, str]) -> dict[str, str]:
     """Read from the beginning until these orders stand as expected, or say how they stand."""
     newest: dict[str, Delivery] = {}
     stand: dict[str, str] = {}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with consuming(settings, [Topic.ORDER_STEP]) as consumer:
         while stand != expected and time.monotonic() < deadline:
             for message in consumer.consume(500, timeout=0.2):

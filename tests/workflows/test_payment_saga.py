@@ -18,6 +18,7 @@ from store.tables import orders
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import TWO_CALLS, Cashier, Goods
 from tests.clean_slate import assert_clean_slate
+from tests.conditions import patience
 from tests.faults import Fault, FaultInjector, Parked
 
 DECLINED_CARD = "4000000000000002"
@@ -116,7 +117,7 @@ async def test_every_step_survives_everything_that_can_happen_to_it(
         async with at_once:
             billing = await Billing.for_new_customer(api, simulator, database)
             try:
-                async with asyncio.timeout(30):
+                async with patience():
                     await _play(row, Cashier(billing, temporal_client, faults))
             except (AssertionError, TimeoutError) as error:
                 failed[row] = error

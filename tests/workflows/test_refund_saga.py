@@ -16,9 +16,9 @@ from store.database import Database
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import Cashier
 from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually
+from tests.conditions import eventually, patience
 from tests.faults import Fault, FaultInjector
-from tests.workflows.conftest import Connections
+from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT
 
 OPEN, SEND = "refund.open", "gateway.refund"
@@ -75,7 +75,7 @@ async def test_every_step_survives_everything_that_can_happen_to_it(
         async with counter:
             billing = await Billing.for_new_customer(api, simulator, database)
             try:
-                async with asyncio.timeout(30):
+                async with patience():
                     await _play(row, Cashier(billing, temporal_client, faults))
             except (AssertionError, TimeoutError) as error:
                 failed[str(row)] = error
@@ -197,7 +197,7 @@ async def test_what_the_gateway_refuses_can_be_refunded_again(
 async def test_a_refund_that_was_not_answered_is_given_once(
     cashier: Cashier, connections: Connections, behaviour: str, times: int
 ) -> None:
-    name, line = connections.add()
+    name, line = connections.add(read_timeout_seconds=SHORT if behaviour in UNANSWERED else LONG)
     paid = await a_paid_order(replace(cashier, waits=PATIENT), gateway=name)
     more = {"seconds": 100} if behaviour == "late-capture" else {}
     await cashier.misbehave(paid, behaviour, operation="refund", times=times, **more)

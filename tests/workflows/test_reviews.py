@@ -260,7 +260,7 @@ async def test_a_watch_that_found_nothing_ends_with_its_window(
 ) -> None:
     name, line = connections.add()
     line.requests_arrive = False
-    waits = replace(BRISK, key_window=timedelta(seconds=1.5))
+    waits = replace(BRISK, key_window=timedelta(seconds=3))
     request = await cashier.prepare(0, 2000, gateway=name, waits=waits)
     handle = await cashier.start(request)
     await handle.result()

@@ -21,23 +21,22 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
-from domain.waits import Waits
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.starts import start_settlement, start_settlement_run
 from store import customer, settlement, usage
 from store.database import Database
-from tests.conditions import eventually
+from tests.cashier import WAITS
+from tests.conditions import eventually, patience
 from tests.faults import Fault, FaultInjector
 from tests.tenants import Tenants, tenants
 from tests.usage import event
+from tests.workflows.test_pursuit import PATIENT
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import settlement_run_workflow_id
 
 pytestmark = pytest.mark.usefixtures("settlements")
 
-WAITS = Waits().scaled(200)
-PATIENT = replace(WAITS, resend_window=timedelta(minutes=1), not_found_after=timedelta(minutes=1))
 SOON = timedelta(milliseconds=300)
 
 
@@ -129,8 +128,7 @@ async def test_a_run_asked_for_again_is_the_same_run(
         settlement_workflow_id(first, wanted.period), "settlement.draft", Fault.PARK_BEFORE
     )
     run = await start_settlement_run(temporal_client, request(wanted))
-    async with asyncio.timeout(15):
-        await parked.reached.wait()
+    await parked.reached.wait()
 
     again = await start_settlement_run(temporal_client, request(wanted))
     parked.release.set()
@@ -176,8 +174,7 @@ async def test_a_customer_whose_settlement_was_terminated_is_settled_again(
     id_ = settlement_workflow_id(wanted.customers[1], wanted.period)
     parked = faults.plan(id_, "settlement.check", Fault.PARK_BEFORE)
     run = await start_settlement_run(temporal_client, request(wanted))
-    async with asyncio.timeout(15):
-        await parked.reached.wait()
+    await parked.reached.wait()
 
     await temporal_client.get_workflow_handle(id_).terminate("by hand")
     parked.release.set()
@@ -214,8 +211,7 @@ async def test_a_run_of_a_few_never_stands_for_another(
     id_ = settlement_workflow_id(first, wanted.period)
     parked = faults.plan(id_, "settlement.draft", Fault.PARK_BEFORE)
     few = await start_settlement_run(temporal_client, replace(request(wanted), customers=(first,)))
-    async with asyncio.timeout(15):
-        await parked.reached.wait()
+    await parked.reached.wait()
 
     more = await start_settlement_run(
         temporal_client, replace(request(wanted), customers=tuple(others))
@@ -266,10 +262,10 @@ async def test_workers_killed_again_and_again_make_one_invoice_each(
         await asyncio.gather(*starts)
         await eventually(lambda: _at_least(wanted, 5))
     async with a_worker(elsewhere):
-        await eventually(lambda: _at_least(wanted, 30), 30)
+        await eventually(lambda: _at_least(wanted, 30))
     async with a_worker(elsewhere):
         ended = await run.result()
-        await eventually(lambda: _all_paid(wanted), 60)
+        await eventually(lambda: _all_paid(wanted))
 
     assert ended == Progress(total=50, started=50, finished=50)
     assert await wanted.invoiced() == once_each(wanted)
@@ -294,8 +290,10 @@ async def a_worker(settings: Settings) -> AsyncIterator[None]:
     )
     assert worker.stdout is not None
     try:
-        async with asyncio.timeout(30):
-            assert await worker.stdout.readline() == b"ready\n"
+        async with patience():
+            # Temporal's own warnings come here too.
+            while (line := await worker.stdout.readline()) != b"ready\n":
+                assert line, "the worker has ended"
         yield
     finally:
         if worker.returncode is None:

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+
 ROOT = Path(__file__).parents[3]
 APPROVED = "4242424242424242"
 WEBHOOK_SECRET = "whsec_c2ltdWxhdG9yLXRlc3Qtc2VjcmV0"
 
-
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of `condition`; fails the test when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
-    return value
+IN_VAIN = httpx2.Timeout(PATIENCE_SECONDS, read=0.05)
+"""For a call that is not answered, or only long after: its caller gives up, but not before the
+request has gone out."""
 
 
 class Gateway:
@@ -40,12 +36,12 @@ class Gateway:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
-        self.client = httpx2.Client(base_url=self.url, timeout=10)
+        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> None:
         self.client.close()
         self.process.send_signal(sig)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -71,6 +67,11 @@ class Gateway:
         }
         return self.post("/v1/charges", body, key or f"charge-{order}", **options)
 
+    def charge_in_vain(self, order: str, card: str = APPROVED) -> None:
+        """A charge whose caller waits for its answer in vain, and gives up."""
+        with pytest.raises(httpx2.ReadTimeout):
+            self.charge(order, card, timeout=IN_VAIN)
+
     def refund(
         self, order: str, refund: str, amount: int, key: str | None = None
     ) -> httpx2.Response:
@@ -89,6 +90,12 @@ class Gateway:
         book = self.client.get("/v1/book", params=query).json()
         payments: list[dict[str, Any]] = book["payments"]
         return payments
+
+    def until_the_queue_is_empty(self) -> None:
+        """Wait until every call for which a behaviour was queued has arrived."""
+        eventually_beside_the_loop(
+            lambda: not self.client.get("/control/behaviours").json()["behaviours"]
+        )
 
     def behave(self, operation: str, behaviour: str, **details: object) -> None:
         body = {"operation": operation, "behaviour": behaviour, **details}
@@ -131,8 +138,3 @@ def gateway(shared_gateway: Gateway) -> Gateway:
 @pytest.fixture
 def webhook_secret() -> str:
     return WEBHOOK_SECRET
-
-
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[..., Any]:
-    return eventually

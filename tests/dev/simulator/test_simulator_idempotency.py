@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 
+if TYPE_CHECKING:
     from tests.dev.simulator.conftest import Gateway, StartGateway
 
 
@@ -48,7 +48,7 @@ def test_a_refusal_leaves_the_key_free(gateway: Gateway) -> None:
 
 async def test_fifty_copies_at_once_have_one_effect(gateway: Gateway) -> None:
     body = {"orderId": "o", "amount": 1, "currency": "KRW", "billingKey": "bk_4242424242424242"}
-    async with httpx2.AsyncClient(base_url=gateway.url, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=PATIENCE_SECONDS) as client:
         copies = [
             client.post("/v1/charges", json=body, headers={"Idempotency-Key": "k"})
             for _ in range(50)
@@ -61,9 +61,9 @@ async def test_fifty_copies_at_once_have_one_effect(gateway: Gateway) -> None:
 
 
 async def test_copies_of_a_slow_request_hear_that_it_is_in_progress(gateway: Gateway) -> None:
-    gateway.behave("charge", "slow", seconds=12)
+    gateway.behave("charge", "slow", seconds=40)
     body = {"orderId": "o", "amount": 1, "currency": "KRW", "billingKey": "bk_4242424242424242"}
-    async with httpx2.AsyncClient(base_url=gateway.url, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=PATIENCE_SECONDS) as client:
         copies = [
             client.post("/v1/charges", json=body, headers={"Idempotency-Key": "k"})
             for _ in range(20)
@@ -74,9 +74,7 @@ async def test_copies_of_a_slow_request_hear_that_it_is_in_progress(gateway: Gat
     assert len(gateway.payments()) == 1
 
 
-def test_after_the_window_the_same_key_charges_again(
-    start_gateway: StartGateway, eventually: Callable[..., Any]
-) -> None:
+def test_after_the_window_the_same_key_charges_again(start_gateway: StartGateway) -> None:
     gateway = start_gateway("--key-window-seconds", "0.3")
     first = gateway.charge("o-1").json()["id"]
 
@@ -84,7 +82,7 @@ def test_after_the_window_the_same_key_charges_again(
         payment_id: str = gateway.charge("o-1").json()["id"]
         return None if payment_id == first else payment_id
 
-    second = eventually(another)
+    second = eventually_beside_the_loop(another)
 
     assert [payment["id"] for payment in gateway.payments("o-1")] == [first, second]
     assert gateway.inquire("o-1").json()["status"] == "CAPTURED"
