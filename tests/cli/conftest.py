@@ -1,6 +1,7 @@
 """Running the command against the stack of this test process."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,6 +11,10 @@ from cli.main import app
 from dev.stack import Stack
 
 Command = Callable[..., Awaitable[Result]]
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts; the commands
+# under test are to meet it as on a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

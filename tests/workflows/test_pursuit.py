@@ -41,6 +41,9 @@ BRISK = Waits(
 """Sends, but not for long: the window is many times what a busy machine needs from the row of the
 attempt to its first call. Then asks, gives up soon, and watches as long as a test may take."""
 
+WATCHED = replace(BRISK, key_window=timedelta(seconds=3))
+"""Watches for a moment after it has given up."""
+
 UNDECIDABLE = replace(BRISK, ladder=(timedelta(seconds=0.02),) * 3)
 """Asks three times, then wants a person."""
 
@@ -242,8 +245,7 @@ async def test_nobody_watches_longer_than_the_gateway_remembers_keys(
 ) -> None:
     name, line = connections.add()
     line.requests_arrive = False
-    waits = replace(BRISK, key_window=timedelta(seconds=3))
-    request = await cashier.prepare(0, 2000, gateway=name, waits=waits)
+    request = await cashier.prepare(0, 2000, gateway=name, waits=WATCHED)
 
     outcome = await cashier.pay(request)
 
