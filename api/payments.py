@@ -12,7 +12,6 @@ from api.access import Anybody, Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
 from api.fields import (
-    UUID_PATTERN,
     Amount,
     Currency,
     CustomerId,
@@ -29,6 +28,7 @@ from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, unless
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.identifier import UUID
 from domain.inventory import tracked
 from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
@@ -147,7 +147,7 @@ async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Pa
 
 @router.get("", response_model=list[Payment])
 async def list_payments(
-    order_id: Annotated[str, Query(alias="orderId", pattern=UUID_PATTERN)],
+    order_id: Annotated[str, Query(alias="orderId", pattern=UUID.pattern)],
     access: Anybody,
     context: Using,
 ) -> list[Payment]:

@@ -21,6 +21,7 @@ from api.context import Context, Using
 from api.fields import CustomerId, Document, Empty, Id, rendered
 from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
+from domain.period import FORM as PERIOD
 from domain.period import Period
 from domain.settlement import (
     SettlementOutcome,
@@ -34,11 +35,10 @@ from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/settlement", tags=["settlement"], route_class=StrictJSONRoute)
 
-PERIOD = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 POLL_SECONDS = 0.03
 
 PeriodText = Annotated[
-    str, Field(pattern=PERIOD, description="A month that is over.", examples=["2026-05"])
+    str, Field(pattern=PERIOD.pattern, description="A month that is over.", examples=["2026-05"])
 ]
 
 
@@ -90,7 +90,7 @@ class Run(Document):
 )
 async def settle_customer(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
-    period: Annotated[str, Query(pattern=PERIOD)],
+    period: Annotated[str, Query(pattern=PERIOD.pattern)],
     access: Operator,
     context: Using,
     body: Empty | None = None,
@@ -127,7 +127,7 @@ async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
 
 @router.get("/runs/{period}", response_model=Run)
 async def get_run(
-    period: Annotated[str, Path(pattern=PERIOD)], access: Operator, context: Using
+    period: Annotated[str, Path(pattern=PERIOD.pattern)], access: Operator, context: Using
 ) -> Run:
     """How far a run is, and what it came to."""
     found = await report(context.database, period)
@@ -138,7 +138,7 @@ async def get_run(
 
 @router.post("/runs/{period}/replay", status_code=202, response_model=Run)
 async def replay_run(
-    period: Annotated[str, Path(pattern=PERIOD)],
+    period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Operator,
     context: Using,
     body: Empty | None = None,
