@@ -104,7 +104,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    detail = f"{where}: {first['msg']}." if where else f"{first['msg']}."
+    words = first["msg"].removeprefix("Value error, ")
+    detail = f"{where}: {words}." if where else f"{words}."
     return problem(InvalidRequest(detail), request.url.path)
 
 

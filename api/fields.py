@@ -54,12 +54,15 @@ Id = Annotated[str, Field(pattern=UUID.pattern, examples=["019a9f3e-7c1c-7d2e-9b
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+_PLUS_LOST = re.compile(r"[0-9-]{10}[Tt ][0-9:.]+ [0-9]{2}:?[0-9]{2}")
 
 
 def _text(value: object) -> object:
     """Numbers are no moments here, in quotes or not: parsers read them as seconds since 1970."""
     if not isinstance(value, str) or not _DATE.fullmatch(value[:11]):
         raise ValueError("a moment is a text like 2026-01-01T00:00:00Z")
+    if _PLUS_LOST.fullmatch(value):
+        raise ValueError("there is a space where the plus of the offset should be: send + as %2B")
     return value
 
 

@@ -37,6 +37,7 @@ async def deliver(
     *,
     secret: str = SECRET,
     age: timedelta = timedelta(0),
+    query: str = "",
 ) -> httpx2.Response:
     """As a PG sends it: signed with the `standardwebhooks` package."""
     body, at, message_id = json.dumps(event), datetime.now(UTC) - age, f"msg_{uuid4().hex}"
@@ -46,7 +47,7 @@ async def deliver(
         "webhook-signature": Webhook(secret).sign(message_id, at, body),
         "Content-Type": "application/json",
     }
-    return await api.post(PATH, content=body, headers=headers)
+    return await api.post(f"{PATH}{query}", content=body, headers=headers)
 
 
 async def stored(database: Database, event_id: str) -> list[Any]:
