@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Request, Response
 from prometheus_client import Counter
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from api.access import Access, Anybody
 from api.context import Context
@@ -21,13 +23,15 @@ from api.fields import Key, Traceparent
 from domain.errors import KeyMissing, RequestInProgress
 from domain.event import Origin
 from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
-from runtime.temporal import UNREACHABLE
+from runtime.temporal import is_down
 from store import idempotency
 from store.idempotency import Claim, Claimed, StoredAnswer
 
 REPLAYS = Counter(
     "billing_idempotency_replays", "Answers given again for a repeated Idempotency-Key."
 )
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,11 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
         async with asyncio.timeout(seconds):
             handle = await begin()
             await handle.result()
-    except (TimeoutError, *UNREACHABLE, WorkflowFailureError, WorkflowAlreadyStartedError):
+    except RPCError as error:
+        # Also that it has closed before it could be cancelled: not found.
+        if not is_down(error):
+            log.error("Temporal refused a workflow", error=repr(error))
+    except (TimeoutError, RuntimeError, WorkflowFailureError, WorkflowAlreadyStartedError):
         return
 
 

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -21,12 +21,13 @@ from api.context import Context, Using
 from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reason, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
+from domain.decision import Decided
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
-from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
 from domain.payment import FINAL, PaymentStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict
+from domain.settlement import Verdict, judged
 from runtime.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
@@ -241,7 +242,7 @@ async def pay_invoice(
     method_id = None if body is None else body.payment_method_id
     if method_id is not None:
         await _require_card(context, access, invoice_id, method_id)
-    return await _to_owner(context, keyed, invoice_id, "pay", method_id, waits_for_charge=True)
+    return await _to_owner(context, keyed, invoice_id, "pay", method_id, unpayable, True)
 
 
 @router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice, responses=TAKEN)
@@ -320,6 +321,9 @@ async def get_aged_receivables(
     ]
 
 
+Decision = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
+"""What was decided, by an invoice's status and the decisions that are kept with it."""
+
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 BUCKETS = ("current", "1-30", "31-60", "61-90", "90+")
 POLL_SECONDS = 0.03
@@ -357,6 +361,7 @@ async def _to_owner(
     invoice_id: str,
     update: str,
     argument: object,
+    decided: Decision,
     waits_for_charge: bool = False,
 ) -> Response:
     async with context.database.connect() as tx:
@@ -370,11 +375,18 @@ async def _to_owner(
         argument=argument,
         refusal=_not_open(InvoiceStatus(row.status)),
         view=partial(view, context, row.id, CLOSED),
+        decided=partial(_decided, context, row.id, decided),
         location=LOCATION.format(row.id),
         outcome=partial(_charged, context, row.id, len(paid)) if waits_for_charge else None,
         start_owner=partial(_start_owner, context, row.id),
     )
     return await hand_over(context, keyed, handover)
+
+
+async def _decided(context: Context, invoice_id: str, decided: Decision) -> Decided | None:
+    async with context.database.connect() as tx:
+        row = await found(tx, invoice_id)
+    return decided(InvoiceStatus(row.status), row.decisions)
 
 
 def _not_open(status: InvoiceStatus) -> Rejected | None:
@@ -418,7 +430,7 @@ async def _close(
     context: Context, keyed: Keyed, invoice_id: str, closing: Closing, reason: str
 ) -> Response:
     request = CloseRequest(closing, reason, keyed.access.caller)
-    return await _to_owner(context, keyed, invoice_id, "close", request)
+    return await _to_owner(context, keyed, invoice_id, "close", request, closed)
 
 
 async def _decide(
@@ -433,6 +445,7 @@ async def _decide(
         argument=Verdict(approved, reason, keyed.access.caller),
         refusal=unless(row.status, InvoiceStatus.AWAITING_APPROVAL),
         view=partial(view, context, row.id, DECIDED),
+        decided=partial(_decided, context, row.id, judged),
         location=LOCATION.format(row.id),
         start_owner=partial(_start_settlement, context, row.id),
     )
@@ -495,11 +508,16 @@ def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[A
         closedAt=_utc(row.closed_at),
         lines=[_line(line) for line in lines],
         checks=[Check(**check) for check in row.checks],
-        decisions=[InvoiceDecision(**decision) for decision in row.decisions],
+        decisions=[_decision(each) for each in row.decisions],
         paymentIds=[paid.id for paid in payments],
         workflowId=invoice_workflow_id(row.id) if row.number else row.workflow_id,
         createdAt=utc(row.created_at),
     )
+
+
+def _decision(kept: Mapping[str, str]) -> InvoiceDecision:
+    names = ("at", "actor", "decision", "reason")
+    return InvoiceDecision(**{name: kept[name] for name in names})
 
 
 def _line(row: Row[Any]) -> InvoiceLine:

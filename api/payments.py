@@ -27,6 +27,7 @@ from api.fields import (
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, unless
 from domain import payment as rules
+from domain.decision import Decided
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.identifier import UUID
 from domain.inventory import tracked
@@ -203,6 +204,7 @@ async def resolve_payment(
         argument=Resolution(decision, body.reason),
         refusal=unless(row.status, PaymentStatus.NEEDS_REVIEW),
         view=partial(view, context, row.id),
+        decided=partial(_decided, context, row.id),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)
@@ -273,6 +275,12 @@ async def view(context: Context, payment_id: str) -> View:
     async with context.database.connect() as tx:
         row = await found(tx, payment_id)
         return View(PaymentStatus(row.status) in FINAL, rendered(await document(tx, row)))
+
+
+async def _decided(context: Context, payment_id: str) -> Decided | None:
+    async with context.database.connect() as tx:
+        row = await found(tx, payment_id)
+    return Decided(row.status, None) if PaymentStatus(row.status) in FINAL else None
 
 
 async def document(tx: Transaction, row: Row[Any]) -> Payment:

@@ -26,6 +26,7 @@ from api.fields import (
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, unless
 from domain import refund as rules
+from domain.decision import Decided
 from domain.errors import NotFound, NotRefundable
 from domain.payment import PayableType
 from domain.refund import FINAL, RefundRequest, RefundStatus
@@ -127,6 +128,7 @@ async def resolve_refund(
         argument=Resolution(decision, body.reason),
         refusal=unless(row.status, RefundStatus.NEEDS_REVIEW),
         view=partial(_view, context, row.id),
+        decided=partial(_decided, context, row.id),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)
@@ -174,6 +176,12 @@ async def _view(context: Context, refund_id: str) -> View:
     async with context.database.connect() as tx:
         row = await _found(tx, refund_id)
     return View(RefundStatus(row.status) in FINAL, rendered(_document(row)))
+
+
+async def _decided(context: Context, refund_id: str) -> Decided | None:
+    async with context.database.connect() as tx:
+        row = await _found(tx, refund_id)
+    return Decided(row.status, None) if RefundStatus(row.status) in FINAL else None
 
 
 def _document(row: Row[Any]) -> Refund:

@@ -8,6 +8,7 @@
     ├── RequestInProgress         409  the first request with this key has no outcome yet
     ├── OrderNotPayable           409  paid, being paid, or in review
     ├── NotInReview               409  nothing waits for this decision
+    ├── AlreadyDecided            409  somebody else has decided meanwhile
     ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
     ├── PeriodOpen                409  the month is not over yet
@@ -83,6 +84,12 @@ class OrderNotPayable(Rejected):
 class NotInReview(Rejected):
     slug = "not-in-review"
     title = "Nothing is waiting for a decision"
+    status = 409
+
+
+class AlreadyDecided(Rejected):
+    slug = "already-decided"
+    title = "Somebody else has decided"
     status = 409
 
 
