@@ -112,7 +112,7 @@ async def put_coupon(
 @router.get("/{code}", response_model=CouponDocument)
 async def get_coupon(code: PathCode, access: Anybody, context: Using) -> CouponDocument:
     """A coupon with its counts."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         return await _document(tx, code)
 
 

@@ -23,7 +23,7 @@ async def live() -> str:
 @router.get("/health/ready", response_class=PlainTextResponse)
 async def ready(context: Using) -> str:
     """The database answers. Temporal may be down: payments are then accepted with 202."""
-    async with asyncio.timeout(2), context.database.connect() as tx:
+    async with asyncio.timeout(2), context.reads.connect() as tx:
         await tx.execute(text("SELECT 1"))
     return "ready"
 
@@ -54,7 +54,7 @@ async def _scrape(context: Context) -> bytes:
         "Usage events in no month's partition: more than none is an alarm.",
         registry=registry,
     )
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         for status, count in await payment.count_by_status(tx):
             payments.labels(status).set(count)
         compensations.set(await saga.undone(tx))

@@ -168,7 +168,7 @@ async def list_invoices(
 ) -> InvoicePage:
     """Invoices by page, newest first. A crawl over all of them is better done with v2."""
     owner = _owner(access, customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.page(tx, owner, (page - 1) * size, size)
         items = await documents(tx, rows)
     return InvoicePage(items=items, page=page, size=size)
@@ -188,7 +188,7 @@ async def crawl_invoices(
     secret = context.settings.cursor_secret.get_secret_value()
     filters = {"customerId": owner, "status": status}
     position = None if cursor is None else cursors.decode(secret, cursor, filters)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.after(tx, owner, status, position, size)
         items = await documents(tx, rows)
     following = None
@@ -201,7 +201,7 @@ async def crawl_invoices(
 @router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)
 async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> Invoice:
     """An invoice as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         return await document(tx, row)
@@ -210,7 +210,7 @@ async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> In
 @router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
 async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         aggregates = {
@@ -313,7 +313,7 @@ async def get_aged_receivables(
     ] = None,
 ) -> list[Bucket]:
     """What was issued and unpaid at a moment, by age and currency."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
     return [
         Bucket(currency=currency, bucket=BUCKETS[int(bucket)], invoices=count, amount=int(amount))
@@ -339,7 +339,7 @@ async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
 
 async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus]) -> View:
     """The invoice as it would be answered now; in which statuses the answer stays."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         return View(InvoiceStatus(row.status) in final, rendered(await document(tx, row)))
 
@@ -347,7 +347,7 @@ async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus
 async def _require_card(
     context: Context, access: Access, invoice_id: str, payment_method_id: str
 ) -> None:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         card = await customer.payment_method(tx, row.customer_id, payment_method_id)
@@ -364,7 +364,7 @@ async def _to_owner(
     decided: Decision,
     waits_for_charge: bool = False,
 ) -> Response:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         paid = await payment.of_payable(tx, invoice_id)
     keyed.access.require(row.customer_id)
@@ -384,7 +384,7 @@ async def _to_owner(
 
 
 async def _decided(context: Context, invoice_id: str, decided: Decision) -> Decided | None:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     return decided(InvoiceStatus(row.status), row.decisions)
 
@@ -402,7 +402,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
     ends_at = time.monotonic() + context.settings.api_wait_seconds
     begun = False
     while True:
-        async with context.database.connect() as tx:
+        async with context.reads.connect() as tx:
             row = await found(tx, invoice_id)
             paid = await payment.of_payable(tx, invoice_id)
         under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
@@ -417,7 +417,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
 
 async def _start_owner(context: Context, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     if InvoiceStatus(row.status) not in OPEN:
         return False
@@ -436,7 +436,7 @@ async def _close(
 async def _decide(
     context: Context, keyed: Keyed, invoice_id: str, *, approved: bool, reason: str
 ) -> Response:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     handover = Handover(
         resource_id=row.id,
@@ -454,7 +454,7 @@ async def _decide(
 
 async def _start_settlement(context: Context, invoice_id: str) -> bool:
     """Of a draft that waits for approval, and whose workflow is gone."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     if row.status != InvoiceStatus.AWAITING_APPROVAL:
         return False

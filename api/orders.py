@@ -114,7 +114,7 @@ async def create_order(
 @router.get("/{order_id}", response_model=Order)
 async def get_order(order_id: PathId, access: Anybody, context: Using) -> Order:
     """An order as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
         return await _order(tx, row)

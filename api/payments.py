@@ -140,7 +140,7 @@ async def create_payment(body: NewPayment, keyed: KeyedRequest, context: Using) 
 @router.get("/{payment_id}", response_model=Payment)
 async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Payment:
     """A payment as it stands, with every attempt at the PG."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
         return await document(tx, row)
@@ -153,7 +153,7 @@ async def list_payments(
     context: Using,
 ) -> list[Payment]:
     """Every payment of an order, oldest first."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         owed = await order.find(tx, order_id)
         if owed is None:
             raise NotFound(f"There is no order {order_id}.")
@@ -194,7 +194,7 @@ async def resolve_payment(
     payment_id: PathId, body: NewResolution, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
     """Decide about a payment in NEEDS_REVIEW: did the PG take the money?"""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
     decision = Decision.HAPPENED if body.outcome == "captured" else Decision.FAILED
     handover = Handover(
@@ -272,13 +272,13 @@ async def found(tx: Transaction, payment_id: str) -> Row[Any]:
 
 async def view(context: Context, payment_id: str) -> View:
     """The payment as it would be answered now."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
         return View(PaymentStatus(row.status) in FINAL, rendered(await document(tx, row)))
 
 
 async def _decided(context: Context, payment_id: str) -> Decided | None:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
     return Decided(row.status, None) if PaymentStatus(row.status) in FINAL else None
 

@@ -197,7 +197,7 @@ async def put_plan(
 @router.get("/{code}", response_model=PlanDocument)
 async def get_plan(code: PathCode, access: Operator, context: Using) -> PlanDocument:
     """A plan with all its versions."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         versions = await _known(tx, code)
     return PlanDocument(code=code, versions=[_document(each) for each in versions])
 

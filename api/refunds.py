@@ -109,7 +109,7 @@ async def create_refund(
 @router.get("/{refund_id}", response_model=Refund)
 async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
     """A refund as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         return _document(await _found(tx, refund_id))
 
 
@@ -118,7 +118,7 @@ async def resolve_refund(
     refund_id: PathId, body: NewResolution, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
     decision = Decision.HAPPENED if body.outcome == "refunded" else Decision.FAILED
     handover = Handover(
@@ -173,13 +173,13 @@ async def _found(tx: Transaction, refund_id: str) -> Row[Any]:
 
 
 async def _view(context: Context, refund_id: str) -> View:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
     return View(RefundStatus(row.status) in FINAL, rendered(_document(row)))
 
 
 async def _decided(context: Context, refund_id: str) -> Decided | None:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
     return Decided(row.status, None) if RefundStatus(row.status) in FINAL else None
 

@@ -164,7 +164,7 @@ def cancel(id_: Id, reason: Reason) -> None:
 
 
 async def _lineage(id_: str) -> Lineage:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         aggregates = await invoice.aggregates(tx, id_)
         return Lineage(
@@ -179,7 +179,7 @@ async def _lineage(id_: str) -> Lineage:
 async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
     found: list[Row[Any]] = []
     position = None
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         while page := await invoice.after(tx, customer_id, status, position, PAGE):
             found += page
             position = (page[-1].created_at, page[-1].id)
@@ -187,7 +187,7 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[R
 
 
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
-    async with connected(BATCH_SECONDS) as system, system.database.connect() as tx:
+    async with connected(BATCH_SECONDS) as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         if row.status == InvoiceStatus.REJECTED.value:
             raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
@@ -224,7 +224,7 @@ async def _pay(id_: str, method_id: str | None) -> str:
 
 async def _charge(system: System, row: Row[Any], method_id: str | None) -> list[str]:
     """Ask its owner to, and wait; why it was not paid, if so."""
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         before = len(await payment.of_payable(tx, row.id))
         card = await customer.payment_method(tx, row.customer_id, method_id)
     if method_id is not None and card is None:
@@ -296,7 +296,7 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
     `before`: how many payments there were."""
     begun = False
     for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
-        async with system.database.connect() as tx:
+        async with system.reads.connect() as tx:
             paid = await payment.of_payable(tx, id_)
         if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
             return []
@@ -315,7 +315,7 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
 
 
 async def _row(system: System, id_: str) -> Row[Any]:
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         return _found(await invoice.find(tx, id_), id_)
 
 

@@ -103,7 +103,7 @@ def resolve(
 
 
 async def _waiting() -> tuple[list[Case], Sequence[Row[Any]]]:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         cases = [_of_payment(row) for row in await payment.in_review(tx)]
         cases += [_of_refund(row) for row in await refund.in_review(tx)]
         stock = await inventory.in_review(tx)
@@ -133,7 +133,7 @@ async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
 
 
 async def _case(system: System, id_: str) -> Case:
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         if (row := await payment.find(tx, id_)) is not None:
             return _of_payment(row)
         if (row := await refund.find(tx, id_)) is not None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 from temporalio.client import Client
@@ -11,7 +12,7 @@ from domain.identifier import UUID, has_form
 from runtime import temporal
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from store import database
-from store.database import Database
+from store.database import Database, reading
 
 EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
 
@@ -27,6 +28,11 @@ class System:
     settings: Settings
     database: Database
     temporal: Client
+
+    @cached_property
+    def reads(self) -> Database:
+        """For whatever is only read."""
+        return reading(self.database)
 
     def link(self, workflow_id: str) -> str | None:
         """The page of a workflow in the Temporal UI."""

@@ -1,11 +1,17 @@
-"""One statement outside of a transaction: databases come and go by such ones."""
+"""What tests do to a database beside the store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
 from store import database as database_module
+from store.database import Transaction
+from tests.conditions import eventually
 
 
 async def execute(url: str, statement: str) -> list[str]:
+    """One statement outside of a transaction: databases come and go by such ones."""
     database = database_module.connect(url, pool_size=1)
     async with database.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -13,3 +19,27 @@ async def execute(url: str, statement: str) -> list[str]:
         rows = [str(row[0]) for row in result] if result.returns_rows else []
     await database.dispose()
     return rows
+
+
+@asynccontextmanager
+async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
+    """Nobody else reads the table meanwhile; yields its owner's transaction."""
+    owner = database_module.connect(owner_url, pool_size=1)
+    async with owner.begin() as tx:
+        await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await tx.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        yield tx
+    await owner.dispose()
+
+
+async def somebody_waits(tx: Transaction, table: str) -> None:
+    """Wait until somebody wants to read the table."""
+    waiting = text("""
+        SELECT count(*) > 0 FROM pg_locks
+        WHERE relation = CAST(:name AS regclass) AND NOT granted
+    """)
+
+    async def waits() -> bool:
+        return bool(await tx.scalar(waiting, {"name": table}))
+
+    await eventually(waits)

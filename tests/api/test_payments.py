@@ -6,13 +6,15 @@ from uuid import uuid4
 from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
+from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from runtime.settings import Settings
-from store import order
+from store import gateway_attempt, order, payment
 from store.database import Database
 from tests.api.documents import problem_of, refused, rows_of
 from tests.api.unfinished import accepted, payment_in_review
 from tests.billing import GOOD_CARD, Billing
 from tests.conditions import eventually
+from tests.databases import locked, somebody_waits
 
 
 async def test_a_card_payment_completes_and_the_books_agree(billing: Billing) -> None:
@@ -206,6 +208,33 @@ async def test_a_payment_tells_how_it_was_pursued(billing: Billing) -> None:
     assert (attempt["operation"], attempt["outcome"]) == ("charge", "CAPTURED")
     assert attempt["gatewayReference"] == seen["gatewayReference"] == charge["id"]
     assert attempt["openedAt"] <= attempt["closedAt"]
+
+
+async def test_a_payment_and_its_attempts_are_shown_as_of_one_moment(
+    billing: Billing, settings: Settings
+) -> None:
+    """Here they end together between the two readings."""
+    body = {"orderId": await billing.order(1000), "method": "CARD"}
+    pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
+    path = f"/api/v1/payments/{pending['id']}"
+    request = GatewayRequest(
+        Operation.CHARGE, "simulator", pending["id"], pending["id"], 1000, "KRW", "bk_1"
+    )
+    async with billing.database.begin() as tx:
+        await gateway_attempt.open_(tx, request, "run")
+
+    async with locked(settings.database_owner_url, "gateway_attempts") as tx:
+        asked = asyncio.create_task(billing.get(path))
+        await somebody_waits(tx, "gateway_attempts")
+        await payment.complete(tx, pending["id"], "pg_1", 0)
+        captured = GatewayAnswer(GatewayStatus.CAPTURED, "pg_1")
+        await gateway_attempt.close(tx, pending["id"], Operation.CHARGE, captured)
+
+    seen = await asked
+    [attempt] = seen["attempts"]
+    assert (seen["status"], attempt["outcome"]) == ("PENDING", None)
+    ended = await billing.get(path)
+    assert (ended["status"], ended["attempts"][0]["outcome"]) == ("COMPLETED", "CAPTURED")
 
 
 async def test_a_payment_of_nothing_is_not_found(billing: Billing) -> None:

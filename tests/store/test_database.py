@@ -1,11 +1,11 @@
 """Connections: whoever stops in the middle of a transaction keeps nobody else waiting."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from runtime.settings import Settings
-from store.database import Database, connect
+from store.database import Database, connect, reading
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
 
@@ -28,3 +28,19 @@ async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> No
         with pytest.raises(TimeoutError):
             await tx.execute(select(func.pg_sleep(10)))
     await impatient.dispose()
+
+
+async def test_whoever_only_reads_sees_one_moment_and_cannot_write(settings: Settings) -> None:
+    """Nor does a connection that was used so remember it."""
+    single = connect(settings.database_url, pool_size=1)
+    isolation = text("SELECT current_setting('transaction_isolation')")
+    write = text("INSERT INTO invoice_numbers VALUES ('test', 1) ON CONFLICT DO NOTHING")
+    for _ in range(2):
+        async with reading(single).connect() as tx:
+            assert await tx.scalar(isolation) == "repeatable read"
+            with pytest.raises(DBAPIError, match="read-only transaction"):
+                await tx.execute(write)
+        async with single.connect() as tx:
+            assert await tx.scalar(isolation) == "read committed"
+            await tx.execute(write)
+    await single.dispose()
