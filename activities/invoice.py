@@ -123,6 +123,7 @@ class InvoiceActivities:
             "actor": closed.actor,
             "decision": closed.status.value,
             "reason": closed.reason,
+            "update": closed.update_id,
         }
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)

@@ -99,11 +99,13 @@ class SettlementActivities:
         return Drafted(status, row.id, row.total, row.currency, stopped or asked)
 
     @activity.defn(name="settlement.issue")
-    async def issue(self, draft: DecidedDraft) -> Issued:
-        """Number it, date it, tell the world; once."""
+    async def issue(self, draft: DecidedDraft) -> Issued | None:
+        """Number it, date it, tell the world; once. None when it was rejected before."""
         wanted = draft.settlement
         async with self._database.begin() as tx:
             before = await invoice.lock(tx, draft.invoice_id)
+            if before.status == InvoiceStatus.REJECTED.value:
+                return None
             whose: Any = await customer.find(tx, wanted.customer_id)
             due_at = datetime.now(UTC) + timedelta(days=whose.due_days)
             row = await invoice.issue(tx, draft.invoice_id, due_at, _decision(draft.verdict))
@@ -113,12 +115,15 @@ class SettlementActivities:
             return Issued(owed, row.number)
 
     @activity.defn(name="settlement.reject")
-    async def reject(self, draft: DecidedDraft) -> None:
-        """The draft is void and its usage is free again."""
+    async def reject(self, draft: DecidedDraft) -> bool:
+        """The draft is void and its usage is free again. True when it was issued before: then it
+        stays so."""
         async with self._database.begin() as tx:
             decision = _decision(draft.verdict)
             if decision and await invoice.reject(tx, draft.invoice_id, decision):
                 await usage.release(tx, draft.invoice_id)
+            row = await invoice.lock(tx, draft.invoice_id)
+            return bool(row.status != InvoiceStatus.REJECTED.value)
 
     @activity.defn(name="settlement.note")
     async def note(self, reminder: Reminder) -> None:
@@ -321,8 +326,9 @@ def _decision(verdict: Verdict | None) -> Mapping[str, str] | None:
     return {
         "at": datetime.now(UTC).isoformat(),
         "actor": verdict.actor,
-        "decision": "approved" if verdict.approved else "not approved",
+        "decision": verdict.decision,
         "reason": verdict.reason,
+        "update": verdict.update_id,
     }
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Header
 
 from domain.errors import NotFound
+from domain.identifier import NAME
 
-CUSTOMER_ID = r"^[A-Za-z0-9._-]{1,64}$"
+CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -12,7 +13,7 @@ from api.replay_cache import ReplayCache
 from gateway.client import GatewayProfile
 from runtime.settings import Settings
 from runtime.terms import Terms
-from store.database import Database
+from store.database import Database, reading
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Context:
     usage: GroupCommit
     terms: Terms
     gateways: Mapping[str, GatewayProfile]
+
+    @cached_property
+    def reads(self) -> Database:
+        """For whatever is only read."""
+        return reading(self.database)
 
 
 def _context(request: Request) -> Context:

@@ -13,6 +13,7 @@ from api.fields import Amount, CustomerId, Document, Id, Moment, new_id, rendere
 from api.idempotency import KeyedRequest, keep, replay, respond
 from domain.coupon import WHOLE, Coupon, CouponKind, check_window
 from domain.errors import CouponNotIssued, NotFound
+from domain.identifier import CURRENCY, NAME
 from domain.money import check_currency
 from store import coupon, customer, idempotency
 from store.database import Transaction
@@ -20,12 +21,12 @@ from store.idempotency import StoredAnswer
 
 router = APIRouter(prefix="/api/v1/coupons", tags=["coupons"], route_class=StrictJSONRoute)
 
-CODE = r"^[A-Za-z0-9._-]{1,64}$"
+CODE = NAME.pattern
 CouponCode = Annotated[str, Field(pattern=CODE, examples=["WELCOME-10"])]
 PathCode = Annotated[str, Path(pattern=CODE)]
 Limit = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Amounts = Annotated[
-    dict[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Amount],
+    dict[Annotated[str, Field(pattern=CURRENCY.pattern)], Amount],
     Field(max_length=50, examples=[{"KRW": 1000}]),
 ]
 
@@ -111,7 +112,7 @@ async def put_coupon(
 @router.get("/{code}", response_model=CouponDocument)
 async def get_coupon(code: PathCode, access: Anybody, context: Using) -> CouponDocument:
     """A coupon with its counts."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         return await _document(tx, code)
 
 

@@ -117,7 +117,7 @@ async def put_customer(
 async def get_customer(customer_id: PathCustomer, access: Anybody, context: Using) -> Customer:
     """A customer and how it is billed now."""
     access.require(customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         return await _found(tx, customer_id)
 
 
@@ -173,7 +173,7 @@ async def get_payment_methods(
 ) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
     access.require(customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         await _found(tx, customer_id)
         return [_payment_method(row) for row in await customer.payment_methods_of(tx, customer_id)]
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
+from runtime.temporal import is_down
 
 TYPES = "https://durable-billing.example/problems"
 """Prefix of every problem's `type`: an identifier (docs/api/problems.md lists them), not a page."""
@@ -104,7 +105,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    detail = f"{where}: {first['msg']}." if where else f"{first['msg']}."
+    words = first["msg"].removeprefix("Value error, ")
+    detail = f"{where}: {words}." if where else f"{words}."
     return problem(InvalidRequest(detail), request.url.path)
 
 
@@ -134,6 +136,11 @@ async def _database(request: Request, error: Exception) -> Response:
     return await (_unavailable if passes else _fault)(request, error)
 
 
+async def _temporal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RPCError)
+    return await (_unavailable if is_down(error) else _fault)(request, error)
+
+
 async def _fault(request: Request, error: Exception) -> Response:
     log.error("a request failed", path=request.url.path, exc_info=error)
     detail = "Send the same request with the same Idempotency-Key again."
@@ -146,7 +153,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for down in (OperationalError, InterfaceError, PoolTimeout, OSError, RPCError):
+    app.add_exception_handler(RPCError, _temporal)
+    for down in (OperationalError, InterfaceError, PoolTimeout, OSError):
         app.add_exception_handler(down, _unavailable)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _fault)

@@ -11,9 +11,8 @@ from pydantic.alias_generators import to_camel
 from uuid_utils.compat import uuid7
 
 from api.access import CUSTOMER_ID
+from domain.identifier import CURRENCY, NAME, UUID
 from domain.money import MAX_MINOR_UNITS
-
-UUID_PATTERN = r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
 
 
 class Document(BaseModel):
@@ -44,23 +43,26 @@ Amount = Annotated[
     ),
 ]
 Currency = Annotated[
-    str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217, capitals.", examples=["KRW"])
+    str, Field(pattern=CURRENCY.pattern, description="ISO 4217, capitals.", examples=["KRW"])
 ]
 CustomerId = Annotated[str, Field(pattern=CUSTOMER_ID, examples=["acme-corp"])]
-PLAN_CODE = r"^[A-Za-z0-9._-]{1,64}$"
+PLAN_CODE = NAME.pattern
 PlanCode = Annotated[
     str, Field(pattern=PLAN_CODE, description="A pricing plan.", examples=["standard"])
 ]
-Id = Annotated[str, Field(pattern=UUID_PATTERN, examples=["019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"])]
+Id = Annotated[str, Field(pattern=UUID.pattern, examples=["019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"])]
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+_PLUS_LOST = re.compile(r"[0-9-]{10}[Tt ][0-9:.]+ [0-9]{2}:?[0-9]{2}")
 
 
 def _text(value: object) -> object:
     """Numbers are no moments here, in quotes or not: parsers read them as seconds since 1970."""
-    if not isinstance(value, str) or not _DATE.match(value):
+    if not isinstance(value, str) or not _DATE.fullmatch(value[:11]):
         raise ValueError("a moment is a text like 2026-01-01T00:00:00Z")
+    if _PLUS_LOST.fullmatch(value):
+        raise ValueError("there is a space where the plus of the offset should be: send + as %2B")
     return value
 
 
@@ -83,7 +85,7 @@ Reason = Annotated[
     str,
     Field(pattern=r"\S", max_length=MAX_REASON, examples=["seen in the PG's console"]),
 ]
-PathId = Annotated[str, Path(pattern=UUID_PATTERN)]
+PathId = Annotated[str, Path(pattern=UUID.pattern)]
 Key = Annotated[
     str | None,
     Header(

@@ -24,7 +24,7 @@ async def live() -> str:
 @router.get("/health/ready", response_class=PlainTextResponse)
 async def ready(context: Using) -> str:
     """The database answers. Temporal may be down: payments are then accepted with 202."""
-    async with asyncio.timeout(2), context.database.connect() as tx:
+    async with asyncio.timeout(2), context.reads.connect() as tx:
         await tx.execute(text("SELECT 1"))
     return "ready"
 
@@ -68,7 +68,7 @@ async def _scrape(context: Context) -> bytes:
     )
     for question in Question:
         waiting.labels(question).set(0)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         for asked, count in await review.count_waiting(tx):
             waiting.labels(asked).set(count)
         waiting.labels("stock").set(len(await inventory.in_review(tx)))

@@ -6,30 +6,32 @@ with `Idempotency-Replayed: true`.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Request, Response
 from prometheus_client import Counter
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from api.access import Access, Anybody
 from api.context import Context
 from api.fields import Key, Traceparent
 from domain.errors import KeyMissing, RequestInProgress
 from domain.event import Origin
-from runtime.temporal import UNREACHABLE
+from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
+from runtime.temporal import is_down
 from store import idempotency
 from store.idempotency import Claim, Claimed, StoredAnswer
 
 REPLAYS = Counter(
     "billing_idempotency_replays", "Answers given again for a repeated Idempotency-Key."
 )
-_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ async def _keyed(
 ) -> Keyed:
     value = _bare(key)
     claim = Claim(access.caller, f"POST {request.url.path}", value, request.state.body_hash)
-    trace = traceparent if traceparent and _TRACEPARENT.match(traceparent) else None
+    trace = traceparent if has_form(traceparent, TRACEPARENT) else None
     return Keyed(claim, Origin(value, trace), access)
 
 
@@ -58,7 +60,7 @@ def _bare(key: str | None) -> str:
         key = key[1:-1]
     if not key:
         raise KeyMissing("Send an Idempotency-Key header, a new one for each new request.")
-    if not _KEY.match(key):
+    if not has_form(key, IDEMPOTENCY_KEY):
         raise KeyMissing("An Idempotency-Key is 1 to 255 visible ASCII characters.")
     return key
 
@@ -103,7 +105,11 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
         async with asyncio.timeout(seconds):
             handle = await begin()
             await handle.result()
-    except (TimeoutError, *UNREACHABLE, WorkflowFailureError, WorkflowAlreadyStartedError):
+    except RPCError as error:
+        # Also that it has closed before it could be cancelled: not found.
+        if not is_down(error):
+            log.error("Temporal refused a workflow", error=repr(error))
+    except (TimeoutError, RuntimeError, WorkflowFailureError, WorkflowAlreadyStartedError):
         return
 
 

@@ -58,7 +58,7 @@ async def put_stock(
 @router.get("/{sku}", response_model=Stock)
 async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
     """The stock of a tracked SKU; one that is not tracked can always be ordered."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await inventory.find(tx, sku)
     if row is None:
         raise NotFound(f"{sku} is not tracked.")

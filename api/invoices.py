@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -21,12 +21,13 @@ from api.context import Context, Using
 from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reason, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
+from domain.decision import Decided
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
-from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
 from domain.payment import FINAL, PaymentStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict
+from domain.settlement import Verdict, judged
 from runtime.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
@@ -167,7 +168,7 @@ async def list_invoices(
 ) -> InvoicePage:
     """Invoices by page, newest first. A crawl over all of them is better done with v2."""
     owner = _owner(access, customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.page(tx, owner, (page - 1) * size, size)
         items = await documents(tx, rows)
     return InvoicePage(items=items, page=page, size=size)
@@ -187,7 +188,7 @@ async def crawl_invoices(
     secret = context.settings.cursor_secret.get_secret_value()
     filters = {"customerId": owner, "status": status}
     position = None if cursor is None else cursors.decode(secret, cursor, filters)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.after(tx, owner, status, position, size)
         items = await documents(tx, rows)
     following = None
@@ -200,7 +201,7 @@ async def crawl_invoices(
 @router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)
 async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> Invoice:
     """An invoice as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         return await document(tx, row)
@@ -209,7 +210,7 @@ async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> In
 @router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
 async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         aggregates = {
@@ -241,7 +242,7 @@ async def pay_invoice(
     method_id = None if body is None else body.payment_method_id
     if method_id is not None:
         await _require_card(context, access, invoice_id, method_id)
-    return await _to_owner(context, keyed, invoice_id, "pay", method_id, waits_for_charge=True)
+    return await _to_owner(context, keyed, invoice_id, "pay", method_id, unpayable, True)
 
 
 @router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice, responses=TAKEN)
@@ -312,13 +313,16 @@ async def get_aged_receivables(
     ] = None,
 ) -> list[Bucket]:
     """What was issued and unpaid at a moment, by age and currency."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
     return [
         Bucket(currency=currency, bucket=BUCKETS[int(bucket)], invoices=count, amount=int(amount))
         for currency, bucket, count, amount in rows
     ]
 
+
+Decision = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
+"""What was decided, by an invoice's status and the decisions that are kept with it."""
 
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 BUCKETS = ("current", "1-30", "31-60", "61-90", "90+")
@@ -335,7 +339,7 @@ async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
 
 async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus]) -> View:
     """The invoice as it would be answered now; in which statuses the answer stays."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         return View(InvoiceStatus(row.status) in final, rendered(await document(tx, row)))
 
@@ -343,7 +347,7 @@ async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus
 async def _require_card(
     context: Context, access: Access, invoice_id: str, payment_method_id: str
 ) -> None:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         card = await customer.payment_method(tx, row.customer_id, payment_method_id)
@@ -357,9 +361,10 @@ async def _to_owner(
     invoice_id: str,
     update: str,
     argument: object,
+    decided: Decision,
     waits_for_charge: bool = False,
 ) -> Response:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         paid = await payment.of_payable(tx, invoice_id)
     keyed.access.require(row.customer_id)
@@ -370,11 +375,18 @@ async def _to_owner(
         argument=argument,
         refusal=_not_open(InvoiceStatus(row.status)),
         view=partial(view, context, row.id, CLOSED),
+        decided=partial(_decided, context, row.id, decided),
         location=LOCATION.format(row.id),
         outcome=partial(_charged, context, row.id, len(paid)) if waits_for_charge else None,
         start_owner=partial(_start_owner, context, row.id),
     )
     return await hand_over(context, keyed, handover)
+
+
+async def _decided(context: Context, invoice_id: str, decided: Decision) -> Decided | None:
+    async with context.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    return decided(InvoiceStatus(row.status), row.decisions)
 
 
 def _not_open(status: InvoiceStatus) -> Rejected | None:
@@ -390,7 +402,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
     ends_at = time.monotonic() + context.settings.api_wait_seconds
     begun = False
     while True:
-        async with context.database.connect() as tx:
+        async with context.reads.connect() as tx:
             row = await found(tx, invoice_id)
             paid = await payment.of_payable(tx, invoice_id)
         under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
@@ -405,7 +417,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
 
 async def _start_owner(context: Context, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     if InvoiceStatus(row.status) not in OPEN:
         return False
@@ -418,13 +430,13 @@ async def _close(
     context: Context, keyed: Keyed, invoice_id: str, closing: Closing, reason: str
 ) -> Response:
     request = CloseRequest(closing, reason, keyed.access.caller)
-    return await _to_owner(context, keyed, invoice_id, "close", request)
+    return await _to_owner(context, keyed, invoice_id, "close", request, closed)
 
 
 async def _decide(
     context: Context, keyed: Keyed, invoice_id: str, *, approved: bool, reason: str
 ) -> Response:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     handover = Handover(
         resource_id=row.id,
@@ -433,6 +445,7 @@ async def _decide(
         argument=Verdict(approved, reason, keyed.access.caller),
         refusal=unless(row.status, InvoiceStatus.AWAITING_APPROVAL),
         view=partial(view, context, row.id, DECIDED),
+        decided=partial(_decided, context, row.id, judged),
         location=LOCATION.format(row.id),
         start_owner=partial(_start_settlement, context, row.id),
     )
@@ -441,7 +454,7 @@ async def _decide(
 
 async def _start_settlement(context: Context, invoice_id: str) -> bool:
     """Of a draft that waits for approval, and whose workflow is gone."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
     if row.status != InvoiceStatus.AWAITING_APPROVAL:
         return False
@@ -495,11 +508,16 @@ def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[A
         closedAt=_utc(row.closed_at),
         lines=[_line(line) for line in lines],
         checks=[Check(**check) for check in row.checks],
-        decisions=[InvoiceDecision(**decision) for decision in row.decisions],
+        decisions=[_decision(each) for each in row.decisions],
         paymentIds=[paid.id for paid in payments],
         workflowId=invoice_workflow_id(row.id) if row.number else row.workflow_id,
         createdAt=utc(row.created_at),
     )
+
+
+def _decision(kept: Mapping[str, str]) -> InvoiceDecision:
+    names = ("at", "actor", "decision", "reason")
+    return InvoiceDecision(**{name: kept[name] for name in names})
 
 
 def _line(row: Row[Any]) -> InvoiceLine:

@@ -17,6 +17,7 @@ from domain import points
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import Event, Origin, Topic
+from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
 from domain.saga import StepState
@@ -26,7 +27,7 @@ from store.idempotency import StoredAnswer
 
 router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
 
-SKU = r"^[A-Za-z0-9._-]{1,64}$"
+SKU = NAME.pattern
 Sku = Annotated[str, Field(pattern=SKU, examples=["SKU-1"])]
 
 
@@ -113,7 +114,7 @@ async def create_order(
 @router.get("/{order_id}", response_model=Order)
 async def get_order(order_id: PathId, access: Anybody, context: Using) -> Order:
     """An order as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
         return await _order(tx, row)

@@ -13,7 +13,6 @@ from api.access import Anybody, Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
 from api.fields import (
-    UUID_PATTERN,
     Amount,
     Currency,
     CustomerId,
@@ -30,6 +29,7 @@ from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.identifier import UUID
 from domain.inventory import tracked
 from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
@@ -143,7 +143,7 @@ async def create_payment(body: NewPayment, keyed: KeyedRequest, context: Using) 
 @router.get("/{payment_id}", response_model=Payment)
 async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Payment:
     """A payment as it stands, with every attempt at the PG."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
         return await document(tx, row)
@@ -151,12 +151,12 @@ async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Pa
 
 @router.get("", response_model=list[Payment])
 async def list_payments(
-    order_id: Annotated[str, Query(alias="orderId", pattern=UUID_PATTERN)],
+    order_id: Annotated[str, Query(alias="orderId", pattern=UUID.pattern)],
     access: Anybody,
     context: Using,
 ) -> list[Payment]:
     """Every payment of an order, oldest first."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         owed = await order.find(tx, order_id)
         if owed is None:
             raise NotFound(f"There is no order {order_id}.")
@@ -199,7 +199,7 @@ async def resolve_payment(
     """Answer what only a person may: what has the PG done? The question and its answers stand in
     `reviewReason`. One about an authorization may wait after the payment has ended, too."""
     outcome = Outcome(body.outcome)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
         refused = await reviews.refusal(tx, payment_id, outcome)
     handover = Handover(
@@ -209,6 +209,7 @@ async def resolve_payment(
         argument=Resolution(outcome, body.reason),
         refusal=refused,
         view=partial(view, context, row.id),
+        decided=partial(reviews.decided, context, row.id),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)
@@ -276,7 +277,7 @@ async def found(tx: Transaction, payment_id: str) -> Row[Any]:
 
 async def view(context: Context, payment_id: str) -> View:
     """The payment as it would be answered now."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
         return View(PaymentStatus(row.status) in FINAL, rendered(await document(tx, row)))
 

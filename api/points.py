@@ -33,7 +33,7 @@ async def get_points(
     """What a customer can spend, and what is set aside."""
     owner = customer_id or access.customer_id
     access.require(owner)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await wallet.balances(tx, owner)
     mine = next((row for row in rows if row.currency == points.UNIT), None)
     return Points(

@@ -19,6 +19,7 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import PLAN_CODE, Currency, Document, Moment, PlanCode, utc
 from domain.errors import NotFound
+from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.pricing import (
     MAX_CHARGES,
@@ -112,7 +113,7 @@ class ChargePrices(Document):
     of its tier) and VOLUME (all units at the price of the tier that the total reaches) take
     `tiers`; PACKAGE takes `packageSize` and `packagePrice`, and a package begun is paid."""
 
-    resource_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["API_CALL"])]
+    resource_type: Annotated[str, Field(pattern=NAME.pattern, examples=["API_CALL"])]
     model: Annotated[
         Literal["PER_UNIT", "GRADUATED", "VOLUME", "PACKAGE"],
         Field(description="Says which of the prices below it takes."),
@@ -196,7 +197,7 @@ async def put_plan(
 @router.get("/{code}", response_model=PlanDocument)
 async def get_plan(code: PathCode, access: Operator, context: Using) -> PlanDocument:
     """A plan with all its versions."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         versions = await _known(tx, code)
     return PlanDocument(code=code, versions=[_document(each) for each in versions])
 

@@ -27,7 +27,7 @@ async def get_rankings(
     access: Anybody, context: Using, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> list[Ranked]:
     """Most sold first. Follows completed orders by the time that their events take."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await ranking.top(tx, limit)
     return [
         Ranked(rank=rank, sku=row.sku, orders=row.orders, quantity=row.quantity)

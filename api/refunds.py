@@ -109,7 +109,7 @@ async def create_refund(
 @router.get("/{refund_id}", response_model=Refund)
 async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
     """A refund as it stands."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         return _document(await _found(tx, refund_id))
 
 
@@ -119,7 +119,7 @@ async def resolve_refund(
 ) -> Response:
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
     outcome = Outcome(body.outcome)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
         refused = await reviews.refusal(tx, refund_id, outcome)
     handover = Handover(
@@ -129,6 +129,7 @@ async def resolve_refund(
         argument=Resolution(outcome, body.reason),
         refusal=refused,
         view=partial(_view, context, row.id),
+        decided=partial(reviews.decided, context, row.id),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)
@@ -173,7 +174,7 @@ async def _found(tx: Transaction, refund_id: str) -> Row[Any]:
 
 
 async def _view(context: Context, refund_id: str) -> View:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
     return View(RefundStatus(row.status) in FINAL, rendered(_document(row)))
 

@@ -1,5 +1,7 @@
-"""What speaks against a person's answer, as the review stands."""
+"""What speaks against a person's answer to a review, and who has answered it."""
 
+from api.context import Context
+from domain.decision import Decided
 from domain.errors import Rejected
 from domain.review import Outcome, Question, check
 from store import review
@@ -15,3 +17,12 @@ async def refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejec
     except Rejected as refused:
         return refused
     return None
+
+
+async def decided(context: Context, reference_id: str) -> Decided | None:
+    """How the last review about it ended; None while it waits."""
+    async with context.reads.connect() as tx:
+        asked = await review.latest(tx, reference_id)
+    if asked is None or asked.closed_at is None:
+        return None
+    return Decided(asked.outcome, asked.decided_by or "")

@@ -21,6 +21,7 @@ from api.context import Context, Using
 from api.fields import CustomerId, Document, Empty, Id, rendered
 from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
+from domain.period import FORM as PERIOD
 from domain.period import Period
 from domain.settlement import (
     SettlementOutcome,
@@ -34,11 +35,10 @@ from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/settlement", tags=["settlement"], route_class=StrictJSONRoute)
 
-PERIOD = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 POLL_SECONDS = 0.03
 
 PeriodText = Annotated[
-    str, Field(pattern=PERIOD, description="A month that is over.", examples=["2026-05"])
+    str, Field(pattern=PERIOD.pattern, description="A month that is over.", examples=["2026-05"])
 ]
 
 
@@ -90,14 +90,14 @@ class Run(Document):
 )
 async def settle_customer(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
-    period: Annotated[str, Query(pattern=PERIOD)],
+    period: Annotated[str, Query(pattern=PERIOD.pattern)],
     access: Operator,
     context: Using,
     body: Empty | None = None,
 ) -> Response:
     """Settle a customer's month: 201 the invoice, 200 the same again, 202 a draft that waits for
     approval, 200 without an invoice when there is nothing to bill. Waits shortly for the charge."""
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         whose = await customer.find(tx, customer_id)
         if whose is None:
             raise NotFound(f"There is no customer {customer_id}.")
@@ -120,17 +120,17 @@ async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
         await start_settlement_run(context.temporal, context.terms.run(body.period))
     async with context.database.begin() as tx:
         await settlement.announce_run(tx, body.period)
-    document = run_document(body.period, await report(context.database, body.period))
+    document = run_document(body.period, await report(context.reads, body.period))
     headers = {"Location": f"/api/v1/settlement/runs/{body.period}"}
     return Response(rendered(document), 202, headers, media_type="application/json")
 
 
 @router.get("/runs/{period}", response_model=Run)
 async def get_run(
-    period: Annotated[str, Path(pattern=PERIOD)], access: Operator, context: Using
+    period: Annotated[str, Path(pattern=PERIOD.pattern)], access: Operator, context: Using
 ) -> Run:
     """How far a run is, and what it came to."""
-    found = await report(context.database, period)
+    found = await report(context.reads, period)
     if found.started_at is None:
         raise NotFound(f"There was no run for {period}.")
     return run_document(period, found)
@@ -138,15 +138,15 @@ async def get_run(
 
 @router.post("/runs/{period}/replay", status_code=202, response_model=Run)
 async def replay_run(
-    period: Annotated[str, Path(pattern=PERIOD)],
+    period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Operator,
     context: Using,
     body: Empty | None = None,
 ) -> Response:
     """Settle again whatever failed, with a run of those customers; harmless to repeat."""
     async with _reaching_temporal(context):
-        await replay_failed(context.temporal, context.database, period, context.terms)
-    document = run_document(period, await report(context.database, period))
+        await replay_failed(context.temporal, context.reads, period, context.terms)
+    document = run_document(period, await report(context.reads, period))
     return _answer(202, document)
 
 
@@ -179,9 +179,10 @@ async def _outcome(
     ending = asyncio.create_task(_ended(owner))
     try:
         while True:
-            async with context.database.connect() as tx:
-                document = await _invoice(tx, request.customer_id, request.period)
+            # The invoice is read after what proves that it is there, numbered.
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
+            async with context.reads.connect() as tx:
+                document = await _invoice(tx, request.customer_id, request.period)
             if document is not None and document.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL
             over = status is not SettlementStatus.RUNNING and not _being_charged(document)

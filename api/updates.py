@@ -2,29 +2,32 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from fastapi import Response
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from api.context import Context
 from api.idempotency import InProgress, Keyed, View, keep, replay, respond
-from domain.errors import AlreadyFinal, NotInReview, Rejected
+from domain.decision import Decided
+from domain.errors import AlreadyDecided, AlreadyFinal, NotAnAnswer, NotInReview, Rejected
+from runtime.updates import Delivery, Update, deliver
 from store import idempotency
 from store.idempotency import Claim, StoredAnswer
 
-TRY_AGAIN_SECONDS = 0.1
+
+async def _nobody() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class Handover:
     """One Update: to which workflow, what, and what speaks against it as the row stands now.
 
+    `decided`: what was decided about the thing as its row stands then, and by which Update; None
+    while nothing is.
     `outcome`: what is answered once the workflow has taken it, where that is more than `view`.
     `start_owner`: starts the owner of what is open and has lost it.
     """
@@ -35,15 +38,17 @@ class Handover:
     argument: object
     refusal: Rejected | None
     view: Callable[[], Awaitable[View]]
+    decided: Callable[[], Awaitable[Decided | None]]
     location: str
     outcome: Callable[[], Awaitable[View]] | None = None
-    start_owner: Callable[[], Awaitable[bool]] | None = None
+    start_owner: Callable[[], Awaitable[bool]] = _nobody
 
 
 async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Response:
     """Send the Update with the key as its id: sent twice, it is taken once.
 
-    Raises the refusal, the row's or the workflow's. Without a worker: 202.
+    200 is for whoever decided, now or under this key before. Raises the refusal, the row's or the
+    workflow's, and `AlreadyDecided` where another Update did. Without a worker: 202.
     """
     location = handover.location
     async with context.database.begin() as tx:
@@ -52,13 +57,16 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
             return replay(claimed.answer)
         if not claimed.repeated and handover.refusal is not None:
             raise handover.refusal
-    try:
-        taken = await _delivered(context, handover, _update_id(keyed.claim))
-    except WorkflowUpdateFailedError as refusal:
-        if not claimed.repeated:
-            raise _refusal(refusal) from refusal
-        taken = False
+    update_id = _update_id(keyed.claim)
+    taken, refusal = await _delivered(context, handover, update_id)
     seen = await (handover.outcome if taken and handover.outcome else handover.view)()
+    # Asked after the view: what is final there is decided here.
+    decided = await handover.decided()
+    if decided is None:
+        if refusal is not None and not claimed.repeated:
+            raise refusal
+    elif not await _is_ours(context, handover, decided, update_id, taken):
+        raise AlreadyDecided(f"It is {decided.what}: another decision came before this one.")
     if not seen.final:
         if claimed.repeated:
             raise InProgress(location)
@@ -72,65 +80,42 @@ def _update_id(claim: Claim) -> str:
     return hashlib.sha256("\n".join((claim.caller, claim.route, claim.key)).encode()).hexdigest()
 
 
-def _refusal(refusal: WorkflowUpdateFailedError) -> Rejected:
-    cause = refusal.cause
-    if isinstance(cause, ApplicationError) and cause.type == AlreadyFinal.slug:
-        return AlreadyFinal(cause.message)
-    return NotInReview("Nothing is waiting for this decision.")
+async def _is_ours(
+    context: Context, handover: Handover, decided: Decided, update_id: str, taken: bool
+) -> bool:
+    """Where the row does not tell who decided, Temporal does: an Update that a workflow has taken
+    is answered again after its end, and no other is."""
+    if decided.update_id is not None:
+        return decided.update_id == update_id
+    if not taken:
+        taken, _ = await _delivered(context, handover, update_id)
+    return taken
 
 
-async def _delivered(context: Context, handover: Handover, update_id: str) -> bool:
-    """False when nobody takes it within the wait, or when the workflow has closed: then its outcome
-    is in the row. Raises when Temporal is down, or when the workflow refuses."""
+async def _delivered(
+    context: Context, handover: Handover, update_id: str
+) -> tuple[bool, Rejected | None]:
+    """Whether the workflow has taken it, and its refusal. Raises when Temporal is down."""
     wait = context.settings.api_wait_seconds
-    ends_at = time.monotonic() + wait
+    update = Update(handover.workflow_id, handover.update, handover.argument, update_id)
     try:
         # A dead Temporal holds a call longer than its own time-out says.
         async with asyncio.timeout(wait + 1):
-            try:
-                return await _update(context, handover, update_id)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
-            if not await _owner_started(handover):
-                return False
-            return await _update_of_a_new_owner(context, handover, update_id, ends_at)
+            ended = await deliver(context.temporal, update, wait, handover.start_owner)
+            return ended is Delivery.TAKEN, None
+    except WorkflowUpdateFailedError as refused:
+        return False, _refusal(refused)
     except RuntimeError as error:
         raise ConnectionError(f"Temporal cannot be reached: {error}") from error
 
 
-async def _update(context: Context, handover: Handover, update_id: str) -> bool:
-    handle = context.temporal.get_workflow_handle(handover.workflow_id)
-    try:
-        await handle.execute_update(
-            handover.update,
-            handover.argument,
-            id=update_id,
-            rpc_timeout=timedelta(seconds=context.settings.api_wait_seconds),
-        )
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        return False
-    return True
-
-
-async def _owner_started(handover: Handover) -> bool:
-    try:
-        return handover.start_owner is not None and await handover.start_owner()
-    except WorkflowAlreadyStartedError:
-        return False
-
-
-async def _update_of_a_new_owner(
-    context: Context, handover: Handover, update_id: str, ends_at: float
-) -> bool:
-    """It refuses until it has read where the thing stands."""
-    while True:
-        try:
-            return await _update(context, handover, update_id)
-        except WorkflowUpdateFailedError:
-            if time.monotonic() > ends_at:
-                raise
-        await asyncio.sleep(TRY_AGAIN_SECONDS)
+def _refusal(refused: WorkflowUpdateFailedError) -> Rejected:
+    cause = refused.cause
+    if isinstance(cause, ApplicationError):
+        for kind in (AlreadyDecided, AlreadyFinal, NotAnAnswer):
+            if cause.type == kind.slug:
+                return kind(cause.message)
+    return NotInReview("Nothing is waiting for this decision.")
 
 
 def unless(status: str, wanted: str) -> Rejected | None:

@@ -14,8 +14,9 @@ from api.access import ServiceOrOperator
 from api.context import Using
 from api.fields import CustomerId, Document
 from domain.errors import InvalidRequest, UnsupportedMediaType
+from domain.identifier import EVENT_ID, NAME
 from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
-from domain.usage_document import EVENT_ID, NAME, decode
+from domain.usage_document import decode
 from runtime.usage import admit, take
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"])

@@ -100,7 +100,7 @@ class TopUpDocument(Document):
 async def get_wallet(access: Anybody, context: Using, customer_id: ForCustomer = None) -> Wallet:
     """What is available and what is held, per currency."""
     owner = _owner(access, customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await wallet.balances(tx, owner)
     balances = [
         Balance(currency=row.currency, available=row.available, held=row.held)
@@ -120,7 +120,7 @@ async def get_wallet_transactions(
 ) -> WalletPostings:
     """The postings of a wallet, newest first."""
     owner = _owner(access, customer_id)
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         rows = await wallet.transactions(tx, owner, before, limit)
     items = [
         WalletPosting(
@@ -226,7 +226,7 @@ def _bank_transfer(made: TopUp) -> LedgerTransaction:
 
 
 async def _view(context: Context, top_up_id: str) -> View:
-    async with context.database.connect() as tx:
+    async with context.reads.connect() as tx:
         seen = await _document(tx, top_up_id)
     return View(seen.status in FINAL, rendered(seen))
 

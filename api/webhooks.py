@@ -1,14 +1,13 @@
 """Webhooks of the PGs: hints, never facts. Stored once per event, then the PG is asked."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
 from api.context import Context, Using
-from api.fields import UUID_PATTERN
 from domain.errors import InvalidRequest, NotFound
+from domain.identifier import UUID, has_form
 from domain.payment import PaymentStatus
 from domain.strict_json import lossless, parse
 from gateway.webhook import verify
@@ -67,4 +66,4 @@ async def _hint(context: Context, workflow_id: str) -> None:
 
 
 def _uuid(value: object) -> str | None:
-    return value if isinstance(value, str) and re.match(UUID_PATTERN, value) else None
+    return value if has_form(value, UUID) else None

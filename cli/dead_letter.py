@@ -54,7 +54,7 @@ def _facts(row: Row[Any]) -> Iterator[str]:
 
 
 async def _waiting() -> list[Row[Any]]:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         return list(await dead_letter.waiting(tx))
 
 

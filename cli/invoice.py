@@ -11,16 +11,17 @@ from uuid import uuid4
 import typer
 from sqlalchemy import Row
 
-from api.invoices import Invoice, document
-from cli.owner import WAIT, hand_over
+from api.invoices import Decision, Invoice, document
+from cli.owner import WAIT, hand_over, update_id
 from cli.system import Refused, System, as_id, connected
 from cli.words import reason_given, say
-from domain.invoice import CLOSES_AS, OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.decision import Decided
+from domain.invoice import OPEN, CloseRequest, Closing, InvoiceStatus, closed
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict
+from domain.settlement import Verdict, judged
 from runtime.verification import differences
 from store import customer, invoice, payment
 from store.database import BATCH_SECONDS
@@ -163,7 +164,7 @@ def cancel(id_: Id, reason: Reason) -> None:
 
 
 async def _lineage(id_: str) -> Lineage:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         aggregates = await invoice.aggregates(tx, id_)
         return Lineage(
@@ -178,7 +179,7 @@ async def _lineage(id_: str) -> Lineage:
 async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
     found: list[Row[Any]] = []
     position = None
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         while page := await invoice.after(tx, customer_id, status, position, PAGE):
             found += page
             position = (page[-1].created_at, page[-1].id)
@@ -186,7 +187,7 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[R
 
 
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
-    async with connected(BATCH_SECONDS) as system, system.database.connect() as tx:
+    async with connected(BATCH_SECONDS) as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         if row.status == InvoiceStatus.REJECTED.value:
             raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
@@ -196,62 +197,88 @@ async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
 
 
 async def _decide(id_: str, approved: bool, reason: str) -> str:
+    verdict = Verdict(approved, reason, ACTOR)
+    words = f"{id_} {verdict.decision}: {reason}"
+
     async def update(system: System, row: Row[Any]) -> None:
-        verdict = Verdict(approved, reason, ACTOR)
-        words = f"{id_} {verdict}"
+        nothing_waits = Refused(f"Nothing waits for a decision: the invoice is {row.status}.")
+        workflow_id = row.workflow_id
         await hand_over(
-            system.temporal,
-            row.workflow_id,
-            "decide",
-            verdict,
-            words,
-            lambda: Refused(f"Nothing waits for a decision: the invoice is {row.status}."),
+            system.temporal, workflow_id, "decide", verdict, words, lambda: nothing_waits
         )
 
-    ended = InvoiceStatus.REJECTED
-    return await _changed(id_, update, unless=frozenset({ended} if not approved else set()))
+    return await _decided(id_, update, words, judged)
 
 
 async def _pay(id_: str, method_id: str | None) -> str:
     failures: list[str] = []
-
-    async def update(system: System, row: Row[Any]) -> None:
-        async with system.database.connect() as tx:
-            before = len(await payment.of_payable(tx, id_))
-            card = await customer.payment_method(tx, row.customer_id, method_id)
-        if method_id is not None and card is None:
-            raise Refused(f"{row.customer_id} has no card with the id {method_id}.")
-        # Each command is an Update of its own; while one charge is under way its owner begins none.
-        await _to_owner(system, row, "pay", method_id, f"{id_} pay {uuid4()}")
-        failures.extend(await _failure(system, id_, before))
-
-    told = await _changed(id_, update, unless=frozenset({InvoiceStatus.PAID}))
+    async with connected() as system:
+        row = await _row(system, id_)
+        if row.status != InvoiceStatus.PAID:
+            failures = await _charge(system, row, method_id)
+            row = await _row(system, id_)
     if failures:
-        raise Refused(f"{told.removesuffix('.')}: {failures[0]}.")
-    return told
+        raise Refused(f"{_stands(row).removesuffix('.')}: {failures[0]}.")
+    return _stands(row)
+
+
+async def _charge(system: System, row: Row[Any], method_id: str | None) -> list[str]:
+    """Ask its owner to, and wait; why it was not paid, if so."""
+    async with system.reads.connect() as tx:
+        before = len(await payment.of_payable(tx, row.id))
+        card = await customer.payment_method(tx, row.customer_id, method_id)
+    if method_id is not None and card is None:
+        raise Refused(f"{row.customer_id} has no card with the id {method_id}.")
+    # Each command is an Update of its own; while one charge is under way its owner begins none.
+    await _to_owner(system, row, "pay", method_id, f"{row.id} pay {uuid4()}")
+    return await _failure(system, row.id, before)
 
 
 async def _close(id_: str, closing: Closing, reason: str) -> str:
+    request = CloseRequest(closing, reason, ACTOR)
+    words = f"{id_} {closing}: {reason}"
+
     async def update(system: System, row: Row[Any]) -> None:
-        request = CloseRequest(closing, reason, ACTOR)
-        await _to_owner(system, row, "close", request, f"{id_} {request}")
+        await _to_owner(system, row, "close", request, words)
 
-    return await _changed(id_, update, unless=frozenset({CLOSES_AS[closing]}))
+    return await _decided(id_, update, words, closed)
 
 
-async def _changed(
+async def _decided(
     id_: str,
     update: Callable[[System, Row[Any]], Awaitable[None]],
-    unless: frozenset[InvoiceStatus],
+    words: str,
+    decided: Decision,
 ) -> str:
-    """Do it unless it is done, and say how the invoice stands then."""
+    """Hand a decision over unless one was made, and say how the invoice stands then. Raises
+    `Refused` where that was another than the one in these words."""
+
+    def made(row: Row[Any]) -> Decided | None:
+        return decided(InvoiceStatus(row.status), row.decisions)
+
     async with connected() as system:
         row = await _row(system, id_)
-        if row.status not in unless:
-            await update(system, row)
-        row = await _row(system, id_)
-    amount = format_amount(row.total, row.currency)
-    return f"The invoice of {amount} is {row.status}."
+        if made(row) is None:
+            refusal = await _refusal(update(system, row))
+            row = await _row(system, id_)
+            if refusal is not None and made(row) is None:
+                raise refusal
+    before = made(row)
+    if before is not None and before.update_id != update_id(words):
+        raise Refused(f"Another decision came before this one: the invoice is {before.what}.")
+    return _stands(row)
+
+
+async def _refusal(update: Awaitable[None]) -> Refused | None:
+    try:
+        await update
+    except Refused as refusal:
+        return refusal
+    return None
+
+
+def _stands(row: Row[Any]) -> str:
+    return f"The invoice of {format_amount(row.total, row.currency)} is {row.status}."
 
 
 async def _to_owner(
@@ -269,7 +296,7 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
     `before`: how many payments there were."""
     begun = False
     for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
-        async with system.database.connect() as tx:
+        async with system.reads.connect() as tx:
             paid = await payment.of_payable(tx, id_)
         if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
             return []
@@ -288,7 +315,7 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
 
 
 async def _row(system: System, id_: str) -> Row[Any]:
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         return _found(await invoice.find(tx, id_), id_)
 
 

@@ -105,7 +105,7 @@ def command(id_: str, question: Question) -> str:
 
 
 async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
-    async with connected() as system, system.database.connect() as tx:
+    async with connected() as system, system.reads.connect() as tx:
         return await review.waiting(tx), await inventory.in_review(tx)
 
 
@@ -125,13 +125,17 @@ async def _restock(payment_id: str, reason: str) -> str:
 async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
     async with connected() as system:
         case = await _case(system, id_)
-        await _decide(system.temporal, case, Resolution(outcome, reason))
+        try:
+            await _decide(system.temporal, case, Resolution(outcome, reason))
+        except Refused as refused:
+            # Somebody else may have been faster: what they decided is said instead.
+            raise (await _case(system, id_)).refusal(outcome) or refused from refused
         case = await _case(system, id_)
     return f"The {case.noun} of {case.amount} is {case.row.status}."
 
 
 async def _case(system: System, id_: str) -> Case:
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         if (row := await payment.find(tx, id_)) is not None:
             return await _as_case(tx, "payment", row, payment_workflow_id(row.id))
         if (row := await refund.find(tx, id_)) is not None:
@@ -152,7 +156,7 @@ async def _decide(client: Client, case: Case, resolution: Resolution) -> None:
         "resolve",
         resolution,
         words,
-        lambda: case.refusal(resolution.outcome) or _asks_first(case),
+        lambda: _asks_first(case),
     )
 
 

@@ -124,12 +124,12 @@ async def _run(month: str, names: Sequence[str]) -> Report:
         handle = await _reached(start_settlement_run(system.temporal, request))
         with _bar() as bar:
             await _reached(_follow(handle, bar, month))
-        return await report(system.database, month)
+        return await report(system.reads, month)
 
 
 async def _require(system: System, names: Sequence[str]) -> None:
     """Raise `Refused` for a customer that does not exist."""
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         for customer_id in names:
             if await customers.find(tx, customer_id) is None:
                 raise Refused(f"There is no customer {customer_id}.")
@@ -154,7 +154,7 @@ async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, mon
 
 async def _report(month: str) -> Report:
     async with connected() as system:
-        found = await report(system.database, month)
+        found = await report(system.reads, month)
     if found.started_at is None and not found.counts:
         raise Refused(f"Nothing of {month} was settled yet: billing settlement run {month}.")
     return found
@@ -162,7 +162,7 @@ async def _report(month: str) -> Report:
 
 async def _failed(month: str) -> list[tuple[Failure, str | None]]:
     async with connected() as system:
-        failures = (await report(system.database, month)).failures
+        failures = (await report(system.reads, month)).failures
         return [
             (each, system.link(settlement_workflow_id(each.customer_id, month)))
             for each in failures
@@ -190,7 +190,7 @@ async def _replay(
 async def _wanted(
     system: System, month: str, customers: Sequence[str], reason: str | None
 ) -> list[Failure]:
-    failures = {each.customer_id: each for each in (await report(system.database, month)).failures}
+    failures = {each.customer_id: each for each in (await report(system.reads, month)).failures}
     for customer_id in dict.fromkeys(customers):
         if customer_id in failures:
             continue

@@ -126,12 +126,16 @@ async def stories(system: System, id_: str) -> list[Story]:
 
     Raises `Refused` when there is none.
     """
-    async with system.database.connect() as tx:
+    async with system.reads.connect() as tx:
         ids = await _payment_ids(tx, id_)
         if not ids:
             raise Refused(f"There is no payment, and nothing that has payments, with the id {id_}.")
+        begun = [await _stored(tx, payment_id, system) for payment_id in ids]
+    at_work = [await _workflows(story, system) for story in begun]
+    # The rows as they stand now: what a workflow that has ended came to is in them.
+    async with system.reads.connect() as tx:
         told = [await _stored(tx, payment_id, system) for payment_id in ids]
-    return [await _with_workflows(story, system) for story in told]
+    return [story.model_copy(update=found) for story, found in zip(told, at_work, strict=True)]
 
 
 async def _payment_ids(tx: Transaction, id_: str) -> list[str]:
@@ -158,16 +162,16 @@ async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
     )
 
 
-async def _with_workflows(story: Story, system: System) -> Story:
+async def _workflows(story: Story, system: System) -> dict[str, object]:
     ids = [story.payment.workflow_id]
     ids += [refund_workflow_id(each.id) for each in story.refunds if each.status not in FINAL]
     try:
         found = [await standing(system.temporal, id_) for id_ in ids]
     except TemporalUnreachable as error:
         why = f"Temporal at {system.settings.temporal_address} cannot be asked: {error}."
-        return story.model_copy(update={"temporal_error": why})
+        return {"temporal_error": why}
     known = [each for each in found if each is not None]
-    return story.model_copy(update={"workflows": _documents(Workflow, known)})
+    return {"workflows": _documents(Workflow, known)}
 
 
 def _documents(kind: type[Kind], sources: Iterable[object]) -> list[Kind]:

@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
-from uuid import UUID
 
 from temporalio.client import Client
 
+from domain.identifier import UUID, has_form
 from runtime import temporal
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from store import database
-from store.database import Database
+from store.database import Database, reading
+
+EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
 
 
 class Refused(Exception):
@@ -25,6 +28,11 @@ class System:
     settings: Settings
     database: Database
     temporal: Client
+
+    @cached_property
+    def reads(self) -> Database:
+        """For whatever is only read."""
+        return reading(self.database)
 
     def link(self, workflow_id: str) -> str | None:
         """The page of a workflow in the Temporal UI."""
@@ -56,7 +64,6 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
 
 def as_id(text: str) -> str:
     """An id in the form that the database compares; raises `Refused` for what is none."""
-    try:
-        return str(UUID(text))
-    except ValueError as error:
-        raise Refused(f"{text!r} is not an id: they look like {UUID(int=0)}.") from error
+    if not has_form(text, UUID):
+        raise Refused(f"{text!r} is not an id: they look like {EXAMPLE_ID}.")
+    return text.lower()

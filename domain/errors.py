@@ -8,7 +8,7 @@
     ├── RequestInProgress         409  the first request with this key has no outcome yet
     ├── OrderNotPayable           409  paid, being paid, or in review
     ├── NotInReview               409  nothing waits for this decision
-    ├── AlreadyDecided            409  somebody else decided before
+    ├── AlreadyDecided            409  somebody else has decided meanwhile
     ├── NotAnAnswer               422  the review asks something else
     ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet

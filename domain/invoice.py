@@ -1,10 +1,11 @@
 """An invoice: what a customer owes for a month, with the price list frozen into it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from domain.decision import Decided, recorded
 from domain.event import JSON, Event, Origin, Topic
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.waits import Waits
@@ -129,11 +130,12 @@ CLOSES_AS = {
 
 @dataclass(frozen=True)
 class CloseRequest:
-    """Who closes it, how, and why."""
+    """Who closes it, how, and why; the id is that of the Update that it came with."""
 
     closing: Closing
     reason: str
     actor: str
+    update_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class ClosedInvoice:
     status: InvoiceStatus
     reason: str
     actor: str
+    update_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,16 @@ class InvoiceOutcome:
 
     invoice_id: str
     status: InvoiceStatus
+
+
+def closed(status: InvoiceStatus, decisions: Sequence[Mapping[str, str]]) -> Decided | None:
+    """Who closed an invoice; one that a charge has paid was closed by nobody."""
+    return recorded(decisions, status) or Decided(status, "") if status in CLOSED else None
+
+
+def unpayable(status: InvoiceStatus, decisions: Sequence[Mapping[str, str]]) -> Decided | None:
+    """Who closed it otherwise than by payment: whoever wanted it paid is content with that."""
+    return None if status is InvoiceStatus.PAID else closed(status, decisions)
 
 
 def created_event(invoice: InvoiceRequest, number: int) -> Event:

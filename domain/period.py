@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.errors import InvalidRequest, PeriodOpen
 
-_FORM = re.compile(r"^(20[0-9]{2})-(0[1-9]|1[0-2])$")
+FORM = re.compile(r"^(20[0-9]{2})-(0[1-9]|1[0-2])$")
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +20,7 @@ class Period:
     @classmethod
     def parse(cls, text: str) -> "Period":
         """From `YYYY-MM`, 2000 to 2099; raises `InvalidRequest`."""
-        found = _FORM.fullmatch(text)
+        found = FORM.fullmatch(text)
         if found is None:
             raise InvalidRequest(f"A period is a month like 2026-05, not {text[:20]!r}.")
         return cls(int(found[1]), int(found[2]))

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from domain.invoice import DunningPolicy, InvoiceRequest
+from domain.decision import Decided, recorded
+from domain.invoice import DunningPolicy, InvoiceRequest, InvoiceStatus
 from domain.money import format_amount
 from domain.waits import Waits
 
@@ -136,13 +137,28 @@ class Drafted:
     """When an earlier run handed it to a person: whoever waits now does not begin anew."""
 
 
+APPROVED, NOT_APPROVED = "approved", "not approved"
+"""What is kept with a draft that was decided."""
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """A person's (or the deadline's) decision about a draft."""
+    """A person's decision about a draft, under the id of the Update that it came with, or the
+    deadline's."""
 
     approved: bool
     reason: str
     actor: str
+    update_id: str = ""
+
+    @property
+    def decision(self) -> str:
+        return APPROVED if self.approved else NOT_APPROVED
+
+
+def judged(_: InvoiceStatus, decisions: Sequence[Mapping[str, str]]) -> Decided | None:
+    """Who approved a draft, or did not."""
+    return recorded(decisions, APPROVED, NOT_APPROVED)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from domain.errors import InvalidRequest
+from domain.identifier import EVENT_ID, NAME, has_form
 from domain.strict_json import exact, parse
 from domain.usage import MAX_QUANTITY, UsageEvent
-
-NAME = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
-"""The form of a customer id and of a resource type."""
-
-EVENT_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
-"""Visible ASCII: bytes and characters have one order, and no id holds a line feed."""
 
 _QUANTITY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 _MICRO = Decimal("0.000001")
@@ -63,7 +58,7 @@ def named(document: object) -> str | None:
     if not isinstance(document, dict):
         return None
     name = document.get("eventId", document.get("id"))
-    return name if isinstance(name, str) and EVENT_ID.fullmatch(name) else None
+    return name if has_form(name, EVENT_ID) else None
 
 
 def _of_cloud_event(document: dict[str, Any]) -> dict[str, Any]:
@@ -84,10 +79,9 @@ def _difference(names: Set[str]) -> str:
 
 def _text(fields: Mapping[str, Any], name: str, form: re.Pattern[str]) -> str:
     value = fields[name]
-    # A `$` would let a line feed follow.
-    if not isinstance(value, str) or not form.fullmatch(value):
-        raise InvalidRequest(f"{name}: is text of the form {form.pattern}.")
-    return value
+    if has_form(value, form):
+        return value
+    raise InvalidRequest(f"{name}: is text of the form {form.pattern}.")
 
 
 def _quantity(value: object) -> Decimal:

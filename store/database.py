@@ -38,5 +38,11 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
     )
 
 
+def reading(database: Database) -> Database:
+    """The same connections for whoever only reads: one transaction sees one moment, from its first
+    statement to its last, and cannot write. A document made of several statements is whole."""
+    return database.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()

@@ -1,4 +1,4 @@
-"""Connections that are closed whatever happens, and statements outside of any transaction."""
+"""What tests do to a database beside the store."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 
 from store import database as database_module
-from store.database import Database
+from store.database import Database, Transaction
+from tests.conditions import eventually
 
 
 @asynccontextmanager
@@ -36,3 +37,25 @@ async def execute(url: str, statement: str) -> list[str]:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
         result = await connection.execute(text(statement))
         return [str(row[0]) for row in result] if result.returns_rows else []
+
+
+@asynccontextmanager
+async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
+    """Nobody else reads the table meanwhile; yields its owner's transaction."""
+    async with connected(owner_url) as owner, owner.begin() as tx:
+        await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await tx.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        yield tx
+
+
+async def somebody_waits(tx: Transaction, table: str) -> None:
+    """Wait until somebody wants to read the table."""
+    waiting = text("""
+        SELECT count(*) > 0 FROM pg_locks
+        WHERE relation = CAST(:name AS regclass) AND NOT granted
+    """)
+
+    async def waits() -> bool:
+        return bool(await tx.scalar(waiting, {"name": table}))
+
+    await eventually(waits)

@@ -6,6 +6,7 @@ workflow. It ends only when each attempt it began is definitely captured or fail
 is started again, and goes on where the rows say that the one before it stopped.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -32,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import policies, search_attributes
 from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows.updates import update_id
 
 SYSTEM = "ladder"
 """Who closes an invoice when no person does."""
@@ -86,7 +88,7 @@ class InvoiceRetry:
     async def close(self, request: CloseRequest) -> InvoiceOutcome:
         """Paid outside, written off or cancelled. A charge that is under way ends first: if it
         takes the money, the invoice is PAID and nothing else."""
-        self._closing = self._closing or request
+        self._closing = self._closing or replace(request, update_id=update_id())
         await workflow.wait_condition(lambda: self._outcome is not None)
         assert self._outcome is not None
         return self._outcome
@@ -103,7 +105,10 @@ class InvoiceRetry:
 
     @close.validator
     def _closable(self, request: CloseRequest) -> None:
-        if self._outcome is not None or self._closing is not None:
+        if self._closing is not None:
+            how = CLOSES_AS[self._closing.closing]
+            raise ApplicationError(f"It is to become {how}.", type="already-decided")
+        if self._outcome is not None:
             raise ApplicationError("The invoice is closed.", type="already-final")
 
     async def _collect(self) -> InvoiceStatus:
@@ -125,8 +130,7 @@ class InvoiceRetry:
         while last is None or last.status is not PaymentStatus.COMPLETED:
             await self._reason_to_charge(last)
             if self._closing is not None:
-                how, who = CLOSES_AS[self._closing.closing], self._closing.actor
-                return await self._close(how, self._closing.reason, who)
+                return await self._close_as_asked(self._closing)
             last = await self._attempt()
             self._keep_the_steps_apart()
         return InvoiceStatus.PAID
@@ -272,9 +276,15 @@ class InvoiceRetry:
         self._show(status)
         return status
 
-    async def _close(self, status: InvoiceStatus, reason: str, actor: str) -> InvoiceStatus:
+    async def _close_as_asked(self, asked: CloseRequest) -> InvoiceStatus:
+        how = CLOSES_AS[asked.closing]
+        return await self._close(how, asked.reason, asked.actor, asked.update_id)
+
+    async def _close(
+        self, status: InvoiceStatus, reason: str, actor: str, update_id: str = ""
+    ) -> InvoiceStatus:
         """A payment that is under way all the same ends first."""
-        closed = ClosedInvoice(self._invoice, status, reason, actor)
+        closed = ClosedInvoice(self._invoice, status, reason, actor, update_id)
         while True:
             closure = await workflow.execute_local_activity_method(
                 InvoiceActivities.close,

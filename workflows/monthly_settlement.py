@@ -4,6 +4,7 @@ draft (claim the usage, price it) → quality checks → approval if needed → 
 invoice's owner
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import policies, search_attributes
 from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows.updates import update_id
 
 
 def settlement_workflow_id(customer_id: str, period: str) -> str:
@@ -67,14 +69,17 @@ class MonthlySettlement:
     @workflow.update
     async def decide(self, verdict: Verdict) -> SettlementOutcome:
         """A person approves or rejects the draft; answers with how the settlement ended."""
-        self._verdict = verdict
+        self._verdict = replace(verdict, update_id=update_id())
         await workflow.wait_condition(lambda: self._outcome is not None)
         assert self._outcome is not None
         return self._outcome
 
     @decide.validator
     def _decidable(self, verdict: Verdict) -> None:
-        if not self._awaiting or self._verdict is not None:
+        if self._verdict is not None:
+            decided = f"It was {self._verdict.decision}."
+            raise ApplicationError(decided, type="already-decided")
+        if not self._awaiting:
             raise ApplicationError("No draft is waiting for approval.", type="not-in-review")
 
     async def _settle(self) -> SettlementOutcome:
@@ -92,8 +97,8 @@ class MonthlySettlement:
         verdict = None
         if drafted.status is SettlementStatus.AWAITING_APPROVAL:
             verdict = await self._approval(drafted)
-            if not verdict.approved:
-                return await self._reject(drafted, verdict)
+            if not verdict.approved and not await self._reject(drafted, verdict):
+                return self._ended(SettlementStatus.REJECTED, drafted.invoice_id, verdict.reason)
         if drafted.invoice_id is not None and drafted.status is not SettlementStatus.FAILED:
             # Also what was issued before: whoever did it may have died before its owner began.
             return await self._issue(drafted, verdict)
@@ -140,13 +145,14 @@ class MonthlySettlement:
             SettlementActivities.note, reminder, **policies.step(name)
         )
 
-    async def _reject(self, drafted: Drafted, verdict: Verdict) -> SettlementOutcome:
-        await workflow.execute_local_activity_method(
+    async def _reject(self, drafted: Drafted, verdict: Verdict) -> bool:
+        """True when it was issued before: a workflow task that is done again, because it was lost,
+        may meet the decisions in another order, and the row keeps the first."""
+        return await workflow.execute_local_activity_method(
             SettlementActivities.reject,
             DecidedDraft(self._settlement, drafted.invoice_id or "", verdict),
             **policies.batch_step(f"rejected by {verdict.actor}: {verdict.reason}"[:200]),
         )
-        return self._ended(SettlementStatus.REJECTED, drafted.invoice_id, verdict.reason)
 
     async def _issue(self, drafted: Drafted, verdict: Verdict | None) -> SettlementOutcome:
         issued = await workflow.execute_local_activity_method(
@@ -154,6 +160,9 @@ class MonthlySettlement:
             DecidedDraft(self._settlement, drafted.invoice_id or "", verdict),
             **policies.step(f"issue {format_amount(drafted.total, drafted.currency)}"),
         )
+        if issued is None:
+            rejected = "It was rejected before."
+            return self._ended(SettlementStatus.REJECTED, drafted.invoice_id, rejected)
         try:
             await workflow.start_child_workflow(
                 InvoiceRetry.run,

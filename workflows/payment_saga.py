@@ -47,9 +47,10 @@ with workflow.unsafe.imports_passed_through():
     from domain.review import Question, Resolution
 
 from workflows import policies, search_attributes
-from workflows.pursuit import Pursuit, update_id
+from workflows.pursuit import Pursuit
 from workflows.refund_saga import RefundSaga, refund_workflow_id
 from workflows.saga import Saga, Undo, cancel_requested, to_completion
+from workflows.updates import update_id
 
 
 def payment_workflow_id(payment_id: str) -> str:

@@ -48,13 +48,6 @@ Mark = Callable[[str, str, Question | None], Awaitable[None]]
 """Writes UNKNOWN, or NEEDS_REVIEW with the question, and the reason, where people can see it."""
 
 
-def update_id() -> str:
-    """Of the Update that is being handled: who brought it knows it again by this."""
-    info = workflow.current_update_info()
-    assert info is not None
-    return info.id
-
-
 class Pursuit:
     """One operation at a PG. Created with its workflow, so that signals find it from the start."""
 

@@ -22,8 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.review import Question, Resolution
 
 from workflows import policies, search_attributes
-from workflows.pursuit import Pursuit, update_id
+from workflows.pursuit import Pursuit
 from workflows.saga import to_completion
+from workflows.updates import update_id
 
 
 def refund_workflow_id(refund_id: str) -> str:

@@ -582,6 +582,8 @@ def test_every_route_that_takes_a_body_has_rows() -> None:
 
 
 HOSTILE_IDS = ["%00", "a%00b", "1" * 31, "%F0%9F%92%B8", "%ff%fe", "..%2f..%2fetc", "' OR 1=1 --"]
+_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e1"
+HOSTILE_IDS += [f"{_ID}1%0A", f"%0A{_ID}1", f"{_ID}1%00", f"{_ID}%D9%A1"]
 HOSTILE_IDS += ["%ED%A0%80", "null", "-1", "1e400", "%25", "a" * 4000, "00000000-0000-0000-0000-0"]
 
 

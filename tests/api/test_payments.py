@@ -6,13 +6,15 @@ from uuid import uuid4
 from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
+from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from runtime.settings import Settings
-from store import order
+from store import gateway_attempt, order, payment
 from store.database import Database
-from tests.api.documents import refused, rows_of
+from tests.api.documents import problem_of, refused, rows_of
 from tests.api.unfinished import accepted, payment_in_review
 from tests.billing import GOOD_CARD, Billing
 from tests.conditions import eventually
+from tests.databases import locked, somebody_waits
 
 
 async def test_a_card_payment_completes_and_the_books_agree(billing: Billing) -> None:
@@ -208,6 +210,33 @@ async def test_a_payment_tells_how_it_was_pursued(billing: Billing) -> None:
     assert attempt["openedAt"] <= attempt["closedAt"]
 
 
+async def test_a_payment_and_its_attempts_are_shown_as_of_one_moment(
+    billing: Billing, settings: Settings
+) -> None:
+    """Here they end together between the two readings."""
+    body = {"orderId": await billing.order(1000), "method": "CARD"}
+    pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
+    path = f"/api/v1/payments/{pending['id']}"
+    request = GatewayRequest(
+        Operation.CHARGE, "simulator", pending["id"], pending["id"], 1000, "KRW", "bk_1"
+    )
+    async with billing.database.begin() as tx:
+        await gateway_attempt.open_(tx, request, "run")
+
+    async with locked(settings.database_owner_url, "gateway_attempts") as tx:
+        asked = asyncio.create_task(billing.get(path))
+        await somebody_waits(tx, "gateway_attempts")
+        await payment.complete(tx, pending["id"], "pg_1", 0)
+        captured = GatewayAnswer(GatewayStatus.CAPTURED, "pg_1")
+        await gateway_attempt.close(tx, pending["id"], Operation.CHARGE, captured)
+
+    seen = await asked
+    [attempt] = seen["attempts"]
+    assert (seen["status"], attempt["outcome"]) == ("PENDING", None)
+    ended = await billing.get(path)
+    assert (ended["status"], ended["attempts"][0]["outcome"]) == ("COMPLETED", "CAPTURED")
+
+
 async def test_a_payment_of_nothing_is_not_found(billing: Billing) -> None:
     nothing = str(uuid4())
     path = f"/api/v1/payments/{nothing}"
@@ -275,7 +304,7 @@ async def test_an_operator_ends_a_payment_in_review(
     assert (await billing.get(f"/api/v1/orders/{in_review['orderId']}"))["status"] == "FAILED"
 
 
-async def test_two_operators_who_disagree_are_heard_once(
+async def test_of_many_operators_at_once_one_is_heard_and_the_others_are_told(
     billing: Billing, settings: Settings, temporal_client: Client
 ) -> None:
     payment_id = await payment_in_review(billing, settings, temporal_client)
@@ -284,15 +313,16 @@ async def test_two_operators_who_disagree_are_heard_once(
     answers = await asyncio.gather(
         *(
             billing.post(path, {"outcome": outcome, "reason": "I know it"})
-            for outcome in ("captured", "failed")
+            for outcome in ("captured", "failed") * 6
         )
     )
 
     final = await billing.get(f"/api/v1/payments/{payment_id}")
-    assert final["status"] in ("COMPLETED", "FAILED")
-    heard = [answer for answer in answers if answer.status_code == 200]
-    assert heard
-    assert all(answer.json() == final for answer in heard)
-    for answer in answers:
-        if answer not in heard:
-            refused(answer, 409, "not-in-review")
+    [heard] = [answer for answer in answers if answer.status_code == 200]
+    assert heard.json() == final
+    decided = {"COMPLETED": "captured", "FAILED": "failed"}[final["status"]]
+    others = [answer for answer in answers if answer is not heard]
+    assert {(answer.status_code, problem_of(answer)) for answer in others} == {
+        (409, "already-decided")
+    }
+    assert all(decided in answer.json()["detail"] for answer in others)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.documents import refused
 from tests.billing import Billing
 from tests.store.invoices import owed
 
@@ -90,6 +91,25 @@ async def test_a_date_is_its_end(billing: Billing) -> None:
 
     assert await seen(str(issued_on)) == [41]
     assert await seen(str(issued_on - DAY)) == []
+
+
+async def test_a_plus_that_a_query_made_a_space_of_is_told(billing: Billing) -> None:
+    """In a query a bare plus is a space."""
+    for moment in (
+        "2026-05-31T00:00:00+09:00",
+        "2026-05-31T00:00+0900",
+        "2026-05-31t01:02:03+09:30",
+    ):
+        bare = await billing.api.get(f"/api/v1/aged-receivables?asOf={moment}")
+        encoded = await billing.api.get(
+            f"/api/v1/aged-receivables?asOf={moment.replace('+', '%2B')}"
+        )
+
+        refused(bare, 400, "invalid-request")
+        assert bare.json()["detail"] == (
+            "asOf: there is a space where the plus of the offset should be: send + as %2B."
+        )
+        assert encoded.status_code == 200
 
 
 async def test_without_a_date_it_is_now(billing: Billing) -> None:

@@ -1,5 +1,6 @@
 """A customer's month over HTTP: usage in, invoice out, paid."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
@@ -24,6 +25,8 @@ from tests.api.settling import (
 from tests.billing import Billing
 from tests.conditions import eventually
 from tests.conftest import served
+from tests.databases import locked, somebody_waits
+from tests.faults import Fault, FaultInjector
 from workflows.monthly_settlement import settlement_workflow_id
 
 
@@ -82,6 +85,46 @@ async def test_usage_that_comes_after_a_skipped_month_is_billed(
 
     assert (code, settled["status"]) == (201, "SETTLED")
     assert settled["invoice"]["total"] == 1
+
+
+async def test_of_twenty_who_settle_at_once_everybody_sees_the_number(
+    billing: Billing, settlements: None
+) -> None:
+    await plan(billing)
+    await use(billing, 10_001)
+
+    answers = await asyncio.gather(*(settle(billing) for _ in range(20)))
+
+    for _, settled in answers:
+        assert settled["status"] in ("SETTLED", "RUNNING"), settled
+        if settled["status"] == "SETTLED":
+            assert settled["invoice"]["number"] is not None
+
+
+async def test_what_is_answered_is_read_after_the_settlement_has_ended(
+    billing: Billing,
+    settlements: None,
+    settings: Settings,
+    faults: FaultInjector,
+    temporal_client: Client,
+) -> None:
+    """However long the reading takes: here it stops before its last statement, and in the middle of
+    it the invoice is issued."""
+    await plan(billing)
+    await use(billing, 10_001)
+    workflow_id = settlement_workflow_id(billing.customer_id, PERIOD)
+    parked = faults.plan(workflow_id, "settlement.issue", Fault.PARK_BEFORE)
+    asked = asyncio.create_task(settle(billing))
+    await parked.reached.wait()
+
+    async with locked(settings.database_owner_url, "payments") as tx:
+        await somebody_waits(tx, "payments")
+        parked.release.set()
+        await temporal_client.get_workflow_handle(workflow_id).result()
+    code, settled = await asked
+
+    assert (code, settled["status"]) == (201, "SETTLED")
+    assert settled["invoice"]["number"] is not None
 
 
 async def test_a_month_that_is_not_over_is_refused(billing: Billing, settlements: None) -> None:

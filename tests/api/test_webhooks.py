@@ -37,6 +37,7 @@ async def deliver(
     *,
     secret: str = SECRET,
     age: timedelta = timedelta(0),
+    query: str = "",
 ) -> httpx2.Response:
     """As a PG sends it: signed with the `standardwebhooks` package."""
     body, at, message_id = json.dumps(event), datetime.now(UTC) - age, f"msg_{uuid4().hex}"
@@ -46,7 +47,7 @@ async def deliver(
         "webhook-signature": Webhook(secret).sign(message_id, at, body),
         "Content-Type": "application/json",
     }
-    return await api.post(PATH, content=body, headers=headers)
+    return await api.post(f"{PATH}{query}", content=body, headers=headers)
 
 
 async def stored(database: Database, event_id: str) -> list[Any]:
@@ -71,7 +72,10 @@ async def test_an_event_about_nothing_of_ours_is_taken(
     billing: Billing, database: Database
 ) -> None:
     """The PG should not send it again for ever only because we do not know what it is about."""
-    for about in ({}, {"orderId": 1}, {"orderId": "x"}, {"refundId": str(uuid4())}):
+    nearly = [f"{uuid4()}\n", f"\n{uuid4()}", f"{uuid4()}\u2028", str(uuid4())[:-1] + "\u0661"]
+    abouts: list[dict[str, object]] = [{}, {"orderId": 1}, {"orderId": "x"}]
+    abouts += [{name: each} for name in ("orderId", "refundId") for each in (*nearly, str(uuid4()))]
+    for about in abouts:
         event = {"id": f"evt_{uuid4().hex}", **about}
         assert (await deliver(billing.api, event)).status_code == 204
         assert await stored(database, str(event["id"])) == [event]

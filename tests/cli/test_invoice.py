@@ -185,6 +185,7 @@ async def test_an_invoice_is_closed(
     charged = await command("invoice", "pay", id_)
     closed = await command("invoice", verb, id_, "--reason", "as agreed")
     twice = await command("invoice", verb, id_, "--reason", "as agreed")
+    other = await command("invoice", verb, id_, "--reason", "not as agreed")
     again = await command("invoice", "pay", id_)
 
     assert isinstance(charged.exception, Refused)
@@ -192,6 +193,9 @@ async def test_an_invoice_is_closed(
     assert "(card_declined)" in str(charged.exception)
     assert closed.output == f"The invoice of 1,000 KRW is {status}.\n"
     assert twice.output == closed.output
+    assert str(other.exception) == (
+        f"Another decision came before this one: the invoice is {status}."
+    )
     if status != "PAID":
         assert str(again.exception) == f"The invoice is {status}."
 

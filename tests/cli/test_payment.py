@@ -4,9 +4,10 @@ import json
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from temporalio.client import Client
 
-from cli.system import Refused
+from cli.system import Refused, as_id
 from domain.waits import Waits
 from runtime.settings import Settings
 from runtime.starts import start_payment
@@ -133,3 +134,13 @@ async def test_what_is_no_id_is_refused_before_anything_is_asked(command: Comman
 
     assert isinstance(shown.exception, Refused)
     assert "'order-1' is not an id" in str(shown.exception)
+
+
+def test_an_id_is_written_in_one_way_only() -> None:
+    """Not as code could read it: without hyphens, in braces, with a line feed."""
+    id_ = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
+    assert as_id(id_.upper()) == id_
+
+    for near in (f"{id_}\n", id_.replace("-", ""), f"{{{id_}}}", f"urn:uuid:{id_}", id_[:-1] + "١"):
+        with pytest.raises(Refused, match="is not an id"):
+            as_id(near)

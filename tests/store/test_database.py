@@ -1,11 +1,11 @@
 """Connections: whoever stops in the middle of a transaction keeps nobody else waiting."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from runtime.settings import Settings
-from store.database import Database
+from store.database import Database, reading
 from tests.databases import connected
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
@@ -30,3 +30,18 @@ async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> No
     ):
         with pytest.raises(TimeoutError):
             await tx.execute(select(func.pg_sleep(3600)))
+
+
+async def test_whoever_only_reads_sees_one_moment_and_cannot_write(settings: Settings) -> None:
+    """Nor does a connection that was used so remember it."""
+    isolation = text("SELECT current_setting('transaction_isolation')")
+    write = text("INSERT INTO invoice_numbers VALUES ('test', 1) ON CONFLICT DO NOTHING")
+    async with connected(settings.database_url) as single:
+        for _ in range(2):
+            async with reading(single).connect() as tx:
+                assert await tx.scalar(isolation) == "repeatable read"
+                with pytest.raises(DBAPIError, match="read-only transaction"):
+                    await tx.execute(write)
+            async with single.connect() as tx:
+                assert await tx.scalar(isolation) == "read committed"
+                await tx.execute(write)

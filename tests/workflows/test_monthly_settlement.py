@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from domain.settlement import ApprovalPolicy, DeadlineEffect, Verdict
+from activities.settlement import SettlementActivities
+from domain.settlement import ApprovalPolicy, DeadlineEffect, DecidedDraft, Verdict
 from tests.conditions import eventually
 from tests.faults import Fault
 from tests.months import ASKS, Months
@@ -145,6 +146,30 @@ async def test_a_draft_is_decided_only_once(months: Months) -> None:
     assert len(refused) == 1
     [row] = await months.invoices()
     assert len(row.decisions) == 1
+
+
+@pytest.mark.parametrize(("first", "second"), [(APPROVED, REJECTED), (REJECTED, APPROVED)])
+async def test_the_row_keeps_the_first_decision_whatever_comes_after_it(
+    months: Months, first: Verdict, second: Verdict
+) -> None:
+    """A workflow task that lost against another event is done again, and may then meet another
+    decision first; but the step of the first one has run."""
+    await months.price()
+    await months.use(5000)
+    running = await months.start(approval=ASKS)
+    draft = await months.waiting()
+    lost = DecidedDraft(months.wanted(), draft.id, replace(first, update_id="first"))
+    activities = SettlementActivities(months.billing.database)
+    await (activities.issue if first.approved else activities.reject)(lost)
+
+    outcome = await running.execute_update(MonthlySettlement.decide, second)
+
+    assert outcome.status == ("SETTLED" if first.approved else "REJECTED")
+    [row] = await months.invoices()
+    [decision] = row.decisions
+    assert (decision["decision"], decision["update"]) == (first.decision, "first")
+    if first.approved:
+        await months.paid(draft.id)
 
 
 async def test_a_month_is_billed_by_the_plan_that_its_customer_had_then(months: Months) -> None:

@@ -1,0 +1,32 @@
+"""Query parameters: those that a call knows, each once. What it does not know is a mistake of the
+caller: ignored, it would answer another question than the one that was asked."""
+
+from fastapi import Depends, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
+from fastapi.routing import APIRoute
+
+from domain.errors import InvalidRequest
+
+
+async def _only_known(request: Request) -> None:
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not given:
+        return
+    known = _known(request.scope["route"])
+    for name in given:
+        if name not in known:
+            takes = ", ".join(known) or "none"
+            unknown = f"{name[:50]!r} is no query parameter of this call"
+            raise InvalidRequest(f"{unknown}: it takes {takes}.")
+        if (times := given.count(name)) > 1:
+            raise InvalidRequest(f"{name}: is given {times} times, and takes one value.")
+
+
+OnlyKnown = Depends(_only_known)
+
+
+def _known(route: APIRoute) -> list[str]:
+    """Those of the call itself, and of whatever it depends on."""
+    parameters = get_flat_params(route.dependant)
+    return [each.alias for each in parameters if isinstance(each.field_info, Query)]

@@ -1,0 +1,22 @@
+"""Who decided about a thing, where several may have wanted to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Decided:
+    """`what`, in words. `update_id` names the Update that decided; it is empty when no person did,
+    and None when the thing's row does not tell who did."""
+
+    what: str
+    update_id: str | None
+
+
+def recorded(decisions: Sequence[Mapping[str, Any]], *words: str) -> Decided | None:
+    """The last of the decisions kept with a thing that is one of these words."""
+    for each in reversed(decisions):
+        if each["decision"] in words:
+            return Decided(each["decision"], each.get("update", ""))
+    return None
