@@ -16,6 +16,9 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 TRY_AGAIN_SECONDS = 0.1
+ASK_AGAIN_SECONDS = 1.0
+"""How long one call waits. Of an Update that meets the end of its workflow Temporal may never tell
+what became of it; asked again, it says that the workflow has ended."""
 _NOT_NOW = frozenset(
     {
         RPCStatusCode.FAILED_PRECONDITION,
@@ -67,7 +70,11 @@ async def deliver(
     begins = False
     while True:
         try:
-            return await _once(client, update, max(ends_at - time.monotonic(), TRY_AGAIN_SECONDS))
+            left = max(ends_at - time.monotonic(), TRY_AGAIN_SECONDS)
+            delivery = await _once(client, update, min(left, ASK_AGAIN_SECONDS))
+            if delivery is Delivery.TAKEN or time.monotonic() > ends_at:
+                return delivery
+            continue
         except WorkflowUpdateFailedError:
             # An owner that begins refuses until it has read where the thing stands.
             if not begins or time.monotonic() > ends_at:

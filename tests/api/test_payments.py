@@ -10,7 +10,7 @@ from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operati
 from runtime.settings import Settings
 from store import gateway_attempt, order, payment
 from store.database import Database
-from tests.api.documents import problem_of, refused, rows_of
+from tests.api.documents import refused, rows_of
 from tests.api.unfinished import accepted, payment_in_review
 from tests.billing import GOOD_CARD, Billing
 from tests.conditions import eventually
@@ -302,27 +302,3 @@ async def test_an_operator_ends_a_payment_in_review(
     assert (ended.status_code, ended.json()["status"]) == (200, "FAILED")
     assert ended.json()["failureCode"] == "resolved-failed"
     assert (await billing.get(f"/api/v1/orders/{in_review['orderId']}"))["status"] == "FAILED"
-
-
-async def test_of_many_operators_at_once_one_is_heard_and_the_others_are_told(
-    billing: Billing, settings: Settings, temporal_client: Client
-) -> None:
-    payment_id = await payment_in_review(billing, settings, temporal_client)
-    path = f"/api/v1/payments/{payment_id}/resolve"
-
-    answers = await asyncio.gather(
-        *(
-            billing.post(path, {"outcome": outcome, "reason": "I know it"})
-            for outcome in ("captured", "failed") * 6
-        )
-    )
-
-    final = await billing.get(f"/api/v1/payments/{payment_id}")
-    [heard] = [answer for answer in answers if answer.status_code == 200]
-    assert heard.json() == final
-    decided = {"COMPLETED": "captured", "FAILED": "failed"}[final["status"]]
-    others = [answer for answer in answers if answer is not heard]
-    assert {(answer.status_code, problem_of(answer)) for answer in others} == {
-        (409, "already-decided")
-    }
-    assert all(decided in answer.json()["detail"] for answer in others)
