@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, cast, collate, func, select, text, update
+from sqlalchemy import ColumnElement, Date, DateTime, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.period import Period
@@ -178,30 +178,37 @@ async def release_late(tx: Transaction, invoice_id: str, period: Period, zone: s
 
 
 async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggregate]:
-    """What an invoice has claimed, made of the events themselves; oldest month first."""
+    """What an invoice has claimed, made of the events themselves; oldest month of `zone` first."""
     event = usage_events.c
-    month = func.to_char(func.timezone(zone, event.occurred_at), "YYYY-MM").label("period")
+    claimed = event.invoice_id == invoice_id
+    span = select(func.min(event.occurred_at), func.max(event.occurred_at)).where(claimed)
+    first, last = (await tx.execute(span)).one()
+    if first is None:
+        return []
+    months = Period.containing(first, zone).until(Period.containing(last, zone))
+    begins = cast([month.starts_at(zone) for month in months], ARRAY(DateTime(timezone=True)))
+    place = func.width_bucket(event.occurred_at, begins).label("place")
     lines = func.string_agg(event.event_id.concat("\n"), "")
     in_byte_order = lines.aggregate_order_by(collate(event.event_id, "C"))
     digest = func.encode(func.sha256(func.convert_to(in_byte_order, "UTF8")), "hex")
     rows = await tx.execute(
         select(
             event.resource_type,
-            month,
+            place,
             func.sum(event.quantity).label("quantity"),
             func.count().label("events"),
             func.min(event.occurred_at).label("first_at"),
             func.max(event.occurred_at).label("last_at"),
             digest.label("digest"),
         )
-        .where(event.invoice_id == invoice_id)
-        .group_by("period", event.resource_type)
-        .order_by("period", event.resource_type)
+        .where(claimed)
+        .group_by("place", event.resource_type)
+        .order_by("place", event.resource_type)
     )
     return [
         Aggregate(
             row.resource_type,
-            Period.parse(row.period),
+            months[row.place - 1],
             row.quantity,
             row.events,
             row.first_at,
@@ -219,10 +226,7 @@ async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:
     table for a moment: whoever cannot get the lock within 2 s gives up, instead of holding up the
     events behind it.
     """
-    months, period = [], first
-    while period <= last:
-        months.append(date(period.year, period.month, 1))
-        period = period.next()
+    months = [date(month.year, month.month, 1) for month in first.until(last)]
     await tx.execute(text("SET LOCAL lock_timeout = '2s'"))
     each_month = func.unnest(cast(months, ARRAY(Date))).column_valued("month")
     await tx.execute(select(func.make_usage_partition(each_month)))

@@ -1,12 +1,13 @@
 """Usage that comes after its month was settled, or that its month could not bill."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from domain.settlement import Verdict
-from store import invoice
+from store import customer, invoice
 from tests.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement
 
@@ -199,3 +200,18 @@ async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
 
     assert draft.reason == "usual (0 of API_CALL against a mean of 50.00)"
     assert outcome.status == "SETTLED"
+
+
+async def test_a_month_is_the_same_for_whoever_selects_and_whoever_names(months: Months) -> None:
+    """A customer from before abbreviations were refused: for PostgreSQL that zone has no summer,
+    so what came half an hour after the end of August was billed as late usage of August."""
+    async with months.billing.database.begin() as tx:
+        await customer.agree(tx, months.customer_id, time_zone="CET")
+    await months.price(charges=[{**CALL, "freeUnits": "1000"}])
+    await months.use(1500, month=8)
+    await months.use_at(datetime.fromisoformat("2026-09-01T00:30+02:00"), 1300)
+
+    august, september = await months.settle("2026-08"), await months.settle("2026-09")
+
+    assert await lines(months, august.invoice_id) == [("USAGE", "API_CALL", "2026-08", 500)]
+    assert await lines(months, september.invoice_id) == [("USAGE", "API_CALL", "2026-09", 300)]
