@@ -35,7 +35,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
-from store import customer, dead_letter, invoice, ledger, outbox, payment, wallet
+from store import customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
 _FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
@@ -136,6 +136,8 @@ class InvoiceActivities:
             else:
                 await invoice.close(tx, owed.invoice_id, closed.status, decision)
                 await dead_letter.resolve(tx, owed.invoice_id)
+            if closed.status is InvoiceStatus.CANCELLED:
+                await usage.release(tx, owed.invoice_id)
             if closed.status is InvoiceStatus.PAID:
                 await _book_outside(tx, owed, closed.reason)
         return Closure(closed.status)

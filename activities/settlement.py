@@ -16,10 +16,9 @@ from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
 from domain.pricing import Plan
 from domain.pricing_snapshot import (
-    LineKind,
-    MeteredUsage,
     Month,
     PricingSnapshot,
+    month_to_bill,
     plan_of_late_usage,
     price_invoice,
 )
@@ -205,56 +204,40 @@ async def _undecided_months(
 
 
 async def _snapshot(
-    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: list[Aggregate]
+    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: Sequence[Aggregate]
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
-    billed = await invoice.billed(tx, whose.id, str(period), plan.currency)
+    billed = await invoice.billed(tx, whose.id, str(period))
+    billed_by = await _billed_by(tx, whose.id, period)
     return PricingSnapshot(
         time_zone=whose.time_zone,
-        month=_month(plan, period, claimed, billed),
+        month=month_to_bill(period, plan, _new(claimed, period), billed, billed_by),
         late=tuple([await _late_month(tx, whose, each, plan, claimed) for each in late]),
     )
 
 
 async def _late_month(
-    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: list[Aggregate]
+    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: Sequence[Aggregate]
 ) -> Month:
     """A month with late usage, on an invoice that is priced by the plan `now`."""
-    row = await invoice.of_month(tx, whose.id, str(period))
-    issued = None
-    if row is not None and row.number is not None:
-        issued = PricingSnapshot.from_json(row.snapshot).month.plan
+    billed = await invoice.billed(tx, whose.id, str(period))
+    billed_by = await _billed_by(tx, whose.id, period)
     today = await _plan(tx, whose, period)
-    billed = await invoice.billed(tx, whose.id, str(period), now.currency)
-    used = {each.resource_type for each in claimed if each.period == period}
-    used |= {each.resource_type for each in billed if each.resource_type is not None}
-    plan = plan_of_late_usage(issued, today, now, used)
+    new = _new(claimed, period)
+    used = {*new, *(each.resource_type for each in billed if each.resource_type is not None)}
+    plan = plan_of_late_usage(billed_by, today, now, used)
     if plan is None:
         raise NotFound(f"{whose.id} has no plan with prices for {period}.")
-    return _month(plan, period, claimed, billed)
+    return month_to_bill(period, plan, new, billed, billed_by)
 
 
-def _month(
-    plan: Plan,
-    period: Period,
-    claimed: Sequence[Aggregate],
-    billed: Sequence[Row[str, str, Decimal, Decimal]],
-) -> Month:
-    """What is new of a month beside what invoices have billed of it."""
-    new = {each.resource_type: each.quantity for each in claimed if each.period == period}
-    before: dict[str, tuple[Decimal, int]] = {}
-    topped_up = 0
-    for row in billed:
-        if row.kind in (LineKind.USAGE, LineKind.LATE_USAGE):
-            quantity, amount = before.get(row.resource_type, (Decimal(0), 0))
-            before[row.resource_type] = (quantity + row.quantity, amount + int(row.amount))
-        elif row.kind == LineKind.MINIMUM:
-            topped_up += int(row.amount)
-    metered = [
-        MeteredUsage(name, new.get(name, Decimal(0)), *before.get(name, (Decimal(0), 0)))
-        for name in sorted({*new, *before})
-    ]
-    return Month(period, plan, tuple(metered), topped_up)
+async def _billed_by(tx: Transaction, customer_id: str, period: Period) -> list[Plan]:
+    plans = [each.plan_of(period) for each in await invoice.snapshots(tx, customer_id, str(period))]
+    return [plan for plan in plans if plan is not None]
+
+
+def _new(claimed: Sequence[Aggregate], period: Period) -> dict[str, Decimal]:
+    return {each.resource_type: each.quantity for each in claimed if each.period == period}
 
 
 async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[QualityCheck]:
@@ -268,8 +251,9 @@ async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[Q
         row.total,
         recomputed.total,
         recomputed.unpriced,
+        recomputed.doubts,
         late=[f"{each.resource_type} of {each.period}" for each in late],
-        rejected=await invoice.rejected_months(tx, row.customer_id, late_months),
+        rejected=await invoice.given_back(tx, row.customer_id, late_months, other_than=row.id),
         trends=await _trends(tx, row, aggregates),
         policy=draft.settlement.approval,
     )

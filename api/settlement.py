@@ -74,6 +74,7 @@ class Run(Document):
     skipped: int
     awaiting_approval: int
     rejected: int
+    cancelled: Annotated[int, Field(description="The invoice was cancelled after the run.")]
     failed: int
     running: Annotated[int, Field(description="Still under way when the run ended.")]
     failed_by_reason: Annotated[
@@ -240,6 +241,7 @@ def run_document(period: str, found: Report) -> Run:
         skipped=found.counts.get(SettlementStatus.SKIPPED, 0),
         awaitingApproval=found.counts.get(SettlementStatus.AWAITING_APPROVAL, 0),
         rejected=found.counts.get(SettlementStatus.REJECTED, 0),
+        cancelled=found.counts.get(SettlementStatus.CANCELLED, 0),
         failed=found.counts.get(SettlementStatus.FAILED, 0),
         running=found.counts.get(SettlementStatus.RUNNING, 0),
         failedByReason=dict(found.failed_by_reason),

@@ -15,7 +15,7 @@ from api.invoices import Invoice, document
 from cli.owner import WAIT, hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import reason_given, say
-from domain.invoice import CLOSES_AS, OPEN, CloseRequest, Closing, InvoiceStatus
+from domain.invoice import CLOSES_AS, GAVE_BACK, OPEN, CloseRequest, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
@@ -158,7 +158,7 @@ def write_off(id_: Id, reason: Reason) -> None:
 
 @app.command()
 def cancel(id_: Id, reason: Reason) -> None:
-    """It should not have been issued: nothing is charged any more."""
+    """It should not have been issued: its month and its usage are free again."""
     say(asyncio.run(_close(as_id(id_), Closing.CANCEL, reason_given(reason))))
 
 
@@ -188,8 +188,9 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[R
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
     async with connected(BATCH_SECONDS) as system, system.database.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
-        if row.status == InvoiceStatus.REJECTED.value:
-            raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
+        if row.status in GAVE_BACK:
+            was = row.status.lower()
+            raise Refused(f"The invoice was {was}: its usage is free, and nothing is billed.")
         if row.status == InvoiceStatus.DRAFT.value:
             raise Refused(f"The draft is not ready: {row.reason or 'it is being made'}.")
         return row, await differences(tx, row)

@@ -22,7 +22,9 @@ class InvoiceStatus(StrEnum):
     """The ladder is at its end; a dead letter waits for an operator. It is still owed: it can be
     paid, also by card, until somebody writes it off."""
     WRITTEN_OFF = "WRITTEN_OFF"
+    """It was owed: its month stays billed."""
     CANCELLED = "CANCELLED"
+    """It should not have been issued: its month and its usage are free again."""
 
 
 OPEN = frozenset({InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE, InvoiceStatus.UNCOLLECTIBLE})
@@ -35,6 +37,9 @@ CLOSED = frozenset(
         InvoiceStatus.CANCELLED,
     }
 )
+
+GAVE_BACK = frozenset({InvoiceStatus.REJECTED, InvoiceStatus.CANCELLED})
+"""Its month and its usage are free again; it counts for nothing in what was billed."""
 
 HARD_DECLINES = frozenset(
     {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}

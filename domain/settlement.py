@@ -20,6 +20,8 @@ class SettlementStatus(StrEnum):
     """No usage and no fee: no invoice."""
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    """Its invoice was cancelled afterwards: the month can be settled again."""
     FAILED = "FAILED"
 
 
@@ -215,6 +217,8 @@ class Trend:
 
 USUAL = "usual"
 NOT_REJECTED = "not-rejected-before"
+COMPARABLE = "comparable"
+FOR_A_PERSON = (USUAL, NOT_REJECTED, COMPARABLE)
 """Checks that hand an invoice to a person when they fail."""
 
 
@@ -223,6 +227,7 @@ def quality_checks(
     total: int,
     recomputed: int,
     unpriced: Sequence[str],
+    doubts: Sequence[str],
     late: Sequence[str],
     rejected: Sequence[str],
     trends: Sequence[Trend],
@@ -237,14 +242,13 @@ def quality_checks(
         QualityCheck("lines-add-up", sum(amounts) == total, True, f"{sum(amounts)} = {total}"),
         QualityCheck("snapshot-recomputes", recomputed == total, True, f"{recomputed} = {total}"),
         QualityCheck(
-            "everything-priced", not unpriced, True, f"no price for {', '.join(unpriced) or '-'}"
+            "everything-priced",
+            not unpriced,
+            True,
+            f"no price for {', '.join(unpriced)}" if unpriced else "everything has a price",
         ),
-        QualityCheck(
-            NOT_REJECTED,
-            not rejected,
-            False,
-            f"usage of {', '.join(rejected)}, whose draft was rejected" if rejected else "none",
-        ),
+        QualityCheck(COMPARABLE, not doubts, False, "; ".join(doubts) or "one currency"),
+        QualityCheck(NOT_REJECTED, not rejected, False, _given_back(rejected)),
         QualityCheck(USUAL, not unusual, False, "; ".join(map(_told, unusual)) or "as before"),
         QualityCheck("no-late-usage", not late, False, ", ".join(late) or "none"),
     ]
@@ -266,12 +270,19 @@ def needs_approval(
     if threshold is not None and total > threshold:
         most = format_amount(threshold, currency)
         return f"the total {format_amount(total, currency)} is above {most}"
-    asked = [each for each in checks if each.name in (USUAL, NOT_REJECTED) and not each.passed]
+    asked = [each for each in checks if each.name in FOR_A_PERSON and not each.passed]
     return "; ".join(f"{each.name} ({each.detail})" for each in asked) or None
 
 
 def _stops(check: QualityCheck) -> bool:
     return check.blocking and not check.passed
+
+
+def _given_back(months: Sequence[str]) -> str:
+    if not months:
+        return "none"
+    why = "whose draft was rejected or whose invoice was cancelled"
+    return f"usage of {', '.join(months)}, {why}"
 
 
 def _unusual(trend: Trend, factor: int) -> bool:

@@ -5,11 +5,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Column, Row, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from domain.invoice import OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
-from domain.pricing_snapshot import PricedLine
+from domain.invoice import GAVE_BACK, OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
+from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
 from domain.usage import Aggregate
 from domain.waits import Waits
 from store.database import Transaction
@@ -17,9 +28,12 @@ from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoi
 
 SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
-_STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
-_HAS_USAGE = (invoices.c.status != InvoiceStatus.REJECTED.value) & ~_STOPPED
-"""Neither rejected nor stopped by a check."""
+_STANDS = invoices.c.status.not_in([status.value for status in GAVE_BACK])
+"""It has its month and its usage."""
+_BILLED = _STANDS & invoices.c.number.is_not(None)
+STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
+"""By a check."""
+_HAS_USAGE = _STANDS & ~STOPPED
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
@@ -36,23 +50,20 @@ _OWNED: tuple[Column[Any], ...] = (
 
 
 async def current(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
-    """The invoice of a customer's month that is not rejected, locked to the commit."""
-    query = select(invoices).where(
-        invoices.c.customer_id == customer_id,
-        invoices.c.period == period,
-        invoices.c.status != InvoiceStatus.REJECTED.value,
-    )
-    return (await tx.execute(query.with_for_update())).first()
+    """The invoice that has a customer's month, locked to the commit."""
+    query = _of_month(customer_id, period).with_for_update()
+    return (await tx.execute(query)).first()
 
 
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
     """The same, as it stands, without a lock."""
-    query = select(invoices).where(
-        invoices.c.customer_id == customer_id,
-        invoices.c.period == period,
-        invoices.c.status != InvoiceStatus.REJECTED.value,
+    return (await tx.execute(_of_month(customer_id, period))).first()
+
+
+def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
+    return select(invoices).where(
+        invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
     )
-    return (await tx.execute(query)).first()
 
 
 async def find(tx: Transaction, invoice_id: str) -> Row[Any] | None:
@@ -250,28 +261,39 @@ async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
     return (await tx.execute(query.order_by(*order))).all()
 
 
-async def billed(
-    tx: Transaction, customer_id: str, period: str, currency: str
-) -> Sequence[Row[str, str, Decimal, Decimal]]:
-    """(kind, resource_type, quantity, amount) of what issued invoices in this currency have billed
-    for a month so far."""
+async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]:
+    """What the invoices that stand have billed of a month so far."""
+    grouped = (invoice_lines.c.kind, invoice_lines.c.resource_type, invoices.c.currency)
     query = (
         select(
-            invoice_lines.c.kind,
-            invoice_lines.c.resource_type,
+            *grouped,
             func.sum(invoice_lines.c.quantity).label("quantity"),
             func.sum(invoice_lines.c.amount).label("amount"),
         )
         .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
-        .where(
-            invoices.c.customer_id == customer_id,
-            invoices.c.currency == currency,
-            invoices.c.number.is_not(None),
-            invoice_lines.c.period == period,
-        )
-        .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
+        .where(invoices.c.customer_id == customer_id, _BILLED, invoice_lines.c.period == period)
+        .group_by(*grouped)
     )
-    return (await tx.execute(query)).all()
+    return [
+        Billed(LineKind(row.kind), row.resource_type, row.currency, row.quantity, int(row.amount))
+        for row in await tx.execute(query)
+    ]
+
+
+async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
+    """By what the invoices that stand have billed a month: its own first, then the newest."""
+    names_it = (
+        select(invoice_lines.c.invoice_id)
+        .where(invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period)
+        .exists()
+    )
+    own = invoices.c.period == period
+    query = (
+        select(invoices.c.snapshot)
+        .where(invoices.c.customer_id == customer_id, _BILLED, own | names_it)
+        .order_by(own.desc(), invoices.c.created_at.desc())
+    )
+    return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
 async def open_drafts(
@@ -286,7 +308,7 @@ async def open_drafts(
             invoices.c.customer_id == customer_id,
             invoices.c.id != other_than,
             _IS_DRAFT,
-            ~_STOPPED,
+            ~STOPPED,
         )
         .distinct()
     )
@@ -322,19 +344,25 @@ async def used_before(
     return (await tx.execute(query.group_by(monthly.c.resource_type))).all()
 
 
-async def rejected_months(
-    tx: Transaction, customer_id: str, months: Sequence[str]
+async def given_back(
+    tx: Transaction, customer_id: str, months: Sequence[str], other_than: str
 ) -> Sequence[str]:
-    """Those of these months whose draft was rejected, and that have no other invoice since."""
+    """Those of these months whose usage a person has taken off a draft or an invoice, and that no
+    invoice has had since, apart from one."""
+    made_at = func.max(invoices.c.created_at)
+    taken_off = made_at.filter(~_HAS_USAGE, func.jsonb_array_length(invoices.c.decisions) > 0)
+    since = made_at.filter(_HAS_USAGE)
     query = (
-        select(invoices.c.period)
-        .where(invoices.c.customer_id == customer_id, invoices.c.period.in_(months))
-        .group_by(invoices.c.period)
-        .having(
-            func.bool_and(~_HAS_USAGE),
-            func.bool_or(func.jsonb_array_length(invoices.c.decisions) > 0),
+        select(aggregated_usage.c.period)
+        .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.id != other_than,
+            aggregated_usage.c.period.in_(months),
         )
-        .order_by(invoices.c.period)
+        .group_by(aggregated_usage.c.period)
+        .having(taken_off.is_not(None), since.is_(None) | (taken_off > since))
+        .order_by(aggregated_usage.c.period)
     )
     return (await tx.execute(query)).scalars().all()
 
@@ -384,7 +412,7 @@ async def drafts_since(
 ) -> Sequence[Row[Any]]:
     """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
     that does not wait was stopped by a check: only another settlement helps it."""
-    query = select(*_OWNED).where(_IS_DRAFT, ~_STOPPED, invoices.c.created_at < created_before)
+    query = select(*_OWNED).where(_IS_DRAFT, ~STOPPED, invoices.c.created_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
     return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.invoice import InvoiceStatus
 from domain.settlement import HANDED_OVER, EndedSettlement, SettlementStatus
 from store.database import Transaction
 from store.tables import (
@@ -25,6 +26,18 @@ _UNCLAIMED = select(usage_events.c.id).where(
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
 _TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.exists()
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
+
+_OUTCOMES = settlement_outcomes.outerjoin(
+    invoices, invoices.c.id == settlement_outcomes.c.invoice_id
+)
+_STANDING = case(
+    (
+        invoices.c.status == InvoiceStatus.CANCELLED.value,
+        literal(SettlementStatus.CANCELLED.value),
+    ),
+    else_=settlement_outcomes.c.status,
+)
+"""As it stands today: the invoice that a settlement made may have been cancelled since."""
 
 
 async def begin_run(tx: Transaction, period: str) -> datetime:
@@ -146,10 +159,18 @@ async def leave_behind(
     )
 
 
-async def find(tx: Transaction, period: str, customer_id: str) -> Row[Any] | None:
-    """How a customer's settlement stands."""
-    query = select(settlement_outcomes).where(
-        settlement_outcomes.c.period == period, settlement_outcomes.c.customer_id == customer_id
+async def find(tx: Transaction, period: str, customer_id: str) -> Row[str, str, str | None] | None:
+    """How a customer's settlement stands: customer_id, status, reason."""
+    query = (
+        select(
+            settlement_outcomes.c.customer_id,
+            _STANDING.label("status"),
+            settlement_outcomes.c.reason,
+        )
+        .select_from(_OUTCOMES)
+        .where(
+            settlement_outcomes.c.period == period, settlement_outcomes.c.customer_id == customer_id
+        )
     )
     return (await tx.execute(query)).first()
 
@@ -166,17 +187,22 @@ async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
 
 async def counts(tx: Transaction, period: str) -> dict[str, int]:
     """Customers by status."""
-    query = select(settlement_outcomes.c.status, func.count()).where(
-        settlement_outcomes.c.period == period
+    query = (
+        select(_STANDING.label("standing"), func.count())
+        .select_from(_OUTCOMES)
+        .where(settlement_outcomes.c.period == period)
+        .group_by("standing")
     )
-    rows = await tx.execute(query.group_by(settlement_outcomes.c.status))
+    rows = await tx.execute(query)
     return dict(rows.all())
 
 
 async def totals(tx: Transaction, period: str) -> dict[str, int]:
-    """Sum of the issued invoices of a month per currency."""
+    """Sum of the invoices of a month per currency, apart from what was cancelled."""
     query = select(invoices.c.currency, func.sum(invoices.c.total)).where(
-        invoices.c.period == period, invoices.c.number.is_not(None)
+        invoices.c.period == period,
+        invoices.c.number.is_not(None),
+        invoices.c.status != InvoiceStatus.CANCELLED.value,
     )
     rows = await tx.execute(query.group_by(invoices.c.currency))
     return {currency: int(total) for currency, total in rows}

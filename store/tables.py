@@ -571,7 +571,7 @@ invoices = Table(
         "customer_id",
         "period",
         unique=True,
-        postgresql_where=text("status <> 'REJECTED'"),
+        postgresql_where=text("status NOT IN ('REJECTED', 'CANCELLED')"),
     ),
     Index("ix_invoices_created_at_id", "created_at", "id"),
     Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),

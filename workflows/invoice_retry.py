@@ -279,7 +279,7 @@ class InvoiceRetry:
             closure = await workflow.execute_local_activity_method(
                 InvoiceActivities.close,
                 closed,
-                **policies.step(f"{status.lower()} by {actor}: {reason}"[:200]),
+                **policies.batch_step(f"{status.lower()} by {actor}: {reason}"[:200]),
             )
             if closure.payment is None:
                 return closure.status

@@ -196,6 +196,28 @@ async def test_an_invoice_is_closed(
         assert str(again.exception) == f"The invoice is {status}."
 
 
+async def test_a_cancelled_month_is_reported_and_settled_again_when_it_is_named(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2021-07", "ISSUED", DECLINED_CARD)
+    [name] = wanted.customers
+    await command("invoice", "cancel", id_, "--reason", "a test account")
+
+    verified = await command("invoice", "verify", id_)
+    report = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
+    everybody = await command("settlement", "replay", "2021-07")
+    named = await command("settlement", "replay", "2021-07", "--customer", name)
+    again = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
+
+    assert str(verified.exception) == (
+        "The invoice was cancelled: its usage is free, and nothing is billed."
+    )
+    assert (report["settled"], report["cancelled"], report["totals"]) == (0, 1, {})
+    assert everybody.output == "Nothing of 2021-07 that could be settled again.\n"
+    assert named.stdout == f"{name}: SETTLED\n"
+    assert (again["settled"], again["cancelled"], again["totals"]) == (1, 0, {"KRW": 1_000})
+
+
 async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
     command: Command, temporal_client: Client, database: Database
 ) -> None:

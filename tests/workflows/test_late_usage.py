@@ -64,6 +64,43 @@ async def test_late_usage_of_a_month_in_another_currency_costs_what_this_month_s
     assert None not in await months.claims()
 
 
+async def test_an_allowance_is_used_up_once_whatever_the_currency(months: Months) -> None:
+    ten_free = {**CALL, "freeUnits": "10"}
+    await months.price(charges=[ten_free])
+    await months.use(11)
+    await months.settle()
+    await months.use(10)
+    await months.price(charges=[ten_free], currency="USD")
+    await months.use(11, month=6)
+
+    june = await months.settle(JUNE)
+
+    assert await lines(months, june.invoice_id) == [
+        ("USAGE", "API_CALL", "2026-06", 1),
+        ("LATE_USAGE", "API_CALL", "2026-05", 10),
+    ]
+
+
+async def test_what_was_billed_by_tiers_in_another_currency_is_for_a_person(
+    months: Months,
+) -> None:
+    tiers = [{"upTo": "100", "unitPrice": "2"}, {"upTo": None, "unitPrice": "1"}]
+    tiered = {"resourceType": "API_CALL", "model": "GRADUATED", "tiers": tiers}
+    await months.price(charges=[tiered])
+    await months.use(150)
+    await months.settle()
+    await months.use(10)
+    await months.price(charges=[tiered], currency="USD")
+    await months.use(150, month=6)
+
+    running = await months.start(JUNE)
+    draft = await months.waiting(JUNE)
+
+    assert draft.reason == "comparable (API_CALL of 2026-05, of which 150 were billed in KRW)"
+    await running.execute_update(MonthlySettlement.decide, APPROVED)
+    assert ("LATE_USAGE", "API_CALL", "2026-05", 10) in await lines(months, draft.id)
+
+
 @pytest.mark.parametrize("verdict", [APPROVED, REJECTED], ids=["approved", "rejected"])
 async def test_what_is_free_once_is_free_once_though_may_still_waits(
     months: Months, verdict: Verdict
@@ -153,7 +190,10 @@ async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Mo
     await months.start(JUNE)
     draft = await months.waiting(JUNE)
 
-    assert draft.reason == "not-rejected-before (usage of 2026-05, whose draft was rejected)"
+    assert draft.reason == (
+        "not-rejected-before (usage of 2026-05, whose draft was rejected or whose invoice was "
+        "cancelled)"
+    )
 
 
 async def test_nor_if_its_month_was_settled_again_in_vain(months: Months) -> None:
