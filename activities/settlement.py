@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from domain.errors import NotFound, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
-from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
+from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
 from domain.pricing import Plan
 from domain.pricing_snapshot import (
@@ -21,6 +21,7 @@ from domain.pricing_snapshot import (
     month_to_bill,
     plan_of_late_usage,
     price_invoice,
+    says_nothing,
 )
 from domain.settlement import (
     DecidedDraft,
@@ -54,15 +55,17 @@ class SettlementActivities:
 
     @activity.defn(name="settlement.draft")
     async def draft(self, wanted: SettlementRequest) -> Drafted:
-        """Claim the month's usage and price it. An invoice that is beyond DRAFT is only found."""
+        """Claim the month's usage and price it. What is issued, or waits for a person, is only
+        found."""
         period = Period.parse(wanted.period)
         async with self._database.begin() as tx:
             whose = await customer.find(tx, wanted.customer_id)
             if whose is None:
                 raise NotFound(f"There is no customer {wanted.customer_id}.")
             period.require_over(datetime.now(UTC), whose.time_zone)
+            await usage.lock(tx, whose.id)
             current = await invoice.current(tx, wanted.customer_id, wanted.period)
-            if current is not None and current.status != InvoiceStatus.DRAFT.value:
+            if current is not None and current.status not in invoice.MADE_ANEW:
                 return _found(current)
             plan = await _plan(tx, whose, period)
             if plan is not None:
@@ -98,14 +101,19 @@ class SettlementActivities:
         return Drafted(status, row.id, row.total, row.currency, stopped or asked)
 
     @activity.defn(name="settlement.issue")
-    async def issue(self, draft: DecidedDraft) -> Issued:
-        """Number it, date it, tell the world; once."""
+    async def issue(self, draft: DecidedDraft) -> Issued | None:
+        """Number it, date it, tell the world; once. None when there is nothing to tell: the month
+        is skipped."""
         wanted = draft.settlement
         async with self._database.begin() as tx:
             before = await invoice.lock(tx, draft.invoice_id)
+            not_issued = before.number is None and before.status not in GAVE_BACK
+            if not_issued and _says_nothing(before):
+                await invoice.skip(tx, draft.invoice_id, _decision(draft.verdict))
+                return None
             whose: Any = await customer.find(tx, wanted.customer_id)
-            due_at = datetime.now(UTC) + timedelta(days=whose.due_days)
-            row = await invoice.issue(tx, draft.invoice_id, due_at, _decision(draft.verdict))
+            due_in = timedelta(days=whose.due_days)
+            row = await invoice.issue(tx, draft.invoice_id, due_in, _decision(draft.verdict))
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
                 await outbox.append(tx, created_event(owed, row.number), _completed(owed))
@@ -155,19 +163,18 @@ async def _draft(
 ) -> Drafted:
     info = activity.info()
     invoice_id = str(uuid7()) if current is None else current.id
-    await usage.lock(tx, whose.id)
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
     ends_at = period.ends_at(whose.time_zone)
     undecided = await _undecided_months(tx, whose.id, period, invoice_id)
     claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, undecided)
-    if not claimed and not plan.flat_fee and not plan.minimum:
+    snapshot = await _snapshot(tx, whose, plan, period, claimed)
+    priced = price_invoice(snapshot)
+    if not claimed and not priced.lines:
         if current is not None:
             await invoice.discard_draft(tx, invoice_id)
         return Drafted(SettlementStatus.SKIPPED)
-    snapshot = await _snapshot(tx, whose, plan, period, claimed)
-    priced = price_invoice(snapshot)
     run_id = info.workflow_run_id or ""
     if current is None:
         await invoice.create_draft(
@@ -285,6 +292,10 @@ async def _trends(tx: Transaction, row: Row[Any], aggregates: Sequence[Row[Any]]
         for each in gone
         if each.last_month == months[0]
     ]
+
+
+def _says_nothing(row: Row[Any]) -> bool:
+    return says_nothing(price_invoice(PricingSnapshot.from_json(row.snapshot)).lines)
 
 
 def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:

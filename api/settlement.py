@@ -104,7 +104,7 @@ async def settle_customer(
             raise NotFound(f"There is no customer {customer_id}.")
         Period.parse(period).require_over(datetime.now(UTC), whose.time_zone)
         before = await _invoice(tx, customer_id, period)
-    if before is not None and before.status not in _DRAFTS:
+    if before is not None and before.status not in _NOT_ISSUED:
         return _answer(200, Settled(status=SettlementStatus.SETTLED, invoice=before))
     request = context.terms.settlement(customer_id, period)
     async with _reaching_temporal(context):
@@ -151,7 +151,9 @@ async def replay_run(
     return _answer(202, document)
 
 
-_DRAFTS = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL})
+_NOT_ISSUED = frozenset(
+    {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.SKIPPED}
+)
 _STATUS_CODES = {
     SettlementStatus.SETTLED: 201,
     SettlementStatus.AWAITING_APPROVAL: 202,

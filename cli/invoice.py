@@ -323,10 +323,11 @@ def _what(kind: str, resource_type: str | None, period: str) -> str:
 
 
 def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
-    """`5,000 × 1 KRW = 5,000 KRW`; the steps add up to the line."""
+    """`per unit: 5,000 × 1 KRW = 5,000 KRW`, `billed before: -300 KRW`; they add up to the line."""
     for step in line.steps:
-        quantity, price = Decimal(step["quantity"]), _exact(step["unitPrice"], currency)
-        yield f"{step['label']}: {_plain(quantity)} × {price} = {_exact(step['amount'], currency)}"
+        quantity, amount = Decimal(step["quantity"]), _exact(step["amount"], currency)
+        times = f"{_plain(quantity)} × {_exact(step['unitPrice'], currency)} = " if quantity else ""
+        yield f"{step['label']}: {times}{amount}"
 
 
 def _events(line: Row[Any], found: Lineage) -> Iterator[str]:

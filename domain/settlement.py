@@ -17,7 +17,7 @@ class SettlementStatus(StrEnum):
     RUNNING = "RUNNING"
     SETTLED = "SETTLED"
     SKIPPED = "SKIPPED"
-    """No usage and no fee: no invoice."""
+    """Nothing to pay and nothing to show: no invoice."""
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     REJECTED = "REJECTED"
     CANCELLED = "CANCELLED"

@@ -1,7 +1,7 @@
 """Invoices with their lines, from draft to closed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -30,10 +30,14 @@ SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
 _STANDS = invoices.c.status.not_in([status.value for status in GAVE_BACK])
 """It has its month and its usage."""
-_BILLED = _STANDS & invoices.c.number.is_not(None)
+_BILLED = _STANDS & (
+    invoices.c.number.is_not(None) | (invoices.c.status == InvoiceStatus.SKIPPED.value)
+)
 STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
 """By a check."""
 _HAS_USAGE = _STANDS & ~STOPPED
+MADE_ANEW = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
+"""By the next settlement of the month."""
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
@@ -110,10 +114,10 @@ async def empty_draft(tx: Transaction, invoice_id: str) -> None:
 
 
 async def discard_draft(tx: Transaction, invoice_id: str) -> None:
-    """DRAFT → REJECTED: there is nothing left to bill."""
+    """DRAFT or SKIPPED → REJECTED: there is nothing left to bill."""
     await tx.execute(
         update(invoices)
-        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.DRAFT.value)
+        .where(invoices.c.id == invoice_id, invoices.c.status.in_(MADE_ANEW))
         .values(status=InvoiceStatus.REJECTED.value, total=0, closed_at=func.now())
     )
 
@@ -128,7 +132,7 @@ async def fill_draft(
     aggregates: Sequence[Aggregate],
     lines: Sequence[PricedLine],
 ) -> None:
-    """Write what the month came to."""
+    """DRAFT, with what the month came to."""
     if aggregates:
         await tx.execute(insert(aggregated_usage), [_aggregate(invoice_id, a) for a in aggregates])
     if lines:
@@ -138,6 +142,7 @@ async def fill_draft(
         update(invoices)
         .where(invoices.c.id == invoice_id)
         .values(
+            status=InvoiceStatus.DRAFT.value,
             currency=currency,
             total=total,
             snapshot=dict(snapshot),
@@ -183,14 +188,14 @@ async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, 
 
 
 async def issue(
-    tx: Transaction, invoice_id: str, due_at: datetime, decision: Mapping[str, Any] | None
+    tx: Transaction, invoice_id: str, due_in: timedelta, decision: Mapping[str, Any] | None
 ) -> Row[Any]:
-    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number, once; returns the row. Raises
-    `NoResultFound` when it was rejected."""
+    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns the row.
+    Raises `NoResultFound` when it was rejected."""
     row = await lock(tx, invoice_id)
     if row.number is not None:
         return row
-    number = await _next_number(tx)
+    number, issued_at = await _next_number(tx)
     decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
     issued = await tx.execute(
         update(invoices)
@@ -198,8 +203,8 @@ async def issue(
         .values(
             status=InvoiceStatus.ISSUED.value,
             number=number,
-            issued_at=func.now(),
-            due_at=due_at,
+            issued_at=issued_at,
+            due_at=issued_at + due_in,
             reason=None,
             decisions=decisions,
             updated_at=func.now(),
@@ -208,6 +213,12 @@ async def issue(
     )
     made: Row[Any] = issued.one()
     return made
+
+
+async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
+    """DRAFT or AWAITING_APPROVAL → SKIPPED."""
+    values = {"status": InvoiceStatus.SKIPPED.value, "reason": None}
+    await _decide(tx, invoice_id, values, decision, _IS_DRAFT)
 
 
 async def close(
@@ -466,15 +477,22 @@ async def _decide(
     return decided.rowcount == 1
 
 
-async def _next_number(tx: Transaction) -> int:
-    row = upsert(invoice_numbers).values(series=SERIES, last=1)
+async def _next_number(tx: Transaction) -> tuple[int, datetime]:
+    """The number and when it was given. The date is taken once the counter is ours: whoever began
+    before and had to wait for it is dated after."""
+    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=func.clock_timestamp())
+    given = invoice_numbers.c
     counted = await tx.execute(
         row.on_conflict_do_update(
-            index_elements=["series"], set_={"last": invoice_numbers.c.last + 1}
-        ).returning(invoice_numbers.c.last)
+            index_elements=["series"],
+            set_={
+                "last": given.last + 1,
+                "last_at": func.greatest(func.clock_timestamp(), given.last_at),
+            },
+        ).returning(given.last, given.last_at)
     )
-    number: int = counted.scalar_one()
-    return number
+    number, at = counted.one()
+    return number, at
 
 
 def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:

@@ -601,9 +601,10 @@ invoice_numbers = Table(
     metadata,
     _text("series"),
     Column("last", BigInteger, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("series"),
 )
-"""A counter row, not a sequence: invoice numbers have no gaps."""
+"""A counter row, not a sequence: invoice numbers have no gaps, and their dates rise with them."""
 
 settlement_outcomes = Table(
     "settlement_outcomes",

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, DateTime, cast, collate, func, select, text, update
+from sqlalchemy import ColumnElement, Date, DateTime, Row, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
 from store.database import Transaction
-from store.tables import usage_events
+from store.invoice import STOPPED
+from store.tables import invoices, usage_events
 
 _COUNT = text("""
 WITH incoming AS (
@@ -140,12 +141,26 @@ async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> 
 
 
 async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) -> bool:
-    """The event is never billed, and stays, with the reason; False unless it is free: no invoice or
-    draft has it, and nobody voided it before. Its identity stays taken."""
+    """The event is never billed, and stays, with the reason; False unless it is free: nobody voided
+    it before, and no invoice has it but a draft that a check stopped, which is made anew anyway.
+    Its identity stays taken."""
+    stopped = select(invoices.c.id).where(invoices.c.customer_id == customer_id, STOPPED)
+    event = usage_events.c
     voided = update(usage_events).where(
-        usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id, UNCLAIMED
+        event.customer_id == customer_id,
+        event.event_id == event_id,
+        UNCLAIMED | event.invoice_id.in_(stopped),
     )
-    return (await tx.execute(voided.values(void_reason=reason))).rowcount == 1
+    return (await tx.execute(voided.values(void_reason=reason, invoice_id=None))).rowcount == 1
+
+
+async def invoice_of(tx: Transaction, customer_id: str, event_id: str) -> Row[str, str] | None:
+    """(id, status) of the invoice or draft that has the event."""
+    query = select(invoices.c.id, invoices.c.status).join(
+        usage_events, usage_events.c.invoice_id == invoices.c.id
+    )
+    wanted = (usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id)
+    return (await tx.execute(query.where(*wanted))).first()
 
 
 async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | None:
@@ -156,11 +171,6 @@ async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | No
         usage_events.c.invoice_id.is_(None),
     )
     return (await tx.execute(query)).scalar()
-
-
-async def is_known(tx: Transaction, customer_id: str, event_id: str) -> bool:
-    """Whether the event was ever counted."""
-    return bool(await _known(tx, [(customer_id, event_id)]))
 
 
 async def release(tx: Transaction, invoice_id: str) -> int:

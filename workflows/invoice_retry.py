@@ -267,8 +267,7 @@ class InvoiceRetry:
 
     async def _give_up(self, last: PaymentOutcome) -> InvoiceStatus:
         """An operator gets it; whatever is done about it then comes as an Update."""
-        reason = f"still not paid after {self._step} retries: {_code(last)}"
-        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, reason, SYSTEM)
+        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, _code(last), SYSTEM)
         self._show(status)
         return status
 

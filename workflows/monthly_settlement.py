@@ -28,6 +28,8 @@ with workflow.unsafe.imports_passed_through():
 from workflows import policies, search_attributes
 from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
 
+NOTHING_TO_PAY = "what was used is free"
+
 
 def settlement_workflow_id(customer_id: str, period: str) -> str:
     return f"settlement/{customer_id}/{period}"
@@ -154,6 +156,8 @@ class MonthlySettlement:
             DecidedDraft(self._settlement, drafted.invoice_id or "", verdict),
             **policies.step(f"issue {format_amount(drafted.total, drafted.currency)}"),
         )
+        if issued is None:
+            return self._ended(SettlementStatus.SKIPPED, drafted.invoice_id, NOTHING_TO_PAY)
         try:
             await workflow.start_child_workflow(
                 InvoiceRetry.run,

@@ -1,4 +1,4 @@
-"""A cancelled invoice gives its month and its usage back."""
+"""A cancelled invoice gives its month and its usage back; dates of invoices rise with numbers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,14 @@ def upgrade() -> None:
         UPDATE usage_events SET invoice_id = NULL
         FROM invoices WHERE invoices.id = usage_events.invoice_id AND invoices.status = 'CANCELLED'
     """)
+    op.add_column(
+        "invoice_numbers", sa.Column("last_at", sa.DateTime(timezone=True), nullable=True)
+    )
+    op.execute("""
+        UPDATE invoice_numbers
+        SET last_at = coalesce((SELECT max(issued_at) FROM invoices), '-infinity')
+    """)
+    op.alter_column("invoice_numbers", "last_at", nullable=False)
 
 
 def _one_for_a_month(condition: str) -> None:
@@ -34,9 +42,10 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("""
         DO $$ BEGIN
-            IF EXISTS (SELECT FROM invoices WHERE status = 'CANCELLED') THEN
-                RAISE EXCEPTION 'invoices were cancelled: their usage would be billed twice';
+            IF EXISTS (SELECT FROM invoices WHERE status IN ('CANCELLED', 'SKIPPED')) THEN
+                RAISE EXCEPTION 'months were given back or skipped, which was not known before';
             END IF;
         END $$
     """)
+    op.drop_column("invoice_numbers", "last_at")
     _one_for_a_month("status <> 'REJECTED'")

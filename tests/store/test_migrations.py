@@ -71,16 +71,19 @@ _USAGE = """
     )
     SELECT 'c', status, 'API_CALL', 1, '2026-05-10T00:00:00Z', id FROM invoices
 """
+_COUNTER = "INSERT INTO invoice_numbers (series, last) VALUES ('invoice', 3)"
 
 
 def test_what_was_cancelled_before_gives_its_usage_back_with_an_upgrade(
     empty_database: str,
 ) -> None:
     command.upgrade(configured(empty_database), "0005")
-    for statement in (_INVOICES, _USAGE):
+    for statement in (_INVOICES, _USAGE, _COUNTER):
         asyncio.run(execute(empty_database, statement))
 
     schema.upgrade(empty_database)
 
     free = "SELECT event_id FROM usage_events WHERE invoice_id IS NULL"
     assert asyncio.run(execute(empty_database, free)) == ["CANCELLED"]
+    dated = "SELECT last_at = '2026-07-01T03:00:00Z' FROM invoice_numbers"
+    assert asyncio.run(execute(empty_database, dated)) == ["True"]
