@@ -1,7 +1,7 @@
 """What the owner of an invoice does to it: one transaction each."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -36,7 +36,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
-from store import customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
+from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
 _FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
@@ -230,7 +230,7 @@ def _outcome(row: Row[Any]) -> PaymentOutcome:
 
 async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
     id_ = closed.invoice.invoice_id
-    await invoice.close(tx, id_, closed.status, _decision(closed))
+    await invoice.close(tx, id_, closed.status, await _decision(tx, closed))
     await dead_letter.resolve(tx, id_)
     if closed.status is InvoiceStatus.CANCELLED:
         await usage.release(tx, id_)
@@ -249,15 +249,15 @@ async def _book_outside(tx: Transaction, owed: InvoiceRequest) -> None:
 async def _give_up(tx: Transaction, closed: ClosedInvoice, tried: Sequence[Row[Any]]) -> None:
     """A dead letter waits for an operator."""
     id_ = closed.invoice.invoice_id
-    await invoice.give_up(tx, id_, _decision(closed))
+    await invoice.give_up(tx, id_, await _decision(tx, closed))
     event = dead_letter_event(closed, [_attempt(row) for row in tried])
     if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, event.data):
         await outbox.append(tx, event)
 
 
-def _decision(closed: ClosedInvoice) -> Mapping[str, str]:
+async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]:
     return {
-        "at": datetime.now(UTC).isoformat(),
+        "at": (await clock.now(tx)).isoformat(),
         "actor": closed.actor,
         "decision": closed.status.value,
         "reason": closed.reason,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +39,7 @@ from domain.settlement import (
     quality_checks,
 )
 from domain.usage import Aggregate
-from store import customer, invoice, outbox, pricing, settlement, usage
+from store import clock, customer, invoice, outbox, pricing, settlement, usage
 from store.database import Database, Transaction
 
 TRAILING_MONTHS = 6
@@ -62,7 +62,9 @@ class SettlementActivities:
             whose = await customer.find(tx, wanted.customer_id)
             if whose is None:
                 raise NotFound(f"There is no customer {wanted.customer_id}.")
-            period.require_over(datetime.now(UTC), whose.time_zone)
+            ends_at = period.ends_at(whose.time_zone)
+            if await clock.now(tx) < ends_at:
+                return _not_over(period, ends_at)
             await usage.lock(tx, whose.id)
             current = await invoice.current(tx, wanted.customer_id, wanted.period)
             if current is not None and current.status not in invoice.MADE_ANEW:
@@ -70,7 +72,6 @@ class SettlementActivities:
             plan = await _plan(tx, whose, period)
             if plan is not None:
                 return await _draft(tx, wanted, whose, plan, period, current)
-            ends_at = period.ends_at(whose.time_zone)
             if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
                 return Drafted(SettlementStatus.SKIPPED)
             raise NotFound(f"{whose.id} has no plan with prices for {period}.")
@@ -109,11 +110,12 @@ class SettlementActivities:
             before = await invoice.lock(tx, draft.invoice_id)
             not_issued = before.number is None and before.status not in GAVE_BACK
             if not_issued and _says_nothing(before):
-                await invoice.skip(tx, draft.invoice_id, _decision(draft.verdict))
+                await invoice.skip(tx, draft.invoice_id, await _decision(tx, draft.verdict))
                 return None
             whose: Any = await customer.find(tx, wanted.customer_id)
             due_in = timedelta(days=whose.due_days)
-            row = await invoice.issue(tx, draft.invoice_id, due_in, _decision(draft.verdict))
+            decision = await _decision(tx, draft.verdict)
+            row = await invoice.issue(tx, draft.invoice_id, due_in, decision)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
                 await outbox.append(tx, created_event(owed, row.number), _completed(owed))
@@ -123,7 +125,7 @@ class SettlementActivities:
     async def reject(self, draft: DecidedDraft) -> None:
         """The draft is void and its usage is free again."""
         async with self._database.begin() as tx:
-            decision = _decision(draft.verdict)
+            decision = await _decision(tx, draft.verdict)
             if decision and await invoice.reject(tx, draft.invoice_id, decision):
                 await usage.release(tx, draft.invoice_id)
 
@@ -133,7 +135,7 @@ class SettlementActivities:
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, reminder.invoice_id)
             if reminder.name not in [each["decision"] for each in row.decisions]:
-                await invoice.add_decision(tx, row.id, _noted(reminder))
+                await invoice.add_decision(tx, row.id, await _noted(tx, reminder))
 
     @activity.defn(name="settlement.record")
     async def record(self, ended: EndedSettlement) -> None:
@@ -302,6 +304,11 @@ def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:
     return bool(aggregate.period != row.period)
 
 
+def _not_over(period: Period, ends_at: datetime) -> Drafted:
+    reason = f"{period} lasts until {ends_at.isoformat()}"
+    return Drafted(SettlementStatus.NOT_OVER, reason=reason, not_before=ends_at)
+
+
 def _found(row: Row[Any]) -> Drafted:
     """What a draft has become already."""
     if row.status != InvoiceStatus.AWAITING_APPROVAL.value:
@@ -310,20 +317,20 @@ def _found(row: Row[Any]) -> Drafted:
     return Drafted(status, row.id, row.total, row.currency, row.reason, since)
 
 
-def _decision(verdict: Verdict | None) -> Mapping[str, str] | None:
+async def _decision(tx: Transaction, verdict: Verdict | None) -> Mapping[str, str] | None:
     if verdict is None:
         return None
     return {
-        "at": datetime.now(UTC).isoformat(),
+        "at": (await clock.now(tx)).isoformat(),
         "actor": verdict.actor,
         "decision": "approved" if verdict.approved else "not approved",
         "reason": verdict.reason,
     }
 
 
-def _noted(reminder: Reminder) -> Mapping[str, str]:
+async def _noted(tx: Transaction, reminder: Reminder) -> Mapping[str, str]:
     return {
-        "at": datetime.now(UTC).isoformat(),
+        "at": (await clock.now(tx)).isoformat(),
         "actor": SYSTEM,
         "decision": reminder.name,
         "reason": reminder.reason,

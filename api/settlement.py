@@ -72,6 +72,10 @@ class Run(Document):
     customers: int
     settled: int
     skipped: int
+    not_over: Annotated[
+        int,
+        Field(description="The month lasts by the customer's own clock; it is settled at its end."),
+    ]
     awaiting_approval: int
     rejected: int
     cancelled: Annotated[int, Field(description="The invoice was cancelled after the run.")]
@@ -241,6 +245,7 @@ def run_document(period: str, found: Report) -> Run:
         customers=found.customers,
         settled=found.counts.get(SettlementStatus.SETTLED, 0),
         skipped=found.counts.get(SettlementStatus.SKIPPED, 0),
+        notOver=found.counts.get(SettlementStatus.NOT_OVER, 0),
         awaitingApproval=found.counts.get(SettlementStatus.AWAITING_APPROVAL, 0),
         rejected=found.counts.get(SettlementStatus.REJECTED, 0),
         cancelled=found.counts.get(SettlementStatus.CANCELLED, 0),

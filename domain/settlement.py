@@ -18,6 +18,8 @@ class SettlementStatus(StrEnum):
     SETTLED = "SETTLED"
     SKIPPED = "SKIPPED"
     """Nothing to pay and nothing to show: no invoice."""
+    NOT_OVER = "NOT_OVER"
+    """By the customer's own clock the month lasts; it is settled by itself when it is over."""
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     REJECTED = "REJECTED"
     CANCELLED = "CANCELLED"
@@ -26,7 +28,10 @@ class SettlementStatus(StrEnum):
 
 
 HANDED_OVER = frozenset(SettlementStatus) - {SettlementStatus.RUNNING}
-"""A run waits for nothing more: the customer is done, failed, or a person's turn has come."""
+"""A run waits for nothing more: the customer is done, failed, or waits for something itself."""
+
+WAITING = frozenset({SettlementStatus.NOT_OVER, SettlementStatus.AWAITING_APPROVAL})
+"""For the end of its month, or for a person."""
 
 
 class DeadlineEffect(StrEnum):
@@ -133,9 +138,11 @@ class Drafted:
     total: int = 0
     currency: str = ""
     reason: str | None = None
-    """Why a person must approve, or why it failed."""
+    """Why it waits, or why it failed."""
     waiting_since: datetime | None = None
     """When an earlier run handed it to a person: whoever waits now does not begin anew."""
+    not_before: datetime | None = None
+    """When the month will be over by the customer's own clock."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
-from domain.settlement import HANDED_OVER, EndedSettlement, SettlementStatus
+from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, SettlementStatus
 from store.database import Transaction
 from store.tables import (
     customers,
@@ -116,14 +116,14 @@ async def ended_among(
     tx: Transaction, period: str, customer_ids: Sequence[str], began: datetime | None
 ) -> list[str]:
     """Those that a run need not wait for. A row from before the run began tells nothing of a
-    settlement that runs now, except that a person's turn has come."""
+    settlement that runs now, except that it waits for something itself."""
     row = settlement_outcomes.c
-    waits_for_a_person = row.status == SettlementStatus.AWAITING_APPROVAL.value
+    waits = row.status.in_([status.value for status in WAITING])
     query = select(row.customer_id).where(
         row.period == period,
         row.customer_id.in_(customer_ids),
         row.status.in_([status.value for status in HANDED_OVER]),
-        waits_for_a_person | (row.updated_at >= began),
+        waits | (row.updated_at >= began),
     )
     return list((await tx.execute(query)).scalars())
 
@@ -183,6 +183,22 @@ async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
         settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
     )
     return (await tx.execute(query.order_by(settlement_outcomes.c.customer_id))).all()
+
+
+async def not_over(
+    tx: Transaction, noted_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """(id, customer_id, period) of the settlements that wait for the end of their month, in the
+    order of what is an id here."""
+    row = settlement_outcomes.c
+    id_ = (row.customer_id + "/" + row.period).label("id")
+    columns: tuple[ColumnElement[Any], ...] = (id_, row.customer_id, row.period)
+    query = select(*columns).where(
+        row.status == SettlementStatus.NOT_OVER.value, row.updated_at < noted_before
+    )
+    if after_id is not None:
+        query = query.where(id_ > after_id)
+    return (await tx.execute(query.order_by(id_).limit(limit))).all()
 
 
 async def counts(tx: Transaction, period: str) -> dict[str, int]:

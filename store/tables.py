@@ -617,6 +617,12 @@ settlement_outcomes = Table(
     _time("updated_at"),
     PrimaryKeyConstraint("period", "customer_id"),
     Index("ix_settlement_outcomes_period_status", "period", "status"),
+    Index(
+        "ix_settlement_outcomes_not_over",
+        "customer_id",
+        "period",
+        postgresql_where=text("status = 'NOT_OVER'"),
+    ),
 )
 """How the settlement of a customer's month ended, as far as it has."""
 

@@ -17,6 +17,13 @@ def upgrade() -> None:
         UPDATE usage_events SET invoice_id = NULL
         FROM invoices WHERE invoices.id = usage_events.invoice_id AND invoices.status = 'CANCELLED'
     """)
+    op.create_index(
+        "ix_settlement_outcomes_not_over",
+        "settlement_outcomes",
+        ["customer_id", "period"],
+        unique=False,
+        postgresql_where=sa.text("status = 'NOT_OVER'"),
+    )
     op.add_column(
         "invoice_numbers", sa.Column("last_at", sa.DateTime(timezone=True), nullable=True)
     )
@@ -47,5 +54,10 @@ def downgrade() -> None:
             END IF;
         END $$
     """)
+    op.drop_index(
+        "ix_settlement_outcomes_not_over",
+        table_name="settlement_outcomes",
+        postgresql_where=sa.text("status = 'NOT_OVER'"),
+    )
     op.drop_column("invoice_numbers", "last_at")
     _one_for_a_month("status <> 'REJECTED'")
