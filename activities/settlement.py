@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
-from domain.errors import NotFound, SettlementFailed
+from domain.errors import NotFound, Rejected, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
 from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
@@ -69,12 +69,16 @@ class SettlementActivities:
             current = await invoice.current(tx, wanted.customer_id, wanted.period)
             if current is not None and current.status not in invoice.MADE_ANEW:
                 return _found(current)
-            plan = await _plan(tx, whose, period)
-            if plan is not None:
-                return await _draft(tx, wanted, whose, plan, period, current)
-            if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
-                return Drafted(SettlementStatus.SKIPPED)
-            raise NotFound(f"{whose.id} has no plan with prices for {period}.")
+            try:
+                async with tx.begin_nested():
+                    return await _draft(tx, wanted, whose, period, current)
+            except Rejected as refusal:
+                if current is None or current.status != InvoiceStatus.DRAFT.value:
+                    raise
+                # Else what an earlier run had claimed would be nobody's, and made for ever.
+                await _stop(tx, current, str(refusal), current.checks)
+                status = SettlementStatus.FAILED
+                return Drafted(status, current.id, reason=str(refusal))
 
     @activity.defn(name="settlement.check")
     async def check(self, draft: DecidedDraft) -> Drafted:
@@ -85,15 +89,14 @@ class SettlementActivities:
             if row.status != InvoiceStatus.DRAFT.value:
                 return _found(row)
             checks = await _checks(tx, draft, row)
+            stored = [asdict(check) for check in checks]
             stopped = blocked(checks)
             asked = None if stopped else needs_approval(row.currency, row.total, checks, policy)
-            waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
-            stored = [asdict(check) for check in checks]
-            await invoice.set_draft_status(tx, row.id, waits, stopped or asked, stored)
             if stopped:
-                # Other months may be settled meanwhile: their usage is not this one's prisoner.
-                zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
-                await usage.release_late(tx, row.id, Period.parse(row.period), zone)
+                await _stop(tx, row, stopped, stored)
+            else:
+                waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
+                await invoice.set_draft_status(tx, row.id, waits, asked, stored)
         status = SettlementStatus.RUNNING
         if stopped:
             status = SettlementStatus.FAILED
@@ -159,16 +162,20 @@ async def _draft(
     tx: Transaction,
     wanted: SettlementRequest,
     whose: Row[Any],
-    plan: Plan,
     period: Period,
     current: Row[Any] | None,
 ) -> Drafted:
+    ends_at = period.ends_at(whose.time_zone)
+    plan = await _plan(tx, whose, period)
+    if plan is None:
+        if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
+            return Drafted(SettlementStatus.SKIPPED)
+        raise NotFound(f"{whose.id} has no plan with prices for {period}.")
     info = activity.info()
     invoice_id = str(uuid7()) if current is None else current.id
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
-    ends_at = period.ends_at(whose.time_zone)
     undecided = await _undecided_months(tx, whose.id, period, invoice_id)
     claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, undecided)
     snapshot = await _snapshot(tx, whose, plan, period, claimed)
@@ -193,6 +200,16 @@ async def _draft(
         priced.lines,
     )
     return Drafted(SettlementStatus.RUNNING, invoice_id, priced.total, plan.currency)
+
+
+async def _stop(
+    tx: Transaction, row: Row[Any], reason: str, checks: Sequence[Mapping[str, Any]]
+) -> None:
+    """A draft that must not be issued waits for another settlement. Other months may be settled
+    meanwhile: their usage is not this one's prisoner."""
+    await invoice.set_draft_status(tx, row.id, InvoiceStatus.DRAFT, reason, checks)
+    zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
+    await usage.release_late(tx, row.id, Period.parse(row.period), zone)
 
 
 async def _undecided_months(

@@ -121,3 +121,11 @@ class Months:
         )
         async with self.billing.database.connect() as tx:
             return list((await tx.execute(query)).scalars())
+
+    async def events(self) -> list[str]:
+        """The id of each event of the customer."""
+        query = select(usage_events.c.event_id).where(
+            usage_events.c.customer_id == self.customer_id
+        )
+        async with self.billing.database.connect() as tx:
+            return list((await tx.execute(query)).scalars())

@@ -18,7 +18,7 @@ from domain.settlement import (
     Verdict,
 )
 from domain.waits import Waits
-from store import invoice
+from store import invoice, usage
 from store.database import Database
 from tests.activities.conftest import Twice
 from tests.months import ASKS, MAY, Months
@@ -100,6 +100,26 @@ async def test_a_draft_of_which_nothing_is_left_does_not_stay(
 
     [row] = await months.invoices()
     assert (row.status, row.total) == ("REJECTED", 0)
+
+
+async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_be_voided(
+    database: Database, months: Months, twice: Twice
+) -> None:
+    """Its worker died, and its customer has another plan since, without prices for that month."""
+    wanted, id_ = await drafted(database, months, twice, 1000)
+    later = await months.price(effectiveFrom="2026-06-01T00:00:00Z")
+    assert later
+
+    stopped = await twice(SettlementActivities(database).draft, wanted)
+
+    reason = f"{months.customer_id} has no plan with prices for 2026-05."
+    assert (stopped.status, stopped.reason) == (SettlementStatus.FAILED, reason)
+    [row] = await months.invoices()
+    assert (row.id, row.status, row.reason) == (id_, "DRAFT", reason)
+    [event_id] = await months.events()
+    async with database.begin() as tx:
+        assert await usage.void(tx, months.customer_id, event_id, "a mistake")
+    assert await months.claims() == [None]
 
 
 ANYTHING = ApprovalPolicy(thresholds={"KRW": 10**9}, anomaly_factor=10**9)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -10,13 +11,21 @@ import pytest
 from sqlalchemy import Row, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
-from domain.invoice import CLOSED, InvoiceStatus
+from domain.invoice import CLOSED, GAVE_BACK, InvoiceStatus
+from domain.period import Period
+from domain.pricing_snapshot import LineKind, PricedLine
 from store import invoice, settlement
 from store.database import Database, Transaction
 from store.tables import invoice_numbers, invoices
 from tests.samples import new_customer, new_id
 from tests.store.invoices import draft
 
+NEVER_ISSUED = {
+    InvoiceStatus.DRAFT,
+    InvoiceStatus.AWAITING_APPROVAL,
+    InvoiceStatus.REJECTED,
+    InvoiceStatus.SKIPPED,
+}
 DUE = datetime(2026, 7, 1, tzinfo=UTC)
 DUE_IN = timedelta(days=14)
 DECISION = {"at": "2026-06-02T00:00:00Z", "actor": "o", "decision": "x", "reason": "y"}
@@ -212,6 +221,29 @@ async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
         newest = await invoice.page(tx, who, 0, 10)
 
     assert [row.id for row in (*rows, *more)] == ids == [row.id for row in newest][::-1]
+
+
+@pytest.mark.parametrize("status", list(InvoiceStatus))
+async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not(
+    database: Database, status: InvoiceStatus
+) -> None:
+    who, month = new_customer(), Period(2026, 5)
+    fee = PricedLine(LineKind.FLAT_FEE, None, month, Decimal(1), 500, ())
+    async with database.begin() as tx:
+        id_ = new_id()
+        await invoice.create_draft(tx, id_, who, str(month), "KRW", "w", "r")
+        await invoice.fill_draft(tx, id_, "r", "KRW", 500, {}, [], [fee])
+        if status not in NEVER_ISSUED:
+            await issued_in(tx, id_)
+    await put_into(database, id_, status)
+
+    async with database.connect() as tx:
+        billed = await invoice.billed(tx, who, str(month))
+        of_month = await invoice.of_month(tx, who, str(month))
+
+    drafts = {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
+    assert bool(billed) is (status not in GAVE_BACK | drafts)
+    assert (of_month is None) is (status in GAVE_BACK)
 
 
 async def test_nothing_was_billed_of_a_month_that_nobody_knows(database: Database) -> None:
