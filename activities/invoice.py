@@ -1,7 +1,7 @@
 """What the owner of an invoice does to it: one transaction each."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -21,9 +21,10 @@ from domain.invoice import (
     OpenedCharge,
     OpenedInvoice,
     dead_letter_event,
+    given_up,
     notice_event,
     overdue_event,
-    paid_event,
+    paid_without_payment_event,
 )
 from domain.ledger import BANK_CLEARING, SALES, transfer
 from domain.ledger import Transaction as LedgerTransaction
@@ -35,7 +36,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
-from store import customer, dead_letter, invoice, ledger, outbox, payment, wallet
+from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
 _FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
@@ -118,27 +119,17 @@ class InvoiceActivities:
         """Paid outside, written off or cancelled, or given up for the time being; never while a
         payment is under way, which would take money that nobody owes any more."""
         owed = closed.invoice
-        decision = {
-            "at": datetime.now(UTC).isoformat(),
-            "actor": closed.actor,
-            "decision": closed.status.value,
-            "reason": closed.reason,
-            "update": closed.update_id,
-        }
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
             if row.status == closed.status.value or InvoiceStatus(row.status) not in OPEN:
                 return Closure(InvoiceStatus(row.status))
-            if live := _live(await payment.of_payable(tx, owed.invoice_id)):
+            tried = await payment.of_payable(tx, owed.invoice_id)
+            if live := _live(tried):
                 return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
             if closed.status is InvoiceStatus.UNCOLLECTIBLE:
-                await invoice.give_up(tx, owed.invoice_id, decision)
-                await _bury(tx, closed)
+                await _give_up(tx, given_up(closed, len(tried)), tried)
             else:
-                await invoice.close(tx, owed.invoice_id, closed.status, decision)
-                await dead_letter.resolve(tx, owed.invoice_id)
-            if closed.status is InvoiceStatus.PAID:
-                await _book_outside(tx, owed, closed.reason)
+                await _close(tx, closed)
         return Closure(closed.status)
 
 
@@ -237,26 +228,41 @@ def _outcome(row: Row[Any]) -> PaymentOutcome:
     return PaymentOutcome(row.id, PaymentStatus(row.status), row.failure_code, row.gateway_code)
 
 
-async def _book_outside(tx: Transaction, owed: InvoiceRequest, reason: str) -> None:
+async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
+    id_ = closed.invoice.invoice_id
+    await invoice.close(tx, id_, closed.status, await _decision(tx, closed))
+    await dead_letter.resolve(tx, id_)
+    if closed.status is InvoiceStatus.CANCELLED:
+        await usage.release(tx, id_)
+    if closed.status is InvoiceStatus.PAID:
+        await _book_outside(tx, closed.invoice)
+        await outbox.append(tx, paid_without_payment_event(closed))
+
+
+async def _book_outside(tx: Transaction, owed: InvoiceRequest) -> None:
     if owed.total:
         postings = transfer(BANK_CLEARING, SALES, owed.currency, owed.total)
         key = f"invoice/{owed.invoice_id}/paid-outside"
         await ledger.append(tx, LedgerTransaction(key, "paid-outside", postings))
-    data: dict[str, JSON] = {
-        "invoiceId": owed.invoice_id,
-        "customerId": owed.customer_id,
-        "currency": owed.currency,
-        "total": owed.total,
-        "paidOutside": reason,
-    }
-    await outbox.append(tx, paid_event(owed.invoice_id, owed.customer_id, data))
 
 
-async def _bury(tx: Transaction, closed: ClosedInvoice) -> None:
+async def _give_up(tx: Transaction, closed: ClosedInvoice, tried: Sequence[Row[Any]]) -> None:
+    """A dead letter waits for an operator."""
     id_ = closed.invoice.invoice_id
-    event = dead_letter_event(closed, [_attempt(row) for row in await payment.of_payable(tx, id_)])
+    await invoice.give_up(tx, id_, await _decision(tx, closed))
+    event = dead_letter_event(closed, [_attempt(row) for row in tried])
     if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, event.data):
         await outbox.append(tx, event)
+
+
+async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]:
+    return {
+        "at": (await clock.now(tx)).isoformat(),
+        "actor": closed.actor,
+        "decision": closed.status.value,
+        "reason": closed.reason,
+        "update": closed.update_id,
+    }
 
 
 def _attempt(row: Row[Any]) -> JSON:

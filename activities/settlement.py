@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,18 +10,18 @@ from sqlalchemy import Row
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
-from domain.errors import NotFound, SettlementFailed
+from domain.errors import NotFound, Rejected, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
-from domain.invoice import InvoiceRequest, InvoiceStatus, created_event
+from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
 from domain.pricing import Plan
 from domain.pricing_snapshot import (
-    LineKind,
-    MeteredUsage,
     Month,
     PricingSnapshot,
+    month_to_bill,
     plan_of_late_usage,
     price_invoice,
+    says_nothing,
 )
 from domain.settlement import (
     DecidedDraft,
@@ -39,7 +39,7 @@ from domain.settlement import (
     quality_checks,
 )
 from domain.usage import Aggregate
-from store import customer, invoice, outbox, pricing, settlement, usage
+from store import clock, customer, invoice, outbox, pricing, settlement, usage
 from store.database import Database, Transaction
 
 TRAILING_MONTHS = 6
@@ -55,23 +55,30 @@ class SettlementActivities:
 
     @activity.defn(name="settlement.draft")
     async def draft(self, wanted: SettlementRequest) -> Drafted:
-        """Claim the month's usage and price it. An invoice that is beyond DRAFT is only found."""
+        """Claim the month's usage and price it. What is issued, or waits for a person, is only
+        found."""
         period = Period.parse(wanted.period)
         async with self._database.begin() as tx:
             whose = await customer.find(tx, wanted.customer_id)
             if whose is None:
                 raise NotFound(f"There is no customer {wanted.customer_id}.")
-            period.require_over(datetime.now(UTC), whose.time_zone)
-            current = await invoice.current(tx, wanted.customer_id, wanted.period)
-            if current is not None and current.status != InvoiceStatus.DRAFT.value:
-                return _found(current)
-            plan = await _plan(tx, whose, period)
-            if plan is not None:
-                return await _draft(tx, wanted, whose, plan, period, current)
             ends_at = period.ends_at(whose.time_zone)
-            if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
-                return Drafted(SettlementStatus.SKIPPED)
-            raise NotFound(f"{whose.id} has no plan with prices for {period}.")
+            if await clock.now(tx) < ends_at:
+                return _not_over(period, ends_at)
+            await usage.lock(tx, whose.id)
+            current = await invoice.current(tx, wanted.customer_id, wanted.period)
+            if current is not None and current.status not in invoice.MADE_ANEW:
+                return _found(current)
+            try:
+                async with tx.begin_nested():
+                    return await _draft(tx, wanted, whose, period, current)
+            except Rejected as refusal:
+                if current is None or current.status != InvoiceStatus.DRAFT.value:
+                    raise
+                # Else what an earlier run had claimed would be nobody's, and made for ever.
+                await _stop(tx, current, str(refusal), current.checks)
+                status = SettlementStatus.FAILED
+                return Drafted(status, current.id, reason=str(refusal))
 
     @activity.defn(name="settlement.check")
     async def check(self, draft: DecidedDraft) -> Drafted:
@@ -82,15 +89,14 @@ class SettlementActivities:
             if row.status != InvoiceStatus.DRAFT.value:
                 return _found(row)
             checks = await _checks(tx, draft, row)
+            stored = [asdict(check) for check in checks]
             stopped = blocked(checks)
             asked = None if stopped else needs_approval(row.currency, row.total, checks, policy)
-            waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
-            stored = [asdict(check) for check in checks]
-            await invoice.set_draft_status(tx, row.id, waits, stopped or asked, stored)
             if stopped:
-                # Other months may be settled meanwhile: their usage is not this one's prisoner.
-                zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
-                await usage.release_late(tx, row.id, Period.parse(row.period), zone)
+                await _stop(tx, row, stopped, stored)
+            else:
+                waits = InvoiceStatus.AWAITING_APPROVAL if asked else InvoiceStatus.DRAFT
+                await invoice.set_draft_status(tx, row.id, waits, asked, stored)
         status = SettlementStatus.RUNNING
         if stopped:
             status = SettlementStatus.FAILED
@@ -99,16 +105,22 @@ class SettlementActivities:
         return Drafted(status, row.id, row.total, row.currency, stopped or asked)
 
     @activity.defn(name="settlement.issue")
-    async def issue(self, draft: DecidedDraft) -> Issued | None:
-        """Number it, date it, tell the world; once. None when it was rejected before."""
+    async def issue(self, draft: DecidedDraft) -> Issued | SettlementStatus:
+        """Number it, date it, tell the world; once. Where it is not issued, how it stands instead:
+        SKIPPED when there is nothing to tell, REJECTED when somebody was faster."""
         wanted = draft.settlement
         async with self._database.begin() as tx:
             before = await invoice.lock(tx, draft.invoice_id)
             if before.status == InvoiceStatus.REJECTED.value:
-                return None
+                return SettlementStatus.REJECTED
+            not_issued = before.number is None and before.status not in GAVE_BACK
+            if not_issued and _says_nothing(before):
+                await invoice.skip(tx, draft.invoice_id, await _decision(tx, draft.verdict))
+                return SettlementStatus.SKIPPED
             whose: Any = await customer.find(tx, wanted.customer_id)
-            due_at = datetime.now(UTC) + timedelta(days=whose.due_days)
-            row = await invoice.issue(tx, draft.invoice_id, due_at, _decision(draft.verdict))
+            due_in = timedelta(days=whose.due_days)
+            decision = await _decision(tx, draft.verdict)
+            row = await invoice.issue(tx, draft.invoice_id, due_in, decision)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
                 await outbox.append(tx, created_event(owed, row.number), _completed(owed))
@@ -119,7 +131,7 @@ class SettlementActivities:
         """The draft is void and its usage is free again. True when it was issued before: then it
         stays so."""
         async with self._database.begin() as tx:
-            decision = _decision(draft.verdict)
+            decision = await _decision(tx, draft.verdict)
             if decision and await invoice.reject(tx, draft.invoice_id, decision):
                 await usage.release(tx, draft.invoice_id)
             row = await invoice.lock(tx, draft.invoice_id)
@@ -131,7 +143,7 @@ class SettlementActivities:
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, reminder.invoice_id)
             if reminder.name not in [each["decision"] for each in row.decisions]:
-                await invoice.add_decision(tx, row.id, _noted(reminder))
+                await invoice.add_decision(tx, row.id, await _noted(tx, reminder))
 
     @activity.defn(name="settlement.record")
     async def record(self, ended: EndedSettlement) -> None:
@@ -155,25 +167,28 @@ async def _draft(
     tx: Transaction,
     wanted: SettlementRequest,
     whose: Row[Any],
-    plan: Plan,
     period: Period,
     current: Row[Any] | None,
 ) -> Drafted:
+    ends_at = period.ends_at(whose.time_zone)
+    plan = await _plan(tx, whose, period)
+    if plan is None:
+        if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
+            return Drafted(SettlementStatus.SKIPPED)
+        raise NotFound(f"{whose.id} has no plan with prices for {period}.")
     info = activity.info()
     invoice_id = str(uuid7()) if current is None else current.id
-    await usage.lock(tx, whose.id)
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
-    ends_at = period.ends_at(whose.time_zone)
     undecided = await _undecided_months(tx, whose.id, period, invoice_id)
     claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, undecided)
-    if not claimed and not plan.flat_fee and not plan.minimum:
+    snapshot = await _snapshot(tx, whose, plan, period, claimed)
+    priced = price_invoice(snapshot)
+    if not claimed and not priced.lines:
         if current is not None:
             await invoice.discard_draft(tx, invoice_id)
         return Drafted(SettlementStatus.SKIPPED)
-    snapshot = await _snapshot(tx, whose, plan, period, claimed)
-    priced = price_invoice(snapshot)
     run_id = info.workflow_run_id or ""
     if current is None:
         await invoice.create_draft(
@@ -190,6 +205,16 @@ async def _draft(
         priced.lines,
     )
     return Drafted(SettlementStatus.RUNNING, invoice_id, priced.total, plan.currency)
+
+
+async def _stop(
+    tx: Transaction, row: Row[Any], reason: str, checks: Sequence[Mapping[str, Any]]
+) -> None:
+    """A draft that must not be issued waits for another settlement. Other months may be settled
+    meanwhile: their usage is not this one's prisoner."""
+    await invoice.set_draft_status(tx, row.id, InvoiceStatus.DRAFT, reason, checks)
+    zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
+    await usage.release_late(tx, row.id, Period.parse(row.period), zone)
 
 
 async def _undecided_months(
@@ -210,56 +235,40 @@ async def _undecided_months(
 
 
 async def _snapshot(
-    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: list[Aggregate]
+    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: Sequence[Aggregate]
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
-    billed = await invoice.billed(tx, whose.id, str(period), plan.currency)
+    billed = await invoice.billed(tx, whose.id, str(period))
+    billed_by = await _billed_by(tx, whose.id, period)
     return PricingSnapshot(
         time_zone=whose.time_zone,
-        month=_month(plan, period, claimed, billed),
+        month=month_to_bill(period, plan, _new(claimed, period), billed, billed_by),
         late=tuple([await _late_month(tx, whose, each, plan, claimed) for each in late]),
     )
 
 
 async def _late_month(
-    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: list[Aggregate]
+    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: Sequence[Aggregate]
 ) -> Month:
     """A month with late usage, on an invoice that is priced by the plan `now`."""
-    row = await invoice.of_month(tx, whose.id, str(period))
-    issued = None
-    if row is not None and row.number is not None:
-        issued = PricingSnapshot.from_json(row.snapshot).month.plan
+    billed = await invoice.billed(tx, whose.id, str(period))
+    billed_by = await _billed_by(tx, whose.id, period)
     today = await _plan(tx, whose, period)
-    billed = await invoice.billed(tx, whose.id, str(period), now.currency)
-    used = {each.resource_type for each in claimed if each.period == period}
-    used |= {each.resource_type for each in billed if each.resource_type is not None}
-    plan = plan_of_late_usage(issued, today, now, used)
+    new = _new(claimed, period)
+    used = {*new, *(each.resource_type for each in billed if each.resource_type is not None)}
+    plan = plan_of_late_usage(billed_by, today, now, used)
     if plan is None:
         raise NotFound(f"{whose.id} has no plan with prices for {period}.")
-    return _month(plan, period, claimed, billed)
+    return month_to_bill(period, plan, new, billed, billed_by)
 
 
-def _month(
-    plan: Plan,
-    period: Period,
-    claimed: Sequence[Aggregate],
-    billed: Sequence[Row[str, str, Decimal, Decimal]],
-) -> Month:
-    """What is new of a month beside what invoices have billed of it."""
-    new = {each.resource_type: each.quantity for each in claimed if each.period == period}
-    before: dict[str, tuple[Decimal, int]] = {}
-    topped_up = 0
-    for row in billed:
-        if row.kind in (LineKind.USAGE, LineKind.LATE_USAGE):
-            quantity, amount = before.get(row.resource_type, (Decimal(0), 0))
-            before[row.resource_type] = (quantity + row.quantity, amount + int(row.amount))
-        elif row.kind == LineKind.MINIMUM:
-            topped_up += int(row.amount)
-    metered = [
-        MeteredUsage(name, new.get(name, Decimal(0)), *before.get(name, (Decimal(0), 0)))
-        for name in sorted({*new, *before})
-    ]
-    return Month(period, plan, tuple(metered), topped_up)
+async def _billed_by(tx: Transaction, customer_id: str, period: Period) -> list[Plan]:
+    plans = [each.plan_of(period) for each in await invoice.snapshots(tx, customer_id, str(period))]
+    return [plan for plan in plans if plan is not None]
+
+
+def _new(claimed: Sequence[Aggregate], period: Period) -> dict[str, Decimal]:
+    return {each.resource_type: each.quantity for each in claimed if each.period == period}
 
 
 async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[QualityCheck]:
@@ -273,8 +282,9 @@ async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[Q
         row.total,
         recomputed.total,
         recomputed.unpriced,
+        recomputed.doubts,
         late=[f"{each.resource_type} of {each.period}" for each in late],
-        rejected=await invoice.rejected_months(tx, row.customer_id, late_months),
+        rejected=await invoice.given_back(tx, row.customer_id, late_months, other_than=row.id),
         trends=await _trends(tx, row, aggregates),
         policy=draft.settlement.approval,
     )
@@ -308,8 +318,17 @@ async def _trends(tx: Transaction, row: Row[Any], aggregates: Sequence[Row[Any]]
     ]
 
 
+def _says_nothing(row: Row[Any]) -> bool:
+    return says_nothing(price_invoice(PricingSnapshot.from_json(row.snapshot)).lines)
+
+
 def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:
     return bool(aggregate.period != row.period)
+
+
+def _not_over(period: Period, ends_at: datetime) -> Drafted:
+    reason = f"{period} lasts until {ends_at.isoformat()}"
+    return Drafted(SettlementStatus.NOT_OVER, reason=reason, not_before=ends_at)
 
 
 def _found(row: Row[Any]) -> Drafted:
@@ -320,11 +339,11 @@ def _found(row: Row[Any]) -> Drafted:
     return Drafted(status, row.id, row.total, row.currency, row.reason, since)
 
 
-def _decision(verdict: Verdict | None) -> Mapping[str, str] | None:
+async def _decision(tx: Transaction, verdict: Verdict | None) -> Mapping[str, str] | None:
     if verdict is None:
         return None
     return {
-        "at": datetime.now(UTC).isoformat(),
+        "at": (await clock.now(tx)).isoformat(),
         "actor": verdict.actor,
         "decision": verdict.decision,
         "reason": verdict.reason,
@@ -332,9 +351,9 @@ def _decision(verdict: Verdict | None) -> Mapping[str, str] | None:
     }
 
 
-def _noted(reminder: Reminder) -> Mapping[str, str]:
+async def _noted(tx: Transaction, reminder: Reminder) -> Mapping[str, str]:
     return {
-        "at": datetime.now(UTC).isoformat(),
+        "at": (await clock.now(tx)).isoformat(),
         "actor": SYSTEM,
         "decision": reminder.name,
         "reason": reminder.reason,

@@ -25,7 +25,7 @@ TimeZone = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_+/-]{1,64}$",
-        description="IANA name. The customer's months begin and end by its clock.",
+        description="IANA name of a place, or UTC. Months begin and end by its clock.",
         examples=["Asia/Seoul"],
     ),
 ]

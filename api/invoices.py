@@ -265,7 +265,7 @@ async def write_off_invoice(
 async def cancel_invoice(
     invoice_id: PathId, body: NewDecision, keyed: KeyedRequest, access: Operator, context: Using
 ) -> Response:
-    """It should not have been issued: nothing is charged any more."""
+    """It should not have been issued: its month and its usage are free again."""
     return await _close(context, keyed, invoice_id, Closing.CANCEL, body.reason)
 
 

@@ -72,8 +72,13 @@ class Run(Document):
     customers: int
     settled: int
     skipped: int
+    not_over: Annotated[
+        int,
+        Field(description="The month lasts by the customer's own clock; it is settled at its end."),
+    ]
     awaiting_approval: int
     rejected: int
+    cancelled: Annotated[int, Field(description="The invoice was cancelled after the run.")]
     failed: int
     running: Annotated[int, Field(description="Still under way when the run ended.")]
     failed_by_reason: Annotated[
@@ -103,7 +108,7 @@ async def settle_customer(
             raise NotFound(f"There is no customer {customer_id}.")
         Period.parse(period).require_over(datetime.now(UTC), whose.time_zone)
         before = await _invoice(tx, customer_id, period)
-    if before is not None and before.status not in _DRAFTS:
+    if before is not None and before.status not in _NOT_ISSUED:
         return _answer(200, Settled(status=SettlementStatus.SETTLED, invoice=before))
     request = context.terms.settlement(customer_id, period)
     async with _reaching_temporal(context):
@@ -150,7 +155,9 @@ async def replay_run(
     return _answer(202, document)
 
 
-_DRAFTS = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL})
+_NOT_ISSUED = frozenset(
+    {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.SKIPPED}
+)
 _STATUS_CODES = {
     SettlementStatus.SETTLED: 201,
     SettlementStatus.AWAITING_APPROVAL: 202,
@@ -239,8 +246,10 @@ def run_document(period: str, found: Report) -> Run:
         customers=found.customers,
         settled=found.counts.get(SettlementStatus.SETTLED, 0),
         skipped=found.counts.get(SettlementStatus.SKIPPED, 0),
+        notOver=found.counts.get(SettlementStatus.NOT_OVER, 0),
         awaitingApproval=found.counts.get(SettlementStatus.AWAITING_APPROVAL, 0),
         rejected=found.counts.get(SettlementStatus.REJECTED, 0),
+        cancelled=found.counts.get(SettlementStatus.CANCELLED, 0),
         failed=found.counts.get(SettlementStatus.FAILED, 0),
         running=found.counts.get(SettlementStatus.RUNNING, 0),
         failedByReason=dict(found.failed_by_reason),

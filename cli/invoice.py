@@ -16,7 +16,7 @@ from cli.owner import WAIT, hand_over, update_id
 from cli.system import Refused, System, as_id, connected
 from cli.words import reason_given, say
 from domain.decision import Decided
-from domain.invoice import OPEN, CloseRequest, Closing, InvoiceStatus, closed
+from domain.invoice import GAVE_BACK, OPEN, CloseRequest, Closing, InvoiceStatus, closed
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
@@ -159,7 +159,7 @@ def write_off(id_: Id, reason: Reason) -> None:
 
 @app.command()
 def cancel(id_: Id, reason: Reason) -> None:
-    """It should not have been issued: nothing is charged any more."""
+    """It should not have been issued: its month and its usage are free again."""
     say(asyncio.run(_close(as_id(id_), Closing.CANCEL, reason_given(reason))))
 
 
@@ -189,8 +189,9 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[R
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
     async with connected(BATCH_SECONDS) as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
-        if row.status == InvoiceStatus.REJECTED.value:
-            raise Refused("The invoice was rejected: its usage is free, and nothing is billed.")
+        if row.status in GAVE_BACK:
+            was = row.status.lower()
+            raise Refused(f"The invoice was {was}: its usage is free, and nothing is billed.")
         if row.status == InvoiceStatus.DRAFT.value:
             raise Refused(f"The draft is not ready: {row.reason or 'it is being made'}.")
         return row, await differences(tx, row)
@@ -349,10 +350,11 @@ def _what(kind: str, resource_type: str | None, period: str) -> str:
 
 
 def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
-    """`5,000 × 1 KRW = 5,000 KRW`; the steps add up to the line."""
+    """`per unit: 5,000 × 1 KRW = 5,000 KRW`, `billed before: -300 KRW`; they add up to the line."""
     for step in line.steps:
-        quantity, price = Decimal(step["quantity"]), _exact(step["unitPrice"], currency)
-        yield f"{step['label']}: {_plain(quantity)} × {price} = {_exact(step['amount'], currency)}"
+        quantity, amount = Decimal(step["quantity"]), _exact(step["amount"], currency)
+        times = f"{_plain(quantity)} × {_exact(step['unitPrice'], currency)} = " if quantity else ""
+        yield f"{step['label']}: {times}{amount}"
 
 
 def _events(line: Row[Any], found: Lineage) -> Iterator[str]:

@@ -34,6 +34,12 @@ AT_ONCE = 20
 """Settlements that a replay runs at a time."""
 WITHOUT_ASKING = 10
 """A replay of more than so many says first what it would do."""
+AGAIN_WHEN_NAMED = (
+    SettlementStatus.REJECTED,
+    SettlementStatus.SKIPPED,
+    SettlementStatus.CANCELLED,
+)
+"""These ended as somebody wanted it, so a replay of all that failed leaves them alone."""
 
 app = typer.Typer(help="Settle a month for everybody.", no_args_is_help=True)
 console = Console()
@@ -199,7 +205,7 @@ async def _wanted(
             raise Refused(
                 f"{month} of {customer_id} was never settled, so nothing can be repeated."
             )
-        if found.status in (SettlementStatus.REJECTED, SettlementStatus.SKIPPED):
+        if found.status in AGAIN_WHEN_NAMED:
             failures[customer_id] = Failure(customer_id, found.reason or found.status, None)
         else:
             say(f"{customer_id}: {found.status}, nothing to do")

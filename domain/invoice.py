@@ -1,7 +1,7 @@
 """An invoice: what a customer owes for a month, with the price list frozen into it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,6 +16,9 @@ class InvoiceStatus(StrEnum):
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     REJECTED = "REJECTED"
     """Its usage is free again; the next settlement makes a new draft."""
+    SKIPPED = "SKIPPED"
+    """Nothing to pay and nothing to show, so it has no number. It keeps what its month has used of
+    what is free; the next settlement of the month makes it anew."""
     ISSUED = "ISSUED"
     OVERDUE = "OVERDUE"
     PAID = "PAID"
@@ -23,7 +26,9 @@ class InvoiceStatus(StrEnum):
     """The ladder is at its end; a dead letter waits for an operator. It is still owed: it can be
     paid, also by card, until somebody writes it off."""
     WRITTEN_OFF = "WRITTEN_OFF"
+    """It was owed: its month stays billed."""
     CANCELLED = "CANCELLED"
+    """It should not have been issued: its month and its usage are free again."""
 
 
 OPEN = frozenset({InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE, InvoiceStatus.UNCOLLECTIBLE})
@@ -36,6 +41,9 @@ CLOSED = frozenset(
         InvoiceStatus.CANCELLED,
     }
 )
+
+GAVE_BACK = frozenset({InvoiceStatus.REJECTED, InvoiceStatus.CANCELLED})
+"""Its month and its usage are free again; it counts for nothing in what was billed."""
 
 HARD_DECLINES = frozenset(
     {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}
@@ -184,10 +192,31 @@ def created_event(invoice: InvoiceRequest, number: int) -> Event:
     return _event(Topic.INVOICE_CREATED, invoice, more)
 
 
+def given_up(closed: ClosedInvoice, charges: int) -> ClosedInvoice:
+    """The end of a ladder in words, where the reason was only the code of its last failure."""
+    times = "1 charge" if charges == 1 else f"{charges} charges"
+    tried = f"still not paid after {times}" if charges else "there was no card to charge"
+    return replace(closed, reason=f"{tried}: {closed.reason}")
+
+
 def paid_event(invoice_id: str, customer_id: str, data: dict[str, JSON]) -> Event:
-    """An invoice was paid, by a payment or outside; `data` says which of the two."""
+    """An invoice was paid, by a payment or outside; `data` says which of the two, and neither when
+    there was nothing to pay."""
     data = {"paymentId": None, "paidOutside": None, **data}
     return Event(Topic.INVOICE_PAID, invoice_id, customer_id, data, Origin())
+
+
+def paid_without_payment_event(closed: ClosedInvoice) -> Event:
+    """The money came another way, or there was nothing to pay."""
+    owed = closed.invoice
+    data: dict[str, JSON] = {
+        "invoiceId": owed.invoice_id,
+        "customerId": owed.customer_id,
+        "currency": owed.currency,
+        "total": owed.total,
+        "paidOutside": closed.reason if owed.total else None,
+    }
+    return paid_event(owed.invoice_id, owed.customer_id, data)
 
 
 def overdue_event(invoice: InvoiceRequest) -> Event:

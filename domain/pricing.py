@@ -196,20 +196,17 @@ def price(charge: Charge, quantity: Decimal) -> Priced:
         return Priced(sum((step.amount for step in steps), ZERO), tuple(steps))
 
 
-def price_more(charge: Charge, before: Decimal, more: Decimal, charged: int) -> Priced:
-    """What `more` units cost on top of `before` units of the same month, which invoices took
-    `charged` minor units for: late usage costs what it would have cost in time.
+def price_more(charge: Charge, quantity: Decimal, settled: int) -> Priced:
+    """What a month's quantity of one resource costs beyond what is `settled` of it: late usage
+    costs what it would have cost in time.
 
-    What was taken is whole minor units, so the amounts of any batches add up to the amount of the
+    What is settled is whole minor units, so the amounts of any batches add up to the amount of the
     whole: half a unit of money is neither lost nor taken twice between two invoices. Never less
     than nothing, where more units make all of them cheaper (volume) or packages are begun.
     """
     with localcontext(_EXACT):
-        whole = price(charge, before + more).rounded()
-        # What a minimum has paid for was not taken by a usage line, yet it is paid.
-        settled = Decimal(max(charged, price(charge, before).amount))
-    more_costs = whole.less("billed before", settled)
-    return more_costs.less("never below zero", min(more_costs.exact, ZERO))
+        more = price(charge, quantity).rounded().less("billed before", Decimal(settled))
+    return more.less("never below zero", min(more.exact, ZERO))
 
 
 def decimal_text(value: Decimal) -> str:

@@ -18,14 +18,21 @@ class SettlementStatus(StrEnum):
     RUNNING = "RUNNING"
     SETTLED = "SETTLED"
     SKIPPED = "SKIPPED"
-    """No usage and no fee: no invoice."""
+    """Nothing to pay and nothing to show: no invoice."""
+    NOT_OVER = "NOT_OVER"
+    """By the customer's own clock the month lasts; it is settled by itself when it is over."""
     AWAITING_APPROVAL = "AWAITING_APPROVAL"
     REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    """Its invoice was cancelled afterwards: the month can be settled again."""
     FAILED = "FAILED"
 
 
 HANDED_OVER = frozenset(SettlementStatus) - {SettlementStatus.RUNNING}
-"""A run waits for nothing more: the customer is done, failed, or a person's turn has come."""
+"""A run waits for nothing more: the customer is done, failed, or waits for something itself."""
+
+WAITING = frozenset({SettlementStatus.NOT_OVER, SettlementStatus.AWAITING_APPROVAL})
+"""For the end of its month, or for a person."""
 
 
 class DeadlineEffect(StrEnum):
@@ -132,9 +139,11 @@ class Drafted:
     total: int = 0
     currency: str = ""
     reason: str | None = None
-    """Why a person must approve, or why it failed."""
+    """Why it waits, or why it failed."""
     waiting_since: datetime | None = None
     """When an earlier run handed it to a person: whoever waits now does not begin anew."""
+    not_before: datetime | None = None
+    """When the month will be over by the customer's own clock."""
 
 
 APPROVED, NOT_APPROVED = "approved", "not approved"
@@ -231,6 +240,8 @@ class Trend:
 
 USUAL = "usual"
 NOT_REJECTED = "not-rejected-before"
+COMPARABLE = "comparable"
+FOR_A_PERSON = (USUAL, NOT_REJECTED, COMPARABLE)
 """Checks that hand an invoice to a person when they fail."""
 
 
@@ -239,6 +250,7 @@ def quality_checks(
     total: int,
     recomputed: int,
     unpriced: Sequence[str],
+    doubts: Sequence[str],
     late: Sequence[str],
     rejected: Sequence[str],
     trends: Sequence[Trend],
@@ -253,14 +265,13 @@ def quality_checks(
         QualityCheck("lines-add-up", sum(amounts) == total, True, f"{sum(amounts)} = {total}"),
         QualityCheck("snapshot-recomputes", recomputed == total, True, f"{recomputed} = {total}"),
         QualityCheck(
-            "everything-priced", not unpriced, True, f"no price for {', '.join(unpriced) or '-'}"
+            "everything-priced",
+            not unpriced,
+            True,
+            f"no price for {', '.join(unpriced)}" if unpriced else "everything has a price",
         ),
-        QualityCheck(
-            NOT_REJECTED,
-            not rejected,
-            False,
-            f"usage of {', '.join(rejected)}, whose draft was rejected" if rejected else "none",
-        ),
+        QualityCheck(COMPARABLE, not doubts, False, "; ".join(doubts) or "one currency"),
+        QualityCheck(NOT_REJECTED, not rejected, False, _given_back(rejected)),
         QualityCheck(USUAL, not unusual, False, "; ".join(map(_told, unusual)) or "as before"),
         QualityCheck("no-late-usage", not late, False, ", ".join(late) or "none"),
     ]
@@ -282,12 +293,19 @@ def needs_approval(
     if threshold is not None and total > threshold:
         most = format_amount(threshold, currency)
         return f"the total {format_amount(total, currency)} is above {most}"
-    asked = [each for each in checks if each.name in (USUAL, NOT_REJECTED) and not each.passed]
+    asked = [each for each in checks if each.name in FOR_A_PERSON and not each.passed]
     return "; ".join(f"{each.name} ({each.detail})" for each in asked) or None
 
 
 def _stops(check: QualityCheck) -> bool:
     return check.blocking and not check.passed
+
+
+def _given_back(months: Sequence[str]) -> str:
+    if not months:
+        return "none"
+    why = "whose draft was rejected or whose invoice was cancelled"
+    return f"usage of {', '.join(months)}, {why}"
 
 
 def _unusual(trend: Trend, factor: int) -> bool:

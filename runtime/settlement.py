@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import FailureError
 
-from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
+from domain.settlement import WAITING, SettlementOutcome, SettlementRequest, SettlementStatus
 from runtime.starts import start_settlement, start_settlement_run
 from runtime.terms import Terms
 from store import settlement
 from store.database import Database
 
 LOOK_SECONDS = 0.2
-"""How often somebody who waits looks whether a person's turn has come."""
+"""How often somebody who waits looks whether the settlement waits itself."""
 
 
 REPLAYED_AT_ONCE = 5_000
@@ -110,14 +110,14 @@ async def standing(database: Database, period: str, customer_id: str) -> Standin
 
 async def settle_again(client: Client, database: Database, request: SettlementRequest) -> Standing:
     """Settle a customer's month, or find the settlement that runs, and wait until it has ended or
-    a person's turn has come."""
+    waits itself, for a person or for the end of its month."""
     handle = await start_settlement(client, request)
     ended = asyncio.ensure_future(handle.result())
     try:
         while not ended.done():
             await asyncio.wait({ended}, timeout=LOOK_SECONDS)
             found = await standing(database, request.period, request.customer_id)
-            if found is not None and found.status is SettlementStatus.AWAITING_APPROVAL:
+            if found is not None and found.status in WAITING:
                 return found
         return await _end(database, request, ended)
     finally:

@@ -1,9 +1,10 @@
 """The sweeper: whatever is not final has a running owner, whatever happened to it.
 
 An API that died between claim and start, a Temporal that was down, a workflow that somebody
-terminated: every 10 s each open payment and refund is started again, each payment that is
-watched, and each open invoice and draft whose workflow does not run. A start finds the running
-workflow if there is one, so sweeping is harmless at any time and from several workers.
+terminated: every 10 s each open payment and refund is started again, each payment that is watched,
+and each open invoice, draft and month that waits for its end, if its workflow does not run. A start
+finds the running workflow if there is one, so sweeping is harmless at any time and from several
+workers.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from runtime.starts import (
     start_settlement,
 )
 from runtime.terms import Terms
-from store import idempotency, invoice, payment, refund
+from store import idempotency, invoice, payment, refund, settlement
 from store.database import Database, Transaction
 from workflows.invoice_retry import invoice_workflow_id
 from workflows.monthly_settlement import settlement_workflow_id
@@ -69,7 +70,7 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
         await _start(start_refund(client, refund.request(row, terms.waits)), row.id)
         seen += 1
     seen += await _sweep_invoices(client, database, terms, created_before)
-    seen += await _sweep_drafts(client, database, terms, created_before)
+    seen += await _sweep_months(client, database, terms, created_before)
     async for row in _rows(database, payment.ended_holding, created_before):
         await residue.give_back(database, row)
         seen += 1
@@ -91,16 +92,17 @@ async def _sweep_invoices(
     return seen
 
 
-async def _sweep_drafts(
+async def _sweep_months(
     client: Client, database: Database, terms: Terms, created_before: datetime
 ) -> int:
     running = await _running(client, "MonthlySettlement")
     seen = 0
-    async for row in _rows(database, invoice.drafts_since, created_before):
-        seen += 1
-        if settlement_workflow_id(row.customer_id, row.period) not in running:
-            request = terms.settlement(row.customer_id, row.period)
-            await _start(start_settlement(client, request), row.id)
+    for page in (invoice.drafts_since, settlement.not_over):
+        async for row in _rows(database, page, created_before):
+            seen += 1
+            if settlement_workflow_id(row.customer_id, row.period) not in running:
+                request = terms.settlement(row.customer_id, row.period)
+                await _start(start_settlement(client, request), row.id)
     return seen
 
 

@@ -79,9 +79,9 @@ def _of_amounts(row: Row[Any], lines: Sequence[Row[Any]], priced: PricedInvoice)
                 f"Line {line.position}: {name} comes to {again.amount} for {again.quantity:f}, "
                 f"but {line.amount} for {line.quantity:f} are billed."
             )
-    for name, total in (
-        ("lines", sum(line.amount for line in lines)),
-        ("price list", priced.total),
+    for words, total in (
+        ("lines come", sum(line.amount for line in lines)),
+        ("price list comes", priced.total),
     ):
         if total != row.total:
-            yield f"The {name} come to {total}, but the total is {row.total}."
+            yield f"The {words} to {total}, but the total is {row.total}."

@@ -1,15 +1,26 @@
 """Invoices with their lines, from draft to closed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Column, Row, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from domain.invoice import OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
-from domain.pricing_snapshot import PricedLine
+from domain.invoice import GAVE_BACK, OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
+from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
 from domain.usage import Aggregate
 from domain.waits import Waits
 from store.database import Transaction
@@ -17,9 +28,16 @@ from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoi
 
 SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
-_STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
-_HAS_USAGE = (invoices.c.status != InvoiceStatus.REJECTED.value) & ~_STOPPED
-"""Neither rejected nor stopped by a check."""
+_STANDS = invoices.c.status.not_in([status.value for status in GAVE_BACK])
+"""It has its month and its usage."""
+_BILLED = _STANDS & (
+    invoices.c.number.is_not(None) | (invoices.c.status == InvoiceStatus.SKIPPED.value)
+)
+STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
+"""By a check."""
+_HAS_USAGE = _STANDS & ~STOPPED
+MADE_ANEW = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
+"""By the next settlement of the month."""
 _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
@@ -36,23 +54,20 @@ _OWNED: tuple[Column[Any], ...] = (
 
 
 async def current(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
-    """The invoice of a customer's month that is not rejected, locked to the commit."""
-    query = select(invoices).where(
-        invoices.c.customer_id == customer_id,
-        invoices.c.period == period,
-        invoices.c.status != InvoiceStatus.REJECTED.value,
-    )
-    return (await tx.execute(query.with_for_update())).first()
+    """The invoice that has a customer's month, locked to the commit."""
+    query = _of_month(customer_id, period).with_for_update()
+    return (await tx.execute(query)).first()
 
 
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
     """The same, as it stands, without a lock."""
-    query = select(invoices).where(
-        invoices.c.customer_id == customer_id,
-        invoices.c.period == period,
-        invoices.c.status != InvoiceStatus.REJECTED.value,
+    return (await tx.execute(_of_month(customer_id, period))).first()
+
+
+def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
+    return select(invoices).where(
+        invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
     )
-    return (await tx.execute(query)).first()
 
 
 async def find(tx: Transaction, invoice_id: str) -> Row[Any] | None:
@@ -99,10 +114,10 @@ async def empty_draft(tx: Transaction, invoice_id: str) -> None:
 
 
 async def discard_draft(tx: Transaction, invoice_id: str) -> None:
-    """DRAFT → REJECTED: there is nothing left to bill."""
+    """DRAFT or SKIPPED → REJECTED: there is nothing left to bill."""
     await tx.execute(
         update(invoices)
-        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.DRAFT.value)
+        .where(invoices.c.id == invoice_id, invoices.c.status.in_(MADE_ANEW))
         .values(status=InvoiceStatus.REJECTED.value, total=0, closed_at=func.now())
     )
 
@@ -117,7 +132,7 @@ async def fill_draft(
     aggregates: Sequence[Aggregate],
     lines: Sequence[PricedLine],
 ) -> None:
-    """Write what the month came to."""
+    """DRAFT, with what the month came to."""
     if aggregates:
         await tx.execute(insert(aggregated_usage), [_aggregate(invoice_id, a) for a in aggregates])
     if lines:
@@ -127,6 +142,7 @@ async def fill_draft(
         update(invoices)
         .where(invoices.c.id == invoice_id)
         .values(
+            status=InvoiceStatus.DRAFT.value,
             currency=currency,
             total=total,
             snapshot=dict(snapshot),
@@ -172,14 +188,14 @@ async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, 
 
 
 async def issue(
-    tx: Transaction, invoice_id: str, due_at: datetime, decision: Mapping[str, Any] | None
+    tx: Transaction, invoice_id: str, due_in: timedelta, decision: Mapping[str, Any] | None
 ) -> Row[Any]:
-    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number, once; returns the row. Raises
-    `NoResultFound` when it was rejected."""
+    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns the row.
+    Raises `NoResultFound` when it was rejected."""
     row = await lock(tx, invoice_id)
     if row.number is not None:
         return row
-    number = await _next_number(tx)
+    number, issued_at = await _next_number(tx)
     decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
     issued = await tx.execute(
         update(invoices)
@@ -187,8 +203,8 @@ async def issue(
         .values(
             status=InvoiceStatus.ISSUED.value,
             number=number,
-            issued_at=func.now(),
-            due_at=due_at,
+            issued_at=issued_at,
+            due_at=issued_at + due_in,
             reason=None,
             decisions=decisions,
             updated_at=func.now(),
@@ -197,6 +213,12 @@ async def issue(
     )
     made: Row[Any] = issued.one()
     return made
+
+
+async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
+    """DRAFT or AWAITING_APPROVAL → SKIPPED."""
+    values = {"status": InvoiceStatus.SKIPPED.value, "reason": None}
+    await _decide(tx, invoice_id, values, decision, _IS_DRAFT)
 
 
 async def close(
@@ -250,28 +272,39 @@ async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
     return (await tx.execute(query.order_by(*order))).all()
 
 
-async def billed(
-    tx: Transaction, customer_id: str, period: str, currency: str
-) -> Sequence[Row[str, str, Decimal, Decimal]]:
-    """(kind, resource_type, quantity, amount) of what issued invoices in this currency have billed
-    for a month so far."""
+async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]:
+    """What the invoices that stand have billed of a month so far."""
+    grouped = (invoice_lines.c.kind, invoice_lines.c.resource_type, invoices.c.currency)
     query = (
         select(
-            invoice_lines.c.kind,
-            invoice_lines.c.resource_type,
+            *grouped,
             func.sum(invoice_lines.c.quantity).label("quantity"),
             func.sum(invoice_lines.c.amount).label("amount"),
         )
         .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
-        .where(
-            invoices.c.customer_id == customer_id,
-            invoices.c.currency == currency,
-            invoices.c.number.is_not(None),
-            invoice_lines.c.period == period,
-        )
-        .group_by(invoice_lines.c.kind, invoice_lines.c.resource_type)
+        .where(invoices.c.customer_id == customer_id, _BILLED, invoice_lines.c.period == period)
+        .group_by(*grouped)
     )
-    return (await tx.execute(query)).all()
+    return [
+        Billed(LineKind(row.kind), row.resource_type, row.currency, row.quantity, int(row.amount))
+        for row in await tx.execute(query)
+    ]
+
+
+async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
+    """By what the invoices that stand have billed a month: its own first, then the newest."""
+    names_it = (
+        select(invoice_lines.c.invoice_id)
+        .where(invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period)
+        .exists()
+    )
+    own = invoices.c.period == period
+    query = (
+        select(invoices.c.snapshot)
+        .where(invoices.c.customer_id == customer_id, _BILLED, own | names_it)
+        .order_by(own.desc(), invoices.c.created_at.desc())
+    )
+    return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
 async def open_drafts(
@@ -286,7 +319,7 @@ async def open_drafts(
             invoices.c.customer_id == customer_id,
             invoices.c.id != other_than,
             _IS_DRAFT,
-            ~_STOPPED,
+            ~STOPPED,
         )
         .distinct()
     )
@@ -322,19 +355,25 @@ async def used_before(
     return (await tx.execute(query.group_by(monthly.c.resource_type))).all()
 
 
-async def rejected_months(
-    tx: Transaction, customer_id: str, months: Sequence[str]
+async def given_back(
+    tx: Transaction, customer_id: str, months: Sequence[str], other_than: str
 ) -> Sequence[str]:
-    """Those of these months whose draft was rejected, and that have no other invoice since."""
+    """Those of these months whose usage a person has taken off a draft or an invoice, and that no
+    invoice has had since, apart from one."""
+    made_at = func.max(invoices.c.created_at)
+    taken_off = made_at.filter(~_HAS_USAGE, func.jsonb_array_length(invoices.c.decisions) > 0)
+    since = made_at.filter(_HAS_USAGE)
     query = (
-        select(invoices.c.period)
-        .where(invoices.c.customer_id == customer_id, invoices.c.period.in_(months))
-        .group_by(invoices.c.period)
-        .having(
-            func.bool_and(~_HAS_USAGE),
-            func.bool_or(func.jsonb_array_length(invoices.c.decisions) > 0),
+        select(aggregated_usage.c.period)
+        .join(invoices, invoices.c.id == aggregated_usage.c.invoice_id)
+        .where(
+            invoices.c.customer_id == customer_id,
+            invoices.c.id != other_than,
+            aggregated_usage.c.period.in_(months),
         )
-        .order_by(invoices.c.period)
+        .group_by(aggregated_usage.c.period)
+        .having(taken_off.is_not(None), since.is_(None) | (taken_off > since))
+        .order_by(aggregated_usage.c.period)
     )
     return (await tx.execute(query)).scalars().all()
 
@@ -384,7 +423,7 @@ async def drafts_since(
 ) -> Sequence[Row[Any]]:
     """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
     that does not wait was stopped by a check: only another settlement helps it."""
-    query = select(*_OWNED).where(_IS_DRAFT, ~_STOPPED, invoices.c.created_at < created_before)
+    query = select(*_OWNED).where(_IS_DRAFT, ~STOPPED, invoices.c.created_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
     return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
@@ -438,15 +477,22 @@ async def _decide(
     return decided.rowcount == 1
 
 
-async def _next_number(tx: Transaction) -> int:
-    row = upsert(invoice_numbers).values(series=SERIES, last=1)
+async def _next_number(tx: Transaction) -> tuple[int, datetime]:
+    """The number and when it was given. The date is taken once the counter is ours: whoever began
+    before and had to wait for it is dated after."""
+    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=func.clock_timestamp())
+    given = invoice_numbers.c
     counted = await tx.execute(
         row.on_conflict_do_update(
-            index_elements=["series"], set_={"last": invoice_numbers.c.last + 1}
-        ).returning(invoice_numbers.c.last)
+            index_elements=["series"],
+            set_={
+                "last": given.last + 1,
+                "last_at": func.greatest(func.clock_timestamp(), given.last_at),
+            },
+        ).returning(given.last, given.last_at)
     )
-    number: int = counted.scalar_one()
-    return number
+    number, at = counted.one()
+    return number, at
 
 
 def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:

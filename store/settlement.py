@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.settlement import HANDED_OVER, EndedSettlement, SettlementStatus
+from domain.invoice import InvoiceStatus
+from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, SettlementStatus
 from store.database import Transaction
 from store.tables import (
     customers,
@@ -25,6 +26,18 @@ _UNCLAIMED = select(usage_events.c.id).where(
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
 _TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.exists()
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
+
+_OUTCOMES = settlement_outcomes.outerjoin(
+    invoices, invoices.c.id == settlement_outcomes.c.invoice_id
+)
+_STANDING = case(
+    (
+        invoices.c.status == InvoiceStatus.CANCELLED.value,
+        literal(SettlementStatus.CANCELLED.value),
+    ),
+    else_=settlement_outcomes.c.status,
+)
+"""As it stands today: the invoice that a settlement made may have been cancelled since."""
 
 
 async def begin_run(tx: Transaction, period: str) -> datetime:
@@ -103,14 +116,14 @@ async def ended_among(
     tx: Transaction, period: str, customer_ids: Sequence[str], began: datetime | None
 ) -> list[str]:
     """Those that a run need not wait for. A row from before the run began tells nothing of a
-    settlement that runs now, except that a person's turn has come."""
+    settlement that runs now, except that it waits for something itself."""
     row = settlement_outcomes.c
-    waits_for_a_person = row.status == SettlementStatus.AWAITING_APPROVAL.value
+    waits = row.status.in_([status.value for status in WAITING])
     query = select(row.customer_id).where(
         row.period == period,
         row.customer_id.in_(customer_ids),
         row.status.in_([status.value for status in HANDED_OVER]),
-        waits_for_a_person | (row.updated_at >= began),
+        waits | (row.updated_at >= began),
     )
     return list((await tx.execute(query)).scalars())
 
@@ -146,10 +159,18 @@ async def leave_behind(
     )
 
 
-async def find(tx: Transaction, period: str, customer_id: str) -> Row[Any] | None:
-    """How a customer's settlement stands."""
-    query = select(settlement_outcomes).where(
-        settlement_outcomes.c.period == period, settlement_outcomes.c.customer_id == customer_id
+async def find(tx: Transaction, period: str, customer_id: str) -> Row[str, str, str | None] | None:
+    """How a customer's settlement stands: customer_id, status, reason."""
+    query = (
+        select(
+            settlement_outcomes.c.customer_id,
+            _STANDING.label("status"),
+            settlement_outcomes.c.reason,
+        )
+        .select_from(_OUTCOMES)
+        .where(
+            settlement_outcomes.c.period == period, settlement_outcomes.c.customer_id == customer_id
+        )
     )
     return (await tx.execute(query)).first()
 
@@ -164,19 +185,40 @@ async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
     return (await tx.execute(query.order_by(settlement_outcomes.c.customer_id))).all()
 
 
+async def not_over(
+    tx: Transaction, noted_before: datetime, after_id: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """(id, customer_id, period) of the settlements that wait for the end of their month, in the
+    order of what is an id here."""
+    row = settlement_outcomes.c
+    id_ = (row.customer_id + "/" + row.period).label("id")
+    columns: tuple[ColumnElement[Any], ...] = (id_, row.customer_id, row.period)
+    query = select(*columns).where(
+        row.status == SettlementStatus.NOT_OVER.value, row.updated_at < noted_before
+    )
+    if after_id is not None:
+        query = query.where(id_ > after_id)
+    return (await tx.execute(query.order_by(id_).limit(limit))).all()
+
+
 async def counts(tx: Transaction, period: str) -> dict[str, int]:
     """Customers by status."""
-    query = select(settlement_outcomes.c.status, func.count()).where(
-        settlement_outcomes.c.period == period
+    query = (
+        select(_STANDING.label("standing"), func.count())
+        .select_from(_OUTCOMES)
+        .where(settlement_outcomes.c.period == period)
+        .group_by("standing")
     )
-    rows = await tx.execute(query.group_by(settlement_outcomes.c.status))
+    rows = await tx.execute(query)
     return dict(rows.all())
 
 
 async def totals(tx: Transaction, period: str) -> dict[str, int]:
-    """Sum of the issued invoices of a month per currency."""
+    """Sum of the invoices of a month per currency, apart from what was cancelled."""
     query = select(invoices.c.currency, func.sum(invoices.c.total)).where(
-        invoices.c.period == period, invoices.c.number.is_not(None)
+        invoices.c.period == period,
+        invoices.c.number.is_not(None),
+        invoices.c.status != InvoiceStatus.CANCELLED.value,
     )
     rows = await tx.execute(query.group_by(invoices.c.currency))
     return {currency: int(total) for currency, total in rows}

@@ -615,7 +615,7 @@ invoices = Table(
         "customer_id",
         "period",
         unique=True,
-        postgresql_where=text("status <> 'REJECTED'"),
+        postgresql_where=text("status NOT IN ('REJECTED', 'CANCELLED')"),
     ),
     Index("ix_invoices_created_at_id", "created_at", "id"),
     Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),
@@ -645,9 +645,10 @@ invoice_numbers = Table(
     metadata,
     _text("series"),
     Column("last", BigInteger, nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("series"),
 )
-"""A counter row, not a sequence: invoice numbers have no gaps."""
+"""A counter row, not a sequence: invoice numbers have no gaps, and their dates rise with them."""
 
 settlement_outcomes = Table(
     "settlement_outcomes",
@@ -660,6 +661,12 @@ settlement_outcomes = Table(
     _time("updated_at"),
     PrimaryKeyConstraint("period", "customer_id"),
     Index("ix_settlement_outcomes_period_status", "period", "status"),
+    Index(
+        "ix_settlement_outcomes_not_over",
+        "customer_id",
+        "period",
+        postgresql_where=text("status = 'NOT_OVER'"),
+    ),
 )
 """How the settlement of a customer's month ended, as far as it has."""
 

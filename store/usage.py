@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, cast, collate, func, select, text, update
+from sqlalchemy import ColumnElement, Date, DateTime, Row, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
 from store.database import Transaction
-from store.tables import usage_events
+from store.invoice import STOPPED
+from store.tables import invoices, usage_events
 
 _COUNT = text("""
 WITH incoming AS (
@@ -140,12 +141,26 @@ async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> 
 
 
 async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) -> bool:
-    """The event is never billed, and stays, with the reason; False unless it is free: no invoice or
-    draft has it, and nobody voided it before. Its identity stays taken."""
+    """The event is never billed, and stays, with the reason; False unless it is free: nobody voided
+    it before, and no invoice has it but a draft that a check stopped, which is made anew anyway.
+    Its identity stays taken."""
+    stopped = select(invoices.c.id).where(invoices.c.customer_id == customer_id, STOPPED)
+    event = usage_events.c
     voided = update(usage_events).where(
-        usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id, UNCLAIMED
+        event.customer_id == customer_id,
+        event.event_id == event_id,
+        UNCLAIMED | event.invoice_id.in_(stopped),
     )
-    return (await tx.execute(voided.values(void_reason=reason))).rowcount == 1
+    return (await tx.execute(voided.values(void_reason=reason, invoice_id=None))).rowcount == 1
+
+
+async def invoice_of(tx: Transaction, customer_id: str, event_id: str) -> Row[str, str] | None:
+    """(id, status) of the invoice or draft that has the event."""
+    query = select(invoices.c.id, invoices.c.status).join(
+        usage_events, usage_events.c.invoice_id == invoices.c.id
+    )
+    wanted = (usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id)
+    return (await tx.execute(query.where(*wanted))).first()
 
 
 async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | None:
@@ -156,11 +171,6 @@ async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | No
         usage_events.c.invoice_id.is_(None),
     )
     return (await tx.execute(query)).scalar()
-
-
-async def is_known(tx: Transaction, customer_id: str, event_id: str) -> bool:
-    """Whether the event was ever counted."""
-    return bool(await _known(tx, [(customer_id, event_id)]))
 
 
 async def release(tx: Transaction, invoice_id: str) -> int:
@@ -178,30 +188,37 @@ async def release_late(tx: Transaction, invoice_id: str, period: Period, zone: s
 
 
 async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggregate]:
-    """What an invoice has claimed, made of the events themselves; oldest month first."""
+    """What an invoice has claimed, made of the events themselves; oldest month of `zone` first."""
     event = usage_events.c
-    month = func.to_char(func.timezone(zone, event.occurred_at), "YYYY-MM").label("period")
+    claimed = event.invoice_id == invoice_id
+    span = select(func.min(event.occurred_at), func.max(event.occurred_at)).where(claimed)
+    first, last = (await tx.execute(span)).one()
+    if first is None:
+        return []
+    months = Period.containing(first, zone).until(Period.containing(last, zone))
+    begins = cast([month.starts_at(zone) for month in months], ARRAY(DateTime(timezone=True)))
+    place = func.width_bucket(event.occurred_at, begins).label("place")
     lines = func.string_agg(event.event_id.concat("\n"), "")
     in_byte_order = lines.aggregate_order_by(collate(event.event_id, "C"))
     digest = func.encode(func.sha256(func.convert_to(in_byte_order, "UTF8")), "hex")
     rows = await tx.execute(
         select(
             event.resource_type,
-            month,
+            place,
             func.sum(event.quantity).label("quantity"),
             func.count().label("events"),
             func.min(event.occurred_at).label("first_at"),
             func.max(event.occurred_at).label("last_at"),
             digest.label("digest"),
         )
-        .where(event.invoice_id == invoice_id)
-        .group_by("period", event.resource_type)
-        .order_by("period", event.resource_type)
+        .where(claimed)
+        .group_by("place", event.resource_type)
+        .order_by("place", event.resource_type)
     )
     return [
         Aggregate(
             row.resource_type,
-            Period.parse(row.period),
+            months[row.place - 1],
             row.quantity,
             row.events,
             row.first_at,
@@ -219,10 +236,7 @@ async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:
     table for a moment: whoever cannot get the lock within 2 s gives up, instead of holding up the
     events behind it.
     """
-    months, period = [], first
-    while period <= last:
-        months.append(date(period.year, period.month, 1))
-        period = period.next()
+    months = [date(month.year, month.month, 1) for month in first.until(last)]
     await tx.execute(text("SET LOCAL lock_timeout = '2s'"))
     each_month = func.unnest(cast(months, ARRAY(Date))).column_valued("month")
     await tx.execute(select(func.make_usage_partition(each_month)))

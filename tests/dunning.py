@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -61,7 +61,7 @@ class Dunning:
             fee = PricedLine(LineKind.FLAT_FEE, None, period, Decimal(1), total, ())
             await invoice.create_draft(tx, id_, owner, str(period), "KRW", "settlement/test", "")
             await invoice.fill_draft(tx, id_, "", "KRW", total, {}, [], [fee] if total else [])
-            row = await invoice.issue(tx, id_, datetime.now(UTC) + due_in, None)
+            row = await invoice.issue(tx, id_, due_in, None)
             return invoice.request(row, dunning or DunningPolicy(), waits)
 
     async def add_card(self, gateway: str, number: str = GOOD_CARD) -> str:
@@ -131,9 +131,13 @@ class Dunning:
 
     async def told(self, owed: InvoiceRequest) -> list[str]:
         """Topics of the invoice's events, in order."""
-        query = select(outbox.c.topic).where(outbox.c.aggregate_id == owed.invoice_id)
+        return [row.topic for row in await self.events(owed)]
+
+    async def events(self, owed: InvoiceRequest) -> Sequence[Row[Any]]:
+        """The invoice's events, in order."""
+        query = select(outbox).where(outbox.c.aggregate_id == owed.invoice_id)
         async with self.billing.database.connect() as tx:
-            return list((await tx.execute(query.order_by(outbox.c.id))).scalars())
+            return (await tx.execute(query.order_by(outbox.c.id))).all()
 
     async def buried(self, owed: InvoiceRequest) -> Row[Any] | None:
         """Its dead letter."""

@@ -70,7 +70,9 @@ class Months:
 
     async def use(self, quantity: int, month: int = 5, resource_type: str = "API_CALL") -> None:
         """Usage on the tenth of a month of 2026."""
-        when = datetime(2026, month, 10, tzinfo=UTC)
+        await self.use_at(datetime(2026, month, 10, tzinfo=UTC), quantity, resource_type)
+
+    async def use_at(self, when: datetime, quantity: int, resource_type: str = "API_CALL") -> None:
         async with self.billing.database.begin() as tx:
             used = event(self.customer_id, None, str(quantity), when, resource_type)
             await usage.ingest(tx, [used])
@@ -115,6 +117,14 @@ class Months:
     async def claims(self) -> list[str | None]:
         """Which invoice has each event of the customer."""
         query = select(usage_events.c.invoice_id).where(
+            usage_events.c.customer_id == self.customer_id
+        )
+        async with self.billing.database.connect() as tx:
+            return list((await tx.execute(query)).scalars())
+
+    async def events(self) -> list[str]:
+        """The id of each event of the customer."""
+        query = select(usage_events.c.event_id).where(
             usage_events.c.customer_id == self.customer_id
         )
         async with self.billing.database.connect() as tx:

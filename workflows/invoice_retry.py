@@ -271,8 +271,7 @@ class InvoiceRetry:
 
     async def _give_up(self, last: PaymentOutcome) -> InvoiceStatus:
         """An operator gets it; whatever is done about it then comes as an Update."""
-        reason = f"still not paid after {self._step} retries: {_code(last)}"
-        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, reason, SYSTEM)
+        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, _code(last), SYSTEM)
         self._show(status)
         return status
 
@@ -289,7 +288,7 @@ class InvoiceRetry:
             closure = await workflow.execute_local_activity_method(
                 InvoiceActivities.close,
                 closed,
-                **policies.step(f"{status.lower()} by {actor}: {reason}"[:200]),
+                **policies.batch_step(f"{status.lower()} by {actor}: {reason}"[:200]),
             )
             if closure.payment is None:
                 return closure.status

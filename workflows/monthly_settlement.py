@@ -30,6 +30,15 @@ from workflows import policies, search_attributes
 from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
 from workflows.updates import update_id
 
+INSTEAD = {
+    SettlementStatus.SKIPPED: "what was used is free",
+    SettlementStatus.REJECTED: "it was rejected before",
+}
+"""Why it is not issued."""
+
+A_MOMENT = timedelta(seconds=1)
+"""The database's clock may be a little behind Temporal's."""
+
 
 def settlement_workflow_id(customer_id: str, period: str) -> str:
     return f"settlement/{customer_id}/{period}"
@@ -83,11 +92,7 @@ class MonthlySettlement:
             raise ApplicationError("No draft is waiting for approval.", type="not-in-review")
 
     async def _settle(self) -> SettlementOutcome:
-        drafted = await workflow.execute_local_activity_method(
-            SettlementActivities.draft,
-            self._settlement,
-            **policies.batch_step(f"draft {self._settlement.period}"),
-        )
+        drafted = await self._draft()
         if drafted.status is SettlementStatus.RUNNING:
             drafted = await workflow.execute_local_activity_method(
                 SettlementActivities.check,
@@ -104,16 +109,26 @@ class MonthlySettlement:
             return await self._issue(drafted, verdict)
         return self._ended(drafted.status, drafted.invoice_id, drafted.reason)
 
+    async def _draft(self) -> Drafted:
+        """Once the month is over by its customer's own clock."""
+        while True:
+            drafted = await workflow.execute_local_activity_method(
+                SettlementActivities.draft,
+                self._settlement,
+                **policies.batch_step(f"draft {self._settlement.period}"),
+            )
+            if drafted.not_before is None:
+                return drafted
+            await self._hand_over(drafted)
+            wait = drafted.not_before - workflow.now()
+            await workflow.sleep(max(wait, A_MOMENT), summary=drafted.reason)
+
     async def _approval(self, drafted: Drafted) -> Verdict:
         """Wait for a person: remind, escalate, and at the deadline do what is configured."""
         policy = self._settlement.approval
         self._awaiting = True
         self._show(SettlementStatus.AWAITING_APPROVAL)
-        waiting = self._ended(
-            SettlementStatus.AWAITING_APPROVAL, drafted.invoice_id, drafted.reason
-        )
-        await self._record(waiting)
-        await self._tell_run(waiting)
+        await self._hand_over(drafted)
         since = drafted.waiting_since or workflow.now()
         for name, after in (
             ("reminder", policy.remind_after),
@@ -160,9 +175,8 @@ class MonthlySettlement:
             DecidedDraft(self._settlement, drafted.invoice_id or "", verdict),
             **policies.step(f"issue {format_amount(drafted.total, drafted.currency)}"),
         )
-        if issued is None:
-            rejected = "It was rejected before."
-            return self._ended(SettlementStatus.REJECTED, drafted.invoice_id, rejected)
+        if isinstance(issued, SettlementStatus):
+            return self._ended(issued, drafted.invoice_id, INSTEAD[issued])
         try:
             await workflow.start_child_workflow(
                 InvoiceRetry.run,
@@ -181,6 +195,12 @@ class MonthlySettlement:
         self, status: SettlementStatus, invoice_id: str | None, reason: str | None
     ) -> SettlementOutcome:
         return SettlementOutcome(self._settlement.customer_id, status, invoice_id, reason)
+
+    async def _hand_over(self, drafted: Drafted) -> None:
+        """It waits: the run goes on without it."""
+        waiting = self._ended(drafted.status, drafted.invoice_id, drafted.reason)
+        await self._record(waiting)
+        await self._tell_run(waiting)
 
     async def _record(self, outcome: SettlementOutcome) -> None:
         self._show(outcome.status)

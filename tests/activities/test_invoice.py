@@ -133,7 +133,7 @@ async def test_what_is_given_up_is_told_once_and_can_still_be_paid(
     database: Database, dunning: Dunning, twice: Twice
 ) -> None:
     owed = await dunning.issue()
-    gone = ClosedInvoice(owed, InvoiceStatus.UNCOLLECTIBLE, "still not paid", "ladder")
+    gone = ClosedInvoice(owed, InvoiceStatus.UNCOLLECTIBLE, "payment-method-missing", "ladder")
     paid = ClosedInvoice(owed, InvoiceStatus.PAID, "by bank transfer", "operator-1")
 
     given_up = await twice(InvoiceActivities(database).close, gone)
@@ -143,6 +143,7 @@ async def test_what_is_given_up_is_told_once_and_can_still_be_paid(
     assert await dunning.told(owed) == ["billing.overdue.notice.DLT", "billing.invoice.paid"]
     letter = await dunning.buried(owed)
     assert letter is not None
+    assert letter.reason == "there was no card to charge: payment-method-missing"
     assert letter.resolved_at is not None
 
 

@@ -1,10 +1,27 @@
 """Every step of a settlement, run twice: the same state, the same answer."""
 
+from random import Random
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.invoice import InvoiceActivities
 from activities.settlement import SettlementActivities
-from domain.settlement import DecidedDraft, Reminder, SettlementRequest, SettlementStatus, Verdict
+from domain.invoice import ClosedInvoice, DunningPolicy, InvoiceStatus
+from domain.settlement import (
+    ApprovalPolicy,
+    DecidedDraft,
+    Issued,
+    Reminder,
+    SettlementRequest,
+    SettlementStatus,
+    Verdict,
+)
+from domain.waits import Waits
+from store import invoice, usage
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.months import ASKS, Months
+from tests.months import ASKS, MAY, Months
 
 
 async def drafted(
@@ -27,8 +44,8 @@ async def test_a_month_is_drafted_checked_and_issued_once(
     checked = await twice(settlement.check, DecidedDraft(wanted, id_))
     issued = await twice(settlement.issue, DecidedDraft(wanted, id_))
 
-    assert issued is not None
     assert checked.status is SettlementStatus.RUNNING
+    assert isinstance(issued, Issued)
     [row] = await months.invoices()
     assert (row.id, row.number, row.total) == (id_, issued.number, 1000)
     assert await months.claims() == [id_]
@@ -84,3 +101,84 @@ async def test_a_draft_of_which_nothing_is_left_does_not_stay(
 
     [row] = await months.invoices()
     assert (row.status, row.total) == ("REJECTED", 0)
+
+
+async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_be_voided(
+    database: Database, months: Months, twice: Twice
+) -> None:
+    """Its worker died, and its customer has another plan since, without prices for that month."""
+    wanted, id_ = await drafted(database, months, twice, 1000)
+    later = await months.price(effectiveFrom="2026-06-01T00:00:00Z")
+    assert later
+
+    stopped = await twice(SettlementActivities(database).draft, wanted)
+
+    reason = f"{months.customer_id} has no plan with prices for 2026-05."
+    assert (stopped.status, stopped.reason) == (SettlementStatus.FAILED, reason)
+    [row] = await months.invoices()
+    assert (row.id, row.status, row.reason) == (id_, "DRAFT", reason)
+    [event_id] = await months.events()
+    async with database.begin() as tx:
+        assert await usage.void(tx, months.customer_id, event_id, "a mistake")
+    assert await months.claims() == [None]
+
+
+ANYTHING = ApprovalPolicy(thresholds={"KRW": 10**9}, anomaly_factor=10**9)
+FREE, COMMITMENT = 1_000, 1_500
+MONTHS = ("2026-05", "2026-06", "2026-07", "2026-08")
+
+
+async def settle(database: Database, months: Months, period: str) -> None:
+    """To the end, whatever a person would say."""
+    settlement = SettlementActivities(database)
+    run = ActivityEnvironment().run
+    wanted = months.wanted(period, approval=ANYTHING)
+    draft = await run(settlement.draft, wanted)
+    if draft.status is SettlementStatus.RUNNING:
+        decided = DecidedDraft(wanted, draft.invoice_id or "", Verdict(True, "a test", "o"))
+        await run(settlement.check, decided)
+        await run(settlement.issue, decided)
+
+
+async def cancel_one(database: Database, months: Months, chance: Random) -> None:
+    issued = [row for row in await months.invoices() if row.status == "ISSUED"]
+    if issued:
+        owed = invoice.request(chance.choice(issued), DunningPolicy(), Waits())
+        closed = ClosedInvoice(owed, InvoiceStatus.CANCELLED, "a test", "operator-1")
+        await InvoiceActivities(database).close(closed)
+
+
+async def billed_of_may(database: Database, months: Months) -> int:
+    async with database.connect() as tx:
+        return sum(each.amount for each in await invoice.billed(tx, months.customer_id, MAY))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("minimum", [0, COMMITMENT])
+async def test_a_month_comes_to_the_same_however_its_usage_is_split_and_what_is_cancelled(
+    database: Database, months: Months, seed: int, minimum: int
+) -> None:
+    """Usage in time and late, months that are skipped because all is free, invoices that are
+    cancelled: once everything is billed, May came to what it costs in one piece."""
+    chance = Random(seed)
+    call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
+    await months.price(charges=[{**call, "freeUnits": str(FREE)}], minimum=minimum)
+    used = 0
+    for _ in range(12):
+        step = chance.choice(["use", "use", "settle", "settle", "cancel"])
+        if step == "use":
+            quantity = chance.randint(1, 600)
+            used += quantity
+            await months.use(quantity)
+        elif step == "settle":
+            await settle(database, months, chance.choice(MONTHS))
+        else:
+            await cancel_one(database, months, chance)
+
+    async with database.connect() as tx:
+        stands = await invoice.of_month(tx, months.customer_id, MAY)
+    for period in ("2026-09",) if stands else (MAY, "2026-09"):
+        await settle(database, months, period)
+
+    assert None not in await months.claims()
+    assert await billed_of_may(database, months) == max(minimum, used - FREE, 0)

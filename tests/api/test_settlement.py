@@ -13,6 +13,7 @@ from gateway.client import PaymentGateway
 from runtime.settings import Settings
 from tests.api.documents import closed_port, problem_of, refused
 from tests.api.settling import (
+    NO_MONEY,
     PERIOD,
     invoiced,
     plan,
@@ -125,6 +126,35 @@ async def test_what_is_answered_is_read_after_the_settlement_has_ended(
 
     assert (code, settled["status"]) == (201, "SETTLED")
     assert settled["invoice"]["number"] is not None
+
+
+async def test_a_month_of_free_usage_makes_no_invoice_however_often_it_is_settled(
+    billing: Billing, settlements: None
+) -> None:
+    await plan(billing)
+    await use(billing, 10_000)
+
+    answers = [await settle(billing) for _ in range(2)]
+
+    assert answers == [(200, {"status": "SKIPPED", "invoice": None})] * 2
+
+
+async def test_a_cancelled_month_is_settled_again(billing: Billing, settlements: None) -> None:
+    await billing.add_card(NO_MONEY)
+    first = await invoiced(billing, 12_000)
+    cancelled = await billing.post(
+        f"/api/v1/invoices/{first['id']}/cancel", {"reason": "a wrong price"}
+    )
+    assert cancelled.json()["status"] == "CANCELLED"
+
+    code, settled = await settle(billing)
+
+    assert (code, settled["status"]) == (201, "SETTLED")
+    listed = await billing.get(f"/api/v1/invoices?customerId={billing.customer_id}")
+    [again, before] = listed["items"]
+    assert (again["id"], before["id"]) == (settled["invoice"]["id"], first["id"])
+    assert (again["total"], before["status"]) == (before["total"], "CANCELLED")
+    assert again["number"] > before["number"]
 
 
 async def test_a_month_that_is_not_over_is_refused(billing: Billing, settlements: None) -> None:

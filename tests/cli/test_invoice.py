@@ -1,6 +1,7 @@
 """`billing invoice` and `billing dead-letter`: what an invoice says, why, and how it is closed."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -11,17 +12,18 @@ from temporalio.client import Client
 
 from cli.system import Refused
 from domain.invoice import DunningPolicy
+from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
 from runtime.settlement import settle_again
 from runtime.starts import start_settlement
-from store import customer, invoice, usage
+from store import customer, invoice, pricing, usage
 from store.database import Database
 from store.tables import invoices, usage_events
 from tests.billing import GOOD_CARD
 from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.conditions import eventually
-from tests.tenants import Tenants, tenants
+from tests.tenants import SINCE, Tenants, tenants
 from tests.usage import event
 
 pytestmark = pytest.mark.usefixtures("settlements")
@@ -80,6 +82,23 @@ async def test_an_invoice_is_shown_explained_and_verified(
     )
 
 
+async def test_what_is_set_off_is_explained_without_a_product_of_nothing(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2021-08", 1)
+    [name] = wanted.customers
+    cents = Charge("API_CALL", ChargeModel.PER_UNIT, unit_price=Decimal("1.000225"))
+    async with database.begin() as tx:
+        await pricing.put(tx, Plan(wanted.plan, 1, "USD", (cents,)), SINCE)
+    request = SettlementRequest(name, wanted.period, waits=WAITS)
+    settled = await (await start_settlement(temporal_client, request)).result()
+
+    explained = await command("invoice", "explain", settled.invoice_id or "")
+
+    assert "per unit: 1,000 × 0.01000225 USD = 10.00225 USD\n" in explained.output
+    assert "rounded half-even: -0.00225 USD\n" in explained.output
+
+
 async def test_an_invoice_stays_right_when_its_customer_moves(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
@@ -134,6 +153,7 @@ async def test_what_was_tampered_with_is_found(
         "API_CALL of 2022-02: the quantity is 999.000000, but the invoice says 1000.000000.",
         "API_CALL of 2022-02: 999.000000 were counted, but 1000 were priced.",
         "The lines come to 1000, but the total is 1001.",
+        "The price list comes to 1000, but the total is 1001.",
     ):
         assert sentence in verified.output
 
@@ -200,6 +220,28 @@ async def test_an_invoice_is_closed(
         assert str(again.exception) == f"The invoice is {status}."
 
 
+async def test_a_cancelled_month_is_reported_and_settled_again_when_it_is_named(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2021-07", "ISSUED", DECLINED_CARD)
+    [name] = wanted.customers
+    await command("invoice", "cancel", id_, "--reason", "a test account")
+
+    verified = await command("invoice", "verify", id_)
+    report = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
+    everybody = await command("settlement", "replay", "2021-07")
+    named = await command("settlement", "replay", "2021-07", "--customer", name)
+    again = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
+
+    assert str(verified.exception) == (
+        "The invoice was cancelled: its usage is free, and nothing is billed."
+    )
+    assert (report["settled"], report["cancelled"], report["totals"]) == (0, 1, {})
+    assert everybody.output == "Nothing of 2021-07 that could be settled again.\n"
+    assert named.stdout == f"{name}: SETTLED\n"
+    assert (again["settled"], again["cancelled"], again["totals"]) == (1, 0, {"KRW": 1_000})
+
+
 async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
@@ -232,7 +274,7 @@ async def test_a_dead_letter_is_listed_and_resolved(
     first = await command("dead-letter", "resolve", id_)
     again = await command("dead-letter", "resolve", id_)
 
-    assert f"invoice {id_}: still not paid after 1 retries" in listed.output
+    assert f"invoice {id_}: still not paid after 2 charges: card_declined" in listed.output
     assert "1,000 KRW of" in listed.output
     assert listed.output.count("(card_declined)") >= 2
     assert f"billing invoice pay|paid-outside|write-off|cancel {id_}" in listed.output

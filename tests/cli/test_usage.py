@@ -1,18 +1,21 @@
 """`billing usage void`: an event that should not have been reported is never billed."""
 
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
 from cli.system import Refused
-from domain.settlement import SettlementRequest
+from domain.pricing import Charge, ChargeModel, Plan
+from domain.settlement import ApprovalPolicy, Issued, SettlementRequest
+from runtime.settlement import settle_again
 from runtime.starts import start_settlement
-from store import usage
+from store import invoice, pricing, usage
 from store.database import Database
 from tests.cashier import WAITS
 from tests.cli.conftest import Command
-from tests.tenants import tenants
+from tests.tenants import SINCE, tenants
 from tests.usage import event
 
 pytestmark = pytest.mark.usefixtures("settlements")
@@ -42,6 +45,74 @@ async def test_a_month_that_an_absurd_event_stopped_can_be_settled(
     assert await wanted.invoiced() == {name: [1_000]}
 
 
+async def test_usage_without_a_price_that_stopped_its_month_can_be_voided(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2021-03", 1)
+    [name] = wanted.customers
+    month, wrong = event(name).occurred_at.replace(year=2021, month=3), f"e-{uuid4().hex}"
+    async with database.begin() as tx:
+        await usage.ingest(tx, [event(name, wrong, "5", month, "EGRESS")])
+    request = SettlementRequest(name, wanted.period, waits=WAITS)
+    with pytest.raises(WorkflowFailureError):
+        await (await start_settlement(temporal_client, request)).result()
+
+    voided = await command("usage", "void", name, wrong, "--reason", "a typo")
+    await (await start_settlement(temporal_client, request)).result()
+
+    assert voided.output == f"Event {wrong} of {name} will never be billed.\n"
+    assert await wanted.invoiced() == {name: [1_000]}
+
+
+async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_rejected(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2021-04", 1)
+    [name] = wanted.customers
+    month, wrong = event(name).occurred_at.replace(year=2021, month=4), f"e-{uuid4().hex}"
+    async with database.begin() as tx:
+        await usage.ingest(tx, [event(name, wrong, "5", month)])
+    asks = ApprovalPolicy(thresholds={"KRW": 1})
+    request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
+    await settle_again(temporal_client, database, request)
+    void = ("usage", "void", name, wrong, "--reason", "a typo")
+
+    refused = await command(*void)
+    async with database.connect() as tx:
+        draft = await invoice.of_month(tx, name, wanted.period)
+    assert draft is not None
+    await command("invoice", "reject", draft.id, "--reason", "a typo in it")
+    voided = await command(*void)
+
+    assert str(refused.exception) == (
+        f"The draft {draft.id} has event {wrong} and waits for approval: reject it first."
+    )
+    assert voided.output == f"Event {wrong} of {name} will never be billed.\n"
+
+
+async def test_usage_of_a_skipped_month_can_be_voided_and_its_allowance_is_whole_again(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    wanted = await tenants(database, "2021-05", 1)
+    [name] = wanted.customers
+    free = Charge("API_CALL", ChargeModel.PER_UNIT, Decimal(1_500), unit_price=Decimal(1))
+    month, wrong = event(name).occurred_at.replace(year=2021, month=5), f"e-{uuid4().hex}"
+    async with database.begin() as tx:
+        await pricing.put(tx, Plan(wanted.plan, 1, "KRW", (free,)), SINCE)
+        await usage.ingest(tx, [event(name, wrong, "400", month)])
+    request = SettlementRequest(name, wanted.period, waits=WAITS)
+    skipped = await (await start_settlement(temporal_client, request)).result()
+
+    voided = await command("usage", "void", name, wrong, "--reason", "a typo")
+    async with database.begin() as tx:
+        await usage.ingest(tx, [event(name, None, "600", month)])
+    await (await start_settlement(temporal_client, request)).result()
+
+    assert skipped.status == "SKIPPED"
+    assert voided.output == f"Event {wrong} of {name} will never be billed.\n"
+    assert await wanted.invoiced() == {name: [100]}
+
+
 async def test_what_an_invoice_has_cannot_be_voided(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
@@ -59,6 +130,10 @@ async def test_what_an_invoice_has_cannot_be_voided(
     silent = await command("usage", "void", name, billed, "--reason", " ")
 
     assert isinstance(refused.exception, Refused)
-    assert str(refused.exception).startswith(f"An invoice has event {billed}")
+    async with database.connect() as tx:
+        issued = await invoice.of_month(tx, name, wanted.period)
+    assert isinstance(issued, Issued)
+    stays = "what is issued stays as it is, unless it is cancelled"
+    assert str(refused.exception) == f"Invoice {issued.id} has event {billed}: {stays}."
     assert str(unknown.exception) == f"There is no event never of {name}."
     assert "Say in --reason why" in str(silent.exception)

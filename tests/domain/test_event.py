@@ -106,6 +106,7 @@ def invoice_events() -> list[Event]:
         dead_letter_event(gone, [ATTEMPT]),
         paid_event(owed.invoice_id, owed.customer_id, {**about, "paymentId": paid.payment_id}),
         paid_event(owed.invoice_id, owed.customer_id, {**about, "paidOutside": "by bank"}),
+        paid_event(owed.invoice_id, owed.customer_id, {**about, "total": 0}),
         *completed_events(paid, "p", []),
         *failed_events(FailedPayment(paid, PaymentStatus.FAILED, FailureCode.DECLINED, "No.")),
     ]
@@ -152,3 +153,17 @@ def test_an_aggregate_keeps_its_shard_and_the_shards_share_the_load() -> None:
     assert set(load) == set(range(OUTBOX_SHARDS))
     assert max(load.values()) < 2 * min(load.values())
     assert all(shard_of(each) == shard_of(each.upper()) for each in ids)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"total": 5000},
+        {"total": 0, "paidOutside": "nothing to pay"},
+        {"total": 5000, "paidOutside": "by bank", "paymentId": new_id()},
+    ],
+)
+def test_an_invoice_is_paid_in_one_way_or_there_was_nothing_to_pay(way: dict[str, JSON]) -> None:
+    about: dict[str, JSON] = {"invoiceId": new_id(), "customerId": "acme-corp", "currency": "KRW"}
+
+    assert complaints(Topic.INVOICE_PAID, paid_event("i", "acme-corp", {**about, **way}).data)

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from domain.event import Topic
 from domain.invoice import (
     CLOSED,
@@ -15,6 +17,7 @@ from domain.invoice import (
     Notice,
     created_event,
     dead_letter_event,
+    given_up,
     notice_event,
     overdue_event,
 )
@@ -27,7 +30,7 @@ def test_an_issued_invoice_is_open_or_closed_and_never_both() -> None:
     drafts = {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.REJECTED}
 
     assert not OPEN & CLOSED
-    assert OPEN | CLOSED | drafts == set(InvoiceStatus)
+    assert OPEN | CLOSED | drafts | {InvoiceStatus.SKIPPED} == set(InvoiceStatus)
 
 
 def test_whoever_closes_an_invoice_closes_it() -> None:
@@ -57,3 +60,17 @@ def test_every_event_is_on_the_invoices_own_line() -> None:
     ]
     assert events[2].data["nextAttemptAt"] == DUE.isoformat()
     assert events[3].data["reason"] == "declined"
+
+
+@pytest.mark.parametrize(
+    ("charges", "reason"),
+    [
+        (0, "there was no card to charge: card_declined"),
+        (1, "still not paid after 1 charge: card_declined"),
+        (5, "still not paid after 5 charges: card_declined"),
+    ],
+)
+def test_whoever_gives_up_says_how_often_it_was_charged(charges: int, reason: str) -> None:
+    gone = ClosedInvoice(OWED, InvoiceStatus.UNCOLLECTIBLE, "card_declined", "ladder")
+
+    assert given_up(gone, charges).reason == reason

@@ -118,7 +118,7 @@ def test_no_digit_is_lost_whatever_precision_is_set_around() -> None:
     with localcontext() as context:
         context.prec = 3
         priced = price(per_unit(str(unit_price)), quantity)
-        more = price_more(per_unit(str(unit_price)), quantity - quantity, quantity, 0)
+        more = price_more(per_unit(str(unit_price)), quantity, 0)
 
     assert Fraction(priced.exact) == Fraction(unit_price) * Fraction(quantity)
     assert more.exact == priced.amount
@@ -208,9 +208,9 @@ def test_a_unit_costs_what_its_tier_says(charge: Charge) -> None:
 
 def in_batches(charge: Charge, batches: list[Decimal]) -> list[Priced]:
     lines: list[Priced] = []
-    for number, batch in enumerate(batches):
+    for number in range(len(batches)):
         charged = sum(line.amount for line in lines)
-        lines.append(price_more(charge, sum(batches[:number], D(0)), batch, charged))
+        lines.append(price_more(charge, sum(batches[: number + 1], D(0)), charged))
     return lines
 
 

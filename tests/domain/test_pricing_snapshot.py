@@ -1,12 +1,12 @@
 """The lines of an invoice, and that they follow from its snapshot alone."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import AmountOutOfRange
@@ -14,12 +14,14 @@ from domain.money import MAX_MINOR_UNITS
 from domain.period import Period
 from domain.pricing import Charge, ChargeModel, Plan, Tier, price
 from domain.pricing_snapshot import (
+    Billed,
     LineKind,
     MeteredUsage,
     Month,
     PricedInvoice,
-    PricedLine,
     PricingSnapshot,
+    month_to_bill,
+    plan_of_late_usage,
     price_invoice,
 )
 
@@ -165,29 +167,74 @@ BATCH = st.dictionaries(
 )
 
 
-def billed_in(batches: list[dict[str, Decimal]], plan: Plan) -> list[PricedInvoice]:
-    """Invoices of one month: the first in time, the others for what came late."""
-    lines: list[PricedLine] = []
-    invoices = []
-    for number, batch in enumerate(batches):
-        usage = tuple(
-            MeteredUsage(
-                resource,
-                batch.get(resource, D(0)),
-                sum((line.quantity for line in lines if line.resource_type == resource), D(0)),
-                sum(line.amount for line in lines if line.resource_type == resource),
-            )
-            for resource in RESOURCES
-        )
-        topped_up = sum(line.amount for line in lines if line.kind is LineKind.MINIMUM)
-        month = Month(MAY, plan, usage, topped_up)
-        later = PricingSnapshot(Month(Period(2027, number + 1), PLAN), (month,))
-        invoices.append(price_invoice(later if number else PricingSnapshot(month)))
-        lines += invoices[-1].lines
-    return invoices
+@dataclass(frozen=True)
+class Invoice:
+    """One that stands: the usage of May that it has, and what it bills of May."""
+
+    own: bool
+    usage: dict[str, Decimal]
+    plan: Plan
+    priced: PricedInvoice
+
+    @property
+    def total(self) -> int:
+        return sum(line.amount for line in self.priced.lines if line.period == MAY)
 
 
-@given(st.lists(BATCH, min_size=1, max_size=5), st.integers(0, 5_000), st.integers(0, 50_000))
+@dataclass
+class Books:
+    """May of one customer: what is on which invoice, and what is free."""
+
+    plan: Plan
+    free: dict[str, Decimal] = field(default_factory=dict)
+    standing: list[Invoice] = field(default_factory=list)
+
+    def use(self, usage: dict[str, Decimal]) -> None:
+        for name, quantity in usage.items():
+            self.free[name] = self.free.get(name, D(0)) + quantity
+
+    def settle(self, in_time: bool) -> None:
+        """May itself, unless that is billed already; else a later month, which takes it as late."""
+        own = in_time and not any(each.own for each in self.standing)
+        billed_by = [each.plan for each in sorted(self.standing, key=lambda each: not each.own)]
+        plan = self.plan
+        if not own:
+            plan = plan_of_late_usage(billed_by, self.plan, self.plan, RESOURCES) or self.plan
+        may = month_to_bill(MAY, plan, self.free, self.billed(), billed_by)
+        later = Month(JUNE, replace(PLAN, currency=self.plan.currency))
+        snapshot = PricingSnapshot(may) if own else PricingSnapshot(later, (may,))
+        self.standing.append(Invoice(own, self.free, may.plan, price_invoice(snapshot)))
+        self.free = {}
+
+    def cancel(self, place: int) -> None:
+        if self.standing:
+            self.use(self.standing.pop(place % len(self.standing)).usage)
+
+    def billed(self) -> list[Billed]:
+        return [
+            Billed(line.kind, line.resource_type, each.plan.currency, line.quantity, line.amount)
+            for each in self.standing
+            for line in each.priced.lines
+            if line.period == MAY
+        ]
+
+    @property
+    def total(self) -> int:
+        return sum(each.total for each in self.standing)
+
+    def costs(self) -> int:
+        """All of it in one invoice, in time."""
+        used = Books(self.plan)
+        for usage in (*(each.usage for each in self.standing), self.free):
+            used.use(usage)
+        used.settle(in_time=True)
+        return used.total
+
+
+FEES, MINIMA = st.integers(0, 5_000), st.integers(0, 50_000)
+
+
+@given(st.lists(BATCH, min_size=1, max_size=5), FEES, MINIMA)
 def test_a_month_costs_the_same_however_late_its_usage_comes(
     batches: list[dict[str, Decimal]], fee: int, minimum: int
 ) -> None:
@@ -199,21 +246,143 @@ def test_a_month_costs_the_same_however_late_its_usage_comes(
         for charge in PLAN.charges
     )
 
-    invoices = billed_in(batches, plan)
+    books = Books(plan)
+    for batch in batches:
+        books.use(batch)
+        books.settle(in_time=True)
 
-    assert sum(invoice.total for invoice in invoices) == max(minimum, fee + costs)
-    for line in (line for invoice in invoices for line in invoice.lines):
+    assert books.total == max(minimum, fee + costs)
+    for line in (line for invoice in books.standing for line in invoice.priced.lines):
         assert line.amount == sum(step.amount for step in line.steps) >= 0
 
 
-@given(BATCH, BATCH, st.integers(0, 5_000), st.integers(0, 50_000))
+EVENTS = st.one_of(
+    BATCH,
+    st.sampled_from(["in time", "late"]),
+    st.integers(0, 5).map(lambda place: ("cancel", place)),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(EVENTS, max_size=14), FEES, MINIMA)
+def test_a_month_costs_the_same_whatever_is_cancelled_on_the_way(
+    events: list[Any], fee: int, minimum: int
+) -> None:
+    """Once all of its usage is billed again, and its own invoice stands: fee, free units, tiers and
+    minimum count once, in whatever order what was cancelled comes back."""
+    books = Books(replace(PLAN, flat_fee=fee, minimum=minimum))
+    for event in events:
+        if isinstance(event, dict):
+            books.use(event)
+        elif isinstance(event, tuple):
+            books.cancel(event[1])
+        else:
+            books.settle(in_time=event == "in time")
+
+    books.settle(in_time=True)
+
+    if not any(each.own for each in books.standing):
+        books.settle(in_time=True)
+    assert books.total == books.costs()
+    for line in (line for invoice in books.standing for line in invoice.priced.lines):
+        assert line.amount == sum(step.amount for step in line.steps) >= 0
+
+
+def test_what_a_cancelled_invoice_had_used_up_is_not_used_up_any_more() -> None:
+    """Ten units at 10 and ten at 4 when they are twenty: without the first ten the others cost
+    what ten cost."""
+    calls = Charge("API_CALL", ChargeModel.VOLUME, tiers=(Tier(D(10), D(10)), Tier(None, D(4))))
+    books = Books(Plan("volume", 1, "KRW", (calls,)))
+    for _ in range(2):
+        books.use({"API_CALL": D(10)})
+        books.settle(in_time=True)
+    assert [each.total for each in books.standing] == [100, 0]
+
+    books.cancel(0)
+    books.settle(in_time=True)
+
+    assert [each.total for each in books.standing] == [0, 80]
+
+
+def test_a_price_that_is_raised_afterwards_raises_nothing_that_was_billed() -> None:
+    """Though the month has no invoice of its own: the first that bills it freezes its prices."""
+    books = Books(Plan("p", 1, "KRW", (replace(CALLS, free_units=D(0)),)))
+    books.use({"API_CALL": D(10)})
+    books.settle(in_time=False)
+    books.plan = Plan("p", 2, "KRW", (replace(CALLS, free_units=D(0), unit_price=D(7)),))
+    books.use({"API_CALL": D(5)})
+
+    books.settle(in_time=False)
+
+    assert [each.total for each in books.standing] == [10, 5]
+
+
+DOLLARS = replace(PLAN, currency="USD")
+
+
+def after_ten_free_units(then: Plan, **won: Any) -> Books:
+    """Ten free units of ten were billed in KRW; ten more come late, on an invoice in another
+    currency."""
+    free = replace(CALLS, free_units=D(10))
+    books = Books(replace(PLAN, charges=(free, *PLAN.charges[1:]), **won))
+    books.use({"API_CALL": D(10), "STORAGE_GB": D(3)})
+    books.settle(in_time=True)
+    books.plan = then
+    return books
+
+
+def doubts(books: Books) -> tuple[str, ...]:
+    return books.standing[-1].priced.doubts
+
+
+def test_what_is_free_is_free_once_whatever_the_currency() -> None:
+    free = replace(CALLS, free_units=D(10))
+    books = after_ten_free_units(replace(DOLLARS, charges=(free,)))
+
+    for _ in range(2):
+        books.use({"API_CALL": D(10)})
+        books.settle(in_time=False)
+
+    assert [each.total for each in books.standing[1:]] == [10, 10]
+    assert doubts(books) == ()
+
+
+def test_what_cannot_be_compared_in_two_currencies_is_a_doubt() -> None:
+    books = after_ten_free_units(DOLLARS, minimum=1_000)
+    books.use({"API_CALL": D(10), "STORAGE_GB": D(1), "SEAT": D(1)})
+
+    books.settle(in_time=False)
+
+    assert doubts(books) == (
+        "late usage of 2026-05, whose minimum was billed in KRW",
+        "API_CALL of 2026-05, of which 10 were billed in KRW",
+        "STORAGE_GB of 2026-05, of which 3 were billed in KRW",
+    )
+
+
+def test_a_minimum_is_not_compared_with_usage_in_another_currency() -> None:
+    books = Books(PLAN)
+    books.use({"API_CALL": D(20_000)})
+    books.settle(in_time=False)
+    books.plan = replace(DOLLARS, minimum=500)
+
+    books.settle(in_time=True)
+
+    assert doubts(books) == ("the minimum of 2026-05, whose usage was billed in two currencies",)
+
+
+def known(name: str, quantity: Decimal) -> MeteredUsage:
+    return MeteredUsage(name, quantity, D(3), 7, D("1.5"))
+
+
+@given(BATCH, BATCH, FEES, MINIMA)
 def test_a_stored_snapshot_makes_the_same_invoice(
     now: dict[str, Decimal], late: dict[str, Decimal], fee: int, minimum: int
 ) -> None:
     plan = replace(PLAN, flat_fee=fee, minimum=minimum)
     snapshot = PricingSnapshot(
         Month(JUNE, plan, tuple(MeteredUsage(*each) for each in now.items())),
-        (Month(MAY, PLAN, tuple(MeteredUsage(*each, D(3), 7) for each in late.items()), 11),),
+        (Month(MAY, PLAN, tuple(known(*each) for each in late.items()), 11, ("a doubt",)),),
     )
 
     stored = json.loads(json.dumps(snapshot.to_json()), parse_float=pytest.fail)

@@ -24,6 +24,7 @@ def checks(quantity: str = "10", mean: str | None = "10", **more: Any) -> list[Q
         "total": 1000,
         "recomputed": 1000,
         "unpriced": [],
+        "doubts": [],
         "late": [],
         "rejected": [],
     }
@@ -82,7 +83,24 @@ def test_what_a_person_rejected_comes_back_to_a_person() -> None:
 
     assert blocked(found) is None
     asked = needs_approval("KRW", 1000, found, POLICY)
-    assert asked == "not-rejected-before (usage of 2026-04, whose draft was rejected)"
+    assert asked == (
+        "not-rejected-before (usage of 2026-04, whose draft was rejected or whose invoice was "
+        "cancelled)"
+    )
+
+
+def test_what_cannot_be_compared_is_for_a_person() -> None:
+    found = checks(doubts=["late usage of 2026-04, whose minimum was billed in USD"])
+
+    assert blocked(found) is None
+    asked = needs_approval("KRW", 1000, found, POLICY)
+    assert asked == "comparable (late usage of 2026-04, whose minimum was billed in USD)"
+
+
+def test_a_check_that_passed_says_so() -> None:
+    details = {check.name: check.detail for check in checks()}
+
+    assert details["everything-priced"] == "everything has a price"
 
 
 @pytest.mark.parametrize(("quantity", "asked"), [("1", False), ("50", False), ("51", True)])

@@ -7,9 +7,11 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from domain.invoice import Closing, InvoiceOutcome
+from domain.period import Period
 from domain.settlement import Verdict
 from runtime import sweeper
 from runtime.terms import Terms
+from store import settlement
 from tests.billing import GOOD_CARD
 from tests.cashier import WAITS
 from tests.conditions import eventually
@@ -229,3 +231,20 @@ async def test_a_settlement_ended_in_any_step_is_finished(
     [row] = await months.invoices()
     assert row.total == 1000
     assert await months.claims() == [row.id]
+
+
+async def test_a_month_that_waits_for_its_end_gets_its_owner_back(months: Months) -> None:
+    period = str(Period.containing(datetime.now(UTC), "UTC"))
+    await months.price()
+    running = await months.start(period)
+
+    async def waits() -> bool:
+        async with months.billing.database.connect() as tx:
+            standing = await settlement.find(tx, period, months.customer_id)
+        return standing is not None and standing.status == "NOT_OVER"
+
+    await eventually(waits)
+    await running.terminate("by hand")
+
+    await swept_until_it_runs(months, running.id)
+    await months.client.get_workflow_handle(running.id).terminate("the test is over")

@@ -1,22 +1,33 @@
 """Invoices: numbers without gaps, one for a month, and no way back from closed."""
 
 import asyncio
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Row, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
-from domain.invoice import CLOSED, InvoiceStatus
-from store import invoice
-from store.database import Database
-from store.tables import invoices
+from domain.invoice import CLOSED, GAVE_BACK, InvoiceStatus
+from domain.period import Period
+from domain.pricing_snapshot import LineKind, PricedLine
+from store import invoice, settlement
+from store.database import Database, Transaction
+from store.tables import invoice_numbers, invoices
 from tests.samples import new_customer, new_id
 from tests.store.invoices import draft
 
+NEVER_ISSUED = {
+    InvoiceStatus.DRAFT,
+    InvoiceStatus.AWAITING_APPROVAL,
+    InvoiceStatus.REJECTED,
+    InvoiceStatus.SKIPPED,
+}
 DUE = datetime(2026, 7, 1, tzinfo=UTC)
+DUE_IN = timedelta(days=14)
 DECISION = {"at": "2026-06-02T00:00:00Z", "actor": "o", "decision": "x", "reason": "y"}
 
 
@@ -24,10 +35,14 @@ class Abandoned(Exception):
     """A transaction that does not commit."""
 
 
+async def issued_in(tx: Transaction, invoice_id: str) -> Row[Any]:
+    return await invoice.issue(tx, invoice_id, DUE_IN, None)
+
+
 async def issued(database: Database, invoice_id: str, rolled_back: bool = False) -> int | None:
     try:
         async with database.begin() as tx:
-            row = await invoice.issue(tx, invoice_id, DUE, None)
+            row = await issued_in(tx, invoice_id)
             if rolled_back:
                 raise Abandoned
             return int(row.number)
@@ -63,6 +78,40 @@ async def test_numbers_have_no_gaps_whoever_is_quick_and_whoever_gives_up(
 
     numbers = sorted(number for number in given if number is not None)
     assert numbers == list(range(before + 1, before + 21))
+
+
+async def test_dates_rise_with_numbers_whoever_has_begun_first(database: Database) -> None:
+    """200 at once, and ten whose transactions began in the other order."""
+    ids = [await draft(database) for _ in range(210)]
+    reverse, at_once = ids[:10], ids[10:]
+    async with AsyncExitStack() as stack:
+        begun = [await stack.enter_async_context(database.connect()) for _ in reverse]
+        for tx in begun:
+            await settlement.now(tx)
+        for tx, id_ in zip(reversed(begun), reverse, strict=True):
+            await issued_in(tx, id_)
+            await tx.commit()
+    await asyncio.gather(*[issued(database, each) for each in at_once])
+
+    async with database.connect() as tx:
+        query = select(invoices).where(invoices.c.id.in_(ids)).order_by(invoices.c.number)
+        rows = (await tx.execute(query)).all()
+    dates = [row.issued_at for row in rows]
+    assert dates == sorted(dates)
+    assert [row.due_at for row in rows] == [each + DUE_IN for each in dates]
+
+
+async def test_a_clock_that_is_put_back_puts_no_date_back(database: Database) -> None:
+    one = await draft(database)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    async with database.connect() as tx:
+        await issued_in(tx, await draft(database))
+        await tx.execute(update(invoice_numbers).values(last_at=ahead))
+
+        row = await issued_in(tx, one)
+
+        assert row.issued_at == ahead
+        await tx.rollback()
 
 
 async def test_an_invoice_keeps_its_number(database: Database) -> None:
@@ -113,7 +162,7 @@ async def test_closed_is_never_left(database: Database, status: InvoiceStatus) -
             assert not await invoice.close(tx, closed, other, DECISION)
         assert not await invoice.reject(tx, closed, DECISION)
         assert not await invoice.mark_overdue(tx, closed)
-        await invoice.issue(tx, closed, DUE, DECISION)
+        await invoice.issue(tx, closed, DUE_IN, DECISION)
 
     assert await found(database, closed) == before
 
@@ -174,6 +223,29 @@ async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
     assert [row.id for row in (*rows, *more)] == ids == [row.id for row in newest][::-1]
 
 
+@pytest.mark.parametrize("status", list(InvoiceStatus))
+async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not(
+    database: Database, status: InvoiceStatus
+) -> None:
+    who, month = new_customer(), Period(2026, 5)
+    fee = PricedLine(LineKind.FLAT_FEE, None, month, Decimal(1), 500, ())
+    async with database.begin() as tx:
+        id_ = new_id()
+        await invoice.create_draft(tx, id_, who, str(month), "KRW", "w", "r")
+        await invoice.fill_draft(tx, id_, "r", "KRW", 500, {}, [], [fee])
+        if status not in NEVER_ISSUED:
+            await issued_in(tx, id_)
+    await put_into(database, id_, status)
+
+    async with database.connect() as tx:
+        billed = await invoice.billed(tx, who, str(month))
+        of_month = await invoice.of_month(tx, who, str(month))
+
+    drafts = {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
+    assert bool(billed) is (status not in GAVE_BACK | drafts)
+    assert (of_month is None) is (status in GAVE_BACK)
+
+
 async def test_nothing_was_billed_of_a_month_that_nobody_knows(database: Database) -> None:
     async with database.connect() as tx:
-        assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05", "KRW") == []
+        assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05") == []

@@ -29,14 +29,18 @@ def empty_database(settings: Settings) -> Iterator[str]:
     asyncio.run(execute(settings.database_owner_url, f"DROP DATABASE {name}"))
 
 
+def configured(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    config.attributes["url"] = url
+    return config
+
+
 def test_up_and_down_and_up_again(empty_database: str) -> None:
     schema.upgrade(empty_database)
     schema.check(empty_database)
-    config = Config()
-    config.set_main_option("script_location", str(schema.MIGRATIONS))
-    config.attributes["url"] = empty_database
 
-    command.downgrade(config, "base")
+    command.downgrade(configured(empty_database), "base")
     left_over = set(asyncio.run(execute(empty_database, _LEFT_OVER)))
     assert left_over == {"alembic_version", "alembic_version_pkc"}
 
@@ -49,3 +53,37 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(empty_database: str) -
     schema.upgrade(empty_database)
 
     schema.check(empty_database)
+
+
+_INVOICES = """
+    INSERT INTO invoices (
+        id, number, customer_id, period, currency, total, status, snapshot, workflow_id, run_id,
+        issued_at
+    )
+    SELECT
+        md5(status)::uuid, number, 'c', '2026-0' || number, 'KRW', 1, status, '{}', '', '',
+        '2026-07-01T00:00:00Z'::timestamptz + number * interval '1 hour'
+    FROM unnest(ARRAY['CANCELLED', 'WRITTEN_OFF', 'PAID']) WITH ORDINALITY AS old (status, number)
+"""
+_USAGE = """
+    INSERT INTO usage_events (
+        customer_id, event_id, resource_type, quantity, occurred_at, invoice_id
+    )
+    SELECT 'c', status, 'API_CALL', 1, '2026-05-10T00:00:00Z', id FROM invoices
+"""
+_COUNTER = "INSERT INTO invoice_numbers (series, last) VALUES ('invoice', 3)"
+
+
+def test_what_was_cancelled_before_gives_its_usage_back_with_an_upgrade(
+    empty_database: str,
+) -> None:
+    command.upgrade(configured(empty_database), "0005")
+    for statement in (_INVOICES, _USAGE, _COUNTER):
+        asyncio.run(execute(empty_database, statement))
+
+    schema.upgrade(empty_database)
+
+    free = "SELECT event_id FROM usage_events WHERE invoice_id IS NULL"
+    assert asyncio.run(execute(empty_database, free)) == ["CANCELLED"]
+    dated = "SELECT last_at = '2026-07-01T03:00:00Z' FROM invoice_numbers"
+    assert asyncio.run(execute(empty_database, dated)) == ["True"]

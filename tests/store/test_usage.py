@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
-from zoneinfo import available_timezones
 
 import pytest
 from sqlalchemy import func, select, text
@@ -16,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from domain.errors import NotFound, UsageConflict
 from domain.period import Period
 from domain.usage import Aggregate, Receipt, UsageEvent
-from store import usage
-from store.database import Database
+from store import customer, usage
+from store.database import Database, Transaction
 from store.tables import usage_events
+from tests import zones
 from tests.conditions import eventually
 from tests.usage import MAY, event, new_customer
 
@@ -287,12 +287,52 @@ async def test_a_claim_ends_exactly_where_the_period_does(database: Database) ->
     assert (found.period, found.digest) == (Period(2026, 5), _digest("in"))
 
 
-async def test_postgresql_knows_every_zone_that_a_customer_may_have(database: Database) -> None:
-    async with database.connect() as tx:
-        rows = await tx.execute(text("SELECT name FROM pg_timezone_names"))
-        known = {row.name for row in rows}
+FIRST, MONTHS = Period(2025, 7), 24
+TICK, HOUR = timedelta(microseconds=1), timedelta(hours=1)
+AROUND = (-HOUR, -TICK, timedelta(0), TICK, HOUR)
 
-    assert available_timezones() - known <= {"localtime"}
+
+async def test_each_instant_around_each_boundary_is_in_the_month_that_the_clock_on_the_wall_names(
+    database: Database,
+) -> None:
+    wrong: list[str] = []
+    compared = 0
+    for zone in zones.ALL:
+        async with database.begin() as tx:
+            found, expected = await billed_by_month(tx, zone)
+        compared += len(expected)
+        if found != expected:
+            wrong.append(zone)
+
+    print(f"{len(zones.ALL)} zones × {MONTHS} months: {compared} compared")
+    assert wrong == []
+    assert compared == len(zones.ALL) * MONTHS
+
+
+async def billed_by_month(tx: Transaction, zone: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Which events a claim puts into each of these months, as a digest of their ids, and which
+    should be there."""
+    customer_id, clock = f"c-{uuid4().hex}", zones.pinned(zone)
+    months = [FIRST]
+    while len(months) < MONTHS:
+        months.append(months[-1].next())
+    following = months[-1].next()
+    bounds = [datetime(each.year, each.month, 1, tzinfo=clock) for each in (*months, following)]
+    times = {bound.astimezone(UTC) + each for bound in bounds for each in AROUND}
+    events = {str(number): time for number, time in enumerate(sorted(times))}
+    await customer.put(tx, customer_id)
+    used = [event(customer_id, name, occurred_at=time) for name, time in events.items()]
+    await usage.ingest(tx, used)
+
+    claimed = await usage.claim(tx, str(uuid4()), customer_id, bounds[-1], zone)
+
+    found = {str(each.period): each.digest for each in claimed}
+    expected = {}
+    for month in map(str, months):
+        named = [id_ for id_, time in events.items() if f"{time.astimezone(clock):%Y-%m}" == month]
+        expected[month] = _digest(*named)
+    found.pop(str(FIRST.previous()), None)
+    return found, expected
 
 
 async def test_an_event_without_a_partition_waits_in_the_default_one(database: Database) -> None:

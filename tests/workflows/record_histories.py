@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,18 +19,20 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from domain.invoice import Closing
+from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.settlement import ApprovalPolicy, RunRequest, Verdict
 from runtime.schedules import MONTHLY
 from runtime.starts import start_refund, start_relays, start_settlement_run
-from tests.billing import GOOD_CARD
+from tests.billing import GOOD_CARD, Billing
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.conditions import eventually
 from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
-from tests.faults import Fault
+from tests.faults import Fault, FaultInjector
 from tests.months import ASKS, Months
 from tests.tenants import tenants
 from tests.workflows.conftest import Connections
+from tests.workflows.test_days import MonthThatPasses, leaping_server
 from tests.workflows.test_pursuit import (
     BRISK,
     PATIENT,
@@ -267,6 +269,14 @@ async def test_settlements(months: Months) -> None:
         deadline=timedelta(seconds=0.6),
     )
     await record("settlement-undecided", await months.start("2026-06", approval=soon))
+
+
+async def test_a_month_that_is_not_over(billing: Billing, faults: FaultInjector) -> None:
+    present = Period.containing(datetime.now(UTC), "UTC")
+    async with leaping_server(billing, faults, MonthThatPasses(present)) as environment:
+        months = Months(billing, environment.client, faults)
+        await months.price(flatFee=500)
+        await record("settlement-not-over", await months.start(str(present)))
 
 
 async def test_runs(months: Months) -> None:

@@ -7,22 +7,27 @@ refuses to cancel a timer that it has just let leap, and the workflow then stand
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from domain.invoice import Closing
-from domain.settlement import DeadlineEffect, Verdict
+from domain.period import Period
+from domain.settlement import DeadlineEffect, SettlementRequest, Verdict
 from runtime.temporal import register_search_attributes
 from runtime.workers import running, settlement_worker
+from store import customer
 from tests.billing import Billing
 from tests.dunning import Dunning, closes
 from tests.faults import FaultInjector
@@ -31,20 +36,57 @@ from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 
 DAY = timedelta(days=1)
+HONOLULU = "Pacific/Honolulu"
 SERVER = Path(sys.executable).parent / "temporal-test-server"
 
 
-@pytest.fixture
-async def leaping(billing: Billing, faults: FaultInjector) -> AsyncIterator[WorkflowEnvironment]:
+class MonthThatPasses(Interceptor):
+    """The clock of the database does not leap: a month is drafted once as it is, and over later in
+    the shape of the one before it."""
+
+    def __init__(self, month: Period) -> None:
+        self._month = str(month)
+        self._over = str(month.previous())
+        self._seen = False
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Passing(next, self)
+
+    def look(self, settlement: SettlementRequest) -> SettlementRequest:
+        period = self._over if self._seen else self._month
+        self._seen = True
+        return replace(settlement, period=period)
+
+
+class _Passing(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, month: MonthThatPasses) -> None:
+        super().__init__(next)
+        self._month = month
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        if activity.info().activity_type == "settlement.draft":
+            input.args = [self._month.look(*input.args)]
+        return await self.next.execute_activity(input)
+
+
+@asynccontextmanager
+async def leaping_server(
+    billing: Billing, *interceptors: Interceptor
+) -> AsyncIterator[WorkflowEnvironment]:
     """A server and a worker for settlements; the database is the real one."""
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(SERVER), data_converter=pydantic_data_converter
     ) as environment:
-        client = environment.client
+        client, runner = environment.client, SandboxedWorkflowRunner()
         await register_search_attributes(client)
-        worker = settlement_worker(client, billing.database, SandboxedWorkflowRunner(), (faults,))
-        async with running(worker):
+        async with running(settlement_worker(client, billing.database, runner, interceptors)):
             yield environment
+
+
+@pytest.fixture
+async def leaping(billing: Billing, faults: FaultInjector) -> AsyncIterator[WorkflowEnvironment]:
+    async with leaping_server(billing, faults) as environment:
+        yield environment
 
 
 async def took(handle: WorkflowHandle[Any, Any]) -> timedelta:
@@ -91,6 +133,30 @@ async def test_a_person_decides_on_the_fifth_day(
     assert outcome.status == "REJECTED"
     assert 4.5 * DAY <= await took(running) < 5 * DAY
     assert await decisions(months) == ["reminder", "escalation", "not approved"]
+
+
+async def test_a_month_that_is_not_over_is_settled_at_its_customers_own_midnight(
+    billing: Billing, faults: FaultInjector
+) -> None:
+    """Honolulu's month ends ten hours after that of UTC."""
+    present = Period.containing(datetime.now(UTC), HONOLULU)
+    async with leaping_server(billing, faults, MonthThatPasses(present)) as environment:
+        months = Months(billing, environment.client, faults)
+        async with billing.database.begin() as tx:
+            await customer.agree(tx, billing.customer_id, time_zone=HONOLULU)
+        await months.price()
+        await months.use_at(present.previous().starts_at(HONOLULU), 700)
+
+        running = await months.start(str(present))
+        outcome = await running.result()
+
+        assert outcome.status == "SETTLED"
+        described = await running.describe()
+        assert described.close_time is not None
+        midnight = present.ends_at(HONOLULU)
+        assert midnight <= described.close_time < midnight + timedelta(minutes=10)
+        [row] = await months.invoices()
+        assert (row.total, row.number is not None) == (700, True)
 
 
 async def test_an_invoice_that_no_card_can_pay_is_given_up_after_seven_days(

@@ -1,12 +1,13 @@
 """Usage that comes after its month was settled, or that its month could not bill."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from domain.settlement import Verdict
-from store import invoice
+from store import customer, invoice
 from tests.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement
 
@@ -61,6 +62,43 @@ async def test_late_usage_of_a_month_in_another_currency_costs_what_this_month_s
         ("LATE_USAGE", "API_CALL", "2026-05", 30),
     ]
     assert None not in await months.claims()
+
+
+async def test_an_allowance_is_used_up_once_whatever_the_currency(months: Months) -> None:
+    ten_free = {**CALL, "freeUnits": "10"}
+    await months.price(charges=[ten_free])
+    await months.use(11)
+    await months.settle()
+    await months.use(10)
+    await months.price(charges=[ten_free], currency="USD")
+    await months.use(11, month=6)
+
+    june = await months.settle(JUNE)
+
+    assert await lines(months, june.invoice_id) == [
+        ("USAGE", "API_CALL", "2026-06", 1),
+        ("LATE_USAGE", "API_CALL", "2026-05", 10),
+    ]
+
+
+async def test_what_was_billed_by_tiers_in_another_currency_is_for_a_person(
+    months: Months,
+) -> None:
+    tiers = [{"upTo": "100", "unitPrice": "2"}, {"upTo": None, "unitPrice": "1"}]
+    tiered = {"resourceType": "API_CALL", "model": "GRADUATED", "tiers": tiers}
+    await months.price(charges=[tiered])
+    await months.use(150)
+    await months.settle()
+    await months.use(10)
+    await months.price(charges=[tiered], currency="USD")
+    await months.use(150, month=6)
+
+    running = await months.start(JUNE)
+    draft = await months.waiting(JUNE)
+
+    assert draft.reason == "comparable (API_CALL of 2026-05, of which 150 were billed in KRW)"
+    await running.execute_update(MonthlySettlement.decide, APPROVED)
+    assert ("LATE_USAGE", "API_CALL", "2026-05", 10) in await lines(months, draft.id)
 
 
 @pytest.mark.parametrize("verdict", [APPROVED, REJECTED], ids=["approved", "rejected"])
@@ -152,7 +190,10 @@ async def test_what_a_person_rejected_is_not_billed_later_without_one(months: Mo
     await months.start(JUNE)
     draft = await months.waiting(JUNE)
 
-    assert draft.reason == "not-rejected-before (usage of 2026-05, whose draft was rejected)"
+    assert draft.reason == (
+        "not-rejected-before (usage of 2026-05, whose draft was rejected or whose invoice was "
+        "cancelled)"
+    )
 
 
 async def test_nor_if_its_month_was_settled_again_in_vain(months: Months) -> None:
@@ -199,3 +240,18 @@ async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
 
     assert draft.reason == "usual (0 of API_CALL against a mean of 50.00)"
     assert outcome.status == "SETTLED"
+
+
+async def test_a_month_is_the_same_for_whoever_selects_and_whoever_names(months: Months) -> None:
+    """A customer from before abbreviations were refused: for PostgreSQL that zone has no summer,
+    so what came half an hour after the end of August was billed as late usage of August."""
+    async with months.billing.database.begin() as tx:
+        await customer.agree(tx, months.customer_id, time_zone="CET")
+    await months.price(charges=[{**CALL, "freeUnits": "1000"}])
+    await months.use(1500, month=8)
+    await months.use_at(datetime.fromisoformat("2026-09-01T00:30+02:00"), 1300)
+
+    august, september = await months.settle("2026-08"), await months.settle("2026-09")
+
+    assert await lines(months, august.invoice_id) == [("USAGE", "API_CALL", "2026-08", 500)]
+    assert await lines(months, september.invoice_id) == [("USAGE", "API_CALL", "2026-09", 300)]

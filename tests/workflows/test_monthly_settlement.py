@@ -208,16 +208,80 @@ async def test_what_cannot_be_priced_fails_and_is_settled_once_it_can(months: Mo
     assert (row.id, row.total) == (draft.id, 1000)
 
 
-async def test_a_month_within_the_free_allowance_is_paid_without_a_charge(months: Months) -> None:
-    call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1", "freeUnits": "1000"}
-    await months.price(charges=[call])
+FREE = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1", "freeUnits": "1000"}
+
+
+async def test_a_month_within_the_free_allowance_is_skipped_like_any_empty_one(
+    months: Months,
+) -> None:
+    await months.price(charges=[FREE])
     await months.use(1000)
 
-    outcome = await months.settle()
+    outcomes = [await months.settle(), await months.settle()]
 
-    await months.paid(outcome.invoice_id or "")
+    assert [each.status for each in outcomes] == ["SKIPPED", "SKIPPED"]
     [row] = await months.invoices()
-    assert (row.total, row.status) == (0, "PAID")
+    assert (row.total, row.status, row.number) == (0, "SKIPPED", None)
+    assert await months.claims() == [row.id]
+
+
+async def test_what_was_free_of_a_skipped_month_is_used_up(months: Months) -> None:
+    await months.price(charges=[FREE])
+    await months.use(900)
+    await months.settle()
+    await months.use(300)
+    await months.use(1100, month=6)
+
+    await months.settle("2026-06")
+
+    assert [row.total for row in await months.invoices()] == [0, 300]
+
+
+async def test_a_skipped_month_that_is_settled_again_bills_what_has_come_since(
+    months: Months,
+) -> None:
+    await months.price(charges=[FREE])
+    await months.use(900)
+    await months.settle()
+    await months.use(300)
+
+    assert (await months.settle()).status == "SETTLED"
+
+    [row] = await months.invoices()
+    assert (row.total, row.number is not None) == (200, True)
+    assert await months.claims() == [row.id, row.id]
+
+
+async def test_a_month_of_nothing_that_a_person_approved_is_skipped_too(months: Months) -> None:
+    await months.price(charges=[FREE])
+    await months.use(2000, month=4)
+    await months.settle("2026-04")
+    await months.use(10)
+    running = await months.start()
+    draft = await months.waiting()
+    assert "usual" in draft.reason
+
+    outcome = await running.execute_update(MonthlySettlement.decide, APPROVED)
+
+    assert outcome.status == "SKIPPED"
+    [_, row] = await months.invoices()
+    assert (row.status, row.number, len(row.decisions)) == ("SKIPPED", None, 1)
+
+
+async def test_an_invoice_of_nothing_shows_what_came_late(months: Months) -> None:
+    await months.price(charges=[FREE], minimum=500)
+    await months.use(1100)
+    may = await months.settle()
+    await months.paid(may.invoice_id or "")
+    await months.price(charges=[FREE], plan_from="2026-06-01T00:00:00Z")
+    await months.use(100)
+    await months.use(900, month=6)
+
+    june = await months.settle("2026-06")
+
+    await months.paid(june.invoice_id or "")
+    [_, row] = await months.invoices()
+    assert (row.total, row.status, row.number is not None) == (0, "PAID", True)
 
 
 async def test_a_person_who_comes_after_the_reminder_decides(months: Months) -> None:

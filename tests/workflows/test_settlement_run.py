@@ -6,11 +6,11 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 
 from dev import process
 from domain.period import Period
@@ -95,6 +95,26 @@ async def test_customers_without_a_price_list_fail_and_say_so(
 
     assert ended == Progress(total=2, started=2, finished=2)
     assert set((await statuses(wanted)).values()) == {"FAILED"}
+
+
+async def test_whoevers_month_is_not_over_is_listed_as_that_and_goes_on_alone(
+    temporal_client: Client, database: Database
+) -> None:
+    """As in the first hours of a month, west of Greenwich; here the month lasts for everybody."""
+    wanted = await tenants(database, str(Period.containing(datetime.now(UTC), "UTC")), 3)
+    run = await start_settlement_run(temporal_client, replace(request(wanted), concurrency=2))
+
+    assert await run.result() == Progress(total=3, started=3, finished=3)
+    again = await start_settlement_run(temporal_client, request(wanted))
+    assert (await again.result()).finished == 3
+
+    assert set((await statuses(wanted)).values()) == {"NOT_OVER"}
+    assert await _unsettled(wanted) == {}
+    for each in wanted.customers:
+        waits = temporal_client.get_workflow_handle(settlement_workflow_id(each, wanted.period))
+        described = await waits.describe()
+        assert described.status is WorkflowExecutionStatus.RUNNING
+        await waits.terminate("the test is over")
 
 
 async def test_no_run_waits_for_a_person(temporal_client: Client, database: Database) -> None:
