@@ -69,7 +69,7 @@ async def test_a_draft_that_waits_is_reminded_of_once_and_rejected_once(
     [row] = await months.invoices()
     assert (row.status, len(row.decisions)) == ("REJECTED", 2)
     assert await months.claims() == [None]
-    assert await twice(settlement.issue, DecidedDraft(wanted, id_)) is None
+    assert await twice(settlement.issue, DecidedDraft(wanted, id_)) is SettlementStatus.REJECTED
     [row] = await months.invoices()
     assert (row.status, row.number, len(row.decisions)) == ("REJECTED", None, 2)
 
