@@ -6,7 +6,7 @@ ALIVE := $(PYTHON) -m dev.alive
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format lock
+.PHONY: help demo test dev check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,7 +17,7 @@ demo: .venv/embedded ## Run the scenario on a stack of its own and explain every
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
 
-dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080, Temporal UI on 8233
+dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
 	@exec $(BIN)/billing dev
 
 check: .venv/development ## Format, lint, types, imports between layers, migrations against tables
@@ -30,6 +30,9 @@ check: .venv/development ## Format, lint, types, imports between layers, migrati
 format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+clean: ## Remove all data of this folder's stacks, wherever they lie
+	@$(PYTHON) -m dev.clean
 
 lock: .venv/installer ## Resolve the requirements anew
 	$(LOCK) --group installer -o requirements-installer.txt
