@@ -49,6 +49,7 @@ def dev(
         ):
             process.require_free(port, "API", API_PORT)
             process.require_free(ui_port, "Temporal UI", UI_PORT)
+            console.print("Starting real servers ...")
             with durable_stack(
                 directory, TOPICS, simulator(port, time_scale), ui_port=ui_port, progress=report
             ) as stack:

@@ -24,7 +24,9 @@ _MEBIBYTES = {None: 2**-20, "Ki": 2**-10, "Mi": 1, "Gi": 2**10}
 
 def main() -> int:
     """Run uv; returns its exit code."""
-    command = [*UV, "--require-hashes", "-r", sys.argv[1]]
+    # Compiled at once: else every process of the first run would do so for itself, and where Python
+    # may not write it, every process of every run.
+    command = [*UV, "--compile-bytecode", "--require-hashes", "-r", sys.argv[1]]
     with (
         signs_of_life() as voice,
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running,

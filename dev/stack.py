@@ -93,11 +93,14 @@ def alone(
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("wb") as file:
+        is_told = False
         while not process.lock(file):
             if endpoints_file is None or endpoints_file.exists():
                 raise StackError(refusal)
-            tell("Another one is starting or stopping here: waiting for it ...")
-            process.wait_for(endpoints_file.exists, timeout_seconds=1)
+            if not is_told:
+                tell("Another one is starting or stopping here: waiting for it ...")
+                is_told = True
+            time.sleep(process.POLL_SECONDS)
         if endpoints_file is not None:
             endpoints_file.unlink(missing_ok=True)  # of one that was killed
         yield

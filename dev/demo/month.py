@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,8 +107,10 @@ async def replay(stage: Stage) -> None:
 async def explain(stage: Stage) -> None:
     """Every amount goes back to its events."""
     row = await _invoice(stage, NAMES[0])
-    await _command(stage, "invoice", "explain", row["id"])
-    await _command(stage, "invoice", "verify", row["id"])
+    commands = ("invoice", "explain", row["id"]), ("invoice", "verify", row["id"])
+    told = await asyncio.gather(*(_said(stage, each) for each in commands))
+    for arguments, output in zip(commands, told, strict=True):
+        _show(stage, arguments, output)
 
 
 async def give_up(stage: Stage) -> None:
@@ -142,10 +144,10 @@ async def _follow(stage: Stage, run: asyncio.Task[Progress]) -> Progress:
     """Tell how far the run is, until it ends."""
     told = 0
     while not (await asyncio.wait([run], timeout=1))[0]:
-        counts = (await report(stage.database, str(_month()))).counts
-        done = sum(count for status, count in counts.items() if status in HANDED_OVER)
+        found = await report(stage.database, str(_month()))
+        done = sum(count for status, count in found.counts.items() if status in HANDED_OVER)
         if done >= told + TOLD_EVERY:
-            stage.tell(f"{done} ...")
+            stage.tell(f"{done} of {found.customers} customers ...")
             told = done
     return await run
 
@@ -228,7 +230,12 @@ async def _ends_as(stage: Stage, name: str, status: InvoiceStatus) -> dict[str, 
 
 async def _command(stage: Stage, *arguments: str) -> str:
     """Run the command as a person would, and show what it says."""
-    stage.tell(f"$ billing {' '.join(arguments)}")
+    output = await _said(stage, arguments)
+    _show(stage, arguments, output)
+    return output
+
+
+async def _said(stage: Stage, arguments: Sequence[str]) -> str:
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -240,12 +247,15 @@ async def _command(stage: Stage, *arguments: str) -> str:
     )
     output, errors = await running.communicate()
     expect(f"the exit code of {arguments} ({errors.decode().strip()})", running.returncode, 0)
-    told = output.decode()
-    for line in told.splitlines():
+    return output.decode()
+
+
+def _show(stage: Stage, arguments: Sequence[str], output: str) -> None:
+    stage.tell(f"$ billing {' '.join(arguments)}")
+    for line in output.splitlines():
         stage.console.print(
             f"      {line}", style="dim", soft_wrap=True, highlight=False, markup=False
         )
-    return told
 
 
 def _words(counts: dict[str, int]) -> str:
