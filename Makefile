@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # In front of what may be silent for long: a dot every second.
 ALIVE := $(PYTHON) -m dev.alive
+# Nothing outside of this folder: a home may be read-only.
+export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
@@ -58,5 +60,5 @@ lock: .venv/installer ## Resolve the requirements anew
 	@echo "Making .venv and putting an installer into it (once) ..."
 	@$(ALIVE) $(PYTHON) -m venv --clear .venv || \
 		{ echo "$(PYTHON) needs its module venv (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
-	@$(ALIVE) $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.txt
+	@$(ALIVE) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r requirements-installer.txt
 	@touch $@
