@@ -1,6 +1,34 @@
 """What `make` says while it installs."""
 
+import re
+from pathlib import Path
+
+import pytest
+
 from dev.install import told
+
+CHECKOUT = Path(__file__).parents[2]
+LEVELS = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
+
+
+def pins(file: str) -> set[str]:
+    return set(re.findall(r"^[a-z0-9].*==[^ ]+", (CHECKOUT / file).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("file", [*LEVELS, "requirements-installer.txt"])
+def test_what_is_installed_is_locked_with_hashes_and_names_no_address(file: str) -> None:
+    locked = (CHECKOUT / file).read_text()
+
+    entries = re.split(r"\n(?=\S)", locked.strip())
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in locked
+
+
+def test_each_level_adds_to_the_one_before() -> None:
+    process, embedded, development = map(pins, LEVELS)
+
+    assert process < embedded < development
 
 
 def test_each_download_says_how_much_is_left() -> None:
