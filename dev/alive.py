@@ -34,14 +34,16 @@ class Voice:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Pass the text on, on a line of its own."""
-        with self._lock:
+        """Pass the text on, on a line of its own. When nobody reads any more it is lost: whoever
+        speaks goes on with its work, above all with stopping what it has started."""
+        with self._lock, suppress(OSError):
             self._end_the_dots()
             self._last = self._clock()
-            return self._stream.write(text)
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._stream.flush()
 
     @contextmanager
@@ -54,7 +56,7 @@ class Voice:
             self._be_quiet(False)
 
     def dot_when_silent(self) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             now = self._clock()
             if not self._quiet and now - self._last >= SILENCE_SECONDS:
                 self._stream.write(".")
@@ -62,7 +64,7 @@ class Voice:
                 self._dots, self._last = True, now
 
     def _be_quiet(self, quiet: bool) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._end_the_dots()
             self._quiet, self._last = quiet, self._clock()
 
@@ -79,9 +81,8 @@ def signs_of_life() -> Iterator[Voice]:
     done = threading.Event()
 
     def beat() -> None:
-        with suppress(OSError, ValueError):  # nobody reads any more: whoever writes will see to it
-            while not done.wait(SILENCE_SECONDS / 4):
-                voice.dot_when_silent()
+        while not done.wait(SILENCE_SECONDS / 4):
+            voice.dot_when_silent()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ import io
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,22 @@ def test_a_silent_command_shows_that_it_lives_and_keeps_its_words_and_its_exit_c
     assert done.returncode == 3
     first, dots, second = done.stdout.splitlines()
     assert (first, set(dots), second) == ("first", {"."}, "second")
+
+
+def test_a_command_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    script = f"{SLEEPS}; import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+    done = tmp_path / "done"
+    alone = subprocess.Popen(
+        [sys.executable, "-m", "dev.alive", sys.executable, "-c", script, str(done)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=process.python_environment(),
+    )
+    assert alone.stdout is not None
+    alone.stdout.close()
+    alone.wait()
+
+    assert done.exists()
 
 
 def test_a_command_that_a_signal_has_ended_ends_as_shells_say_it() -> None:
