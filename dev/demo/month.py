@@ -26,6 +26,7 @@ PLAN = "demo-month"
 SINCE = "2020-01-01T00:00:00Z"
 CUSTOMERS = 200
 EVENTS_EACH = 100
+AT_ONCE = 10
 TOLD_EVERY = 20
 SENT_TWICE = 20
 """Every 20th event is sent twice: 5 %."""
@@ -46,7 +47,8 @@ LADDER = DunningPolicy(tuple(timedelta(seconds=days) for days in (1, 3, 5, 7)))
 async def report_usage(stage: Stage) -> None:
     """Customers, a price list, and their usage over HTTP; some of it twice."""
     await _price(stage, "API_CALL")
-    await asyncio.gather(*(_customer(stage, name) for name in NAMES))
+    for at in range(0, CUSTOMERS, AT_ONCE):
+        await asyncio.gather(*(_customer(stage, name) for name in NAMES[at : at + AT_ONCE]))
     month = _month()
     sent = list(_events(month))
     batches = [sent[at : at + BATCH] for at in range(0, len(sent), BATCH)]
