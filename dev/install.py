@@ -7,6 +7,7 @@ library: this runs before anything is installed.
 """
 
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ def main() -> int:
     # Compiled at once: else every process of the first run would do so for itself, and where Python
     # may not write it, every process of every run.
     command = [*UV, "--compile-bytecode", "--require-hashes", "-r", sys.argv[1]]
+    if ssl.create_default_context().get_ca_certs():
+        command.append("--system-certs")  # as pip does: there may be one of a proxy among them
     with (
         signs_of_life() as voice,
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running,
