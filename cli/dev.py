@@ -10,19 +10,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dev import process, services
-from dev.stack import SimulatorOptions, Stack, durable_stack
+from dev import process
+from dev.alive import Voice, signs_of_life
+from dev.stack import LOCK, SimulatorOptions, Stack, alone, durable_stack
+from dev.temporal import UI_PORT
 from domain.event import TOPICS
 from runtime.settings import ENDPOINTS_FILE, Settings
+
+API_PORT = "API_PORT"
 
 console = Console()
 
 
 def dev(
     port: Annotated[
-        int, typer.Option(help="Port of the API.", envvar="API_PORT", min=1, max=65535)
+        int, typer.Option(help="Port of the API.", envvar=API_PORT, min=1, max=65535)
     ] = 8080,
-    ui_port: Annotated[int, typer.Option(help="Port of the Temporal UI.", min=1, max=65535)] = 8233,
+    ui_port: Annotated[
+        int, typer.Option(help="Port of the Temporal UI.", envvar=UI_PORT, min=1, max=65535)
+    ] = 8233,
     time_scale: Annotated[
         float,
         typer.Option(help="Divides every wait on the gateway.", envvar="TIME_SCALE", min=1),
@@ -34,24 +40,38 @@ def dev(
     PostgreSQL, Valkey, Temporal with its UI, Kafka, the gateway simulator, the API and a worker.
     """
     leave_in_order()
-    process.require_free(port, "API")
+    endpoints_file = Path(ENDPOINTS_FILE)
+    refusal = "`make dev` already runs in this folder: use that one, or stop it with Ctrl-C there."
     try:
-        with durable_stack(
-            directory,
-            TOPICS,
-            simulator(port, time_scale),
-            ui_port=ui_port,
-            endpoints_file=Path(ENDPOINTS_FILE),
-            progress=report,
-        ) as stack:
-            services.prepare(stack, report)
-            environment = services.environment(stack, time_scale=time_scale)
-            with services.running(stack, port, environment, report) as ours:
-                console.print(addresses(stack, port))
-                console.print("Ctrl-C stops everything.")
-                services.watch(stack, ours)
+        with (
+            signs_of_life() as voice,
+            alone(endpoints_file.with_name(LOCK), refusal, endpoints_file, console.print),
+        ):
+            process.require_free(port, "API", API_PORT)
+            process.require_free(ui_port, "Temporal UI", UI_PORT)
+            console.print("Starting real servers ...")
+            with durable_stack(
+                directory, TOPICS, simulator(port, time_scale), ui_port=ui_port, progress=report
+            ) as stack:
+                _run(stack, port, time_scale, endpoints_file, voice)
     except KeyboardInterrupt:
         console.print(f"Stopped. The data stay in {directory}.", soft_wrap=True, highlight=False)
+
+
+def _run(stack: Stack, port: int, time_scale: float, endpoints_file: Path, voice: Voice) -> None:
+    # Not at the top: importing all that takes a second or more in which nobody would be told.
+    from dev import services
+
+    services.prepare(stack, report)
+    environment = services.environment(stack, time_scale=time_scale)
+    with (
+        services.running(stack, port, environment, report) as ours,
+        stack.endpoints.published(endpoints_file),
+        voice.quiet(),
+    ):
+        console.print(addresses(stack, port))
+        console.print("Ctrl-C stops everything.")
+        services.watch(stack, ours)
 
 
 def leave_in_order() -> None:
@@ -70,9 +90,9 @@ def simulator(port: int, time_scale: float) -> SimulatorOptions:
     )
 
 
-def report(name: str, seconds: float) -> None:
-    """One line for each part that has become ready."""
-    console.print(f"  {name} is ready [dim]({seconds:.1f} s)[/dim]", highlight=False)
+def report(what: str, seconds: float) -> None:
+    """One line for each part that has become ready, or has stopped."""
+    console.print(f"  {what} [dim]({seconds:.1f} s)[/dim]", highlight=False)
 
 
 def addresses(stack: Stack, port: int) -> Table:

@@ -3,44 +3,79 @@
 import asyncio
 import os
 import sys
-from typing import Never
+from importlib import import_module
+from typing import Annotated, Any, Never
 
 import typer
-import uvicorn
-from alembic.util import CommandError
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
+from typer.core import TyperGroup
+from typer.main import get_group
 
-import worker as worker_process
-from api.app import create_app
-from cli import dead_letter, demo, dev, invoice, outbox, payment, review, settlement, usage
-from cli.system import Refused
-from dev.process import StackError
-from runtime import logs, schema
-from runtime.settings import ConfigurationError, Settings
+from cli import demo, dev
+from runtime.version import VERSION
+
+OPERATORS = (
+    "payment",
+    "review",
+    "outbox",
+    "settlement",
+    "invoice",
+    "dead-letter",
+    "usage",
+)
+"""Groups of commands, each with a module of its own; in the order of the help."""
+
+
+class Commands(TyperGroup):
+    """Imports the commands of operators when they are asked for: all of them take a second."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *OPERATORS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in OPERATORS:
+            return super().get_command(ctx, cmd_name)
+        group = get_group(import_module(f"cli.{cmd_name.replace('-', '_')}").app)
+        group.name = cmd_name
+        return group
+
 
 app = typer.Typer(
     name="billing",
+    cls=Commands,
     help="Payments, billing and settlement, orchestrated by Temporal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
-app.add_typer(payment.app, name="payment")
-app.add_typer(review.app, name="review")
-app.add_typer(outbox.app, name="outbox")
-app.add_typer(settlement.app, name="settlement")
-app.add_typer(invoice.app, name="invoice")
-app.add_typer(dead_letter.app, name="dead-letter")
-app.add_typer(usage.app, name="usage")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"billing {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which version this is.", callback=_say_version),
+    ] = False,
+) -> None:
+    """Payments, billing and settlement, orchestrated by Temporal."""
 
 
 @app.command()
 def api() -> None:
     """Run the HTTP API."""
+    import uvicorn
+
+    from api.app import create_app
+    from runtime import logs
+    from runtime.settings import Settings
+
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
@@ -58,12 +93,17 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker: workflows, activities, relays and the sweeper."""
+    import worker as worker_process
+
     worker_process.main()
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database's schema up to date, as the role that owns the tables."""
+    from runtime import schema
+    from runtime.settings import Settings
+
     schema.upgrade(Settings().database_owner_url)
 
 
@@ -72,25 +112,25 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command; whatever a person can mend is one sentence and exit code 1."""
+    """Run the command; whatever a person can mend is a sentence and exit code 1."""
     if any("\udc80" <= char <= "\udcff" for char in "".join(sys.argv)):
         _leave("The arguments are not valid UTF-8.")
     try:
         app()
-    except (Refused, StackError, ConfigurationError, CommandError) as error:
-        _leave(str(error))
-    except ValidationError as error:
-        _leave(_wrong_setting(error))
-    except SettingsError as error:
-        _leave(f"A setting is not valid JSON: {error}.")
-    except (SQLAlchemyError, OSError) as error:
-        _leave(_unusable(error))
     except SystemExit as ended:
         if ended.code != INTERRUPTED:
             raise
         _interrupted()
     except (KeyboardInterrupt, asyncio.CancelledError):
         _interrupted()
+    except Exception as error:
+        # Not at the top: it imports whatever can go wrong.
+        from cli.errors import in_words
+
+        words = in_words(error)
+        if words is None:
+            raise
+        _leave(words)
 
 
 def _interrupted() -> Never:
@@ -99,26 +139,9 @@ def _interrupted() -> Never:
     os._exit(INTERRUPTED)
 
 
-def _wrong_setting(error: ValidationError) -> str:
-    if error.title != Settings.__name__:
-        raise error
-    first = error.errors()[0]
-    words = first["msg"].removeprefix("Value error, ")
-    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
-
-
-def _unusable(error: SQLAlchemyError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename} cannot be used: {error.strerror}."
-    words = str(error).splitlines()[0].rstrip(".")
-    return (
-        f"The database cannot be used: {words}. Is it running, is its address right, and its "
-        "schema up to date (`billing migrate`)?"
-    )
-
-
-def _leave(sentence: str) -> None:
-    Console(stderr=True).print(f"billing: {sentence}", style="red", highlight=False, soft_wrap=True)
+def _leave(words: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"billing: {words}", style="red", highlight=False, soft_wrap=True, markup=False)
     sys.exit(1)
 
 

@@ -52,8 +52,8 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
     settings = Settings()
     if "database_url" not in settings.model_fields_set:
         raise ConfigurationError(
-            f"No running system is known here: start `make dev` in another terminal (it writes "
-            f"{ENDPOINTS_FILE}), or set DATABASE_URL and TEMPORAL_ADDRESS."
+            f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
+            " or set DATABASE_URL and TEMPORAL_ADDRESS."
         )
     pool = database.connect(settings.database_url, pool_size=1, statement_seconds=statement_seconds)
     try:

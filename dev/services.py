@@ -10,7 +10,7 @@ from typing import Never
 from dev import process
 from dev.process import Server
 from dev.seed import seed
-from dev.stack import Progress, Stack
+from dev.stack import Progress, Stack, stop
 from runtime import schema
 from store import database
 
@@ -32,7 +32,7 @@ def prepare(stack: Stack, progress: Progress) -> None:
     began = time.monotonic()
     schema.upgrade(stack.endpoints.database_owner_url)
     asyncio.run(_seed(stack.endpoints.database_url))
-    progress("Schema", time.monotonic() - began)
+    progress("Schema is ready", time.monotonic() - began)
 
 
 @contextmanager
@@ -49,11 +49,11 @@ def running(
         ours.append(start_api(stack, port, child_environment))
         ours.append(start_worker(stack, "worker", child_environment))
         process.wait_until_ready(
-            ours, lambda server: progress(server.name, time.monotonic() - began)
+            ours, lambda each: progress(f"{each.name} is ready", time.monotonic() - began)
         )
         yield ours
     finally:
-        process.stop(ours)
+        stop(ours, progress)
 
 
 def watch(stack: Stack, ours: Sequence[Server]) -> Never:
@@ -67,7 +67,6 @@ def watch(stack: Stack, ours: Sequence[Server]) -> Never:
 
 def start_api(stack: Stack, port: int, child_environment: Mapping[str, str]) -> Server:
     """The HTTP API on the loopback interface."""
-    process.require_free(port, "API")
     return process.start(
         "API",
         [sys.executable, "-m", "cli.main", "api"],

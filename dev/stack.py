@@ -4,12 +4,14 @@ A part whose address is set in the environment is not started; that address is u
 Kafka is volatile: it forgets its topics, and everything but it keeps its data in `durable_stack`.
 """
 
+import hashlib
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,7 +20,10 @@ from dev import kafka, postgres, process, temporal, valkey
 from dev.process import Server, StackError
 
 Progress = Callable[[str, float], None]
-"""Called with the name of a part and the seconds it took until it was ready."""
+"""Called with what has happened, as "Valkey is ready", and the seconds that it took."""
+
+LOCK = "stack.lock"
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,18 @@ class Endpoints:
     def environment(self) -> dict[str, str]:
         """The same as environment variables."""
         return {each.name.upper(): getattr(self, each.name) for each in fields(self)}
+
+    @contextmanager
+    def published(self, path: Path) -> Iterator[None]:
+        """For the length of the block a dotenv file tells other processes that this runs, and
+        where."""
+        addresses = self.environment().items()
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in addresses]
+        process.write_atomically(path, "".join(lines))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -63,20 +80,45 @@ class Stack:
 
 
 @contextmanager
+def alone(
+    lock: Path,
+    refusal: str,
+    endpoints_file: Path | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[None]:
+    """For the length of the block nobody else holds this lock file.
+
+    Raises StackError(refusal) while somebody does. Who has not published the endpoints file yet, or
+    not any more, is starting or stopping: that is waited for.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("wb") as file:
+        is_told = False
+        while not process.lock(file):
+            if endpoints_file is None or endpoints_file.exists():
+                raise StackError(refusal)
+            if not is_told:
+                tell("Another one is starting or stopping here: waiting for it ...")
+                is_told = True
+            time.sleep(process.POLL_SECONDS)
+        if endpoints_file is not None:
+            endpoints_file.unlink(missing_ok=True)  # of one that was killed
+        yield
+
+
+@contextmanager
 def durable_stack(
     directory: Path,
     topics: Sequence[str],
     simulator: SimulatorOptions,
     *,
     ui_port: int = 8233,
-    endpoints_file: Path | None = None,
     progress: Progress = lambda name, seconds: None,
     environment: Mapping[str, str] = os.environ,
 ) -> Iterator[Stack]:
     """Run a stack whose data survives its end, the loss of power included.
 
-    The endpoints file exists while the stack runs, in the form of a dotenv file. Raises StackError
-    if a part cannot start.
+    Raises StackError if a part cannot start.
     """
     directory = directory.resolve()
     parts = [
@@ -87,14 +129,7 @@ def durable_stack(
         _postgres(directory, postgres.DURABLE),
     ]
     with _running(parts, directory, progress, environment) as stack:
-        if endpoints_file is None:
-            yield stack
-            return
-        _write(endpoints_file, stack.endpoints)
-        try:
-            yield stack
-        finally:
-            endpoints_file.unlink(missing_ok=True)
+        yield stack
 
 
 @contextmanager
@@ -120,13 +155,38 @@ def temporary_stack(
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A directory for a stack, removed at the end with all data of the stack, wherever they lie."""
-    with tempfile.TemporaryDirectory(prefix="billing-") as name:
-        directory = Path(name).resolve()
-        try:
+    """A directory for a stack, removed at the end with all data of the stack, wherever they lie.
+
+    When something has failed the logs stay, and the exception has a note that says where.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=temporary_prefix())).resolve()
+    kept: set[Path] = set()
+    try:
+        with alone(directory / LOCK, f"A stack runs in {directory} already."):
             yield directory
-        finally:
-            postgres.remove_data(directory)
+    except Exception as error:
+        if kept := set(directory.glob("*.log")):
+            error.add_note(f"The logs are kept in {directory}.")
+        raise
+    finally:
+        postgres.remove_data(directory)
+        _remove_all_but(kept, directory)
+
+
+def temporary_prefix() -> str:
+    """How the temporary directories of this checkout begin: `make clean` finds them by it."""
+    return f"billing-{hashlib.sha256(os.fsencode(CHECKOUT)).hexdigest()[:8]}-"
+
+
+def _remove_all_but(kept: Set[Path], directory: Path) -> None:
+    if not kept:
+        shutil.rmtree(directory)
+        return
+    for path in set(directory.iterdir()) - kept:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -148,13 +208,21 @@ def _running(
         for part in embedded:
             servers.append(part.start())
         process.wait_until_ready(
-            servers, lambda server: progress(server.name, time.monotonic() - began)
+            servers, lambda each: progress(f"{each.name} is ready", time.monotonic() - began)
         )
         for part in embedded:
             addresses |= part.addresses()
         yield Stack(Endpoints(**addresses), directory, tuple(servers))
     finally:
-        process.stop(servers)
+        stop(servers, progress)
+
+
+def stop(servers: Sequence[Server], progress: Progress) -> None:
+    """Stop them all and report each."""
+    began = time.monotonic()
+    process.stop(
+        servers, lambda each: progress(f"{each.name} has stopped", time.monotonic() - began)
+    )
 
 
 def _external(environment: Mapping[str, str]) -> dict[str, str]:
@@ -246,8 +314,3 @@ def _simulator(directory: Path, simulator: SimulatorOptions) -> _Part:
         ),
         lambda: {"gateway_url": f"http://127.0.0.1:{port}"},
     )
-
-
-def _write(path: Path, endpoints: Endpoints) -> None:
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in endpoints.environment().items()]
-    process.write_atomically(path, "".join(lines))

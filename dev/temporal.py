@@ -9,6 +9,8 @@ from dev import process
 from dev.process import Server, StackError
 
 NAMESPACE = "billing"
+UI_PORT = "UI_PORT"
+"""The variable that chooses the port of the UI."""
 
 # The dev server has one history shard: its default of 20 polls per second makes each step of a
 # workflow wait 50 ms. Visibility (the list of workflows) may lag a second to leave the CPU to them.
@@ -35,7 +37,7 @@ def start_with_ui(directory: Path, port: int, ui_port: int) -> Server:
     # Without these two every commit waits for the disk twice: 13-80 workflows/s instead of 48-170.
     arguments += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
     return _start(
-        directory, port, arguments, lambda: process.require_free(ui_port, "the Temporal UI")
+        directory, port, arguments, lambda: process.require_free(ui_port, "Temporal UI", UI_PORT)
     )
 
 

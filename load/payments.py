@@ -8,11 +8,9 @@ regular, local) with empty activities, started from one client without HTTP. Tak
 import asyncio
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import httpx2
@@ -25,7 +23,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from cli.dev import report
 from dev import process, services
-from dev.stack import SimulatorOptions, durable_stack
+from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from runtime import temporal
 from runtime.settings import Settings
@@ -59,16 +57,14 @@ class Nothing:
 
 def main() -> None:
     """Measure and print one table."""
-    with tempfile.TemporaryDirectory(prefix="billing-load-") as directory:
+    with temporary_directory() as directory:
         port, ui_port = process.free_port(), process.free_port()
         settings = Settings()
         simulator = SimulatorOptions(
             f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
             settings.gateway_webhook_secret.get_secret_value(),
         )
-        with durable_stack(
-            Path(directory), TOPICS, simulator, ui_port=ui_port, progress=report
-        ) as stack:
+        with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=report) as stack:
             services.prepare(stack, report)
             environment = services.environment(stack)
             ours = [

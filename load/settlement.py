@@ -7,11 +7,9 @@ gateway simulator on 127.0.0.1. Takes about two minutes.
 
 import asyncio
 import os
-import tempfile
 import time
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import uuid4
 
 import uvloop
@@ -22,7 +20,7 @@ from sqlalchemy import text
 from cli.dev import report as tell
 from dev import process, services
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
-from dev.stack import SimulatorOptions, durable_stack
+from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.period import Period
 from domain.settlement import Progress, RunRequest
@@ -48,12 +46,12 @@ BAD = frozenset(NAMES[:: CUSTOMERS // POISONED])
 
 def main() -> None:
     """Measure and print one table."""
-    with tempfile.TemporaryDirectory(prefix="billing-load-") as directory:
+    with temporary_directory() as directory:
         simulator = SimulatorOptions(
             "http://127.0.0.1:9/unused", Settings().gateway_webhook_secret.get_secret_value()
         )
         with durable_stack(
-            Path(directory), TOPICS, simulator, ui_port=process.free_port(), progress=tell
+            directory, TOPICS, simulator, ui_port=process.free_port(), progress=tell
         ) as stack:
             services.prepare(stack, tell)
             ours = [services.start_worker(stack, "worker", services.environment(stack))]

@@ -9,13 +9,11 @@ Takes about a minute.
 import asyncio
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import uuid4
 
 import orjson
@@ -27,7 +25,7 @@ from api.group_commit import GroupCommit
 from cli.dev import report
 from dev import process, services
 from dev.services import prepare
-from dev.stack import SimulatorOptions, durable_stack
+from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.usage import UsageEvent
 from runtime.settings import Settings
@@ -74,13 +72,11 @@ class Connection:
 
 def main() -> None:
     """Measure and print one table."""
-    with tempfile.TemporaryDirectory(prefix="billing-load-") as directory:
+    with temporary_directory() as directory:
         port, ui_port = process.free_port(), process.free_port()
         secret = Settings().gateway_webhook_secret.get_secret_value()
         simulator = SimulatorOptions("http://127.0.0.1:9/unused", secret)
-        with durable_stack(
-            Path(directory), TOPICS, simulator, ui_port=ui_port, progress=report
-        ) as stack:
+        with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=report) as stack:
             prepare(stack, report)
             environment = services.environment(stack)
             ours = [

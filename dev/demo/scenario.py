@@ -1,7 +1,8 @@
 """The demo's steps in order. A new one is a function of the stage and a line in `STEPS`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from dev.demo import books, failures, month, orders, payments
 from dev.demo.stage import Stage
@@ -13,7 +14,7 @@ class Step:
     """`act` tells what it sees, and raises `Unexpected` when that is not what must be."""
 
     title: str
-    act: Callable[[Stage], Awaitable[None]]
+    act: Callable[[Stage], Coroutine[Any, Any, None]]
 
 
 STEPS = (
@@ -39,6 +40,6 @@ async def play(stage: Stage) -> None:
     for number, step in enumerate(STEPS, start=1):
         stage.console.print(f"\n[bold]{number:2}. {step.title}[/bold]", highlight=False)
         try:
-            await step.act(stage)
+            await stage.watch(step.act(stage))
         except Unexpected as error:
             raise Unexpected(f"Step {number} ({step.title}) went wrong: {error}.") from error

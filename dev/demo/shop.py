@@ -1,5 +1,6 @@
 """A shop that uses the HTTP API for one customer, and looks into the gateway's own book."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -123,6 +124,20 @@ class Shop:
         yield
         await _call(self._gateway, "PUT", "/control/webhook", json={"url": webhook})
 
+    @asynccontextmanager
+    async def held_answers(self, number: str) -> AsyncIterator[None]:
+        """The gateway charges this card, and for the length of the block says nothing of it: no
+        answer to the first call, "in progress" to every other."""
+        await self.behave(number, "hold-answer", times=1)
+        await self.behave(number, "in-progress", times=1_000_000)
+        yield
+        await _call(self._gateway, "DELETE", "/control/behaviours")
+
+    async def behave(self, number: str, behaviour: str, **more: Any) -> None:
+        """Tell the gateway what to do with the next charges of a card."""
+        body = {"operation": "charge", "billingKey": f"bk_{number}", "behaviour": behaviour, **more}
+        _document(await _call(self._gateway, "POST", "/control/behaviours", json=body))
+
     async def post(self, path: str, body: Mapping[str, Any]) -> httpx2.Response:
         """Send a request under a key of its own; if it takes longer, wait as `Location` says.
 
@@ -140,10 +155,16 @@ class Shop:
 
 
 async def _call(server: httpx2.AsyncClient, method: str, path: str, **more: Any) -> httpx2.Response:
-    try:
-        return await server.request(method, path, **more)
-    except httpx2.HTTPError as error:
-        raise Unexpected(f"no answer to {method} {server.base_url}{path}: {error!r}") from error
+    """One answer; what a 503 asks for is done: the same request again, a little later."""
+    while True:
+        try:
+            answer = await server.request(method, path, **more)
+        except httpx2.HTTPError as error:
+            where = f"{server.base_url}{path}"
+            raise Unexpected(f"no answer to {method} {where}: {error!r}") from error
+        if answer.status_code != 503:
+            return answer
+        await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
 
 def _document(answer: httpx2.Response) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+import httpx2
 import pytest
 
 from api.app import create_app
@@ -44,6 +45,24 @@ async def test_the_pages_come_from_our_own_files(billing: Billing) -> None:
     for file in files:
         served = await billing.api.get(file)
         assert (served.status_code, len(served.content) > 500) == (200, True), file
+
+
+async def test_the_address_itself_leads_to_the_pages(billing: Billing) -> None:
+    page = await billing.api.get("/")
+
+    assert (page.status_code, "text/html" in page.headers["Content-Type"]) == (200, True)
+    assert re.findall(r'href="([^"]+)"', page.text)[0] == "/swagger"
+
+
+async def test_the_address_itself_leads_to_the_temporal_ui() -> None:
+    settings = {"billing_environment": "dev", "temporal_ui_url": 'https://temporal.example/?a="&b'}
+    app = create_app(Settings.model_validate(settings))
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://api"
+    ) as http:
+        page = await http.get("/")
+
+    assert 'href="https://temporal.example/?a=&quot;&amp;b"' in page.text
 
 
 async def test_the_styles_load_nothing_from_elsewhere(billing: Billing) -> None:

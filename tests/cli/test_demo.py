@@ -1,5 +1,6 @@
 """`billing demo` as a newcomer runs it."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -7,17 +8,19 @@ import sys
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from dev import process
 from dev.demo import scenario
+from dev.demo import stage as stage_module
 from dev.demo.scenario import STEPS, Step
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
-from tests.dev.processes import descendants, running
+from dev.process import Server, StackError
+from tests.dev.processes import command, descendants, running
 from tests.threads import beside_the_loop
 
 BILLING = [sys.executable, "-m", "cli.main", "demo"]
@@ -58,6 +61,46 @@ def test_every_step_is_played_and_nothing_is_left(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def on_stage(ours: list[Server]) -> Stage:
+    """One on which steps only wait for these processes."""
+    nothing = cast(Any, SimpleNamespace(servers=()))
+    return Stage(Console(file=StringIO()), nothing, {}, ours, nothing, nothing)
+
+
+def worker(script: str, directory: Path) -> Server:
+    argv = [sys.executable, "-c", script]
+    return process.start("Worker", argv, log=directory / "worker.log", ready=lambda: True)
+
+
+async def test_a_step_is_given_up_when_everybody_works_and_nothing_comes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "PATIENCE_CPU_SECONDS", 0.2)
+    busy = worker("while True: pass", tmp_path)
+    stage = on_stage([busy])
+
+    async def never() -> bool:
+        return False
+
+    async def wait_for_the_customer() -> None:
+        await stage.until("the customer pays", never)
+
+    try:
+        with pytest.raises(Unexpected, match="the customer pays: this did not happen, though"):
+            await stage.watch(wait_for_the_customer())
+    finally:
+        process.stop([busy])
+
+
+async def test_a_step_ends_with_the_process_that_it_waits_for(tmp_path: Path) -> None:
+    stage = on_stage([worker("import sys; sys.exit('out of memory')", tmp_path)])
+
+    with pytest.raises(StackError, match=r"Worker ended \(exit code 1\)") as failure:
+        await stage.watch(asyncio.sleep(3_600))
+
+    assert str(failure.value).endswith("  out of memory")
+
+
 async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -65,14 +108,36 @@ async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came(
         expect("the payment", "FAILED", "COMPLETED")
 
     monkeypatch.setattr(scenario, "STEPS", (Step("Pay", wrong),))
-    stage = cast(Stage, SimpleNamespace(console=Console(file=StringIO())))
 
     with pytest.raises(Unexpected) as failure:
-        await scenario.play(stage)
+        await scenario.play(on_stage([]))
 
     assert str(failure.value) == (
         "Step 1 (Pay) went wrong: the payment: expected 'COMPLETED', but 'FAILED' came."
     )
+
+
+@pytest.mark.timeout(240)
+@beside_the_loop
+def test_a_demo_that_fails_keeps_its_logs_and_shows_how_they_end(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    assert demo.stdout is not None
+    output = ""
+    with demo.stdout:
+        for line in demo.stdout:
+            output += line
+            if line.startswith(" 1. "):
+                [kafka] = [pid for pid in descendants(demo.pid) if "dev.kafka" in command(pid)]
+                os.kill(kafka, signal.SIGKILL)
+
+    assert demo.wait() == 1
+    failure = output.partition("billing: ")[2]
+    [kept] = os.listdir(tmp_path)
+    log = tmp_path / kept / "kafka.log"
+    assert failure.startswith(f"Kafka ended (SIGKILL). Its log, {log}, ends so:\n  ")
+    assert failure.endswith(f"The logs are kept in {tmp_path / kept}.\n")
+    assert {"worker.log", "api.log", "kafka.log"} <= set(os.listdir(tmp_path / kept))
+    assert all(name.endswith(".log") for name in os.listdir(tmp_path / kept))
 
 
 @beside_the_loop
@@ -80,8 +145,8 @@ def test_ctrl_c_stops_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
     demo = start(tmp_path)
     assert demo.stdout is not None
     with demo.stdout:
-        while "is ready" not in demo.stdout.readline():
-            assert demo.poll() is None
+        while "is ready" not in (line := demo.stdout.readline()):
+            assert line
         pids = descendants(demo.pid)
         demo.send_signal(signal.SIGINT)
         rest = demo.stdout.read()

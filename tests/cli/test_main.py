@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +21,7 @@ from typer.testing import CliRunner
 
 from cli.main import app, main
 from dev import postgres, process
+from domain.event import TOPICS
 from runtime.settings import Settings
 from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 from tests.dev.processes import descendants, running
@@ -115,14 +118,16 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     with running_dev(home) as dev:
         paid = dev.pay()
         assert paid["status"] == "COMPLETED"
-        in_use = billing("dev", "--port", str(dev.port), cwd=home)
+        second = billing("dev", cwd=home)
         pids = descendants(dev.launcher.pid)
         dev.launcher.send_signal(signal.SIGINT)
         assert dev.launcher.wait(PATIENCE_SECONDS) == 0
         assert not running(pids)
-    assert in_use.returncode == 1
-    assert f"Port {dev.port} (API) is in use" in in_use.stderr
-    assert "Traceback" not in in_use.stderr
+    assert second.returncode == 1
+    assert second.stderr == (
+        "billing: `make dev` already runs in this folder: use that one, or stop it with Ctrl-C "
+        "there.\n"
+    )
     assert not (home / ".data" / "endpoints.env").exists()
 
     with running_dev(home) as dev:
@@ -139,36 +144,50 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     # What the killed launcher could not remove points to servers that are gone.
     late = billing("review", "list", cwd=home)
     assert late.returncode == 1
-    assert late.stderr.startswith("billing: The database cannot be used")
+    assert late.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "other", "name"),
+    [("API_PORT", "UI_PORT", "API"), ("UI_PORT", "API_PORT", "Temporal UI")],
+)
+@beside_the_loop
+def test_a_port_in_use_says_how_to_choose_another(
+    tmp_path: Path, variable: str, other: str, name: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        free = str(process.free_port())
+        done = billing("dev", cwd=tmp_path, **{variable: port, other: free})
+
+    assert done.returncode == 1
+    said, _, how = done.stderr.partition("choose another port: ")
+    assert said == f"billing: Port {port} ({name}) is in use: stop what listens there, or "
+    assert re.fullmatch(rf"{variable}=\d+ make dev\.\n", how)
+    assert os.listdir(tmp_path / ".data") == ["stack.lock"]
 
 
 @beside_the_loop
-def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        done = billing("dev", "--port", str(port), cwd=tmp_path)
-
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"billing: Port {port} (API) is in use: stop what listens there or choose another port.\n"
-    )
-    assert os.listdir(tmp_path) == []
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    assert billing("--version", cwd=tmp_path).stdout == f"billing {version('durable-billing')}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "sentence"),
     [
-        (("review", "list"), {}, "No running system is known here: start `make dev`"),
+        (("review", "list"), {}, "Nothing runs here: start `make dev`"),
         (
             ("review", "list"),
             {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
-            "The database cannot be used: ",
+            "The database cannot be used: nobody answers.",
         ),
         (
             ("migrate",),
             {"DATABASE_OWNER_URL": "postgresql://a@127.0.0.1:1/b"},
-            "The database cannot be used: ",
+            "The database cannot be used: nobody answers.",
         ),
+        (("migrate",), {}, "Nothing runs here: start `make dev`"),
+        (("outbox", "republish", "--topic", TOPICS[0]), {}, "Nothing runs here: start `make dev`"),
         (("migrate",), {"TIME_SCALE": "0"}, "The setting TIME_SCALE cannot be used: "),
         (
             ("migrate",),

@@ -12,6 +12,14 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def command(pid: int) -> str:
+    """The command line of a process; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def running(pids: set[int]) -> set[int]:
     """Those that still run: a zombie waits only for its parent to ask how it ended."""
     return {pid for pid in pids if _state(pid) not in ("Z", "X", None)}

@@ -1,9 +1,11 @@
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +17,14 @@ from temporalio.client import Client
 
 from dev import postgres, process
 from dev.process import StackError
-from dev.stack import SimulatorOptions, durable_stack, temporary_stack
+from dev.stack import (
+    LOCK,
+    SimulatorOptions,
+    alone,
+    durable_stack,
+    temporary_directory,
+    temporary_stack,
+)
 from tests.conditions import eventually_beside_the_loop
 from tests.dev.processes import descendants, running
 
@@ -45,9 +54,8 @@ with durable_stack(
     [{TOPIC!r}],
     SimulatorOptions({SIMULATOR.webhook_url!r}, {SIMULATOR.webhook_secret!r}),
     ui_port=int(sys.argv[2]),
-    endpoints_file=directory / "endpoints.env",
     environment={{}},
-):
+) as stack, stack.endpoints.published(directory / "endpoints.env"):
     print("ready", flush=True)
     signal.pause()
 """
@@ -110,7 +118,9 @@ def test_a_temporary_stack_leaves_nothing_behind() -> None:
         assert process.http_get(gateway.port, "/health")[0] == 200
         pids = {server.process.pid for server in stack.servers}
 
-    assert set(reported) == {"PostgreSQL", "Valkey", "Temporal", "Kafka", "Gateway simulator"}
+    parts = ["PostgreSQL", "Valkey", "Temporal", "Kafka", "Gateway simulator"]
+    happens = {f"{part} {what}" for part in parts for what in ("is ready", "has stopped")}
+    assert set(reported) == happens
     assert not running(pids)
     assert not stack.directory.exists()
     assert not postgres.data_directory(stack.directory).exists()
@@ -118,13 +128,72 @@ def test_a_temporary_stack_leaves_nothing_behind() -> None:
 
 def test_every_part_can_be_replaced_by_the_environment(directory: Path) -> None:
     file = directory / "endpoints.env"
-    with durable_stack(
-        directory, [], SIMULATOR, endpoints_file=file, environment=ELSEWHERE
-    ) as stack:
+    with durable_stack(directory, [], SIMULATOR, environment=ELSEWHERE) as stack:
         assert stack.servers == ()
         assert stack.endpoints.environment() == ELSEWHERE
-        assert dotenv_values(file) == ELSEWHERE
-    assert not file.exists()
+        with stack.endpoints.published(file):
+            assert dotenv_values(file) == ELSEWHERE
+        assert not file.exists()
+
+
+def test_what_has_failed_leaves_its_logs_and_nothing_else() -> None:
+    directories: list[Path] = []
+
+    def fail() -> None:
+        with temporary_directory() as directory:
+            directories.append(directory)
+            process.stop([postgres.start(directory, process.free_port(), postgres.RELAXED)])
+            raise StackError("no such thing")
+
+    with pytest.raises(StackError, match="no such thing") as failure:
+        fail()
+
+    [kept] = directories
+    assert failure.value.__notes__ == [f"The logs are kept in {kept}."]
+    assert sorted(os.listdir(kept)) == ["initdb.log", "postgresql.log"]
+    assert postgres.data_directories(kept) == []
+    shutil.rmtree(kept)
+
+
+def test_what_was_interrupted_leaves_nothing() -> None:
+    directories: list[Path] = []
+
+    def interrupt() -> None:
+        with temporary_directory() as directory:
+            directories.append(directory)
+            (directory / "worker.log").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+    assert not directories[0].exists()
+
+
+def test_a_folder_in_which_one_runs_refuses_another(tmp_path: Path) -> None:
+    lock, endpoints = tmp_path / "data" / LOCK, tmp_path / "data" / "endpoints.env"
+    with alone(lock, "refused", endpoints):
+        endpoints.touch()  # it runs
+        with pytest.raises(StackError, match="refused"), alone(lock, "refused", endpoints):
+            pass
+    with alone(lock, "refused", endpoints):
+        assert not endpoints.exists()  # of one that was killed
+
+
+def test_one_that_starts_or_stops_is_waited_for(tmp_path: Path) -> None:
+    lock, endpoints = tmp_path / LOCK, tmp_path / "endpoints.env"
+    with ExitStack() as first:
+        first.enter_context(alone(lock, "refused", endpoints))
+        told: list[str] = []
+
+        def tell(sentence: str) -> None:
+            told.append(sentence)
+            first.close()
+
+        with alone(lock, "refused", endpoints, tell):
+            pass
+
+    assert told == ["Another one is starting or stopping here: waiting for it ..."]
 
 
 def test_the_other_parts_are_still_started() -> None:
@@ -148,7 +217,9 @@ def test_a_port_of_the_ui_in_use_is_named(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with (
-            pytest.raises(StackError, match=rf"Port {port} \(the Temporal UI\) is in use"),
+            pytest.raises(
+                StackError, match=rf"Port {port} \(Temporal UI\) is in use: .*UI_PORT=\d+ make dev"
+            ),
             durable_stack(directory, [], SIMULATOR, ui_port=port, environment=environment),
         ):
             pass
@@ -160,5 +231,5 @@ def test_a_part_that_dies_is_named() -> None:
         stack.servers[0].process.send_signal(signal.SIGKILL)
         stack.servers[0].process.wait()
 
-        with pytest.raises(StackError, match=r"Valkey ended \(SIGKILL\)"):
+        with pytest.raises(StackError, match=r"Valkey ended \(SIGKILL\)\. Its log, "):
             stack.check_running()

@@ -1,0 +1,50 @@
+"""What a person can mend, in words."""
+
+import os
+
+from alembic.util import CommandError
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.system import Refused
+from dev.demo.verdict import Unexpected
+from dev.process import StackError
+from runtime.settings import ConfigurationError, Settings
+
+ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL"})
+NOTHING_RUNS = "Nothing runs here: start `make dev` in another terminal."
+
+
+def in_words(error: Exception) -> str | None:
+    """What to tell a person; None for an error that is ours."""
+    words = _sentence(error)
+    return None if words is None else "\n".join([words, *getattr(error, "__notes__", ())])
+
+
+def _sentence(error: Exception) -> str | None:
+    match error:
+        case Refused() | StackError() | Unexpected() | ConfigurationError() | CommandError():
+            return str(error)
+        case ValidationError() if error.title == Settings.__name__:
+            first = error.errors()[0]
+            words = first["msg"].removeprefix("Value error, ")
+            return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
+        case SettingsError():
+            return f"A setting is not valid JSON: {error}."
+        case OSError(filename=str() as name):
+            return f"{name} cannot be used: {error.strerror}."
+        case SQLAlchemyError() | OSError():
+            return _no_database(error)
+    return None
+
+
+def _no_database(error: SQLAlchemyError | OSError) -> str:
+    nobody_answers = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+    if nobody_answers and not ADDRESSES & os.environ.keys():
+        return NOTHING_RUNS
+    words = "nobody answers" if nobody_answers else str(error).splitlines()[0].rstrip(".")
+    return (
+        f"The database cannot be used: {words}. Is it running, is its address right, and is its "
+        "schema up to date (`billing migrate`)?"
+    )

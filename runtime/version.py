@@ -1,0 +1,3 @@
+"""The version of the project, for every process that says it."""
+
+VERSION = "0.1.0"
