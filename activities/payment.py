@@ -200,7 +200,10 @@ async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[
 
 
 async def _close_attempts(tx: Transaction, failed: FailedPayment) -> None:
-    """Note on the attempts what the PG let go, and what it refused."""
+    """Note on the attempts what the PG was not asked, what it let go, and what it refused."""
+    for operation in failed.never_sent:
+        answer = GatewayAnswer(GatewayStatus.NOT_SENT)
+        await gateway_attempt.close(tx, failed.payment.payment_id, operation, answer)
     if failed.voided:
         answer = GatewayAnswer(GatewayStatus.VOIDED)
         await gateway_attempt.close(tx, failed.payment.payment_id, Operation.AUTHORIZE, answer)

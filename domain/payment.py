@@ -137,7 +137,8 @@ class Capture:
 @dataclass(frozen=True)
 class FailedPayment:
     """A payment that takes nothing, and why. `status` is FAILED or CANCELLED; `step` is the one
-    that was refused, if one was. `voided`: an authorization was let go."""
+    that was refused, if one was. `voided`: an authorization was let go. `never_sent`: what the PG
+    was not asked for after all."""
 
     payment: PaymentRequest
     status: PaymentStatus
@@ -146,6 +147,7 @@ class FailedPayment:
     gateway_code: str | None = None
     step: str | None = None
     voided: bool = False
+    never_sent: tuple[Operation, ...] = ()
 
 
 @dataclass(frozen=True)

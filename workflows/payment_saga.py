@@ -210,7 +210,7 @@ class PaymentSaga:
 
     async def _fail(self, error: BaseException) -> PaymentOutcome:
         failed = _explain(self._payment, self._step, self._cancelled, error)
-        failed = replace(failed, voided=self._void.succeeded)
+        failed = replace(failed, voided=self._void.succeeded, never_sent=self._never_sent)
         status = await workflow.execute_local_activity_method(
             PaymentActivities.fail,
             failed,
@@ -288,6 +288,11 @@ class PaymentSaga:
         payment = self._payment
         request = payment.gateway_request(operation)
         return Pursuit(request, payment.waits, partial(self._mark, operation))
+
+    @property
+    def _never_sent(self) -> tuple[Operation, ...]:
+        owners = {self._payment.pivot: self._pivot, Operation.AUTHORIZE: self._authorization}
+        return tuple(each for each in self._payment.operations if owners[each].never_sent)
 
     @property
     def _pursuits(self) -> tuple[Pursuit, ...]:

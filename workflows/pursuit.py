@@ -72,6 +72,12 @@ class Pursuit:
         return self._maybe_sent and self._answer is None
 
     @property
+    def never_sent(self) -> bool:
+        """Whether no request has left us, in this run or an earlier."""
+        answered = self._answer is not None and self._answer.status is not GatewayStatus.NOT_SENT
+        return not (self._maybe_sent or answered)
+
+    @property
     def succeeded(self) -> bool:
         """Whether the PG did what was asked."""
         return self._answer is not None and self._answer.status is SUCCESS[self._request.operation]
