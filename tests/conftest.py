@@ -73,6 +73,14 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
+async def owner(settings: Settings) -> AsyncIterator[Database]:
+    """As the role that owns the tables: for what a test makes older, or tampers with."""
+    pool = database_module.connect(settings.database_owner_url, pool_size=2)
+    yield pool
+    await pool.dispose()
+
+
+@pytest.fixture(scope="session")
 async def temporal_client(settings: Settings) -> Client:
     return await temporal.connect_when_ready(settings)
 

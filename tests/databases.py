@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 
 from store import database as database_module
-from store.database import Transaction
+from store.database import Database, Transaction
 from tests.conditions import eventually
 
 
@@ -26,10 +26,15 @@ async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
     """Nobody else reads the table meanwhile; yields its owner's transaction."""
     owner = database_module.connect(owner_url, pool_size=1)
     async with owner.begin() as tx:
-        await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await may_idle(tx)
         await tx.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         yield tx
     await owner.dispose()
+
+
+async def may_idle(tx: Transaction) -> None:
+    """It may be left open for as long as the test needs."""
+    await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 async def somebody_waits(tx: Transaction, table: str) -> None:
@@ -41,5 +46,18 @@ async def somebody_waits(tx: Transaction, table: str) -> None:
 
     async def waits() -> bool:
         return bool(await tx.scalar(waiting, {"name": table}))
+
+    await eventually(waits)
+
+
+async def somebody_waits_for_a_row(database: Database) -> None:
+    """Wait until a transaction waits for the end of another one."""
+    waiting = text("""
+        SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted
+    """)
+
+    async def waits() -> bool:
+        async with database.connect() as tx:
+            return bool(await tx.scalar(waiting))
 
     await eventually(waits)
