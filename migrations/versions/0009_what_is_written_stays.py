@@ -43,10 +43,14 @@ STAYS = {
 """By table the columns that the application may not change; `*` are all of them."""
 
 FINAL = {
-    "payments": "'COMPLETED', 'FAILED', 'CANCELLED'",
-    "refunds": "'COMPLETED', 'FAILED'",
-    "invoices": "'PAID', 'WRITTEN_OFF', 'CANCELLED', 'REJECTED'",
+    "payments": ("status", "'COMPLETED', 'FAILED', 'CANCELLED'"),
+    "refunds": ("status", "'COMPLETED', 'FAILED'"),
+    "invoices": ("status", "'PAID', 'WRITTEN_OFF', 'CANCELLED', 'REJECTED'"),
+    "wallet_holds": ("state", "'COMMITTED', 'RELEASED'"),
+    "coupon_uses": ("state", "'USED', 'RESTORED'"),
+    "stock_reservations": ("state", "'COMMITTED', 'RESTORED'"),
 }
+"""By table the column that says where a row stands, and what it never leaves."""
 XID = "(pg_current_xact_id()::text)::bigint"
 ISSUED = (
     "number, customer_id, period, currency, total, snapshot, checks, workflow_id, run_id,"
@@ -171,14 +175,14 @@ def _final_statuses_stay() -> None:
     op.execute("""
         CREATE FUNCTION refuse_reopening() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            RAISE EXCEPTION '% of % is % for good', OLD.id, TG_TABLE_NAME, OLD.status;
+            RAISE EXCEPTION 'a row of % is % for good', TG_TABLE_NAME, to_jsonb(OLD)->>TG_ARGV[0];
         END $$
     """)
-    for table, statuses in FINAL.items():
+    for table, (column, ends) in FINAL.items():
         op.execute(f"""
             CREATE TRIGGER final_stays BEFORE UPDATE ON {table} FOR EACH ROW
-            WHEN (OLD.status IN ({statuses}) AND NEW.status <> OLD.status)
-            EXECUTE FUNCTION refuse_reopening()
+            WHEN (OLD.{column} IN ({ends}) AND NEW.{column} <> OLD.{column})
+            EXECUTE FUNCTION refuse_reopening('{column}')
         """)
         op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER final_stays")
 

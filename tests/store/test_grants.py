@@ -1,12 +1,13 @@
 """What the application's role may do, asked of PostgreSQL itself."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from dev.postgres import APPLICATION
 from store.database import Database
 from store.tables import metadata
+from tests.samples import new_id
 
 INSERT_ONLY = {
     "coupon_claims",
@@ -179,3 +180,41 @@ async def test_what_it_may_not_do_is_refused(database: Database, statement: str)
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         async with database.begin() as tx:
             await tx.execute(text(statement))
+
+
+COUPON = """
+    WITH coupon AS (
+        INSERT INTO coupons
+            (code, kind, basis_points, amounts, minimum_order, valid_from, valid_until)
+        VALUES (CAST(:id AS text), 'FIXED', 0, '{}', '{}', now(), now()) RETURNING code
+    )
+    INSERT INTO coupon_uses (payment_id, code, customer_id, state)
+    SELECT CAST(:id AS uuid), code, 'c', 'RESTORED' FROM coupon
+"""
+ENDED = {
+    "wallet_holds": """
+        INSERT INTO wallet_holds (payment_id, customer_id, currency, amount, state)
+        VALUES (CAST(:id AS uuid), 'c', 'KRW', 1, 'RELEASED')
+    """,
+    "stock_reservations": """
+        INSERT INTO stock_reservations (payment_id, sku, quantity, state)
+        VALUES (CAST(:id AS uuid), 's', 1, 'COMMITTED')
+    """,
+    "coupon_uses": COUPON,
+}
+
+
+@pytest.mark.parametrize("table", ENDED)
+async def test_what_was_set_aside_and_has_ended_is_not_set_aside_again(
+    database: Database, owner: Database, table: str
+) -> None:
+    mine = {"id": new_id()}
+    async with database.begin() as tx:
+        await tx.execute(text(ENDED[table]), mine)
+    rows = metadata.tables[table]
+    reopened = update(rows).where(rows.c.payment_id == mine["id"]).values(state="RESERVED")
+
+    for role in (database, owner):
+        with pytest.raises(DBAPIError, match="for good"):
+            async with role.begin() as tx:
+                await tx.execute(reopened)
