@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from domain import points
+from domain.failure import FailureCode
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.refund import (
     FINAL,
@@ -82,9 +83,9 @@ class RefundActivities:
             if not await refunds.fail(tx, failed):
                 return
             await review.supersede(tx, failed.refund.refund_id)
-            answer = GatewayAnswer(
-                GatewayStatus.DECLINED, code=failed.gateway_code, message=failed.message
-            )
+            unsent = failed.code == FailureCode.GATEWAY_UNAVAILABLE
+            status = GatewayStatus.NOT_SENT if unsent else GatewayStatus.DECLINED
+            answer = GatewayAnswer(status, code=failed.gateway_code, message=failed.message)
             refund = failed.refund
             await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
             if not refund.late_capture:

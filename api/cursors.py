@@ -1,7 +1,9 @@
 """Opaque cursors: signed, and bound to the filter that they were made for.
 
-A cursor is a position in an order that never changes (created at, id), so a crawl neither doubles
-nor misses a row that was there throughout, whatever is inserted meanwhile.
+A cursor is a place in an order that never changes, and what could be seen when it was made: a row
+that gets its place before its transaction commits can come up behind it, and is given then with the
+page that follows. So whoever reads on from a cursor, now or later, doubles nothing and misses
+nothing, whatever is inserted meanwhile.
 """
 
 import base64
@@ -9,33 +11,47 @@ import binascii
 import hashlib
 import hmac
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
 from domain.errors import InvalidRequest
+from store.seen import Seen
 
 _MAC_BYTES = 16
 
 
+MAX_LENGTH = 4_000
+"""As long as a cursor gets while a hundred transactions are under way."""
+
+
 class Position(NamedTuple):
-    """After which row the next page begins."""
+    """After which row the next page begins, oldest first, and what was seen until there."""
 
     created_at: datetime
     id: str
+    seen: Seen
 
 
-_POSITION = TypeAdapter(Position)
+class Descent(NamedTuple):
+    """Below which row the next page begins, newest first; `newest` is where the first one began."""
+
+    newest: int
+    last: int
+    seen: Seen
 
 
-def encode(secret: str, position: Position, filters: dict[str, str | None]) -> str:
-    """A cursor for the page after this position."""
-    place = orjson.dumps([position.created_at, position.id])
-    return _text(_mac(secret, place, filters) + place)
+Place = TypeVar("Place", Position, Descent)
 
 
-def decode(secret: str, cursor: str, filters: dict[str, str | None]) -> Position:
+def encode(secret: str, place: Position | Descent, filters: dict[str, str | None]) -> str:
+    """A cursor for the page after this place."""
+    written = TypeAdapter(type(place)).dump_json(place)
+    return _text(_mac(secret, written, filters) + written)
+
+
+def decode(secret: str, cursor: str, filters: dict[str, str | None], kind: type[Place]) -> Place:
     """Raises `InvalidRequest` for a cursor that is not ours, or that belongs to another filter."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -46,7 +62,7 @@ def decode(secret: str, cursor: str, filters: dict[str, str | None]) -> Position
     ours = hmac.compare_digest(mac, _mac(secret, place, filters))
     if not ours or _text(raw) != cursor:
         raise InvalidRequest("The cursor is not one that we gave for this filter.")
-    return _POSITION.validate_json(place)
+    return TypeAdapter(kind).validate_json(place)
 
 
 def _text(raw: bytes) -> str:

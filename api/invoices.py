@@ -18,6 +18,7 @@ from api import cursors
 from api.access import CUSTOMER_ID, Access, Anybody, CustomerOrOperator, Operator, Role
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
+from api.cursors import MAX_LENGTH, Position
 from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reason, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
@@ -31,6 +32,7 @@ from domain.settlement import Verdict, judged
 from runtime.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
+from store.seen import seen
 from workflows.invoice_retry import invoice_workflow_id
 
 router = APIRouter(tags=["invoices"], route_class=StrictJSONRoute)
@@ -180,22 +182,42 @@ async def crawl_invoices(
     context: Using,
     customer_id: OfCustomer = None,
     status: InvoiceStatus | None = None,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_LENGTH)] = None,
     size: Size = 100,
 ) -> InvoiceCrawl:
-    """Invoices by cursor, oldest first. A cursor is good for the filter that it was made for."""
+    """Invoices by cursor, oldest first. A cursor is good for the filter that it was made for, at
+    any time: reading on from it, also after the end, doubles and misses nothing. What committed
+    only after its place was passed comes with the page that follows, beyond `size`."""
     owner = _owner(access, customer_id)
     secret = context.settings.cursor_secret.get_secret_value()
     filters = {"customerId": owner, "status": status}
-    position = None if cursor is None else cursors.decode(secret, cursor, filters)
+    place = None if cursor is None else cursors.decode(secret, cursor, filters, Position)
     async with context.reads.connect() as tx:
-        rows = await invoice.after(tx, owner, status, position, size)
+        rows, last = await _page(tx, owner, status, place, size)
         items = await documents(tx, rows)
-    following = None
-    if len(rows) == size:
-        last = cursors.Position(rows[-1].created_at, rows[-1].id)
-        following = cursors.encode(secret, last, filters)
+    following = None if last is None else cursors.encode(secret, last, filters)
     return InvoiceCrawl(items=items, nextCursor=following)
+
+
+async def _page(
+    tx: Transaction,
+    owner: str | None,
+    status: InvoiceStatus | None,
+    place: Position | None,
+    size: int,
+) -> tuple[list[Row[Any]], Position | None]:
+    """The rows after a place, with what came late before it, and the place after them; None at the
+    end."""
+    if place is None:
+        late: Sequence[Row[Any]] = ()
+        rows = await invoice.after(tx, owner, status, None, size)
+    else:
+        at = (place.created_at, place.id)
+        late = await invoice.came_late(tx, owner, status, at, place.seen)
+        rows = await invoice.after(tx, owner, status, at, size)
+    if len(rows) < size:
+        return [*late, *rows], None
+    return [*late, *rows], Position(rows[-1].created_at, rows[-1].id, await seen(tx))
 
 
 @router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)

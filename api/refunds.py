@@ -26,13 +26,15 @@ from api.fields import (
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over
+from domain import points
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
 from domain.payment import PayableType
-from domain.refund import FINAL, RefundRequest, RefundStatus
+from domain.refund import FINAL, RefundRequest, RefundSplit, RefundStatus
 from domain.review import Outcome, Resolution
+from domain.wallet import check_room
 from runtime.starts import start_refund
-from store import idempotency, payment, refund
+from store import customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from workflows.refund_saga import refund_workflow_id
 
@@ -148,6 +150,7 @@ async def _create(
     if not refundable.left:
         raise NotRefundable("Nothing of this payment is left to be refunded.")
     parts = rules.split(refundable, body.amount or refundable.left)
+    await _check_room(tx, row, parts)
     request = RefundRequest(
         refund_id=refund_id,
         payment_id=row.id,
@@ -164,6 +167,15 @@ async def _create(
     await payment.reserve_refund(tx, request)
     await refund.create(tx, request)
     return request
+
+
+async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> None:
+    """What goes back into the wallet must fit: nothing that is under way may get stuck."""
+    if parts.wallet or parts.points:
+        await customer.lock(tx, paid.customer_id)
+    for amount, unit in ((parts.wallet, paid.currency), (parts.points, points.UNIT)):
+        if amount:
+            check_room(await wallet.expected(tx, paid.customer_id, unit), amount, unit)
 
 
 async def _found(tx: Transaction, refund_id: str) -> Row[Any]:

@@ -1,16 +1,19 @@
 """The prepaid wallet: balances, postings, and how money gets in."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from sqlalchemy import Row
 
-from api import payments
+from api import cursors, payments
 from api.access import CUSTOMER_ID, Access, Anybody, Role
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
+from api.cursors import MAX_LENGTH, Descent
 from api.fields import Amount, Currency, CustomerId, Document, Id, new_id, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View, keep, replay, respond, settle
 from domain import points
@@ -20,10 +23,12 @@ from domain.ledger import Transaction as LedgerTransaction
 from domain.money import Money
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.top_up import Source, TopUp
+from domain.wallet import check_room
 from runtime.starts import start_payment
 from store import customer, idempotency, ledger, payment, top_up, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.seen import seen
 
 router = APIRouter(prefix="/api/v1/wallet", tags=["wallet"], route_class=StrictJSONRoute)
 
@@ -59,10 +64,10 @@ class WalletPosting(Document):
 
 
 class WalletPostings(Document):
-    """Newest first. `next` goes into `before` for the page after this one."""
+    """Newest first. `next` goes into `before` for the page after this one; None at the end."""
 
     items: list[WalletPosting]
-    next: int | None
+    next: str | None
 
 
 class NewTopUp(Document):
@@ -115,13 +120,19 @@ async def get_wallet_transactions(
     access: Anybody,
     context: Using,
     customer_id: ForCustomer = None,
-    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    before: Annotated[
+        str | None, Query(max_length=MAX_LENGTH, description="`next` of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> WalletPostings:
-    """The postings of a wallet, newest first."""
+    """The postings of a wallet, newest first. New ones stand on the first page; one that committed
+    only after its place was passed comes with the page that follows, beyond `limit`."""
     owner = _owner(access, customer_id)
+    secret = context.settings.cursor_secret.get_secret_value()
+    filters: dict[str, str | None] = {"customerId": owner}
+    place = None if before is None else cursors.decode(secret, before, filters, Descent)
     async with context.reads.connect() as tx:
-        rows = await wallet.transactions(tx, owner, before, limit)
+        rows, last = await _page(tx, owner, place, limit)
     items = [
         WalletPosting(
             id=row.id,
@@ -134,7 +145,25 @@ async def get_wallet_transactions(
         )
         for row in rows
     ]
-    return WalletPostings(items=items, next=items[-1].id if len(items) == limit else None)
+    following = None if last is None else cursors.encode(secret, last, filters)
+    return WalletPostings(items=items, next=following)
+
+
+async def _page(
+    tx: Transaction, owner: str, place: Descent | None, limit: int
+) -> tuple[list[Row[Any]], Descent | None]:
+    """The rows below a place, with what came late above it, and the place below them; None at the
+    end."""
+    if place is None:
+        late: Sequence[Row[Any]] = ()
+        rows = await wallet.transactions(tx, owner, None, limit)
+    else:
+        late = await wallet.came_late(tx, owner, place.newest, place.last, place.seen)
+        rows = await wallet.transactions(tx, owner, place.last, limit)
+    if len(rows) < limit:
+        return [*late, *rows], None
+    newest = rows[0].id if place is None else place.newest
+    return [*late, *rows], Descent(newest, rows[-1].id, await seen(tx))
 
 
 @router.post(
@@ -177,8 +206,9 @@ def _owner(access: Access, customer_id: str | None) -> str:
 async def _new(tx: Transaction, top_up_id: str, body: NewTopUp, keyed: Keyed) -> TopUp:
     money = Money(body.amount, body.currency)
     owner = _owner(keyed.access, body.customer_id)
-    if await customer.find(tx, owner) is None:
+    if not await customer.lock(tx, owner):
         raise NotFound(f"There is no customer {owner}.")
+    check_room(await wallet.expected(tx, owner, money.currency), money.minor_units, money.currency)
     made = TopUp(top_up_id, owner, money.currency, money.minor_units, Source(body.source))
     await top_up.create(tx, made)
     return made

@@ -18,6 +18,7 @@
     ├── UsageInFuture             422  more than an hour ahead
     ├── SettlementFailed          422  a quality check stops it, or there is no price list
     ├── InsufficientFunds         422  the wallet holds less than it should give
+    ├── BalanceTooLarge           422  the wallet would hold more than it may
     ├── HoldReleased              –    an earlier run gave the hold back; never seen over HTTP
     ├── WalletAmountTooLarge      422  the wallet part is more than what is payable
     ├── PaymentMethodMissing      422  a card is needed and none is known
@@ -141,6 +142,11 @@ class SettlementFailed(Rejected):
 class InsufficientFunds(Rejected):
     slug = "insufficient-funds"
     title = "The wallet does not hold enough"
+
+
+class BalanceTooLarge(Rejected):
+    slug = "balance-too-large"
+    title = "The wallet would hold more than it may"
 
 
 class HoldReleased(Rejected):

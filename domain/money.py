@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from domain.errors import AmountOutOfRange, InvalidRequest
 
 MAX_MINOR_UNITS = 10**12
-"""Largest single amount. A balance, kept below 10^15, and any sum of them fit a 64-bit integer."""
+"""Largest single amount. A balance, and any sum of them, fit a 64-bit integer."""
 
 MAX_BALANCE = 10**15
+"""What a wallet may hold once everything has arrived that is on its way into it. What would bring
+it above is refused before any money moves, so what has moved always fits. The database refuses only
+twice as much: points come by themselves, with completed orders."""
 
 _TWO_DECIMALS = """
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from domain import ledger
+from domain.errors import BalanceTooLarge
 from domain.ledger import Posting, Transaction
+from domain.money import MAX_BALANCE, format_amount
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,13 @@ class Hold:
     def _transaction(self, kind: str, postings: tuple[Posting, ...]) -> Transaction:
         key = f"payment/{self.payment_id}/{kind}/{self.unit}"
         return Transaction(key=key, kind=kind, postings=postings, payment_id=self.payment_id)
+
+
+def check_room(expected: int, more: int, unit: str) -> None:
+    """Raise `BalanceTooLarge` where a wallet that will hold as `expected` cannot take more."""
+    if expected + more > MAX_BALANCE:
+        raise BalanceTooLarge(
+            f"A wallet holds {format_amount(MAX_BALANCE, unit)} at most: this one has "
+            f"{format_amount(expected, unit)} with what is on its way, so "
+            f"{format_amount(more, unit)} more are too much."
+        )

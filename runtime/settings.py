@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "postgresql://billing_app@127.0.0.1:5432/billing",
-        description="The application's role: no DDL, no UPDATE or DELETE on postings.",
+        description="The application's role: no DDL, and UPDATE only of columns that change.",
     )
     database_owner_url: str = Field(
         "postgresql://billing_owner@127.0.0.1:5432/billing",

@@ -65,6 +65,13 @@ async def find(tx: Transaction, customer_id: str) -> Row[Any] | None:
     return (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
 
 
+async def lock(tx: Transaction, customer_id: str) -> bool:
+    """To the commit: what is on its way into the customer's wallet is added up one after the other.
+    False when there is no such customer."""
+    whose = select(customers.c.id).where(customers.c.id == customer_id)
+    return (await tx.execute(whose.with_for_update(key_share=True))).first() is not None
+
+
 async def add_payment_method(
     tx: Transaction,
     method_id: str,

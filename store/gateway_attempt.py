@@ -25,7 +25,7 @@ async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attemp
     )
     keep = row.on_conflict_do_update(
         index_elements=["reference_id", "operation"],
-        set_={"idempotency_key": gateway_attempts.c.idempotency_key},
+        set_={"outcome": gateway_attempts.c.outcome},
     ).returning(gateway_attempts.c.opened_at, gateway_attempts.c.opened_by_run)
     opened_at, opened_by_run = (await tx.execute(keep)).one()
     return Attempt(opened_at, opened_by_run != run_id, opened_by_run)

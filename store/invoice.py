@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Row,
     Select,
+    Tuple,
     delete,
     func,
     insert,
@@ -24,6 +25,7 @@ from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapsho
 from domain.usage import Aggregate
 from domain.waits import Waits
 from store.database import Transaction
+from store.seen import Seen, unseen
 from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
 
 SERIES = "invoice"
@@ -395,17 +397,45 @@ async def after(
     position: tuple[datetime, str] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """Oldest first, after a position: nothing is doubled or missed while rows are inserted."""
-    key = (invoices.c.created_at, invoices.c.id)
-    query = select(invoices).order_by(*key).limit(limit)
+    """Oldest first, after a position."""
+    query = _listed(customer_id, status).limit(limit)
+    if position is not None:
+        query = query.where(tuple_(*_PLACE) > _place(position))
+    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
+    return found
+
+
+async def came_late(
+    tx: Transaction,
+    customer_id: str | None,
+    status: str | None,
+    position: tuple[datetime, str],
+    before: Seen,
+) -> Sequence[Row[Any]]:
+    """Those up to a position that could not be seen when it was reached: as few as transactions are
+    under way at one time."""
+    query = _listed(customer_id, status).where(
+        tuple_(*_PLACE) <= _place(position), unseen(invoices.c.created_xid, before)
+    )
+    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
+    return found
+
+
+_PLACE = (invoices.c.created_at, invoices.c.id)
+
+
+def _listed(customer_id: str | None, status: str | None) -> Select[Any]:
+    query = select(invoices).order_by(*_PLACE)
     if customer_id is not None:
         query = query.where(invoices.c.customer_id == customer_id)
     if status is not None:
         query = query.where(invoices.c.status == status)
-    if position is not None:
-        # Without its type the id would be compared as text, and PostgreSQL refuses that.
-        query = query.where(tuple_(*key) > tuple_(*position, types=[each.type for each in key]))
-    return (await tx.execute(query)).all()
+    return query
+
+
+def _place(position: tuple[datetime, str]) -> Tuple:
+    # Without its type the id would be compared as text, and PostgreSQL refuses that.
+    return tuple_(*position, types=[each.type for each in _PLACE])
 
 
 async def open_since(

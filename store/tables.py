@@ -69,6 +69,13 @@ def _time(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+def _created_xid() -> Column[int]:
+    """The database transaction that inserted the row: who reads a list page by page tells by it
+    what has committed late (`store.seen`)."""
+    xid = text("(pg_current_xact_id()::text)::bigint")
+    return Column("created_xid", BigInteger, nullable=False, server_default=xid)
+
+
 def _time_unless_open(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True))
 
@@ -252,6 +259,7 @@ wallets = Table(
     _running_amount("held"),
     PrimaryKeyConstraint("customer_id", "currency"),
     CheckConstraint("available >= 0 AND held >= 0", name="not_negative"),
+    CheckConstraint("available + held <= 2000000000000000", name="bounded"),
 )
 
 wallet_holds = Table(
@@ -277,8 +285,10 @@ ledger_transactions = Table(
     _text("kind"),
     Column("payment_id", Uuid(as_uuid=False)),
     _time("created_at"),
+    _created_xid(),
     UniqueConstraint("key"),
     Index("ix_ledger_transactions_payment_id", "payment_id"),
+    Index("ix_ledger_transactions_created_xid", "created_xid", postgresql_using="brin"),
 )
 
 postings = Table(
@@ -608,6 +618,7 @@ invoices = Table(
     _time_unless_open("closed_at"),
     _time("created_at"),
     _time("updated_at"),
+    _created_xid(),
     CheckConstraint("total >= 0", name="total"),
     UniqueConstraint("number"),
     Index(
@@ -618,6 +629,7 @@ invoices = Table(
         postgresql_where=text("status NOT IN ('REJECTED', 'CANCELLED')"),
     ),
     Index("ix_invoices_created_at_id", "created_at", "id"),
+    Index("ix_invoices_created_xid", "created_xid"),
     Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),
     Index(
         "ix_invoices_unpaid",

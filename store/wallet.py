@@ -6,14 +6,36 @@ Every change of a row stands beside its postings in the same transaction.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from domain import ledger as accounts
+from domain import points
+from domain.payment import FINAL, PayableType
+from domain.refund import FINAL as REFUND_FINAL
 from domain.wallet import Hold
 from store import ledger
 from store.database import Transaction
-from store.tables import ledger_transactions, postings, wallet_holds, wallets
+from store.seen import Seen, unseen
+from store.tables import (
+    ledger_transactions,
+    payments,
+    postings,
+    refunds,
+    wallet_holds,
+    wallets,
+)
 
 _HOLD = text("""
 WITH moved AS (
@@ -142,19 +164,59 @@ async def available(tx: Transaction, customer_id: str, currency: str) -> int:
     return (await tx.execute(query)).scalar() or 0
 
 
+async def expected(tx: Transaction, customer_id: str, unit: str) -> int:
+    """What the wallet will hold once everything has arrived that is on its way into it: top-ups and
+    refunds that have not ended. One statement: what arrives meanwhile is counted once."""
+    there = select(wallets.c.available + wallets.c.held).where(
+        wallets.c.customer_id == customer_id, wallets.c.currency == unit
+    )
+    topped_up = select(func.sum(payments.c.card_amount)).where(
+        payments.c.customer_id == customer_id,
+        payments.c.currency == unit,
+        payments.c.payable_type == PayableType.TOP_UP.value,
+        payments.c.status.not_in([status.value for status in FINAL]),
+    )
+    given_back = case(
+        (literal(unit) == points.UNIT, refunds.c.points_amount),
+        (refunds.c.currency == unit, refunds.c.wallet_amount),
+        else_=0,
+    )
+    refunded = select(func.sum(given_back)).where(
+        refunds.c.customer_id == customer_id,
+        refunds.c.status.not_in([status.value for status in REFUND_FINAL]),
+    )
+    parts = [func.coalesce(each.scalar_subquery(), 0) for each in (there, topped_up, refunded)]
+    return int((await tx.execute(select(parts[0] + parts[1] + parts[2]))).scalar_one())
+
+
 async def transactions(
     tx: Transaction, customer_id: str, before: int | None, limit: int
 ) -> Sequence[Row[Any]]:
     """The wallet's postings, newest first, below posting id `before`."""
+    query = _listed(customer_id).limit(limit)
+    if before is not None:
+        query = query.where(postings.c.id < before)
+    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
+    return found
+
+
+async def came_late(
+    tx: Transaction, customer_id: str, newest: int, before: int, seen: Seen
+) -> Sequence[Row[Any]]:
+    """Those between the newest and `before` that could not be seen when that was reached."""
+    passed = postings.c.id.between(before, newest)
+    late = unseen(ledger_transactions.c.created_xid, seen)
+    query = _listed(customer_id).where(passed, late)
+    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
+    return found
+
+
+def _listed(customer_id: str) -> Select[Any]:
     wallet = [accounts.available(customer_id), accounts.held(customer_id)]
-    query = (
+    return (
         select(postings, ledger_transactions.c.key, ledger_transactions.c.kind)
         .add_columns(ledger_transactions.c.created_at)
         .join_from(postings, ledger_transactions)
         .where(postings.c.account == func.any(wallet))
         .order_by(postings.c.id.desc())
-        .limit(limit)
     )
-    if before is not None:
-        query = query.where(postings.c.id < before)
-    return (await tx.execute(query)).all()

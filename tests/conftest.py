@@ -85,6 +85,13 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
+async def owner(settings: Settings) -> AsyncIterator[Database]:
+    """As the role that owns the tables: for what a test makes older, or tampers with."""
+    async with connected(settings.database_owner_url, pool_size=2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
 async def temporal_client(settings: Settings) -> Client:
     return await temporal.connect_when_ready(settings)
 

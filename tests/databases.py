@@ -43,9 +43,14 @@ async def execute(url: str, statement: str) -> list[str]:
 async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
     """Nobody else reads the table meanwhile; yields its owner's transaction."""
     async with connected(owner_url) as owner, owner.begin() as tx:
-        await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await may_idle(tx)
         await tx.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         yield tx
+
+
+async def may_idle(tx: Transaction) -> None:
+    """It may be left open for as long as the test needs."""
+    await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 async def somebody_waits(tx: Transaction, table: str) -> None:
@@ -57,5 +62,18 @@ async def somebody_waits(tx: Transaction, table: str) -> None:
 
     async def waits() -> bool:
         return bool(await tx.scalar(waiting, {"name": table}))
+
+    await eventually(waits)
+
+
+async def somebody_waits_for_a_row(database: Database) -> None:
+    """Wait until a transaction waits for the end of another one."""
+    waiting = text("""
+        SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted
+    """)
+
+    async def waits() -> bool:
+        async with database.connect() as tx:
+            return bool(await tx.scalar(waiting))
 
     await eventually(waits)

@@ -1,5 +1,7 @@
 """Every step of a refund, run twice: the same state, the same answer."""
 
+import pytest
+
 from activities.payment import PaymentActivities
 from activities.refund import RefundActivities
 from activities.wallet import WalletActivities
@@ -75,6 +77,25 @@ async def test_fail_frees_its_part_once(database: Database, cashier: Cashier, tw
     await cashier.prepare_refund(paid, 1500, 1000)
     await twice(refunds.complete, CompletedRefund(kept, "rf_1"))
     assert await refunded(cashier, paid) == 500
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("declined", "DECLINED"), ("gateway-unavailable", "NOT_SENT")]
+)
+async def test_an_attempt_says_whether_the_gateway_was_ever_asked(
+    database: Database, cashier: Cashier, code: str, outcome: str
+) -> None:
+    paid = await a_paid_order(database, cashier)
+    refund = await cashier.prepare_refund(paid, 2000)
+    refunds = RefundActivities(database)
+    async with database.begin() as tx:
+        await gateway_attempt.open_(tx, refund.gateway_refund(), "run")
+
+    await refunds.fail(FailedRefund(refund, code, "No."))
+
+    found = await cashier.billing.get(f"/api/v1/payments/{paid.payment_id}")
+    [attempt] = [each for each in found["attempts"] if each["operation"] == "refund"]
+    assert attempt["outcome"] == outcome
 
 
 async def test_money_given_back_after_the_refund_had_failed_must_be_seen(

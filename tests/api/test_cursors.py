@@ -8,22 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cursors import Position, decode, encode
+from api.cursors import MAX_LENGTH, Position, decode, encode
 from domain.errors import InvalidRequest
+from store.seen import Seen
 from tests.api.documents import refused
 from tests.billing import Billing
 from tests.samples import new_id
 
-PLACE = Position(datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC), new_id())
+SEEN = Seen(5_000_000_000, (4_999_999_990, 4_999_999_998))
+PLACE = Position(datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC), new_id(), SEEN)
 FILTERS: dict[str, str | None] = {"customerId": "demo", "status": None}
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 
 
 @given(MOMENTS, st.uuids())
 def test_a_position_comes_back_to_the_microsecond(moment: datetime, id_: object) -> None:
-    place = Position(moment, str(id_))
+    place = Position(moment, str(id_), SEEN)
 
-    assert decode("s", encode("s", place, FILTERS), FILTERS) == place
+    assert decode("s", encode("s", place, FILTERS), FILTERS, Position) == place
 
 
 def test_a_cursor_is_text_for_a_query() -> None:
@@ -31,17 +33,19 @@ def test_a_cursor_is_text_for_a_query() -> None:
 
     assert cursor.replace("-", "").replace("_", "").isalnum()
     assert len(cursor) < 200
+    busy = PLACE._replace(seen=Seen(2**62, tuple(range(2**62 - 100, 2**62))))
+    assert len(encode("s", busy, FILTERS)) < MAX_LENGTH
 
 
 @pytest.mark.parametrize("filters", [{}, {**FILTERS, "status": "PAID"}, {"customerId": "x"}])
 def test_another_filter_needs_another_cursor(filters: dict[str, str | None]) -> None:
     with pytest.raises(InvalidRequest):
-        decode("s", encode("s", PLACE, FILTERS), filters)
+        decode("s", encode("s", PLACE, FILTERS), filters, Position)
 
 
 def test_another_secret_made_another_cursor() -> None:
     with pytest.raises(InvalidRequest):
-        decode("t", encode("s", PLACE, FILTERS), FILTERS)
+        decode("t", encode("s", PLACE, FILTERS), FILTERS, Position)
 
 
 def tampered(cursor: str, count: int, seed: int) -> set[str]:

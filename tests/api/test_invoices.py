@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from temporalio.client import Client
 
 from api import access
@@ -18,12 +18,14 @@ from api.app import create_app
 from domain.invoice import InvoiceStatus
 from runtime.settings import Settings
 from store import invoice
+from store.database import Transaction
 from store.tables import invoices
 from tests.api.documents import problem_of, refused
 from tests.api.settling import NO_MONEY, PERIOD, invoiced, plan, settle, use, waiting_draft
 from tests.billing import GOOD_CARD, Billing
 from tests.conditions import eventually
 from tests.conftest import served
+from tests.databases import may_idle
 from tests.samples import new_id
 from workflows.invoice_retry import invoice_workflow_id
 from workflows.monthly_settlement import settlement_workflow_id
@@ -41,6 +43,15 @@ async def drafts(billing: Billing, count: int) -> list[str]:
                 tx, invoice_id, billing.customer_id, month, "KRW", "settlement/-", "-"
             )
     return ids
+
+
+async def draft(tx: Transaction, billing: Billing, **more: int) -> str:
+    """The id of a draft that this transaction makes."""
+    invoice_id, month = new_id(), uuid4().hex
+    values = {"id": invoice_id, "customer_id": billing.customer_id, "period": month, "total": 0}
+    how = {"currency": "KRW", "status": "DRAFT", "workflow_id": "settlement/-", "run_id": "-"}
+    await tx.execute(insert(invoices).values(**values, **how, snapshot={}, **more))
+    return invoice_id
 
 
 async def crawled(billing: Billing, path: str) -> list[list[dict[str, Any]]]:
@@ -110,6 +121,58 @@ async def test_a_crawl_doubles_and_misses_nothing_while_invoices_are_added(
 
     assert len(set(seen)) == len(seen)
     assert seen[: len(there)] == there
+
+
+async def test_what_commits_late_is_on_the_next_page_whenever_that_is_read(
+    billing: Billing,
+) -> None:
+    """One transaction had its place in the list before the page, one only its beginning; neither
+    could be seen."""
+    path = f"/api/v2/invoices?customerId={billing.customer_id}&size=2"
+    first, second = await drafts(billing, 2)
+
+    async with billing.database.connect() as begun, billing.database.connect() as written:
+        await may_idle(begun)
+        await may_idle(written)
+        early = await draft(written, billing)
+        there = [first, second, *await drafts(billing, 3)]
+        [page] = [await billing.get(path)]
+        page_2 = await billing.get(f"{path}&cursor={page['nextCursor']}")
+        later = await draft(begun, billing)
+        await begun.commit()
+        await written.commit()
+
+    assert ids_of([page["items"], page_2["items"]]) == there[:4]
+    for _ in range(2):
+        page_3 = await billing.get(f"{path}&cursor={page_2['nextCursor']}")
+        assert ids_of([page_3["items"]]) == [later, early, there[4]]
+        assert page_3["nextCursor"] is None
+    [new] = await drafts(billing, 1)
+    page_3 = await billing.get(f"{path}&cursor={page_2['nextCursor']}")
+    assert ids_of([page_3["items"]]) == [later, early, there[4], new]
+
+
+async def test_a_fresh_invoice_is_seen_while_an_older_transaction_is_open(
+    billing: Billing,
+) -> None:
+    path = f"/api/v2/invoices?customerId={billing.customer_id}&size=1"
+    async with billing.database.begin() as open_:
+        await may_idle(open_)
+        await draft(open_, billing)
+        made = await drafts(billing, 3)
+
+        assert ids_of(await crawled(billing, path)) == made
+
+
+async def test_rows_of_another_cluster_are_not_taken_for_late_ones(billing: Billing) -> None:
+    """After a restore the numbers of transactions begin anew, below those that the rows bear."""
+    made = await drafts(billing, 4)
+    async with billing.database.begin() as tx:
+        for _ in range(2):
+            made.append(await draft(tx, billing, created_xid=10**15))
+    path = f"/api/v2/invoices?customerId={billing.customer_id}&size=2"
+
+    assert ids_of(await crawled(billing, path)) == sorted(made)
 
 
 async def test_many_of_one_moment_are_crawled_in_the_order_of_their_ids(billing: Billing) -> None:
@@ -323,17 +386,11 @@ async def test_without_a_worker_a_decision_is_accepted(
     billing: Billing, settings: Settings
 ) -> None:
     """202, and the repeat is told to come back; nothing is lost that a repeat does not mend."""
-    [invoice_id] = await drafts(billing, 1)
+    invoice_id, owner = new_id(), settlement_workflow_id(billing.customer_id, PERIOD)
     async with billing.database.begin() as tx:
-        await tx.execute(
-            update(invoices)
-            .where(invoices.c.id == invoice_id)
-            .values(
-                status=InvoiceStatus.AWAITING_APPROVAL.value,
-                period=PERIOD,
-                workflow_id=settlement_workflow_id(billing.customer_id, PERIOD),
-            )
-        )
+        await invoice.create_draft(tx, invoice_id, billing.customer_id, PERIOD, "KRW", owner, "-")
+        waits = InvoiceStatus.AWAITING_APPROVAL
+        await invoice.set_draft_status(tx, invoice_id, waits, "above", [])
     idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there, key = replace(billing, api=http), uuid4().hex

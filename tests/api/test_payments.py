@@ -237,6 +237,21 @@ async def test_a_payment_and_its_attempts_are_shown_as_of_one_moment(
     assert (ended["status"], ended["attempts"][0]["outcome"]) == ("COMPLETED", "CAPTURED")
 
 
+async def test_a_card_that_was_never_asked_has_no_open_attempt(billing: Billing) -> None:
+    """Nothing was left in stock: the charge is written down before, and not sent after all."""
+    sku = await billing.put_stock(1)
+    order = await billing.order_of(sku, 1000)
+    await billing.put_stock(0, sku)
+
+    paid = await billing.pay(order["id"])
+
+    assert (paid["status"], paid["failureCode"]) == ("FAILED", "out-of-stock")
+    [attempt] = paid["attempts"]
+    assert (attempt["operation"], attempt["outcome"]) == ("charge", "NOT_SENT")
+    assert attempt["closedAt"] is not None
+    assert (await billing.book(paid["id"]))["payments"] == []
+
+
 async def test_a_payment_of_nothing_is_not_found(billing: Billing) -> None:
     nothing = str(uuid4())
     path = f"/api/v1/payments/{nothing}"

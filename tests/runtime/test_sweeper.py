@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 from temporalio.api.common.v1 import WorkflowExecution
@@ -20,11 +19,11 @@ from activities.wallet import WalletActivities
 from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, PaymentStatus
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.waits import Waits
+from domain.wallet import Hold
 from runtime import sweeper
 from runtime.settings import Settings
 from runtime.terms import Terms
 from store import payment, refund, wallet
-from store.tables import wallet_holds
 from tests.cashier import WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.conditions import eventually, meanwhile
@@ -365,9 +364,10 @@ async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cash
     await cashier.billing.top_up(5000)
     request = await cashier.prepare(wallet=1000)
     await cashier.pay(request)
+    hold = Hold(request.payment_id, request.customer_id, "POINT", 5)
+    await cashier.billing.give_points(5)
     async with cashier.billing.database.begin() as tx:
-        held = wallet_holds.c.payment_id == request.payment_id
-        await tx.execute(update(wallet_holds).where(held).values(state="HELD"))
+        assert await wallet.hold(tx, hold)
 
     with capture_logs() as logs:
         await sweep(cashier)
@@ -375,5 +375,5 @@ async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cash
     event = "a completed payment still holds something"
     assert {"log_level": "error", "payment_id": request.payment_id, "event": event} in logs
     async with cashier.billing.database.begin() as tx:
-        assert await wallet.hold_state(tx, request.wallet_hold()) == "HELD"
-        await tx.execute(update(wallet_holds).where(held).values(state="COMMITTED"))
+        assert await wallet.hold_state(tx, hold) == "HELD"
+        assert await wallet.release(tx, hold)

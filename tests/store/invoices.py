@@ -35,10 +35,8 @@ async def owed(
     """An invoice that was issued, and perhaps closed, at these moments."""
     invoice_id = await draft(database, None, currency, total)
     async with database.begin() as tx:
-        await invoice.issue(tx, invoice_id, due_at - issued_at, None)
-        dated = update(invoices).where(invoices.c.id == invoice_id)
         dates = {"issued_at": issued_at, "due_at": due_at, "closed_at": closed_at}
-        await tx.execute(dated.values(**dates))
-        if closed_at is not None:
-            await tx.execute(dated.values(status="PAID"))
+        status = "ISSUED" if closed_at is None else "PAID"
+        issued = update(invoices).where(invoices.c.id == invoice_id)
+        await tx.execute(issued.values(number=uuid4().int >> 66, status=status, **dates))
     return invoice_id

@@ -1,16 +1,16 @@
 """What the application's role may do, asked of PostgreSQL itself."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from dev.postgres import APPLICATION
 from store.database import Database
 from store.tables import metadata
+from tests.samples import new_id
 
 INSERT_ONLY = {
-    "ledger_transactions",
-    "postings",
+    "coupon_claims",
     "gateway_webhooks",
     "top_ups",
     "plan_assignments",
@@ -21,6 +21,51 @@ REWRITTEN = {"aggregated_usage", "invoice_lines"}
 """What a settlement computes again as a whole, while its invoice is not issued."""
 REBUILT = {"inbox", "sku_rankings"}
 """What follows from events alone: emptied when it is built anew from them."""
+LEDGER = {
+    "ledger_transactions": {"key", "kind", "payment_id"},
+    "postings": {"transaction_id", "account", "unit", "amount"},
+}
+"""What is said of it; the rest (its number, when, by which transaction) is not ours to say."""
+CHANGED = {
+    "aggregate_versions": {"version"},
+    "coupon_uses": {"state"},
+    "customers": {"time_zone", "prepaid", "due_days"},
+    "dead_letters": {"resolved_at"},
+    "gateway_attempts": {"outcome", "gateway_reference", "code", "message", "closed_at"},
+    "idempotency_keys": {"response_status", "response_body"},
+    "inventory": {"on_hand", "reserved", "withdrawn", "updated_at"},
+    "invoice_numbers": {"last"},
+    "outbox": {"published_at"},
+    "payment_methods": {"is_default"},
+    "saga_steps": {"state", "at"},
+    "settlement_runs": {"started_at", "finished_at"},
+    "sku_rankings": {"orders", "quantity"},
+    "stock_reservations": {"state", "resolution"},
+    "usage_events": {"invoice_id", "void_reason"},
+    "wallet_holds": {"state"},
+    "wallets": {"available", "held"},
+}
+"""The columns that the application changes, where they are few."""
+STAYS = {
+    "coupons": {"code", "created_at"},
+    "invoices": {"id", "customer_id", "period", "workflow_id", "created_at", "created_xid"},
+    "orders": {
+        *("id", "customer_id", "currency", "lines", "amount"),
+        *("coupon_code", "discount", "points", "created_at"),
+    },
+    "payments": {
+        *("id", "payable_type", "payable_id", "customer_id", "currency", "method"),
+        *("wallet_amount", "card_amount", "points_amount", "coupon_code", "discount", "stock"),
+        *("gateway", "billing_key", "two_calls", "idempotency_key", "traceparent", "created_at"),
+    },
+    "refunds": {
+        *("id", "payment_id", "customer_id", "currency", "gateway", "reason"),
+        *("card_amount", "wallet_amount", "points_amount"),
+        *("idempotency_key", "traceparent", "created_at"),
+    },
+    "settlement_outcomes": {"period", "customer_id"},
+}
+"""Where they are many: the columns that it does not change."""
 
 _GRANTS = text("""
     SELECT c.relname, COALESCE(grantee.rolname, 'PUBLIC') AS grantee, acl.privilege_type
@@ -29,6 +74,13 @@ _GRANTS = text("""
     CROSS JOIN LATERAL aclexplode(COALESCE(c.relacl, acldefault('r', c.relowner))) AS acl
     LEFT JOIN pg_roles grantee ON grantee.oid = acl.grantee
     WHERE acl.grantee <> c.relowner
+""")
+_COLUMN_GRANTS = text("""
+    SELECT c.relname, a.attname, COALESCE(grantee.rolname, 'PUBLIC'), acl.privilege_type
+    FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid AND c.relnamespace = 'public'::regnamespace
+    CROSS JOIN LATERAL aclexplode(a.attacl) AS acl
+    LEFT JOIN pg_roles grantee ON grantee.oid = acl.grantee
 """)
 
 
@@ -45,21 +97,33 @@ async def test_the_application_reads_and_adds_and_changes_state_only(database: D
 
 
 def _expected(table: str) -> set[str]:
+    if table in LEDGER:
+        return {"SELECT"}
     if table in INSERT_ONLY:
         return {"SELECT", "INSERT"}
-    if table in REWRITTEN:
+    if table in REWRITTEN | REBUILT:
         return {"SELECT", "INSERT", "DELETE"}
-    return {"SELECT", "INSERT", "UPDATE"} | ({"DELETE"} if table in REBUILT else set())
+    by_columns = table in CHANGED or table in STAYS
+    return {"SELECT", "INSERT"} | (set() if by_columns else {"UPDATE"})
 
 
-async def test_no_right_hides_in_a_column_a_role_or_the_database(database: Database) -> None:
+async def test_of_a_row_it_changes_only_what_may_change(database: Database) -> None:
     async with database.connect() as tx:
-        columns = await tx.scalar(
-            text("""
-                SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-                WHERE a.attacl IS NOT NULL AND c.relnamespace = 'public'::regnamespace
-            """)
-        )
+        granted = {tuple(row) for row in await tx.execute(_COLUMN_GRANTS)}
+
+    columns = {name: set(table.c.keys()) for name, table in metadata.tables.items()}
+    changed = CHANGED | {name: columns[name] - stays for name, stays in STAYS.items()}
+    expected = {
+        (table, column, APPLICATION, privilege)
+        for privilege, tables in (("UPDATE", changed), ("INSERT", LEDGER))
+        for table, names in tables.items()
+        for column in names
+    }
+    assert granted == expected
+
+
+async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> None:
+    async with database.connect() as tx:
         role = (
             await tx.execute(
                 text("""
@@ -74,7 +138,6 @@ async def test_no_right_hides_in_a_column_a_role_or_the_database(database: Datab
             )
         ).one()
 
-    assert columns == 0
     assert not any(role), role
 
 
@@ -89,6 +152,25 @@ async def test_no_right_hides_in_a_column_a_role_or_the_database(database: Datab
         "DROP TABLE outbox",
         "DROP TRIGGER balanced ON postings",
         "DELETE FROM payments",
+        "UPDATE payments SET card_amount = 1",
+        "UPDATE payments SET customer_id = 'mine', status = 'COMPLETED'",
+        "UPDATE refunds SET card_amount = card_amount + 1",
+        "UPDATE orders SET lines = '[]'",
+        "UPDATE orders SET discount = amount",
+        "UPDATE invoices SET customer_id = 'mine'",
+        "UPDATE wallet_holds SET amount = 0",
+        "UPDATE wallets SET customer_id = 'mine'",
+        "UPDATE outbox SET data = '{}'",
+        "UPDATE idempotency_keys SET request_hash = ''",
+        "UPDATE idempotency_keys SET resource_id = gen_random_uuid()",
+        "UPDATE usage_events SET quantity = 0",
+        "UPDATE usage_identities SET payload_hash = ''",
+        "UPDATE gateway_attempts SET amount = 0",
+        "UPDATE stock_reservations SET quantity = 0",
+        "UPDATE dead_letters SET body = '{}'",
+        "UPDATE top_ups SET amount = 1",
+        "INSERT INTO ledger_transactions (key, kind, created_xid) VALUES ('k', 'k', 1)",
+        "INSERT INTO ledger_transactions (key, kind, created_at) VALUES ('k', 'k', now())",
         "TRUNCATE outbox",
         "SET session_replication_role = replica",
         "SELECT version_num FROM alembic_version",
@@ -98,3 +180,41 @@ async def test_what_it_may_not_do_is_refused(database: Database, statement: str)
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         async with database.begin() as tx:
             await tx.execute(text(statement))
+
+
+COUPON = """
+    WITH coupon AS (
+        INSERT INTO coupons
+            (code, kind, basis_points, amounts, minimum_order, valid_from, valid_until)
+        VALUES (CAST(:id AS text), 'FIXED', 0, '{}', '{}', now(), now()) RETURNING code
+    )
+    INSERT INTO coupon_uses (payment_id, code, customer_id, state)
+    SELECT CAST(:id AS uuid), code, 'c', 'RESTORED' FROM coupon
+"""
+ENDED = {
+    "wallet_holds": """
+        INSERT INTO wallet_holds (payment_id, customer_id, currency, amount, state)
+        VALUES (CAST(:id AS uuid), 'c', 'KRW', 1, 'RELEASED')
+    """,
+    "stock_reservations": """
+        INSERT INTO stock_reservations (payment_id, sku, quantity, state)
+        VALUES (CAST(:id AS uuid), 's', 1, 'COMMITTED')
+    """,
+    "coupon_uses": COUPON,
+}
+
+
+@pytest.mark.parametrize("table", ENDED)
+async def test_what_was_set_aside_and_has_ended_is_not_set_aside_again(
+    database: Database, owner: Database, table: str
+) -> None:
+    mine = {"id": new_id()}
+    async with database.begin() as tx:
+        await tx.execute(text(ENDED[table]), mine)
+    rows = metadata.tables[table]
+    reopened = update(rows).where(rows.c.payment_id == mine["id"]).values(state="RESERVED")
+
+    for role in (database, owner):
+        with pytest.raises(DBAPIError, match="for good"):
+            async with role.begin() as tx:
+                await tx.execute(reopened)

@@ -109,7 +109,9 @@ async def test_a_key_is_found_without_being_taken(database: Database) -> None:
         assert not (await idempotency.claim(tx, wanted, new_id())).repeated
 
 
-async def test_the_body_may_expire_and_the_obligation_may_not(database: Database) -> None:
+async def test_the_body_may_expire_and_the_obligation_may_not(
+    database: Database, owner: Database
+) -> None:
     old, young, resource_id = a_claim(), a_claim(), new_id()
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     for each in (old, young):
@@ -117,7 +119,7 @@ async def test_the_body_may_expire_and_the_obligation_may_not(database: Database
         async with database.begin() as tx:
             await idempotency.store_answer(tx, each, StoredAnswer(201, "{}"))
     keys = tables.idempotency_keys
-    async with database.begin() as tx:
+    async with owner.begin() as tx:
         aged = update(keys).where(keys.c.key == old.key).values(created_at=long_ago)
         await tx.execute(aged)
 

@@ -8,8 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Row, select, update
-from sqlalchemy.exc import IntegrityError, NoResultFound
+from sqlalchemy import Row, literal_column, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
 from domain.invoice import CLOSED, GAVE_BACK, InvoiceStatus
 from domain.period import Period
@@ -17,6 +17,7 @@ from domain.pricing_snapshot import LineKind, PricedLine
 from store import invoice, settlement
 from store.database import Database, Transaction
 from store.tables import invoice_numbers, invoices
+from tests.databases import somebody_waits_for_a_row
 from tests.samples import new_customer, new_id
 from tests.store.invoices import draft
 
@@ -153,7 +154,8 @@ async def test_a_customer_has_one_invoice_for_a_month(database: Database) -> Non
 @pytest.mark.parametrize("status", [*sorted(CLOSED), InvoiceStatus.REJECTED])
 async def test_closed_is_never_left(database: Database, status: InvoiceStatus) -> None:
     closed = await draft(database)
-    await issued(database, closed)
+    if status is not InvoiceStatus.REJECTED:
+        await issued(database, closed)
     await put_into(database, closed, status)
     before = await found(database, closed)
 
@@ -162,7 +164,8 @@ async def test_closed_is_never_left(database: Database, status: InvoiceStatus) -
             assert not await invoice.close(tx, closed, other, DECISION)
         assert not await invoice.reject(tx, closed, DECISION)
         assert not await invoice.mark_overdue(tx, closed)
-        await invoice.issue(tx, closed, DUE_IN, DECISION)
+        if status is not InvoiceStatus.REJECTED:
+            await invoice.issue(tx, closed, DUE_IN, DECISION)
 
     assert await found(database, closed) == before
 
@@ -249,3 +252,116 @@ async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not
 async def test_nothing_was_billed_of_a_month_that_nobody_knows(database: Database) -> None:
     async with database.connect() as tx:
         assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05") == []
+
+
+CHANGED = {
+    "number": "number + 1000000",
+    "customer_id": "'somebody else'",
+    "period": "'2026-04'",
+    "currency": "'USD'",
+    "total": "total + 1",
+    "snapshot": """'{"other": 1}'""",
+    "checks": "'[1]'",
+    "workflow_id": "'another'",
+    "run_id": "'another'",
+    "issued_at": "issued_at - interval '1 day'",
+    "due_at": "due_at + interval '1 day'",
+    "created_at": "created_at - interval '1 day'",
+    "status": "'DRAFT'",
+    "decisions": "'[]'",
+}
+"""What an invoice that was issued must keep, and what it might be changed to."""
+
+
+@pytest.mark.parametrize("column", CHANGED)
+async def test_what_was_issued_stays_whoever_asks(
+    database: Database, owner: Database, column: str
+) -> None:
+    one = await draft(database, total=1000)
+    async with database.begin() as tx:
+        await invoice.issue(tx, one, DUE_IN, DECISION)
+    before = await found(database, one)
+    change = update(invoices).where(invoices.c.id == one)
+    values: dict[str, Any] = {column: literal_column(CHANGED[column])}
+
+    for role in (database, owner):
+        with pytest.raises(DBAPIError, match=r"was issued and stays|permission denied"):
+            async with role.begin() as tx:
+                await tx.execute(change.values(**values))
+
+    assert await found(database, one) == before
+
+
+async def test_a_draft_may_be_written_anew(database: Database) -> None:
+    one = await draft(database, total=1000)
+
+    async with database.begin() as tx:
+        await invoice.empty_draft(tx, one)
+        await invoice.fill_draft(tx, one, "another run", "USD", 7, {"other": 1}, [], [])
+
+    row = await found(database, one)
+    assert (row.total, row.currency, row.run_id) == (7, "USD", "another run")
+
+
+@pytest.mark.parametrize("status", ["ISSUED", "PAID", "REJECTED", "AWAITING_APPROVAL"])
+async def test_only_a_draft_gets_and_loses_lines(
+    database: Database, owner: Database, status: str
+) -> None:
+    one = await draft(database)
+    line = PricedLine(LineKind.USAGE, "API_CALL", Period(2026, 5), Decimal(1), 5, ())
+    async with database.begin() as tx:
+        await invoice.fill_draft(tx, one, "-", "KRW", 5, {}, [], [line])
+    if status in ("ISSUED", "PAID"):
+        await issued(database, one)
+    await put_into(database, one, InvoiceStatus(status))
+
+    for role in (database, owner):
+        for change in (
+            "DELETE FROM invoice_lines WHERE invoice_id = :id",
+            "UPDATE invoice_lines SET amount = 6 WHERE invoice_id = :id",
+            "INSERT INTO invoice_lines SELECT invoice_id, 2, kind, resource_type, period, quantity,"
+            " amount, steps FROM invoice_lines WHERE invoice_id = :id",
+            "INSERT INTO aggregated_usage VALUES (:id, 'A', '2026-05', 1, 1, now(), now(), '')",
+        ):
+            with pytest.raises(DBAPIError, match=r"refused: the invoice is|permission denied"):
+                async with role.begin() as tx:
+                    await tx.execute(text(change), {"id": one})
+
+    async with database.connect() as tx:
+        [kept] = await invoice.lines(tx, one)
+    assert kept.amount == 5
+
+
+async def test_a_line_that_comes_while_the_invoice_is_issued_waits_and_is_refused(
+    database: Database,
+) -> None:
+    one = await draft(database)
+    line = PricedLine(LineKind.USAGE, "API_CALL", Period(2026, 5), Decimal(1), 5, ())
+
+    async def late() -> None:
+        async with database.begin() as tx:
+            await invoice.fill_draft(tx, one, "-", "KRW", 5, {}, [], [line])
+
+    async with database.begin() as tx:
+        await invoice.issue(tx, one, DUE_IN, None)
+        adding = asyncio.create_task(late())
+        await somebody_waits_for_a_row(database)
+
+    with pytest.raises(DBAPIError, match="the invoice is ISSUED"):
+        await adding
+
+
+@pytest.mark.parametrize("status", sorted(CLOSED))
+async def test_a_closed_invoice_is_not_opened_again_by_anybody(
+    database: Database, owner: Database, status: InvoiceStatus
+) -> None:
+    closed = await draft(database)
+    await issued(database, closed)
+    await put_into(database, closed, status)
+
+    whose = update(invoices).where(invoices.c.id == closed)
+
+    for role in (database, owner):
+        with pytest.raises(DBAPIError, match=f"is {status} for good"):
+            async with role.begin() as tx:
+                await tx.execute(whose.values(status="ISSUED", closed_at=None))

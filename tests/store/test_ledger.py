@@ -16,13 +16,6 @@ from tests.samples import new_id
 
 
 @pytest.fixture(scope="module")
-async def owner(settings: Settings) -> AsyncIterator[Database]:
-    """As the role that owns the tables."""
-    async with connected(settings.database_owner_url, pool_size=2) as pool:
-        yield pool
-
-
-@pytest.fixture(scope="module")
 async def superuser(settings: Settings) -> AsyncIterator[Database]:
     """As the superuser, in sessions that skip ordinary triggers."""
     url = settings.database_owner_url.replace(postgres.OWNER, postgres.SUPERUSER)
@@ -178,6 +171,70 @@ async def test_two_wrong_transactions_do_not_balance_each_other(database: Databa
 
     with pytest.raises(DBAPIError, match="does not sum to zero"):
         await execute(database, statement, first=new_id(), second=new_id())
+
+
+BALANCED = """
+    INSERT INTO postings (transaction_id, account, unit, amount)
+    SELECT id, line.* FROM ledger_transactions,
+        (VALUES ('a', 'KRW', 1), ('b', 'KRW', -1)) AS line
+    WHERE key = :key
+"""
+ALONE = "INSERT INTO ledger_transactions (key, kind) VALUES (:key, 'test')"
+
+
+@pytest.mark.parametrize("role", ["application", "superuser"])
+async def test_nothing_is_added_to_a_transaction_that_was_written_before(
+    database: Database, superuser: Database, role: str
+) -> None:
+    """Not even in balance: what was read of it once is all of it."""
+    payment_id, by_force = new_id(), role == "superuser"
+    await append(database, payment_id, *transfer("a", "b", "KRW", 300))
+
+    with pytest.raises(DBAPIError, match="was written before"):
+        await execute(
+            superuser if by_force else database,
+            BALANCED,
+            replica=by_force,
+            key=f"test/{payment_id}",
+        )
+
+    assert await entries(database, payment_id) == [("a", "KRW", -300), ("b", "KRW", 300)]
+
+
+@pytest.mark.parametrize("role", ["application", "superuser"])
+async def test_a_transaction_without_postings_is_refused(
+    database: Database, superuser: Database, role: str
+) -> None:
+    by_force = role == "superuser"
+
+    with pytest.raises(DBAPIError, match="has no postings"):
+        await execute(superuser if by_force else database, ALONE, replica=by_force, key=new_id())
+
+
+async def test_postings_that_come_by_a_later_statement_are_too_late(database: Database) -> None:
+    async def write() -> None:
+        async with database.begin() as tx:
+            key = {"key": new_id()}
+            await tx.execute(text(ALONE), key)
+            await tx.execute(text(BALANCED), key)
+
+    with pytest.raises(DBAPIError, match="has no postings"):
+        await write()
+
+
+async def test_a_savepoint_is_no_transaction_of_its_own(database: Database) -> None:
+    kept, given_up = new_id(), new_id()
+    moved = transfer("a", "b", "KRW", 300)
+
+    async with database.begin() as tx:
+        async with tx.begin_nested():
+            await ledger.append(tx, Transaction(f"test/{kept}", "test", moved, kept))
+        savepoint = await tx.begin_nested()
+        await ledger.append(tx, Transaction(f"test/{given_up}", "test", moved, given_up))
+        await savepoint.rollback()
+
+    assert len(await entries(database, kept)) == 2
+    assert await entries(database, given_up) == []
 
 
 async def test_a_posting_of_zero_is_refused(database: Database) -> None:

@@ -170,13 +170,13 @@ async def test_a_second_mark_keeps_the_time_of_the_first(database: Database) -> 
     assert times[0] == times[1]
 
 
-async def test_the_age_of_the_oldest_event_that_waits(database: Database) -> None:
+async def test_the_age_of_the_oldest_event_that_waits(database: Database, owner: Database) -> None:
     payment_id = new_id()
     await tell(database, [an_event(payment_id)], abort=False)
     [row] = await rows_of(database, payment_id)
     mine = tables.outbox.c.id == row.id
     a_year_ago = func.now() - timedelta(days=365)
-    async with database.begin() as tx:
+    async with owner.begin() as tx:
         await tx.execute(update(tables.outbox).where(mine).values(occurred_at=a_year_ago))
 
     async with database.begin() as tx:

@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.payment import FINAL, FailedPayment, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.refund import Refundable
 from store import payment as payments
+from store import tables
 from store.database import Database
 from tests.samples import a_payment, a_refund, new_id
 
@@ -235,3 +237,19 @@ async def test_the_figures_for_operators(database: Database) -> None:
         assert counts["UNKNOWN"] >= 1
         assert await payments.oldest_unknown_age_seconds(tx) > 0
     await end(database, payment, FAILED)
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
+async def test_the_database_keeps_a_final_status_whoever_asks(
+    database: Database, owner: Database, status: PaymentStatus
+) -> None:
+    ended = await create(database, a_payment(card_amount=10))
+    await end(database, ended, status)
+    whose = update(tables.payments).where(tables.payments.c.id == ended.payment_id)
+
+    for role in (database, owner):
+        with pytest.raises(DBAPIError, match=f"is {status} for good"):
+            async with role.begin() as tx:
+                await tx.execute(whose.values(status="PENDING"))
+
+    assert await status_of(database, ended) == status

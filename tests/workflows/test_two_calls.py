@@ -71,6 +71,19 @@ async def test_an_authorization_found_after_a_lost_answer_does_not_stay_unknown(
     await assert_clean_slate(cashier.billing)
 
 
+async def test_a_capture_that_was_never_asked_for_is_shown_so(cashier: Cashier) -> None:
+    """The points were spent elsewhere when the card had been authorized."""
+    goods = await cashier.goods()
+    request = await cashier.prepare(0, 2000, gateway=TWO_CALLS, goods=goods)
+    other = await cashier.billing.order_of("SKU-1", goods.points, points=goods.points)
+    assert (await cashier.billing.pay(other["id"], "WALLET"))["status"] == "COMPLETED"
+
+    outcome = await cashier.pay(request)
+
+    assert (outcome.status, outcome.failure_code) == ("FAILED", "insufficient-points")
+    assert await attempts(cashier, request) == {"authorize": "VOIDED", "capture": "NOT_SENT"}
+
+
 @pytest.mark.parametrize("lost", ["nothing", "authorize", "void"])
 async def test_a_declined_capture_lets_the_authorization_go(cashier: Cashier, lost: str) -> None:
     await cashier.billing.top_up(1000)
