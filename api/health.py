@@ -9,7 +9,11 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
-from store import outbox, payment, saga, usage
+from runtime import ranking_consumer, usage_consumer
+from runtime.consumer import group_id
+from store import dead_message, outbox, payment, saga, usage
+
+CONSUMERS = [group_id(each.CONSUMER) for each in (ranking_consumer, usage_consumer)]
 
 router = APIRouter(tags=["operations"])
 
@@ -54,7 +58,17 @@ async def _scrape(context: Context) -> bytes:
         "Usage events in no month's partition: more than none is an alarm.",
         registry=registry,
     )
+    set_aside = Gauge(
+        "billing_set_aside_messages",
+        "Messages that a consumer could not take and nobody has seen to.",
+        ["consumer"],
+        registry=registry,
+    )
+    for name in CONSUMERS:
+        set_aside.labels(name).set(0)
     async with context.database.connect() as tx:
+        for name, count in (await dead_message.count_waiting(tx)).items():
+            set_aside.labels(name).set(count)
         for status, count in await payment.count_by_status(tx):
             payments.labels(status).set(count)
         compensations.set(await saga.undone(tx))

@@ -25,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -639,3 +639,26 @@ dead_letters = Table(
     _time_unless_open("resolved_at"),
     Index("ix_dead_letters_open", "created_at", postgresql_where=text("resolved_at IS NULL")),
 )
+
+dead_messages = Table(
+    "dead_messages",
+    metadata,
+    _id(),
+    _text("consumer"),
+    _text("topic"),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("header_values", ARRAY(LargeBinary), nullable=False),
+    Column("value", LargeBinary),
+    _text("error"),
+    _text("reason"),
+    _time("created_at"),
+    _time_unless_open("resolved_at"),
+    UniqueConstraint("consumer", "topic", "partition", "offset", "timestamp"),
+    Index("ix_dead_messages_open", "consumer", postgresql_where=text("resolved_at IS NULL")),
+)
+"""What a consumer could not take. A topic that is made anew counts its offsets from 0 again: the
+timestamp tells two messages of one place apart."""

@@ -1,10 +1,15 @@
 """Probes and metrics."""
 
+import random
+from dataclasses import replace
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from domain.message import Message, refused
 from runtime.settings import Settings
+from store import dead_message
+from store.database import Database
 from tests.api.documents import problem_of
 from tests.api.unfinished import accepted
 from tests.billing import Billing
@@ -12,12 +17,14 @@ from tests.conditions import eventually
 
 
 async def scraped(billing: Billing) -> dict[str, dict[str, float]]:
-    """Every sample of ours by family, and within it by status (or nothing)."""
+    """Every sample of ours by family, and within it by its label (or nothing)."""
     answer = await billing.api.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {
-        family.name: {sample.labels.get("status", ""): sample.value for sample in family.samples}
+        family.name: {
+            next(iter(sample.labels.values()), ""): sample.value for sample in family.samples
+        }
         for family in text_string_to_metric_families(answer.text)
         if family.name.startswith("billing_") and not family.name.endswith("_created")
     }
@@ -29,7 +36,7 @@ async def test_the_probes_answer(billing: Billing) -> None:
         assert (answer.status_code, answer.text) == (200, word)
 
 
-async def test_the_metrics_have_six_families(billing: Billing) -> None:
+async def test_the_metrics_have_their_families(billing: Billing) -> None:
     assert set(await scraped(billing)) == {
         "billing_payments",
         "billing_compensations",
@@ -37,7 +44,24 @@ async def test_the_metrics_have_six_families(billing: Billing) -> None:
         "billing_oldest_unknown_payment_age_seconds",
         "billing_oldest_unpublished_event_age_seconds",
         "billing_usage_default_partition_rows",
+        "billing_set_aside_messages",
     }
+
+
+async def test_messages_that_were_set_aside_are_counted_for_each_consumer(
+    billing: Billing, database: Database
+) -> None:
+    before = (await scraped(billing))["billing_set_aside_messages"]
+    assert before.keys() >= {"billing-usage", "billing-ranking"}
+    message = Message("billing.usage", 1, 1, random.getrandbits(60), None, (), None)
+    for offset in range(2):
+        async with database.begin() as tx:
+            each = refused(replace(message, offset=offset), ValueError("wrong"))
+            await dead_message.put(tx, "billing-usage", each)
+
+    after = (await scraped(billing))["billing_set_aside_messages"]
+    assert after["billing-usage"] == before["billing-usage"] + 2
+    assert after["billing-ranking"] == before["billing-ranking"]
 
 
 async def test_payments_replays_and_undone_steps_are_counted(
