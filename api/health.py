@@ -1,6 +1,7 @@
 """Probes and metrics."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -9,10 +10,12 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
+from domain.payment import FINAL, PaymentStatus
 from runtime import ranking_consumer, usage_consumer
 from runtime.consumer import group_id
 from store import dead_message, outbox, payment, saga, usage
 
+HOUR = timedelta(hours=1)
 CONSUMERS = [group_id(each.CONSUMER) for each in (ranking_consumer, usage_consumer)]
 
 router = APIRouter(tags=["operations"])
@@ -41,8 +44,19 @@ async def metrics(context: Using) -> Response:
 async def _scrape(context: Context) -> bytes:
     registry = CollectorRegistry()
     registry.register(REPLAYS)
-    payments = Gauge("billing_payments", "Payments by status.", ["status"], registry=registry)
-    compensations = Gauge("billing_compensations", "Saga steps taken back.", registry=registry)
+    payments = Gauge(
+        "billing_payments",
+        "Payments that have not ended, by status.",
+        ["status"],
+        registry=registry,
+    )
+    for each in set(PaymentStatus) - FINAL:
+        payments.labels(each.value).set(0)
+    compensations = Gauge(
+        "billing_compensations_last_hour",
+        "Saga steps taken back within the last hour.",
+        registry=registry,
+    )
     unknown = Gauge(
         "billing_oldest_unknown_payment_age_seconds",
         "Age of the oldest payment that is being found out or in review.",
@@ -51,6 +65,11 @@ async def _scrape(context: Context) -> bytes:
     unpublished = Gauge(
         "billing_oldest_unpublished_event_age_seconds",
         "Age of the oldest outbox row that is not on Kafka.",
+        registry=registry,
+    )
+    refused = Gauge(
+        "billing_refused_events",
+        "Outbox rows that Kafka refuses, and those that wait behind one.",
         registry=registry,
     )
     unplaced = Gauge(
@@ -69,10 +88,11 @@ async def _scrape(context: Context) -> bytes:
     async with context.database.connect() as tx:
         for name, count in (await dead_message.count_waiting(tx)).items():
             set_aside.labels(name).set(count)
-        for status, count in await payment.count_by_status(tx):
+        for status, count in await payment.count_open_by_status(tx):
             payments.labels(status).set(count)
-        compensations.set(await saga.undone(tx))
+        compensations.set(await saga.undone_since(tx, datetime.now(UTC) - HOUR))
         unknown.set(await payment.oldest_unknown_age_seconds(tx))
         unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
+        refused.set(await outbox.count_refused(tx))
         unplaced.set(await usage.in_default_partition(tx))
     return generate_latest(registry)

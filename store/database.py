@@ -13,7 +13,12 @@ Transaction = AsyncConnection
 """What every function of the store takes first: none can run outside a transaction."""
 
 
-ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+ERRORS = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """What a transaction raises; while connecting, the driver's own errors come as they are."""
 
 _OF_VALUES = frozenset({"22", "23", "54", "P0"})

@@ -194,7 +194,7 @@ payments = Table(
         postgresql_where=text("status NOT IN ('FAILED', 'CANCELLED')"),
     ),
     Index("ix_payments_payable_id", "payable_id"),
-    Index("ix_payments_status", "status"),
+    Index("ix_payments_status", "status", postgresql_where=text(f"status NOT IN {_FINAL}")),
     Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
 )
 """`card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds too: they reserve
@@ -322,7 +322,7 @@ saga_steps = Table(
     _text("state"),
     _time("at"),
     PrimaryKeyConstraint("saga_id", "step"),
-    Index("ix_saga_steps_undone", "saga_id", postgresql_where=text("state = 'UNDONE'")),
+    Index("ix_saga_steps_undone", "at", postgresql_where=text("state = 'UNDONE'")),
 )
 
 idempotency_keys = Table(
@@ -349,7 +349,6 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("shard", SmallInteger, nullable=False),
     _text("topic"),
     _reference("event_id"),
     _reference("aggregate_id"),
@@ -360,9 +359,24 @@ outbox = Table(
     _text("traceparent", nullable=True),
     _time("occurred_at"),
     _time_unless_open("published_at"),
+    _time_unless_open("refused_at"),
+    _text("refusal", nullable=True),
     UniqueConstraint("aggregate_id", "aggregate_version"),
-    Index("ix_outbox_unpublished", "shard", "id", postgresql_where=text("published_at IS NULL")),
+    Index(
+        "ix_outbox_unpublished",
+        "id",
+        postgresql_where=text("published_at IS NULL AND refused_at IS NULL"),
+    ),
+    Index(
+        "ix_outbox_refused",
+        "topic",
+        "aggregate_id",
+        "id",
+        postgresql_where=text("published_at IS NULL AND refused_at IS NOT NULL"),
+    ),
 )
+"""`refused_at`: the broker does not take it, or one before it of its topic and aggregate, see
+`refusal`; it is passed over until somebody tries it again."""
 
 aggregate_versions = Table(
     "aggregate_versions",

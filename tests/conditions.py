@@ -7,8 +7,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 120.0
+"""When what has not happened is believed never to happen: only a test that fails waits so long."""
 
-async def eventually(check: Callable[[], Awaitable[T]], timeout_seconds: float = 15) -> T:
+
+async def eventually(
+    check: Callable[[], Awaitable[T]], timeout_seconds: float = PATIENCE_SECONDS
+) -> T:
     """Ask until the answer is true (or anything but empty) and return it."""
     deadline = time.monotonic() + timeout_seconds
     while not (answer := await check()):

@@ -23,7 +23,7 @@ from runtime.settings import Settings
 from store import database as database_module
 from store import outbox, tables
 from store.database import Database
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.samples import an_event, new_id
 
 BROKERS = range(1, kafka.BROKERS + 1)
@@ -34,6 +34,7 @@ class RelayBed:
     """What a relay needs, shared with nobody."""
 
     settings: Settings
+    owner_url: str
     database: Database
     directory: Path
     servers: list[Server] = field(default_factory=list)
@@ -97,7 +98,7 @@ class RelayBed:
         async with self.database.connect() as tx:
             return int(await tx.scalar(select(func.count()).where(waits)) or 0)
 
-    async def catches_up(self, timeout_seconds: float) -> None:
+    async def catches_up(self) -> None:
         """Wait until everything is marked that is committed by now."""
         async with self.database.connect() as tx:
             newest = await tx.scalar(select(func.max(tables.outbox.c.id))) or 0
@@ -109,10 +110,17 @@ class RelayBed:
             async with self.database.connect() as tx:
                 return await tx.scalar(waits) == 0
 
-        await eventually(none_waits, timeout_seconds)
+        await eventually(none_waits)
 
     async def all_published(self) -> bool:
         return await self.waiting() == 0
+
+    async def all_published_or_refused(self) -> bool:
+        return await self.waiting() == await self.refused()
+
+    async def refused(self) -> int:
+        async with self.database.connect() as tx:
+            return await outbox.count_refused(tx)
 
     async def committed_of(self, topics: Sequence[Topic]) -> set[str]:
         """The ids of the events of these topics."""
@@ -133,7 +141,7 @@ async def relay_bed(settings: Settings, directory: Path) -> AsyncIterator[RelayB
     await asyncio.to_thread(schema.upgrade, owner_url)
     server = kafka.start(directory, TOPICS)
     pool = database_module.connect(url, pool_size=16)
-    bed = RelayBed(settings, pool, directory, [server])
+    bed = RelayBed(settings, owner_url, pool, directory, [server])
     try:
         process.wait_until_ready([server])
         own = {
@@ -252,11 +260,11 @@ def received(settings: Settings, topics: Sequence[str]) -> list[Message]:
         for topic in topics:
             for partition in range(PARTITIONS):
                 which = TopicPartition(topic, partition)
-                low, high = consumer.get_watermark_offsets(which, timeout=10)
+                low, high = consumer.get_watermark_offsets(which, timeout=PATIENCE_SECONDS)
                 left += high - low
         found: list[Message] = []
         while len(found) < left:
-            messages = consumer.consume(min(500, left - len(found)), timeout=10)
+            messages = consumer.consume(min(500, left - len(found)), timeout=PATIENCE_SECONDS)
             assert messages, f"{left - len(found)} messages never came"
             found += messages
     return found

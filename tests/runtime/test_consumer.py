@@ -35,7 +35,7 @@ from store.database import Database
 from store.tables import dead_messages, sku_rankings, usage_events
 from tests import raw_kafka
 from tests.api.cables import cable
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.relays import BROKERS, RelayBed, received, relay_bed
 
 PARTITION = 3
@@ -289,7 +289,7 @@ def send(reader: Reader, messages: Sequence[Sent]) -> list[int]:
             continue
         producer.produce(reader.topic, **_parts(sent), on_delivery=delivered)
         # One at a time: a batch by hand must find its place between them.
-        assert producer.flush(10) == 0
+        assert producer.flush(PATIENCE_SECONDS) == 0
     return offsets
 
 
@@ -335,7 +335,7 @@ async def all_good_are_taken(reader: Reader, wanted: int) -> None:
     async def taken() -> bool:
         return await reader.taken() == wanted
 
-    await eventually(taken, timeout_seconds=90)
+    await eventually(taken)
 
 
 @pytest.mark.parametrize("kind_of_reader", READERS)
@@ -457,7 +457,7 @@ async def test_while_the_database_is_away_nothing_is_set_aside(
             await line.cut()
             with capture_logs() as logged:
                 [_, bad, _] = send(reader, [reader.good(), Sent(NO_JSON), reader.good()])
-                await eventually(partial(_started_again, logged, 2), timeout_seconds=60)
+                await eventually(partial(_started_again, logged, 2))
             assert await set_aside(reader) == before
             await line.plug()
             await all_good_are_taken(reader, 3)
@@ -475,7 +475,7 @@ async def test_a_poison_that_is_delivered_again_is_set_aside_once(bed: RelayBed)
 
     with capture_logs() as logged:
         async with consuming(reader):
-            await eventually(partial(_started_again, logged, 1), timeout_seconds=30)
+            await eventually(partial(_started_again, logged, 1))
             send(reader, [reader.good()])
             await all_good_are_taken(reader, 2)
 
@@ -495,7 +495,7 @@ async def test_while_the_brokers_are_away_nothing_is_set_aside_that_was_good(
         with bed.outage(*BROKERS):
             producer.produce(reader.topic, **_parts(reader.good()))
             assert producer.flush(1) == 1, "nobody is there"
-        assert await asyncio.to_thread(producer.flush, 30) == 0
+        assert await asyncio.to_thread(producer.flush, PATIENCE_SECONDS) == 0
         await all_good_are_taken(reader, 2)
 
     assert await set_aside(reader) == before
@@ -512,7 +512,7 @@ async def test_poison_does_not_end_the_worker(bed: RelayBed) -> None:
         for reader in readers:
             send(reader, [reader.good(), Sent(None), reader.good()])
             await all_good_are_taken(reader, 2)
-        await eventually(bed.all_published, timeout_seconds=30)
+        await eventually(bed.all_published)
         assert not working.done()
     finally:
         stop.set()

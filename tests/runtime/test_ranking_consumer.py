@@ -12,12 +12,12 @@ from domain.ranking import Sold, read, sold
 from runtime import ranking_consumer
 from runtime.consumer import received as as_received
 from runtime.settings import Settings
-from runtime.starts import start_relays
+from runtime.starts import start_relay
 from store.database import Database
 from store.tables import outbox, sku_rankings
 from tests.billing import Billing
 from tests.cli.conftest import Command, command
-from tests.conditions import eventually
+from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.relays import consuming
 
 __all__ = ["command"]
@@ -27,7 +27,7 @@ def received(settings: Settings, order_ids: set[str]) -> list[Message]:
     """Everything on the topic, up to the events of these orders."""
     found: list[Message] = []
     missing = set(order_ids)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with consuming(settings, [Topic.ORDER_COMPLETED]) as consumer:
         while missing:
             assert time.monotonic() < deadline, f"{missing} never came"
@@ -59,7 +59,7 @@ async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
     relays: None,
     command: Command,
 ) -> None:
-    await start_relays(temporal_client)
+    await start_relay(temporal_client)
     sku = await billing.put_stock(5)
     orders = {(await billing.order_of(sku, 1000))["id"] for _ in range(3)}
     for order_id in orders:
