@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,9 +20,13 @@ from store.database import Database
 
 SOURCE = "/durable-billing"
 BATCH = 500
-IDLE_SECONDS = 0.1
+BUSY_SECONDS, IDLE_SECONDS = 0.04, 0.1
+"""Between two reads, when the last one found something, and when it found nothing."""
 FLUSH_SECONDS = 0.5
 """Short, so that a cancelled relay (its worker stops) is gone soon."""
+TRIED_AGAIN = 20
+"""How many refused events each turn begins with."""
+BEHIND = "Waits for an earlier event of its aggregate."
 
 _log = logging.getLogger("librdkafka")
 # It calls a setting that is needed here experimental, at the beginning of every turn.
@@ -30,46 +35,146 @@ _log.addFilter(lambda record: "CONFWARN" not in record.getMessage())
 
 @dataclass(frozen=True)
 class RelayTurn:
-    """Publish this shard for this long, then hand back to the workflow."""
+    """Publish for this long, then hand back to the workflow."""
 
-    shard: int
     duration: timedelta
 
 
 class OutboxActivities:
-    """At least once, in order per aggregate."""
+    """At least once, in order per topic and aggregate."""
 
     def __init__(self, database: Database, bootstrap_servers: str) -> None:
         self._database = database
+        # One statement is its own transaction: an idle relay asks all the time.
+        self._reading = database.execution_options(isolation_level="AUTOCOMMIT")
         self._bootstrap_servers = bootstrap_servers
 
     @activity.defn(name="outbox.relay")
     async def relay(self, turn: RelayTurn) -> int:
         """Publish until the turn is over; returns how many events were published."""
         ends_at = time.monotonic() + turn.duration.total_seconds()
-        producer = _producer(self._bootstrap_servers)
+        publisher = Publisher(self._bootstrap_servers)
         published = 0
         try:
             async with heartbeats():
+                async with self._database.begin() as tx:
+                    await outbox.try_again(tx, TRIED_AGAIN)
                 while time.monotonic() < ends_at:
-                    count = await self._publish_batch(producer, turn.shard)
-                    published += count
-                    if not count:
-                        await asyncio.sleep(IDLE_SECONDS)
+                    async with self._reading.connect() as tx:
+                        rows = await outbox.unpublished(tx, BATCH)
+                    published += await self._publish(publisher, rows)
+                    if len(rows) < BATCH:
+                        await asyncio.sleep(BUSY_SECONDS if rows else IDLE_SECONDS)
         finally:
             # What was not acknowledged stays unpublished in the table and is read again.
-            producer.purge()
+            publisher.purge()
         return published
 
-    async def _publish_batch(self, producer: Producer, shard: int) -> int:
-        async with self._database.connect() as tx:
-            rows = await outbox.unpublished(tx, shard, BATCH)
+    async def _publish(self, publisher: "Publisher", rows: Sequence[Row[Any]]) -> int:
         if not rows:
             return 0
-        await _deliver(producer, rows)
+        refused = await publisher.publish([row for row in rows if not row.behind])
+        if refused:
+            first = next(iter(refused.values()))
+            activity.logger.error("Kafka refused %s events: %s", len(refused), first)
+        refused |= {row.id: BEHIND for row in rows if row.behind}
+        published = [row.id for row in rows if row.id not in refused]
         async with self._database.begin() as tx:
-            await outbox.mark_published(tx, [row.id for row in rows])
-        return len(rows)
+            await outbox.mark_published(tx, published)
+            await outbox.refuse(tx, refused)
+        return len(published)
+
+
+class Publisher:
+    """Produces in order. A refusal of the broker stops its producer, so that no later event
+    overtakes the refused one; it then goes on with another."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._producer = _producer(bootstrap_servers)
+
+    def purge(self) -> None:
+        """Forget what was not acknowledged."""
+        self._producer.purge()
+
+    async def publish(self, rows: Sequence[Row[Any]]) -> dict[int, str]:
+        """Wait until each is acknowledged or refused; returns why, by id.
+
+        Together first. When that fails, those that are left are sent one by one: only an event that
+        is alone is known to be refused for its own sake. Behind one that is refused nothing of its
+        topic and aggregate is sent. Raises `RuntimeError` when the brokers take nothing at all.
+        """
+        left, _ = await self._send(rows)
+        refused: dict[int, str] = {}
+        lines: set[Line] = set()
+        for row in rows:
+            if row.id not in left:
+                continue
+            if _line(row) in lines:
+                refused[row.id] = BEHIND
+            elif reason := await self._refusal(row):
+                refused[row.id] = reason
+                lines.add(_line(row))
+        return refused
+
+    async def _refusal(self, row: Row[Any]) -> str | None:
+        """Send an event alone; returns why the broker refuses it."""
+        left, stopped = await self._send([row])
+        if stopped is None:
+            return left.get(row.id)
+        if stopped.code() != KafkaError._GAPLESS_GUARANTEE:
+            raise RuntimeError(f"Kafka takes nothing: {stopped.str()}")
+        return str(stopped.str())
+
+    async def _send(self, rows: Sequence[Row[Any]]) -> tuple[dict[int, str], KafkaError | None]:
+        """Those that were not acknowledged, by id, and what has stopped the producer if anything
+        has."""
+        left = dict.fromkeys((row.id for row in rows), "It was not sent.")
+        lines: set[Line] = set()
+
+        def delivered(id_: int, error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                del left[id_]
+            else:
+                left[id_] = error.str()
+
+        try:
+            for row in rows:
+                if _line(row) in lines:
+                    continue
+                try:
+                    self._produce(row, partial(delivered, row.id))
+                except KafkaException as refusal:
+                    left[row.id] = refusal.args[0].str()
+                    lines.add(_line(row))
+            while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
+                pass
+        except (KafkaException, SystemError) as error:
+            # The producer has stopped; a SystemError is the same, met inside `delivered`.
+            stopped = error if isinstance(error, KafkaException) else error.__cause__
+            if not isinstance(stopped, KafkaException):
+                raise
+            self.purge()
+            self._producer = _producer(self._bootstrap_servers)
+            return left, stopped.args[0]
+        return left, None
+
+    def _produce(self, row: Row[Any], on_delivery: Callable[..., None]) -> None:
+        self._producer.produce(
+            row.topic,
+            key=row.aggregate_id,
+            value=orjson.dumps(row.data),
+            headers=_headers(row),
+            on_delivery=on_delivery,
+        )
+
+
+Line = tuple[str, str]
+"""What is published in order: a topic and an aggregate."""
+
+
+def _line(row: Row[Any]) -> Line:
+    return row.topic, row.aggregate_id
 
 
 def _producer(bootstrap_servers: str) -> Producer:
@@ -77,7 +182,8 @@ def _producer(bootstrap_servers: str) -> Producer:
 
     A message never expires (`message.timeout.ms` 0), and one that the broker refuses stops the
     producer (`enable.gapless.guarantee`): otherwise the next of its key would overtake it. While
-    Kafka is down the relay simply waits, and is back soon after it.
+    Kafka is down the relay simply waits, and is back soon after it. A topic that is not there is
+    known to be missing after 5 s.
     """
     return Producer(
         {
@@ -86,39 +192,13 @@ def _producer(bootstrap_servers: str) -> Producer:
             "enable.gapless.guarantee": True,
             "acks": "all",
             "message.timeout.ms": 0,
+            "topic.metadata.propagation.max.ms": 5000,
             "reconnect.backoff.max.ms": 1000,
             "linger.ms": 1,
             "compression.type": "zstd",
         },
         logger=_log,
     )
-
-
-async def _deliver(producer: Producer, rows: Sequence[Row[Any]]) -> None:
-    """Produce in order and wait until every message is acknowledged; raises on a refusal."""
-    refused: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            refused.append(error)
-
-    try:
-        for row in rows:
-            producer.produce(
-                row.topic,
-                key=row.aggregate_id,
-                value=orjson.dumps(row.data),
-                headers=_headers(row),
-                on_delivery=delivered,
-            )
-        pending = len(rows)
-        while pending:
-            pending = await asyncio.to_thread(producer.flush, FLUSH_SECONDS)
-    except (KafkaException, SystemError) as error:
-        # The producer has stopped; a SystemError is the same, met inside `delivered`.
-        raise RuntimeError(f"Kafka refused an event: {refused[0] if refused else error}") from error
-    if refused:
-        raise RuntimeError(f"Kafka refused {len(refused)} events: {refused[0]}")
 
 
 def _headers(row: Row[Any]) -> list[tuple[str, str | bytes | None]]:

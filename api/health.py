@@ -1,6 +1,7 @@
 """Probes and metrics."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -9,8 +10,14 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
+from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
-from store import inventory, outbox, payment, review, saga, usage, watch
+from runtime import ranking_consumer, usage_consumer
+from runtime.consumer import group_id
+from store import dead_message, inventory, outbox, payment, review, saga, usage, watch
+
+HOUR = timedelta(hours=1)
+CONSUMERS = [group_id(each.CONSUMER) for each in (ranking_consumer, usage_consumer)]
 
 router = APIRouter(tags=["operations"])
 
@@ -38,8 +45,19 @@ async def metrics(context: Using) -> Response:
 async def _scrape(context: Context) -> bytes:
     registry = CollectorRegistry()
     registry.register(REPLAYS)
-    payments = Gauge("billing_payments", "Payments by status.", ["status"], registry=registry)
-    compensations = Gauge("billing_compensations", "Saga steps taken back.", registry=registry)
+    payments = Gauge(
+        "billing_payments",
+        "Payments that have not ended, by status.",
+        ["status"],
+        registry=registry,
+    )
+    for each in set(PaymentStatus) - FINAL:
+        payments.labels(each.value).set(0)
+    compensations = Gauge(
+        "billing_compensations_last_hour",
+        "Saga steps taken back within the last hour.",
+        registry=registry,
+    )
     unknown = Gauge(
         "billing_oldest_unknown_payment_age_seconds",
         "Age of the oldest payment that is being found out or in review.",
@@ -48,6 +66,11 @@ async def _scrape(context: Context) -> bytes:
     unpublished = Gauge(
         "billing_oldest_unpublished_event_age_seconds",
         "Age of the oldest outbox row that is not on Kafka.",
+        registry=registry,
+    )
+    refused = Gauge(
+        "billing_refused_events",
+        "Outbox rows that Kafka refuses, and those that wait behind one.",
         registry=registry,
     )
     unplaced = Gauge(
@@ -68,15 +91,26 @@ async def _scrape(context: Context) -> bytes:
     )
     for question in Question:
         waiting.labels(question).set(0)
+    set_aside = Gauge(
+        "billing_set_aside_messages",
+        "Messages that a consumer could not take and nobody has seen to.",
+        ["consumer"],
+        registry=registry,
+    )
+    for name in CONSUMERS:
+        set_aside.labels(name).set(0)
     async with context.reads.connect() as tx:
         for asked, count in await review.count_waiting(tx):
             waiting.labels(asked).set(count)
         waiting.labels("stock").set(len(await inventory.in_review(tx)))
         watched.set(await watch.count_open(tx))
-        for status, count in await payment.count_by_status(tx):
+        for name, count in (await dead_message.count_waiting(tx)).items():
+            set_aside.labels(name).set(count)
+        for status, count in await payment.count_open_by_status(tx):
             payments.labels(status).set(count)
-        compensations.set(await saga.undone(tx))
+        compensations.set(await saga.undone_since(tx, datetime.now(UTC) - HOUR))
         unknown.set(await payment.oldest_unknown_age_seconds(tx))
         unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
+        refused.set(await outbox.count_refused(tx))
         unplaced.set(await usage.in_default_partition(tx))
     return generate_latest(registry)

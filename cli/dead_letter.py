@@ -1,7 +1,8 @@
-"""`billing dead-letter`: what could not be done and waits for an operator."""
+"""`billing dead-letter`: what could not be done, and what no consumer could take."""
 
 import asyncio
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,7 +13,11 @@ from sqlalchemy import Row
 from cli.system import Refused, as_id, connected
 from cli.words import duration, say
 from domain.money import format_amount
-from store import dead_letter
+from store import dead_letter, dead_message
+from store.database import Transaction
+
+SHOWN = 80
+"""So many bytes of a message are shown; `--json` has all."""
 
 app = typer.Typer(help="What could not be done.", no_args_is_help=True)
 
@@ -21,17 +26,23 @@ app = typer.Typer(help="What could not be done.", no_args_is_help=True)
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
 ) -> None:
-    """List what waits for an operator, oldest first."""
-    found = asyncio.run(_waiting())
+    """List what waits for an operator: what is owed, then messages of Kafka; oldest first."""
+    letters, messages = asyncio.run(_waiting())
     if as_json:
-        typer.echo(orjson.dumps([_document(row) for row in found]))
+        documents = [*map(_document, letters), *map(_message_document, messages)]
+        typer.echo(orjson.dumps(documents))
         return
-    if not found:
+    if not letters and not messages:
         say("No dead letters.")
-    for row in found:
+    for row in letters:
         age = duration(datetime.now(UTC) - row.created_at)
         say(f"{row.kind} {row.id}: {row.reason}, waits for {age}", style="bold")
         for line in _facts(row):
+            say(f"  {line}")
+    for row in messages:
+        age = duration(datetime.now(UTC) - row.created_at)
+        say(f"message {row.id} for {row.consumer}, waits for {age}", style="bold")
+        for line in _message_facts(row):
             say(f"  {line}")
 
 
@@ -53,18 +64,32 @@ def _facts(row: Row[Any]) -> Iterator[str]:
     yield f"billing dead-letter resolve {row.id}"
 
 
-async def _waiting() -> list[Row[Any]]:
+def _message_facts(row: Row[Any]) -> Iterator[str]:
+    """Where it was, why it could not be taken, and how it begins."""
+    yield f"{row.topic}, partition {row.partition}, offset {row.offset}"
+    yield f"{row.reason.splitlines()[0] if row.reason else ''} ({row.error})"
+    if row.value is not None:
+        start = row.value[:SHOWN].decode("utf-8", "backslashreplace")
+        yield f"{len(row.value):,} bytes: {start!r}{'…' if len(row.value) > SHOWN else ''}"
+    yield f"billing dead-letter resolve {row.id}"
+
+
+async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
     async with connected() as system, system.reads.connect() as tx:
-        return list(await dead_letter.waiting(tx))
+        return await dead_letter.waiting(tx), await dead_message.waiting(tx)
 
 
 async def _resolve(id_: str) -> str:
     async with connected() as system, system.database.begin() as tx:
-        if await dead_letter.resolve(tx, id_):
+        if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
             return f"The dead letter {id_} is resolved."
-        if await dead_letter.find(tx, id_) is None:
+        if not await _is_known(tx, id_):
             raise Refused(f"There is no dead letter with the id {id_}.")
         return f"The dead letter {id_} was resolved before."
+
+
+async def _is_known(tx: Transaction, id_: str) -> bool:
+    return bool(await dead_letter.find(tx, id_) or await dead_message.find(tx, id_))
 
 
 def _document(row: Row[Any]) -> dict[str, Any]:
@@ -76,3 +101,27 @@ def _document(row: Row[Any]) -> dict[str, Any]:
         "body": row.body,
         "createdAt": row.created_at,
     }
+
+
+def _message_document(row: Row[Any]) -> dict[str, Any]:
+    """Bytes are in base64: they may be anything."""
+    headers = zip(row.header_names, row.header_values, strict=True)
+    return {
+        "id": row.id,
+        "kind": "message",
+        "reference": f"{row.topic}:{row.partition}:{row.offset}",
+        "reason": row.reason,
+        "body": {
+            "consumer": row.consumer,
+            "error": row.error,
+            "timestamp": row.timestamp,
+            "key": _base64(row.key),
+            "headers": [{"name": name, "value": _base64(value)} for name, value in headers],
+            "value": _base64(row.value),
+        },
+        "createdAt": row.created_at,
+    }
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else b64encode(value).decode()

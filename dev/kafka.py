@@ -51,7 +51,8 @@ def control(directory: Path, command: str) -> None:
 
     `down 1` and `up 1` disconnect and reconnect broker 1 (of 1-3); `rtt 1 200` delays its answers
     by 200 ms; `errors 0 7 3` fails the next 3 requests of API key 0 (Produce) with Kafka's error
-    code 7 (REQUEST_TIMED_OUT).
+    code 7 (REQUEST_TIMED_OUT); `topic_error NAME 3` says of a topic that it does not exist, until
+    `topic_error NAME 0`.
     """
     host, port = _ready_file(directory).read_text().splitlines()[1].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -106,6 +107,11 @@ class MockCluster:
         name = "rd_kafka_mock_push_request_errors_array"
         self._call(name, ctypes.c_int16(api_key), ctypes.c_size_t(count), errors)
 
+    def set_topic_error(self, name: str, error_code: int) -> None:
+        """Answer whoever asks for a topic's partitions with an error code of Kafka; 0 is none."""
+        function = "rd_kafka_mock_topic_set_error"
+        self._call(function, name.encode(), ctypes.c_int(error_code))
+
     @contextmanager
     def _awake(self) -> Iterator[None]:
         """Let commands through at once: the cluster's thread may sleep a second on each of them.
@@ -159,13 +165,14 @@ def _control_handler(cluster: MockCluster) -> type[socketserver.StreamRequestHan
         "up": cluster.set_up,
         "rtt": cluster.set_round_trip,
         "errors": cluster.fail_requests,
+        "topic_error": cluster.set_topic_error,
     }
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             name, *arguments = self.rfile.readline().decode().split()
             try:
-                commands[name](*map(int, arguments))
+                commands[name](*(int(each) if each.isdigit() else each for each in arguments))
             except (KeyError, TypeError, ValueError, StackError) as error:
                 self.wfile.write(f"{error}\n".encode())
             else:
@@ -199,6 +206,7 @@ def _load_librdkafka() -> ctypes.CDLL:
     library.rd_kafka_mock_set_group_consumer_session_timeout_ms.restype = None
     library.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms.restype = None
     library.rd_kafka_mock_push_request_errors_array.restype = None
+    library.rd_kafka_mock_topic_set_error.restype = None
     return library
 
 

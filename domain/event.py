@@ -3,10 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import UUID
-
-OUTBOX_SHARDS = 4
-"""Relays that publish side by side; the events of an aggregate always share one."""
 
 PARTITIONS = 12
 """Kafka partitions of each topic."""
@@ -57,8 +53,3 @@ class Event:
     customer_id: str
     data: Mapping[str, JSON]
     origin: Origin
-
-
-def shard_of(aggregate_id: str) -> int:
-    """Which relay publishes the events of this aggregate (the low bits of a UUIDv7 are random)."""
-    return UUID(aggregate_id).int % OUTBOX_SHARDS

@@ -1,34 +1,59 @@
-"""Following a Kafka topic: at least once, each batch committed after its effect is."""
+"""Following a Kafka topic: at least once, each batch committed after its effect is.
+
+A consumer never stops. What it cannot take becomes a row of `dead_messages`, whole, before the
+offset is committed, and the next message is read. A fault that is not the message's (the database
+or the brokers are away) sets nothing aside: after a pause the same messages are read again.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from operator import methodcaller
+from typing import Any
 
+import confluent_kafka
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message
-from sqlalchemy.exc import SQLAlchemyError
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from domain.message import Headers, Message, Refused, refused
+from store import dead_message
+from store.database import ERRORS, Database, refuses_values
 
 BATCH = 500
 WAIT_SECONDS = 0.5
+PAUSE_SECONDS = 1.0
 
-Take = Callable[[Sequence[Message]], Awaitable[None]]
+Take = Callable[[Sequence[Message]], Awaitable[Sequence[Refused]]]
+"""Takes messages in one transaction and returns those that it refuses. For one that it does not
+know how to refuse it raises, and nothing is taken: the others then come again without that one."""
+
+# Not `message.headers()`: where Python has optimized that call, nobody looks whether the client has
+# raised, and what it returns then ends the process.
+_HEADERS = methodcaller("headers")
+
+_UNREADABLE = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
 log = structlog.get_logger()
 
 
 async def follow_until(
-    stop: asyncio.Event, bootstrap_servers: str, name: str, topic: str, take: Take
+    stop: asyncio.Event,
+    database: Database,
+    bootstrap_servers: str,
+    name: str,
+    topic: str,
+    take: Take,
 ) -> None:
     """Hand messages to `take` until told to stop; after a fault begin again at the last offset that
     was committed."""
     while not stop.is_set():
-        consumer = _consumer(bootstrap_servers, name)
         try:
-            await _follow(stop, consumer, topic, take)
-        except (KafkaException, SQLAlchemyError, OSError) as error:
-            log.warning("a consumer starts again", consumer=name, error=str(error))
-            await asyncio.sleep(1)
-        finally:
-            await asyncio.to_thread(consumer.close)
+            await _follow(stop, database, bootstrap_servers, name, topic, take)
+        except Exception as error:
+            # Whatever it was: without its consumer a topic is never read again.
+            log.warning("a consumer starts again", consumer=name, error=repr(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
 
 def group_id(name: str) -> str:
@@ -36,16 +61,111 @@ def group_id(name: str) -> str:
     return f"billing-{name}"
 
 
-async def _follow(stop: asyncio.Event, consumer: Consumer, topic: str, take: Take) -> None:
-    consumer.subscribe([topic])
-    while not stop.is_set():
-        messages = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
-        for message in messages:
-            if (error := message.error()) is not None:
-                raise KafkaException(error)
-        if messages:
-            await take(messages)
-            await asyncio.to_thread(consumer.commit, asynchronous=False)
+def received(message: confluent_kafka.Message) -> Message:
+    """What a message says, all of it. Once only: a second look at headers that the client could not
+    read ends the process."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise ValueError("a message that was not received")
+    return Message(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=message.timestamp()[1],
+        key=_bytes(message.key()),
+        headers=_headers(message),
+        value=_bytes(message.value()) if message.error() is None else None,
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _headers(message: confluent_kafka.Message) -> Headers:
+    """None when one of them has a name that is not UTF-8: the client cannot hand them over."""
+    try:
+        found: Any = _HEADERS(message)
+    except SystemError:
+        return ()
+    return tuple((name, _bytes(value)) for name, value in found or ())
+
+
+async def _follow(
+    stop: asyncio.Event,
+    database: Database,
+    bootstrap_servers: str,
+    name: str,
+    topic: str,
+    take: Take,
+) -> None:
+    consumer = _consumer(bootstrap_servers, name)
+    try:
+        consumer.subscribe([topic])
+        while not stop.is_set():
+            found = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
+            messages = [received(each) for each in found if each.error() is None]
+            if messages:
+                await _set_aside(database, name, await _refused(take, messages))
+                await asyncio.to_thread(consumer.commit, asynchronous=False)
+            # After the others: what is wrong with one partition must not keep them waiting.
+            faults = {(each.topic(), each.partition()): each for each in found if each.error()}
+            for fault in faults.values():
+                await _step_over(database, consumer, name, fault)
+    finally:
+        await asyncio.to_thread(consumer.close)
+
+
+async def _refused(take: Take, messages: Sequence[Message]) -> list[Refused]:
+    """Have them taken; returns those that cannot be. What fails as a whole is halved until each
+    fault has its message."""
+    try:
+        return [*await take(messages)]
+    except Exception as error:
+        if not _is_of_the_message(error):
+            raise
+        if len(messages) == 1:
+            return [refused(messages[0], error)]
+    middle = len(messages) // 2
+    first = await _refused(take, messages[:middle])
+    return first + await _refused(take, messages[middle:])
+
+
+def _is_of_the_message(error: Exception) -> bool:
+    if isinstance(error, ERRORS):
+        return refuses_values(error)
+    return not isinstance(error, (KafkaException, OSError, MemoryError))
+
+
+async def _set_aside(database: Database, name: str, cannot_be_taken: Sequence[Refused]) -> None:
+    if not cannot_be_taken:
+        return
+    async with database.begin() as tx:
+        for each in cannot_be_taken:
+            await dead_message.put(tx, group_id(name), each)
+    reason = cannot_be_taken[0].reason
+    log.error("set aside", consumer=name, messages=len(cannot_be_taken), first=reason)
+
+
+async def _step_over(
+    database: Database, consumer: Consumer, name: str, fault: confluent_kafka.Message
+) -> None:
+    """Go on behind what not even the client can read; raises `KafkaException` for other faults.
+
+    A batch of records that cannot be unpacked is told with its first offset only: it is told again,
+    and set aside once, until its last offset is behind.
+    """
+    error = fault.error()
+    assert error is not None
+    if error.code() not in _UNREADABLE:
+        raise KafkaException(error)
+    message = received(fault)
+    await _set_aside(database, name, [refused(message, KafkaException(error))])
+    place = TopicPartition(message.topic, message.partition)
+    [committed] = await asyncio.to_thread(consumer.committed, [place])
+    place.offset = max(committed.offset, message.offset) + 1
+    await asyncio.to_thread(consumer.commit, offsets=[place], asynchronous=False)
+    consumer.seek(place)
 
 
 def _consumer(bootstrap_servers: str, name: str) -> Consumer:

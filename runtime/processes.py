@@ -1,11 +1,14 @@
 """A worker process from start to stop."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
+from temporalio.client import Client
 
 from runtime import (
     gateways,
@@ -20,6 +23,9 @@ from runtime.settings import Settings
 from runtime.sweeper import sweep_for_ever
 from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store import database
+from store.database import Database
+
+AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -41,29 +47,54 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         settlement_worker(client, batch_pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
     )
-    agreed = terms.of(settings)
-    every = timedelta(seconds=settings.sweep_seconds)
     try:
-        async with running(*workers):
-            sweeping = asyncio.create_task(sweep_for_ever(client, pool, agreed, every))
-            partitioning = asyncio.create_task(
-                usage_partitions.make_for_ever(pool, settings.usage_late)
-            )
-            scheduling = asyncio.create_task(schedules.ensure_sooner_or_later(client, agreed))
+        async with running(*workers), _duties(settings, client, pool, stop):
             log.info("the worker is ready", temporal=settings.temporal_address)
-            servers = settings.kafka_bootstrap_servers
-            await asyncio.gather(
-                ranking_consumer.consume_until(stop, pool, servers),
-                usage_consumer.consume_until(stop, pool, servers, settings.usage_late),
-            )
-            scheduling.cancel()
-            partitioning.cancel()
-            sweeping.cancel()
+            await stop.wait()
     finally:
         for gateway in connected.values():
             await gateway.close()
         await pool.dispose()
         await batch_pool.dispose()
+
+
+@asynccontextmanager
+async def _duties(
+    settings: Settings, client: Client, pool: Database, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """What a worker does beside its task queues, for the length of the block."""
+    agreed, late = terms.of(settings), settings.usage_late
+    every, servers = timedelta(seconds=settings.sweep_seconds), settings.kafka_bootstrap_servers
+    until_cancelled = [
+        _again_and_again(partial(sweep_for_ever, client, pool, agreed, every)),
+        _again_and_again(partial(usage_partitions.make_for_ever, pool, late)),
+        _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
+    ]
+    until_stopped = [
+        _again_and_again(partial(ranking_consumer.consume_until, stop, pool, servers)),
+        _again_and_again(partial(usage_consumer.consume_until, stop, pool, servers, late)),
+    ]
+    try:
+        yield
+    finally:
+        stop.set()
+        for duty in until_cancelled:
+            duty.cancel()
+        await asyncio.wait([*until_cancelled, *until_stopped])
+
+
+def _again_and_again(duty: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    """Until it returns: one that fails ends neither its process nor its work for good."""
+
+    async def run() -> None:
+        while True:
+            try:
+                return await duty()
+            except Exception as error:
+                log.error("a duty of the worker failed and starts again", error=repr(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    return asyncio.create_task(run())
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:

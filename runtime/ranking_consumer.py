@@ -7,13 +7,13 @@ transaction that counts it, and the offset is committed after that.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from uuid import UUID
 
-import orjson
-from confluent_kafka import Message
-
+from domain.errors import InvalidRequest
 from domain.event import Topic
-from domain.ranking import sold
+from domain.message import Message, Refused, refused
+from domain.ranking import read, sold
+from domain.strict_json import exact, parse
 from runtime.consumer import follow_until
 from store import inbox, outbox, ranking
 from store.database import Database
@@ -24,7 +24,8 @@ TOPIC = Topic.ORDER_COMPLETED
 
 async def consume_until(stop: asyncio.Event, database: Database, bootstrap_servers: str) -> None:
     """Consume until told to stop."""
-    await follow_until(stop, bootstrap_servers, CONSUMER, TOPIC.value, partial(take, database))
+    counting = partial(take, database)
+    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC.value, counting)
 
 
 async def rebuild(database: Database) -> int:
@@ -35,19 +36,28 @@ async def rebuild(database: Database) -> int:
         return await outbox.republish(tx, TOPIC.value)
 
 
-async def take(database: Database, messages: Sequence[Message]) -> None:
-    """Count those events that were not counted before, in one transaction."""
+async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:
+    """Count those events that were not counted before, in one transaction; returns the messages
+    that are none."""
+    orders: list[tuple[str, dict[str, int]]] = []
+    wrong: list[Refused] = []
+    for message in messages:
+        try:
+            orders.append((_event_id(message), read(parse(message.value or b"", exact))))
+        except InvalidRequest as refusal:
+            wrong.append(refused(message, refusal))
     async with database.begin() as tx:
-        new = [
-            message for message in messages if await inbox.take(tx, CONSUMER, _event_id(message))
-        ]
-        orders = [orjson.loads(message.value() or b"")["items"] for message in new]
-        await ranking.count(tx, sold(orders))
+        new = [pieces for id_, pieces in orders if await inbox.take(tx, CONSUMER, id_)]
+        await ranking.count(tx, sold(new))
+    return wrong
 
 
 def _event_id(message: Message) -> str:
-    headers: Any = message.headers() or []
-    for name, value in headers:
-        if name == "ce_id":
-            return bytes(value).decode()
-    raise ValueError(f"a message on {message.topic()} has no ce_id")
+    """Raises `InvalidRequest` unless the message bears one."""
+    ids = [value for name, value in message.headers if name == "ce_id"]
+    if len(ids) != 1:
+        raise InvalidRequest(f"The message has {len(ids)} headers ce_id instead of one.")
+    try:
+        return str(UUID((ids[0] or b"").decode()))
+    except ValueError as error:
+        raise InvalidRequest("ce_id: is no UUID.") from error

@@ -14,7 +14,6 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from domain.event import OUTBOX_SHARDS
 from domain.invoice import InvoiceOutcome, InvoiceRequest
 from domain.money import format_amount
 from domain.payment import PayableType, PaymentOutcome, PaymentRequest
@@ -23,7 +22,7 @@ from domain.settlement import Progress, RunRequest, SettlementOutcome, Settlemen
 from workflows import policies, search_attributes
 from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
 from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
-from workflows.outbox_relay import OutboxRelay, outbox_workflow_id
+from workflows.outbox_relay import OUTBOX_WORKFLOW_ID, OutboxRelay
 from workflows.payment_saga import PaymentSaga, payment_workflow_id
 from workflows.refund_saga import RefundSaga, refund_workflow_id
 from workflows.settlement_run import SettlementRun, settlement_run_workflow_id
@@ -124,14 +123,12 @@ async def start_invoice(
     )
 
 
-async def start_relays(client: Client) -> None:
-    """Start the relay of every outbox shard that has none."""
-    for shard in range(OUTBOX_SHARDS):
-        await client.start_workflow(
-            OutboxRelay.run,
-            shard,
-            id=outbox_workflow_id(shard),
-            task_queue=policies.OUTBOX,
-            id_conflict_policy=_CONFLICT,
-            static_summary=f"publishes the events of shard {shard}",
-        )
+async def start_relay(client: Client) -> None:
+    """Start the relay of the outbox, or find the one that runs."""
+    await client.start_workflow(
+        OutboxRelay.run,
+        id=OUTBOX_WORKFLOW_ID,
+        task_queue=policies.OUTBOX,
+        id_conflict_policy=_CONFLICT,
+        static_summary="publishes events",
+    )

@@ -24,7 +24,7 @@ from runtime.starts import (
     start_invoice,
     start_payment,
     start_refund,
-    start_relays,
+    start_relay,
     start_settlement,
 )
 from runtime.terms import Terms
@@ -58,7 +58,7 @@ async def sweep_for_ever(
 async def sweep(client: Client, database: Database, terms: Terms, created_before: datetime) -> int:
     """Start the owner of everything open that is older than this, and mend what has ended and holds
     something; returns how many there were."""
-    await start_relays(client)
+    await start_relay(client)
     seen = 0
     async for row in _rows(database, payment.open_since, created_before):
         await _start(_payment(client, row, terms.waits), row.id)

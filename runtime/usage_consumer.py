@@ -2,7 +2,8 @@
 
 A message's value is an event in one of the forms that HTTP takes. What cannot be counted goes to
 `billing.usage.DLT` with the reason, before the offset is committed: after a crash in between it
-goes there again, under the same `dlt-id`.
+goes there again, under the same `dlt-id`. What that topic cannot hold is set aside like what any
+consumer cannot take.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ from datetime import timedelta
 from functools import partial
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as Sent
 
-from domain.errors import InvalidRequest, Rejected
+from domain.errors import InvalidRequest
 from domain.event import USAGE, USAGE_DEAD_LETTERS
+from domain.message import Message, Refused, refused
 from domain.usage_document import decode
 from runtime.consumer import follow_until, group_id
 from runtime.usage import take
@@ -25,93 +28,87 @@ DELIVERY_MILLISECONDS = 10_000
 
 log = structlog.get_logger()
 
-Headers = list[tuple[str, str | bytes | None]]
-
 
 async def consume_until(
     stop: asyncio.Event, database: Database, bootstrap_servers: str, late: timedelta
 ) -> None:
     """Consume until told to stop."""
+    # Not idempotent: that producer may stop for good, and whoever reads knows a letter by its id.
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
-            "enable.idempotence": True,
             "acks": "all",
             "message.timeout.ms": DELIVERY_MILLISECONDS,
+            # That a topic is not there is known sooner, and then at once.
+            "topic.metadata.propagation.max.ms": DELIVERY_MILLISECONDS // 2,
         }
     )
-    taking = partial(count, database, producer, late)
-    await follow_until(stop, bootstrap_servers, CONSUMER, USAGE, taking)
+    counting = partial(count, database, producer, late)
+    await follow_until(stop, database, bootstrap_servers, CONSUMER, USAGE, counting)
 
 
 async def count(
     database: Database, producer: Producer, late: timedelta, messages: Sequence[Message]
-) -> None:
-    """Count what can be counted in one transaction, and set the rest aside; raises
-    `KafkaException` when that cannot be done."""
+) -> list[Refused]:
+    """Count what can be counted in one transaction, and send the rest to the topic of dead letters;
+    returns what that topic did not take."""
     receipts = await take(database, [_document(message) for message in messages], late)
-    refused = [
-        (message, receipt.refusal)
+    uncounted = [
+        refused(message, receipt.refusal)
         for message, receipt in zip(messages, receipts, strict=True)
         if receipt.refusal is not None
     ]
-    if refused:
-        await _set_aside(producer, refused)
-        log.warning("usage was refused", events=len(refused), first=str(refused[0][1]))
+    if uncounted:
+        log.warning("usage was refused", events=len(uncounted), first=uncounted[0].reason)
+    return await _send_away(producer, uncounted)
 
 
 def _document(message: Message) -> object:
     try:
-        return decode(message.value() or b"")
+        return decode(message.value or b"")
     except InvalidRequest as refusal:
         return refusal
 
 
-async def _set_aside(producer: Producer, refused: Sequence[tuple[Message, Rejected]]) -> None:
-    failed: list[KafkaError] = []
+async def _send_away(producer: Producer, letters: Sequence[Refused]) -> list[Refused]:
+    """Returns those that were not acknowledged, whatever the reason: too large with the headers, no
+    such topic or partition, no right, or nobody who answers in time."""
+    left = dict(enumerate(letters))
 
-    def delivered(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            failed.append(error)
+    def delivered(number: int, error: KafkaError | None, _: Sent) -> None:
+        if error is None:
+            del left[number]
 
-    for message, refusal in refused:
-        producer.produce(
-            USAGE_DEAD_LETTERS,
-            key=message.key(),
-            value=message.value(),
-            partition=_place(message)[0],
-            headers=_headers(message, refusal),
-            on_delivery=delivered,
-        )
+    for number, letter in enumerate(letters):
+        try:
+            producer.produce(
+                USAGE_DEAD_LETTERS,
+                key=letter.message.key,
+                value=letter.message.value,
+                partition=letter.message.partition,
+                headers=_headers(letter),
+                on_delivery=partial(delivered, number),
+            )
+        except (KafkaException, BufferError) as error:
+            log.warning("a dead letter cannot be sent", error=repr(error))
     # Each message is delivered or given up within DELIVERY_MILLISECONDS, so this ends.
     while await asyncio.to_thread(producer.flush, 1):
         pass
-    if failed:
-        raise KafkaException(failed[0])
+    return list(left.values())
 
 
-def _headers(message: Message, refusal: Rejected) -> Headers:
+def _headers(letter: Refused) -> list[tuple[str, str | bytes | None]]:
     """The message's own headers, and where it comes from and why it is here, under the names of
     spring-kafka (numbers big-endian); `dlt-id` is the same however often it is set aside."""
-    partition, offset = _place(message)
-    _, timestamp = message.timestamp()
-    own: Headers = [*(message.headers() or [])]
+    message = letter.message
     return [
-        *own,
-        ("dlt-id", f"{USAGE_DEAD_LETTERS}:{partition}:{offset}"),
-        ("kafka_dlt-original-topic", USAGE),
-        ("kafka_dlt-original-partition", partition.to_bytes(4, "big")),
-        ("kafka_dlt-original-offset", offset.to_bytes(8, "big")),
-        ("kafka_dlt-original-timestamp", timestamp.to_bytes(8, "big", signed=True)),
+        *message.headers,
+        ("dlt-id", f"{USAGE_DEAD_LETTERS}:{message.partition}:{message.offset}"),
+        ("kafka_dlt-original-topic", message.topic),
+        ("kafka_dlt-original-partition", message.partition.to_bytes(4, "big")),
+        ("kafka_dlt-original-offset", message.offset.to_bytes(8, "big")),
+        ("kafka_dlt-original-timestamp", message.timestamp.to_bytes(8, "big", signed=True)),
         ("kafka_dlt-original-consumer-group", group_id(CONSUMER)),
-        ("kafka_dlt-exception-fqcn", refusal.slug),
-        ("kafka_dlt-exception-message", str(refusal)),
+        ("kafka_dlt-exception-fqcn", letter.error),
+        ("kafka_dlt-exception-message", letter.reason),
     ]
-
-
-def _place(message: Message) -> tuple[int, int]:
-    """(partition, offset): a message that was received has both."""
-    partition, offset = message.partition(), message.offset()
-    if partition is None or offset is None:
-        raise ValueError("a message that was not received")
-    return partition, offset

@@ -27,7 +27,6 @@ from activities.review import ReviewActivities
 from activities.settlement import SettlementActivities
 from activities.settlement_run import SettlementRunActivities
 from activities.wallet import WalletActivities
-from domain.event import OUTBOX_SHARDS
 from gateway.client import PaymentGateway
 from runtime.logs import LogContextInterceptor
 from store.database import Database
@@ -153,7 +152,7 @@ def settlement_worker(
 
 
 def outbox_worker(client: Client, database: Database, bootstrap_servers: str) -> Worker:
-    """The relays: long activities, one per shard."""
+    """The relay: one long activity, in one of all workers."""
     outbox = OutboxActivities(database, bootstrap_servers)
     return Worker(
         client,
@@ -162,7 +161,7 @@ def outbox_worker(client: Client, database: Database, bootstrap_servers: str) ->
         activities=[outbox.relay],
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor()],
-        max_concurrent_activities=OUTBOX_SHARDS,
+        max_concurrent_activities=1,
         sticky_queue_schedule_to_start_timeout=STICKY,
     )
 

@@ -2,14 +2,27 @@
 
 from typing import Any
 
+import asyncpg
 import orjson
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 Database = AsyncEngine
 Transaction = AsyncConnection
 """What every function of the store takes first: none can run outside a transaction."""
 
+
+ERRORS = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a transaction raises; while connecting, the driver's own errors come as they are."""
+
+_OF_VALUES = frozenset({"22", "23", "54", "P0"})
+"""SQLSTATE classes: wrong data, a constraint, a limit of the program, a rule in a trigger."""
 
 BATCH_SECONDS = 540
 """How long a statement over a whole month of a large customer may take: measured on two cores, one
@@ -42,6 +55,18 @@ def reading(database: Database) -> Database:
     """The same connections for whoever only reads: one transaction sees one moment, from its first
     statement to its last, and cannot write. A document made of several statements is whole."""
     return database.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def refuses_values(error: Exception) -> bool:
+    """Whether a statement failed because of what it was given.
+
+    Anything else says nothing of the values: no connection, no memory, a lost conflict, an
+    operator, a table or a right that is not there yet.
+    """
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return True  # The driver was never asked: a value has no form in which it could be sent.
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return state[:2] in _OF_VALUES
 
 
 def _json(value: Any) -> str:

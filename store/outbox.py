@@ -1,13 +1,13 @@
 """The transactional outbox: events commit together with the state they tell of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, exists, func, select, text, update
 from uuid_utils.compat import uuid7
 
-from domain.event import Event, shard_of
+from domain.event import Event
 from store.database import Transaction
 from store.tables import outbox
 
@@ -16,10 +16,10 @@ WITH incoming AS (
     SELECT *, row_number() OVER (PARTITION BY aggregate_id ORDER BY place) AS nth
     FROM unnest(
         CAST(:event_ids AS uuid[]), CAST(:topics AS text[]), CAST(:aggregate_ids AS uuid[]),
-        CAST(:shards AS smallint[]), CAST(:customer_ids AS text[]), CAST(:datas AS text[]),
+        CAST(:customer_ids AS text[]), CAST(:datas AS text[]),
         CAST(:idempotency_keys AS text[]), CAST(:traceparents AS text[])
     ) WITH ORDINALITY AS event (
-        event_id, topic, aggregate_id, shard, customer_id, data, idempotency_key, traceparent, place
+        event_id, topic, aggregate_id, customer_id, data, idempotency_key, traceparent, place
     )
 ), counted AS (
     SELECT aggregate_id, CAST(count(*) AS int) AS added FROM incoming GROUP BY aggregate_id
@@ -30,15 +30,26 @@ WITH incoming AS (
     RETURNING aggregate_id, version
 )
 INSERT INTO outbox (
-    shard, topic, event_id, aggregate_id, aggregate_version,
+    topic, event_id, aggregate_id, aggregate_version,
     customer_id, data, idempotency_key, traceparent
 )
 SELECT
-    shard, topic, event_id, aggregate_id, bumped.version - counted.added + nth,
+    topic, event_id, aggregate_id, bumped.version - counted.added + nth,
     customer_id, CAST(data AS jsonb), idempotency_key, traceparent
 FROM incoming JOIN counted USING (aggregate_id) JOIN bumped USING (aggregate_id)
 ORDER BY place
 """)
+
+_WAITS = outbox.c.published_at.is_(None) & outbox.c.refused_at.is_(None)
+_REFUSED = outbox.c.published_at.is_(None) & outbox.c.refused_at.is_not(None)
+_earlier = outbox.alias("earlier")
+_BEHIND = exists().where(
+    _earlier.c.published_at.is_(None),
+    _earlier.c.refused_at.is_not(None),
+    _earlier.c.topic == outbox.c.topic,
+    _earlier.c.aggregate_id == outbox.c.aggregate_id,
+    _earlier.c.id < outbox.c.id,
+)
 
 
 async def append(tx: Transaction, *events: Event) -> None:
@@ -50,7 +61,6 @@ async def append(tx: Transaction, *events: Event) -> None:
             "event_ids": [uuid7() for _ in events],
             "topics": [event.topic.value for event in events],
             "aggregate_ids": [event.aggregate_id for event in events],
-            "shards": [shard_of(event.aggregate_id) for event in events],
             "customer_ids": [event.customer_id for event in events],
             "datas": [orjson.dumps(event.data).decode() for event in events],
             "idempotency_keys": [event.origin.idempotency_key for event in events],
@@ -59,29 +69,51 @@ async def append(tx: Transaction, *events: Event) -> None:
     )
 
 
-async def unpublished(tx: Transaction, shard: int, limit: int) -> Sequence[Row[Any]]:
-    """The oldest unpublished rows of a shard in sequence order, without locks.
+async def unpublished(tx: Transaction, limit: int) -> Sequence[Row[Any]]:
+    """The oldest rows that wait to be published, in sequence order, without locks; `behind` says
+    that an earlier event of the same topic and aggregate was refused.
 
     Two relays that overlap after a freeze publish duplicates, never a reordered first delivery;
     `SKIP LOCKED` would reorder, and "id > last seen" loses rows that commit late.
     """
-    return (
-        await tx.execute(
-            select(outbox)
-            .where(outbox.c.shard == shard, outbox.c.published_at.is_(None))
-            .order_by(outbox.c.id)
-            .limit(limit)
-        )
-    ).all()
+    waiting = select(outbox, _BEHIND.label("behind")).where(_WAITS)
+    return (await tx.execute(waiting.order_by(outbox.c.id).limit(limit))).all()
 
 
 async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
-    """To be called only after the broker has acknowledged every one of them."""
-    await tx.execute(
+    """To be called only after the broker has acknowledged every one of them. When one was refused
+    before, its cause is mended: whatever was refused of its topic is tried again."""
+    marked = await tx.execute(
         update(outbox)
         .where(outbox.c.id == func.any(list(ids)), outbox.c.published_at.is_(None))
         .values(published_at=func.now())
+        .returning(outbox.c.topic, outbox.c.refusal)
     )
+    mended = {row.topic for row in marked if row.refusal is not None}
+    if mended:
+        again = update(outbox).where(_REFUSED, outbox.c.topic.in_(mended))
+        await tx.execute(again.values(refused_at=None))
+
+
+async def refuse(tx: Transaction, reasons: Mapping[int, str]) -> None:
+    """Set these aside: they and what comes behind them stay until they are tried again."""
+    for id_, reason in reasons.items():
+        refused = update(outbox).where(outbox.c.id == id_, outbox.c.published_at.is_(None))
+        await tx.execute(refused.values(refused_at=func.now(), refusal=reason))
+
+
+async def try_again(tx: Transaction, limit: int) -> None:
+    """Let refused events be read again: of each topic and aggregate the first, and of these so many
+    as were not tried for the longest time."""
+    first = select(outbox.c.id).where(_REFUSED, ~_BEHIND)
+    oldest = first.order_by(outbox.c.refused_at, outbox.c.id).limit(limit)
+    again = update(outbox).where(outbox.c.id.in_(oldest), _REFUSED)
+    await tx.execute(again.values(refused_at=None))
+
+
+async def count_refused(tx: Transaction) -> int:
+    """How many events wait because the broker has refused them or one before them."""
+    return int(await tx.scalar(select(func.count()).where(_REFUSED)) or 0)
 
 
 async def republish(tx: Transaction, topic: str) -> int:
@@ -100,7 +132,10 @@ async def of_aggregates(tx: Transaction, aggregate_ids: Sequence[str]) -> Sequen
 
 
 async def oldest_unpublished_age_seconds(tx: Transaction) -> float:
-    """0 when nothing waits."""
-    age = func.extract("epoch", func.now() - func.min(outbox.c.occurred_at))
-    query = select(age).where(outbox.c.published_at.is_(None))
-    return float((await tx.execute(query)).scalar() or 0)
+    """Of the event that waits longest for its turn, or was refused first; 0 when there is none."""
+    first = [
+        select(outbox.c.occurred_at).where(which).order_by(outbox.c.id).limit(1).subquery()
+        for which in (_WAITS, _REFUSED)
+    ]
+    ages = [func.extract("epoch", func.now() - select(each).scalar_subquery()) for each in first]
+    return float(await tx.scalar(select(func.greatest(*ages))) or 0)

@@ -2,6 +2,7 @@
 the step's own effect."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select
@@ -55,7 +56,9 @@ async def of(tx: Transaction, saga_id: str) -> Sequence[Row[Any]]:
     return sorted(rows, key=lambda row: IN_ORDER.index(row.step))
 
 
-async def undone(tx: Transaction) -> int:
-    """How many steps were ever taken back: the compensations metric."""
-    query = select(func.count()).where(saga_steps.c.state == StepState.UNDONE.value)
+async def undone_since(tx: Transaction, moment: datetime) -> int:
+    """How many steps were taken back since then: an index holds them by time."""
+    query = select(func.count()).where(
+        saga_steps.c.state == StepState.UNDONE.value, saga_steps.c.at > moment
+    )
     return (await tx.execute(query)).scalar_one()

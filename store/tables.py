@@ -25,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -201,7 +201,7 @@ payments = Table(
         postgresql_where=text("status NOT IN ('FAILED', 'CANCELLED')"),
     ),
     Index("ix_payments_payable_id", "payable_id"),
-    Index("ix_payments_status", "status"),
+    Index("ix_payments_status", "status", postgresql_where=text(f"status NOT IN {_FINAL}")),
     Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
 )
 """`card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds too: they reserve
@@ -370,7 +370,7 @@ saga_steps = Table(
     _text("state"),
     _time("at"),
     PrimaryKeyConstraint("saga_id", "step"),
-    Index("ix_saga_steps_undone", "saga_id", postgresql_where=text("state = 'UNDONE'")),
+    Index("ix_saga_steps_undone", "at", postgresql_where=text("state = 'UNDONE'")),
 )
 
 idempotency_keys = Table(
@@ -397,7 +397,6 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("shard", SmallInteger, nullable=False),
     _text("topic"),
     _reference("event_id"),
     _reference("aggregate_id"),
@@ -408,9 +407,24 @@ outbox = Table(
     _text("traceparent", nullable=True),
     _time("occurred_at"),
     _time_unless_open("published_at"),
+    _time_unless_open("refused_at"),
+    _text("refusal", nullable=True),
     UniqueConstraint("aggregate_id", "aggregate_version"),
-    Index("ix_outbox_unpublished", "shard", "id", postgresql_where=text("published_at IS NULL")),
+    Index(
+        "ix_outbox_unpublished",
+        "id",
+        postgresql_where=text("published_at IS NULL AND refused_at IS NULL"),
+    ),
+    Index(
+        "ix_outbox_refused",
+        "topic",
+        "aggregate_id",
+        "id",
+        postgresql_where=text("published_at IS NULL AND refused_at IS NOT NULL"),
+    ),
 )
+"""`refused_at`: the broker does not take it, or one before it of its topic and aggregate, see
+`refusal`; it is passed over until somebody tries it again."""
 
 aggregate_versions = Table(
     "aggregate_versions",
@@ -702,3 +716,26 @@ dead_letters = Table(
     _time_unless_open("resolved_at"),
     Index("ix_dead_letters_open", "created_at", postgresql_where=text("resolved_at IS NULL")),
 )
+
+dead_messages = Table(
+    "dead_messages",
+    metadata,
+    _id(),
+    _text("consumer"),
+    _text("topic"),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("header_values", ARRAY(LargeBinary), nullable=False),
+    Column("value", LargeBinary),
+    _text("error"),
+    _text("reason"),
+    _time("created_at"),
+    _time_unless_open("resolved_at"),
+    UniqueConstraint("consumer", "topic", "partition", "offset", "timestamp"),
+    Index("ix_dead_messages_open", "consumer", postgresql_where=text("resolved_at IS NULL")),
+)
+"""What a consumer could not take. A topic that is made anew counts its offsets from 0 again: the
+timestamp tells two messages of one place apart."""

@@ -1,6 +1,6 @@
 """A relay in a process of its own, so that tests can kill and freeze it.
 
-python -m tests.relay_process activity   the relays of all shards, without Temporal
+python -m tests.relay_process activity   a relay, without Temporal
 python -m tests.relay_process worker     a worker for the task queue `outbox`
 """
 
@@ -11,7 +11,6 @@ from datetime import timedelta
 from temporalio.testing import ActivityEnvironment
 
 from activities.outbox import OutboxActivities, RelayTurn
-from domain.event import OUTBOX_SHARDS
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, running
@@ -20,19 +19,24 @@ from store import database
 LONG = timedelta(hours=1)
 
 
-async def run_activities(settings: Settings) -> None:
-    pool = database.connect(settings.database_url, pool_size=OUTBOX_SHARDS)
+async def run_activity(settings: Settings) -> None:
+    pool = database.connect(settings.database_url, pool_size=1)
     outbox = OutboxActivities(pool, settings.kafka_bootstrap_servers)
-    turns = (RelayTurn(shard, LONG) for shard in range(OUTBOX_SHARDS))
-    await asyncio.gather(*(ActivityEnvironment().run(outbox.relay, turn) for turn in turns))
+    while True:
+        try:
+            await ActivityEnvironment().run(outbox.relay, RelayTurn(LONG))
+        except Exception as error:
+            # What Temporal does: again after every failure. One is that its transaction was ended
+            # while it was frozen.
+            print(repr(error), flush=True)
 
 
 async def run_worker(settings: Settings) -> None:
     client = await temporal.connect_when_ready(settings)
-    pool = database.connect(settings.database_url, pool_size=OUTBOX_SHARDS)
+    pool = database.connect(settings.database_url, pool_size=1)
     async with running(outbox_worker(client, pool, settings.kafka_bootstrap_servers)):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run({"activity": run_activities, "worker": run_worker}[sys.argv[1]](Settings()))
+    asyncio.run({"activity": run_activity, "worker": run_worker}[sys.argv[1]](Settings()))

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from dev import kafka, process
 from dev.process import Server
-from domain.event import PARTITIONS, Event, Topic
+from domain.event import PARTITIONS, TOPICS, Event, Topic
 from runtime import schema
 from runtime.settings import Settings
 from store import outbox, tables
@@ -34,6 +34,7 @@ class RelayBed:
     """What a relay needs, shared with nobody."""
 
     settings: Settings
+    owner_url: str
     database: Database
     directory: Path
     servers: list[Server] = field(default_factory=list)
@@ -56,31 +57,35 @@ class RelayBed:
         self.servers.append(relay)
         return relay
 
+    def control(self, command: str) -> None:
+        """Plan a fault of the brokers, see `dev.kafka.control`."""
+        kafka.control(self.directory, command)
+
     @contextmanager
     def outage(self, *brokers: int) -> Iterator[None]:
         """These brokers are not there."""
         try:
             for broker in brokers:
-                kafka.control(self.directory, f"down {broker}")
+                self.control(f"down {broker}")
             yield
         finally:
             for broker in brokers:
-                kafka.control(self.directory, f"up {broker}")
+                self.control(f"up {broker}")
 
     @contextmanager
     def slow(self, milliseconds: int) -> Iterator[None]:
         """Every broker answers this much later."""
         try:
             for broker in BROKERS:
-                kafka.control(self.directory, f"rtt {broker} {milliseconds}")
+                self.control(f"rtt {broker} {milliseconds}")
             yield
         finally:
             for broker in BROKERS:
-                kafka.control(self.directory, f"rtt {broker} 0")
+                self.control(f"rtt {broker} 0")
 
     def refuse_produce(self, error: int, times: int) -> None:
         """The next requests to produce are answered with this error code of Kafka."""
-        kafka.control(self.directory, f"errors 0 {error} {times}")
+        self.control(f"errors 0 {error} {times}")
 
     async def published(self) -> int:
         """How many events are marked."""
@@ -110,6 +115,13 @@ class RelayBed:
     async def all_published(self) -> bool:
         return await self.waiting() == 0
 
+    async def all_published_or_refused(self) -> bool:
+        return await self.waiting() == await self.refused()
+
+    async def refused(self) -> int:
+        async with self.database.connect() as tx:
+            return await outbox.count_refused(tx)
+
     async def committed_of(self, topics: Sequence[Topic]) -> set[str]:
         """The ids of the events of these topics."""
         query = select(tables.outbox.c.event_id).where(tables.outbox.c.topic.in_(topics))
@@ -130,8 +142,8 @@ async def relay_bed(settings: Settings, directory: Path) -> AsyncIterator[RelayB
         connected(url, pool_size=16) as pool,
     ):
         await asyncio.to_thread(schema.upgrade, owner_url)
-        server = kafka.start(directory, [topic.value for topic in Topic])
-        bed = RelayBed(settings, pool, directory, [server])
+        server = kafka.start(directory, TOPICS)
+        bed = RelayBed(settings, owner_url, pool, directory, [server])
         try:
             process.wait_until_ready([server])
             own = {
@@ -209,7 +221,7 @@ class Delivery:
 
 
 @contextmanager
-def consuming(settings: Settings, topics: Sequence[Topic]) -> Iterator[Consumer]:
+def consuming(settings: Settings, topics: Sequence[str]) -> Iterator[Consumer]:
     """A consumer of every partition of these topics, from the beginning."""
     consumer = Consumer(
         {
@@ -223,7 +235,7 @@ def consuming(settings: Settings, topics: Sequence[Topic]) -> Iterator[Consumer]
     try:
         consumer.assign(
             [
-                TopicPartition(topic.value, partition, OFFSET_BEGINNING)
+                TopicPartition(topic, partition, OFFSET_BEGINNING)
                 for topic in topics
                 for partition in range(PARTITIONS)
             ]
@@ -233,21 +245,26 @@ def consuming(settings: Settings, topics: Sequence[Topic]) -> Iterator[Consumer]
         consumer.close()
 
 
-def deliveries(settings: Settings, topics: Sequence[Topic]) -> list[Delivery]:
+def received(settings: Settings, topics: Sequence[str]) -> list[Message]:
     """Everything that these topics hold, in order of each partition."""
     with consuming(settings, topics) as consumer:
         left = 0
         for topic in topics:
             for partition in range(PARTITIONS):
-                which = TopicPartition(topic.value, partition)
+                which = TopicPartition(topic, partition)
                 low, high = consumer.get_watermark_offsets(which, timeout=PATIENCE_SECONDS)
                 left += high - low
-        found: list[Delivery] = []
+        found: list[Message] = []
         while len(found) < left:
             messages = consumer.consume(min(500, left - len(found)), timeout=PATIENCE_SECONDS)
             assert messages, f"{left - len(found)} messages never came"
-            found += [delivery(message) for message in messages]
+            found += messages
     return found
+
+
+def deliveries(settings: Settings, topics: Sequence[str]) -> list[Delivery]:
+    """The same, of our own events."""
+    return [delivery(message) for message in received(settings, topics)]
 
 
 def delivery(message: Message) -> Delivery:

@@ -1,4 +1,4 @@
-"""OutboxRelay: one per shard, `outbox/{shard}`; owns the one activity that publishes it."""
+"""OutboxRelay: the one workflow `outbox`; owns the one activity that publishes events."""
 
 from temporalio import workflow
 
@@ -7,9 +7,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import policies
 
-
-def outbox_workflow_id(shard: int) -> str:
-    return f"outbox/{shard}"
+OUTBOX_WORKFLOW_ID = "outbox"
 
 
 @workflow.defn(name="OutboxRelay")
@@ -17,10 +15,10 @@ class OutboxRelay:
     """Runs for ever, a turn at a time, so that its history stays short."""
 
     @workflow.run
-    async def run(self, shard: int) -> None:
+    async def run(self) -> None:
         await workflow.execute_activity_method(
             OutboxActivities.relay,
-            RelayTurn(shard, policies.RELAY_TURN),
-            **policies.relay(f"publish the events of shard {shard}"),
+            RelayTurn(policies.RELAY_TURN),
+            **policies.relay("publish events"),
         )
-        workflow.continue_as_new(shard)
+        workflow.continue_as_new()

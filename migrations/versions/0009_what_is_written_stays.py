@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -14,6 +14,8 @@ STAYS = {
     "coupon_uses": "payment_id code customer_id created_at",
     "coupons": "code created_at",
     "customers": "id created_at",
+    "dead_messages": "id consumer topic partition offset timestamp key header_names header_values"
+    " value error reason created_at",
     "dead_letters": "id kind reference reason body created_at",
     "gateway_attempts": "reference_id operation payment_id gateway idempotency_key amount currency"
     " opened_at opened_by_run",
@@ -23,7 +25,7 @@ STAYS = {
     "invoice_numbers": "series",
     "invoices": "id customer_id period workflow_id created_at created_xid",
     "orders": "id customer_id currency lines amount coupon_code discount points created_at",
-    "outbox": "id shard topic event_id aggregate_id aggregate_version customer_id data"
+    "outbox": "id topic event_id aggregate_id aggregate_version customer_id data"
     " idempotency_key traceparent occurred_at",
     "payment_methods": "id customer_id gateway billing_key last4 created_at",
     "payments": "id payable_type payable_id customer_id currency method wallet_amount card_amount"

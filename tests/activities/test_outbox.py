@@ -5,17 +5,17 @@ import json
 import signal
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from temporalio.testing import ActivityEnvironment
 
 from activities.outbox import OutboxActivities, RelayTurn
-from domain.event import OUTBOX_SHARDS, PARTITIONS, Event, Origin, Topic, shard_of
+from domain.event import PARTITIONS, TOPICS, Event, Origin, Topic
 from runtime.settings import Settings
 from store import outbox
 from tests.conditions import PATIENCE_SECONDS, eventually
@@ -33,6 +33,8 @@ from tests.relays import (
 from tests.samples import an_event, new_id
 
 MINE = (Topic.PAYMENT_COMPLETED, Topic.REFUND_COMPLETED)
+INIT_PRODUCER_ID = 22
+"""Kafka's API key."""
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +45,33 @@ async def bed(
         yield made
 
 
+@pytest.fixture
+async def fresh_bed(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RelayBed]:
+    """For one test alone."""
+    async with relay_bed(settings, tmp_path_factory.mktemp("relays")) as made:
+        yield made
+
+
 async def relay_until_published(bed: RelayBed) -> None:
-    """Relays of every shard in this process, until nothing waits. One that was refused is started
-    again, as Temporal does."""
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
-    environments = [ActivityEnvironment() for _ in range(OUTBOX_SHARDS)]
-
-    async def relay(shard: int, environment: ActivityEnvironment) -> None:
-        while True:
-            with suppress(RuntimeError):
-                await environment.run(activities.relay, RelayTurn(shard, timedelta(hours=1)))
-
-    relaying = [asyncio.create_task(relay(*each)) for each in enumerate(environments)]
-    try:
+    """A relay in this process, until nothing waits."""
+    async with relaying(bed):
         await eventually(bed.all_published)
+
+
+@asynccontextmanager
+async def relaying(bed: RelayBed) -> AsyncIterator[None]:
+    """A relay in this process for the length of the block."""
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    environment = ActivityEnvironment()
+    turn = asyncio.create_task(environment.run(activities.relay, RelayTurn(timedelta(hours=1))))
+    try:
+        yield
+        assert not turn.done()
     finally:
-        for environment in environments:
-            environment.cancel()
-        await asyncio.gather(*relaying, return_exceptions=True)
+        environment.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
 
 
 async def check_nothing_is_lost_and_firsts_are_in_order(bed: RelayBed) -> Counter[str]:
@@ -110,9 +121,9 @@ def test_every_topic_has_its_partitions(bed: RelayBed) -> None:
     servers = bed.settings.kafka_bootstrap_servers
     topics = Producer({"bootstrap.servers": servers}).list_topics(timeout=PATIENCE_SECONDS).topics
 
-    assert {name: len(topic.partitions) for name, topic in topics.items()} == {
-        topic.value: PARTITIONS for topic in Topic
-    }
+    assert {name: len(topic.partitions) for name, topic in topics.items()} == dict.fromkeys(
+        TOPICS, PARTITIONS
+    )
 
 
 async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None:
@@ -121,7 +132,7 @@ async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None
     await commit(bed.database, [an_event(payment_id, number) for number in range(3)])
     activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
 
-    turn = RelayTurn(shard_of(payment_id), timedelta(seconds=0.3))
+    turn = RelayTurn(timedelta(seconds=0.3))
     published = [await ActivityEnvironment().run(activities.relay, turn)]
     while not await bed.all_published():  # On a busy machine a turn may be over before it began.
         published.append(await ActivityEnvironment().run(activities.relay, turn))
@@ -131,18 +142,17 @@ async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None
 
 async def test_a_cancelled_relay_does_not_wait_for_kafka(bed: RelayBed) -> None:
     activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
-    payment_id = new_id()
-    turn = RelayTurn(shard_of(payment_id), timedelta(hours=1))
     environment, beats = ActivityEnvironment(), asyncio.Event()
     environment.on_heartbeat = lambda *details: beats.set()
     with bed.outage(*BROKERS):
-        await commit(bed.database, [an_event(payment_id)])
-        relaying = asyncio.create_task(environment.run(activities.relay, turn))
+        await commit(bed.database, [an_event(new_id())])
+        turn = RelayTurn(timedelta(hours=1))
+        waiting = asyncio.create_task(environment.run(activities.relay, turn))
         await beats.wait()
 
         environment.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await relaying
+            await waiting
 
     assert not await bed.all_published()
     await relay_until_published(bed)
@@ -231,10 +241,106 @@ async def test_an_event_that_the_broker_refuses_is_not_overtaken(
     for _ in range(10):
         await commit(bed.database, [large] * 40)
     bed.refuse_produce(error, times)
-
-    await relay_until_published(bed)
+    # What is refused alone, too, is tried again with the next turn.
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    while not await bed.all_published():
+        await ActivityEnvironment().run(activities.relay, RelayTurn(timedelta(seconds=0.1)))
 
     await check_nothing_is_lost_and_firsts_are_in_order(bed)
+
+
+TOO_LARGE = {"padding": "x" * 1_000_001}
+
+
+async def numbers(bed: RelayBed, topic: Topic) -> dict[str, list[int]]:
+    """Which events of each aggregate are on a topic, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for each in await asyncio.to_thread(deliveries, bed.settings, [topic]):
+        found[each.key].append(json.loads(each.value)["number"])
+    return found
+
+
+async def test_an_event_that_is_too_large_holds_up_its_own_topic_and_aggregate_only(
+    bed: RelayBed,
+) -> None:
+    order_id, other_id = new_id(), new_id()
+    large = Event(Topic.ORDER_STEP, order_id, "c-1", TOO_LARGE, Origin())
+    async with relaying(bed):
+        await commit(bed.database, [an_event(order_id, 1, Topic.ORDER_STEP), large])
+        for number in (2, 3):
+            await commit(
+                bed.database,
+                [
+                    an_event(order_id, number, Topic.ORDER_STEP),
+                    an_event(order_id, number, Topic.ORDER_FAILED),
+                    an_event(other_id, number, Topic.ORDER_STEP),
+                ],
+            )
+        await eventually(bed.all_published_or_refused)
+
+    assert await bed.refused() == 3
+    steps = await numbers(bed, Topic.ORDER_STEP)
+    assert (steps[order_id], steps[other_id]) == ([1], [2, 3])
+    assert (await numbers(bed, Topic.ORDER_FAILED))[order_id] == [2, 3]
+    async with bed.database.begin() as tx:
+        rows = await outbox.of_aggregates(tx, [order_id])
+        reasons = [row.refusal for row in rows if row.topic == Topic.ORDER_STEP]
+        # Nothing mends a size: an operator gives this one event up.
+        await outbox.mark_published(tx, [rows[1].id])
+    behind = "Waits for an earlier event of its aggregate."
+    assert reasons == [
+        None,
+        "Unable to produce message: Broker: Message size too large",
+        *[behind] * 2,
+    ]
+
+    async with relaying(bed):
+        await eventually(bed.all_published)
+    assert (await numbers(bed, Topic.ORDER_STEP))[order_id] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [3, 29], ids=["UNKNOWN_TOPIC", "TOPIC_AUTHORIZATION_FAILED"])
+async def test_a_topic_that_takes_nothing_holds_up_no_other(
+    fresh_bed: RelayBed, error: int
+) -> None:
+    bed = fresh_bed
+    aggregates = [new_id() for _ in range(30)]
+    topic, other = Topic.INVOICE_CREATED, Topic.INVOICE_PAID
+
+    async def tell(number: int) -> None:
+        told = ((each, which) for each in aggregates for which in (topic, other))
+        await commit(bed.database, [an_event(each, number, which) for each, which in told])
+        await eventually(bed.all_published_or_refused)
+
+    bed.control(f"topic_error {topic} {error}")
+    try:
+        async with relaying(bed):
+            await tell(1)
+            await tell(2)
+        assert await bed.refused() == 60
+    finally:
+        bed.control(f"topic_error {topic} 0")
+    both = {each: [1, 2] for each in aggregates}
+    assert await numbers(bed, other) == both
+
+    # Of those that were refused a turn tries some; that one is taken frees all of its topic.
+    async with relaying(bed):
+        await eventually(bed.all_published)
+    assert await numbers(bed, topic) == both
+
+
+async def test_brokers_that_take_nothing_at_all_refuse_no_event(bed: RelayBed) -> None:
+    order_id = new_id()
+    await commit(bed.database, [an_event(order_id, 1, Topic.ORDER_FAILED)])
+    bed.control(f"errors {INIT_PRODUCER_ID} {KafkaError.CLUSTER_AUTHORIZATION_FAILED} 2")
+    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+
+    with pytest.raises(RuntimeError, match="Kafka takes nothing"):
+        await ActivityEnvironment().run(activities.relay, RelayTurn(timedelta(hours=1)))
+
+    assert (await bed.waiting(), await bed.refused()) == (1, 0)
+    await relay_until_published(bed)
+    assert (await numbers(bed, Topic.ORDER_FAILED))[order_id] == [1]
 
 
 async def test_an_event_is_on_kafka_before_another_comes_or_the_turn_ends(bed: RelayBed) -> None:

@@ -1,12 +1,11 @@
 """Events: each topic has a published schema, and what we say has it."""
 
-from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from domain.event import JSON, OUTBOX_SHARDS, PARTITIONS, Event, Topic, shard_of
+from domain.event import JSON, PARTITIONS, Event, Topic
 from domain.failure import FailureCode
 from domain.invoice import (
     ClosedInvoice,
@@ -144,15 +143,6 @@ def test_the_schemas_refuse_what_they_should(wrong: dict[str, object]) -> None:
 def test_the_schemas_know_every_failure_code() -> None:
     for topic in (Topic.PAYMENT_FAILED, Topic.ORDER_FAILED):
         assert set(schema(topic)["properties"]["failureCode"]["enum"]) == set(FailureCode)
-
-
-def test_an_aggregate_keeps_its_shard_and_the_shards_share_the_load() -> None:
-    ids = [new_id() for _ in range(4_000)]
-    load = Counter(shard_of(each) for each in ids)
-
-    assert set(load) == set(range(OUTBOX_SHARDS))
-    assert max(load.values()) < 2 * min(load.values())
-    assert all(shard_of(each) == shard_of(each.upper()) for each in ids)
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from typing import Any
 
-from confluent_kafka import Message
 from sqlalchemy import select
 from temporalio.client import Client
 
 from domain.event import Topic
-from domain.ranking import Sold, sold
+from domain.message import Message
+from domain.ranking import Sold, read, sold
 from runtime import ranking_consumer
+from runtime.consumer import received as as_received
 from runtime.settings import Settings
-from runtime.starts import start_relays
+from runtime.starts import start_relay
 from store.database import Database
 from store.tables import outbox, sku_rankings
 from tests.billing import Billing
@@ -31,9 +31,8 @@ def received(settings: Settings, order_ids: set[str]) -> list[Message]:
     with consuming(settings, [Topic.ORDER_COMPLETED]) as consumer:
         while missing:
             assert time.monotonic() < deadline, f"{missing} never came"
-            for message in consumer.consume(500, timeout=0.2):
-                key: Any = message.key()
-                missing.discard(key.decode())
+            for message in map(as_received, consumer.consume(500, timeout=0.2)):
+                missing.discard((message.key or b"").decode())
                 found.append(message)
     return found
 
@@ -49,7 +48,7 @@ async def told(database: Database, sku: str) -> Sold | None:
     """What the outbox says of this SKU."""
     query = select(outbox.c.data).where(outbox.c.topic == Topic.ORDER_COMPLETED)
     async with database.connect() as tx:
-        return sold(data["items"] for data in (await tx.execute(query)).scalars()).get(sku)
+        return sold(map(read, (await tx.execute(query)).scalars())).get(sku)
 
 
 async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
@@ -60,7 +59,7 @@ async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
     relays: None,
     command: Command,
 ) -> None:
-    await start_relays(temporal_client)
+    await start_relay(temporal_client)
     sku = await billing.put_stock(5)
     orders = {(await billing.order_of(sku, 1000))["id"] for _ in range(3)}
     for order_id in orders:

@@ -1,12 +1,20 @@
 """Connections: whoever stops in the middle of a transaction keeps nobody else waiting."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from runtime.settings import Settings
-from store.database import Database, reading
+from store.database import ERRORS, Database, Transaction, reading, refuses_values
+from store.tables import inbox, outbox, sku_rankings
+from tests.api.cables import starting_up
 from tests.databases import connected
+from tests.samples import new_id
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
 
@@ -45,3 +53,105 @@ async def test_whoever_only_reads_sees_one_moment_and_cannot_write(settings: Set
             async with single.connect() as tx:
                 assert await tx.scalar(isolation) == "read committed"
                 await tx.execute(write)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"sku": "a NUL \0"},
+        {"sku": "half of a character \ud800"},
+        {"quantity": 2**63},
+        {"quantity": "many"},
+        {"quantity": float("nan")},
+        {"quantity": None},
+        {"sku": "".join(str(number) for number in range(9_000))},
+    ],
+    ids=["NUL", "surrogate", "bigint", "type", "NaN", "NULL", "index"],
+)
+async def test_what_is_wrong_with_a_value_is_known_as_that(
+    database: Database, row: dict[str, object]
+) -> None:
+    wrong = insert(sku_rankings).values({"sku": new_id(), "orders": 1, "quantity": 1, **row})
+    with pytest.raises(ERRORS) as caught:
+        async with database.begin() as tx:
+            await tx.execute(wrong)
+
+    assert refuses_values(caught.value)
+
+
+async def test_so_is_a_value_that_the_driver_cannot_send(database: Database) -> None:
+    async with database.connect() as tx:
+        with pytest.raises(ERRORS) as caught:
+            await tx.execute(insert(outbox).values(data={"a set": {1}}))
+
+    assert refuses_values(caught.value)
+
+
+async def test_so_is_a_second_row_of_one_key(database: Database) -> None:
+    row = {"consumer": "test", "event_id": new_id()}
+    with pytest.raises(ERRORS) as caught:
+        async with database.begin() as tx:
+            await tx.execute(insert(inbox).values([row, row]))
+
+    assert refuses_values(caught.value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM a_table_that_comes_with_the_next_migration",
+        "DELETE FROM payments",
+        "SET TRANSACTION READ ONLY; INSERT INTO inbox VALUES ('test', gen_random_uuid())",
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "SET LOCAL statement_timeout = 1; SELECT pg_sleep(10)",
+        "SET LOCAL lock_timeout = 1; LOCK TABLE inbox",
+    ],
+    ids=["table", "right", "read-only", "terminated", "too slow", "lock"],
+)
+async def test_what_is_wrong_with_the_database_says_nothing_of_the_values(
+    database: Database, statement: str
+) -> None:
+    async with database.connect() as holder, database.connect() as tx:
+        await holder.execute(text("LOCK TABLE inbox IN ROW EXCLUSIVE MODE"))
+        with pytest.raises(ERRORS) as caught:
+            await execute_all(tx, statement)
+        assert not refuses_values(caught.value)
+        await tx.invalidate()
+
+
+async def execute_all(tx: Transaction, statements: str) -> None:
+    for each in statements.split(";"):
+        await tx.execute(text(each))
+
+
+async def test_nor_does_a_deadlock(database: Database) -> None:
+    first, second = (select(func.pg_advisory_xact_lock(number)) for number in (1_117, 1_118))
+    both = asyncio.Barrier(2)
+
+    async def meet(*locks: Select[Any]) -> None:
+        async with database.begin() as tx:
+            await tx.execute(locks[0])
+            await both.wait()
+            await tx.execute(locks[1])
+
+    results = await asyncio.gather(meet(first, second), meet(second, first), return_exceptions=True)
+
+    [lost] = [each for each in results if each is not None]
+    assert isinstance(lost, ERRORS)
+    assert not refuses_values(lost)
+
+
+async def test_nor_does_a_database_that_cannot_be_reached(settings: Settings) -> None:
+    async with starting_up() as port, connecting_to(settings, port) as pool:
+        with pytest.raises(ERRORS) as caught:
+            async with pool.connect():
+                pass
+    assert not refuses_values(caught.value)
+
+
+@asynccontextmanager
+async def connecting_to(settings: Settings, port: int) -> AsyncIterator[Database]:
+    """A pool for whatever listens on this port."""
+    head, _, tail = settings.database_url.rpartition(":")
+    async with connected(f"{head}:{port}/{tail.partition('/')[2]}") as pool:
+        yield pool

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, func, update
 
-from domain.event import Event, Origin, Topic, shard_of
+from domain.event import Event, Origin, Topic
 from store import outbox, tables
 from store.database import Database
 from tests.samples import an_event, new_id
@@ -45,7 +45,7 @@ async def test_an_event_is_stored_as_it_was_told(database: Database) -> None:
     assert (row.topic, row.aggregate_id, row.customer_id) == (event.topic, payment_id, "c-1")
     assert row.data == event.data
     assert (row.idempotency_key, row.traceparent) == ("key-1", "00-trace")
-    assert (row.shard, row.aggregate_version) == (shard_of(payment_id), 1)
+    assert row.aggregate_version == 1
     assert row.published_at is None
 
 
@@ -136,22 +136,21 @@ async def test_writers_that_meet_in_several_aggregates_do_not_deadlock(database:
 
 async def test_what_is_published_is_not_read_again(database: Database) -> None:
     payment_id = new_id()
-    shard = shard_of(payment_id)
     await tell(database, [an_event(payment_id, number) for number in range(5)], abort=False)
 
-    async def waiting() -> list[Row[Any]]:
+    async def unpublished() -> list[Row[Any]]:
         async with database.connect() as tx:
-            rows = await outbox.unpublished(tx, shard, 1_000_000)
+            rows = await outbox.unpublished(tx, 1_000_000)
         return [row for row in rows if row.aggregate_id == payment_id]
 
-    read = await waiting()
+    read = await unpublished()
     assert [row.data["number"] for row in read] == [0, 1, 2, 3, 4]
 
     for _ in range(2):
         async with database.begin() as tx:
             await outbox.mark_published(tx, [read[0].id, read[2].id])
 
-    assert [row.data["number"] for row in await waiting()] == [1, 3, 4]
+    assert [row.data["number"] for row in await unpublished()] == [1, 3, 4]
     marked = [row.published_at for row in await rows_of(database, payment_id)]
     assert [when is not None for when in marked] == [True, False, True, False, False]
 
@@ -170,16 +169,105 @@ async def test_a_second_mark_keeps_the_time_of_the_first(database: Database) -> 
     assert times[0] == times[1]
 
 
-async def test_the_age_of_the_oldest_event_that_waits(database: Database, owner: Database) -> None:
+async def test_the_age_of_the_event_that_waits_longest(database: Database, owner: Database) -> None:
     payment_id = new_id()
     await tell(database, [an_event(payment_id)], abort=False)
     [row] = await rows_of(database, payment_id)
-    mine = tables.outbox.c.id == row.id
-    a_year_ago = func.now() - timedelta(days=365)
-    async with owner.begin() as tx:
-        await tx.execute(update(tables.outbox).where(mine).values(occurred_at=a_year_ago))
+    mine = update(tables.outbox).where(tables.outbox.c.id == row.id)
+    others = update(tables.outbox).where(tables.outbox.c.id != row.id)
+    async with owner.connect() as tx:  # The events of other tests get back as they were.
+        await tx.execute(others.values(published_at=func.now()))
+        await tx.execute(mine.values(occurred_at=func.now() - timedelta(days=365)))
+        assert await outbox.oldest_unpublished_age_seconds(tx) == 365 * 86_400
+        await outbox.refuse(tx, {row.id: "It is refused."})
+        assert await outbox.oldest_unpublished_age_seconds(tx) == 365 * 86_400
+        await outbox.mark_published(tx, [row.id])
+        assert await outbox.oldest_unpublished_age_seconds(tx) == 0
+
+
+async def waiting(database: Database, *aggregate_ids: str) -> dict[str, list[tuple[int, bool]]]:
+    """Which events a relay would read now, and whether it passes them over."""
+    async with database.connect() as tx:
+        rows = await outbox.unpublished(tx, 1_000_000)
+    return {
+        each: [(row.data["number"], row.behind) for row in rows if row.aggregate_id == each]
+        for each in aggregate_ids
+    }
+
+
+async def test_behind_a_refused_event_its_own_topic_and_aggregate_wait(database: Database) -> None:
+    first, other = new_id(), new_id()
+    there = [an_event(first, number) for number in range(3)]
+    elsewhere = [an_event(first, 3, Topic.REFUND_COMPLETED), an_event(other, 4)]
+    await tell(database, [*there, *elsewhere], abort=False)
+    rows = await rows_of(database, first)
 
     async with database.begin() as tx:
-        assert await outbox.oldest_unpublished_age_seconds(tx) >= 364 * 86_400
+        await outbox.refuse(tx, {rows[1].id: "It is too large."})
+
+    assert await waiting(database, first, other) == {
+        first: [(0, False), (2, True), (3, False)],
+        other: [(4, False)],
+    }
+    again = await rows_of(database, first)
+    assert [row.refusal for row in again] == [None, "It is too large.", None, None]
+
+
+async def test_a_refused_event_that_is_taken_frees_its_topic(database: Database) -> None:
+    ids = [new_id() for _ in range(4)]
+    topics = [Topic.INVOICE_PAID, Topic.INVOICE_PAID, Topic.INVOICE_PAID, Topic.INVOICE_OVERDUE]
+    for id_, topic in zip(ids, topics, strict=True):
+        await tell(database, [an_event(id_, topic=topic)], abort=False)
+    rows = await rows_of(database, *ids)
+    async with database.begin() as tx:
+        await outbox.refuse(tx, {row.id: "There is no such topic." for row in rows})
+    assert await waiting(database, *ids) == {id_: [] for id_ in ids}
+
+    async with database.begin() as tx:
+        await outbox.mark_published(tx, [rows[0].id])
+
+    one = [(0, False)]
+    assert await waiting(database, *ids) == dict(zip(ids, ([], one, one, []), strict=True))
+
+
+async def test_of_the_refused_events_the_first_of_each_aggregate_is_tried_again_in_turn(
+    database: Database,
+) -> None:
+    left_by_others = update(tables.outbox).where(tables.outbox.c.refused_at.is_not(None))
+    async with database.begin() as tx:
+        await tx.execute(left_by_others.values(published_at=func.now()))
+    ids = [new_id() for _ in range(3)]
+    for id_ in ids:
+        await tell(database, [an_event(id_, number) for number in range(2)], abort=False)
+        for row in await rows_of(database, id_):
+            async with database.begin() as tx:
+                await outbox.refuse(tx, {row.id: "why"})
+
+    tried = []
+    for _ in range(4):
+        async with database.begin() as tx:
+            await outbox.try_again(tx, 1)
+        found = await waiting(database, *ids)
+        [id_] = [each for each, events in found.items() if events]
+        assert found[id_] == [(0, False)]
+        tried.append(id_)
+        async with database.begin() as tx:
+            first, _ = await rows_of(database, id_)
+            await outbox.refuse(tx, {first.id: "why"})
+
+    assert tried == [*ids, ids[0]]
+
+
+async def test_what_is_published_is_not_refused_any_more(database: Database) -> None:
+    payment_id = new_id()
+    await tell(database, [an_event(payment_id)], abort=False)
+    [row] = await rows_of(database, payment_id)
+    async with database.begin() as tx:
         await outbox.mark_published(tx, [row.id])
-        assert await outbox.oldest_unpublished_age_seconds(tx) < 364 * 86_400
+        before = await outbox.count_refused(tx)
+        # By another relay, which was frozen in between.
+        await outbox.refuse(tx, {row.id: "late"})
+        assert await outbox.count_refused(tx) == before
+
+    [row] = await rows_of(database, payment_id)
+    assert (row.refused_at, row.refusal) == (None, None)

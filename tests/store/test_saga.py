@@ -1,5 +1,9 @@
 """The steps of a saga as operators read them, and the events that tell of them."""
 
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
 from domain.payment import PaymentRequest
 from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, WALLET_HOLD, StepState
 from store import outbox, saga
@@ -52,8 +56,11 @@ async def test_every_outcome_is_told_on_the_line_of_the_order(database: Database
 
 async def test_what_was_taken_back_is_counted(database: Database) -> None:
     async with database.begin() as tx:
-        before = await saga.undone(tx)
+        now = (await tx.execute(select(func.now()))).scalar_one()
+        just_now, just_later = now - timedelta(microseconds=1), now
+        before = await saga.undone_since(tx, just_now)
         await saga.record(tx, a_payment(1, 0), {WALLET_HOLD: StepState.UNDONE})
         await saga.record(tx, a_payment(1, 0), {WALLET_HOLD: StepState.DONE})
 
-        assert await saga.undone(tx) == before + 1
+        assert await saga.undone_since(tx, just_now) == before + 1
+        assert await saga.undone_since(tx, just_later) == 0

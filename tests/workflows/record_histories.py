@@ -23,7 +23,7 @@ from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.settlement import ApprovalPolicy, RunRequest, Verdict
 from runtime.schedules import MONTHLY
-from runtime.starts import start_refund, start_relays, start_settlement_run
+from runtime.starts import start_refund, start_relay, start_settlement_run
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.conditions import eventually
@@ -46,7 +46,7 @@ from tests.workflows.test_refund_saga import a_paid_order
 from workflows import policies
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
-from workflows.outbox_relay import outbox_workflow_id
+from workflows.outbox_relay import OUTBOX_WORKFLOW_ID
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
 from workflows.settlement_schedule import ScheduledSettlement
@@ -302,8 +302,8 @@ async def test_runs(months: Months) -> None:
 
 
 async def test_a_relay(cashier: Cashier, relays: None) -> None:
-    await start_relays(cashier.client)
-    handle = cashier.client.get_workflow_handle(outbox_workflow_id(0))
+    await start_relay(cashier.client)
+    handle = cashier.client.get_workflow_handle(OUTBOX_WORKFLOW_ID)
 
     async def publishing() -> bool:
         description = await handle.describe()

@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from domain.event import Topic
 from runtime.settings import Settings
-from runtime.starts import start_relays
+from runtime.starts import start_relay
 from tests.cashier import Cashier
 from tests.conditions import PATIENCE_SECONDS
 from tests.faults import Fault
@@ -34,7 +34,7 @@ def read_until(settings: Settings, expected: dict[str, str]) -> dict[str, str]:
 async def test_the_newest_step_of_an_order_says_where_it_stands(
     cashier: Cashier, settings: Settings, temporal_client: Client, relays: None
 ) -> None:
-    await start_relays(temporal_client)
+    await start_relay(temporal_client)
     paid = await cashier.prepare(0, 1000, goods=await cashier.goods())
     declined = await cashier.prepare(
         0, 1000, number="4000000000000002", goods=await cashier.goods()

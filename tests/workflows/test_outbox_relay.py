@@ -1,4 +1,4 @@
-"""The relays' owners: one per shard, taken over when its worker dies or freezes, never for long."""
+"""The relay's owner: one, taken over when its worker dies or freezes, never without for long."""
 
 import asyncio
 import signal
@@ -11,15 +11,14 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.outbox import RelayTurn
-from domain.event import OUTBOX_SHARDS
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_relays
+from runtime.starts import start_relay
 from runtime.workers import outbox_worker, running
 from tests.conditions import eventually
 from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
 from workflows import policies
-from workflows.outbox_relay import OutboxRelay, outbox_workflow_id
+from workflows.outbox_relay import OUTBOX_WORKFLOW_ID, OutboxRelay
 
 
 @pytest.fixture
@@ -36,18 +35,15 @@ async def client(bed: RelayBed) -> Client:
     return await temporal.connect_when_ready(bed.settings)
 
 
-async def runs(client: Client) -> list[str]:
-    """The run that each relay is in."""
-    handles = (
-        client.get_workflow_handle(outbox_workflow_id(each)) for each in range(OUTBOX_SHARDS)
-    )
-    return [(await handle.describe()).run_id or "" for handle in handles]
+async def run_of(client: Client) -> str | None:
+    """The run that the relay is in."""
+    return (await client.get_workflow_handle(OUTBOX_WORKFLOW_ID).describe()).run_id
 
 
 async def test_a_relay_outlives_a_freeze_and_a_death_without_loss_or_reordering(
     bed: RelayBed, client: Client
 ) -> None:
-    await start_relays(client)
+    await start_relay(client)
     first = bed.start_relay("worker")
     async with Writers(bed.database):
         await eventually(bed.published)
@@ -71,17 +67,17 @@ async def test_a_relay_outlives_a_freeze_and_a_death_without_loss_or_reordering(
     assert_in_order(found)
 
 
-async def test_a_second_start_finds_the_relays_running(client: Client) -> None:
-    await start_relays(client)
-    before = await runs(client)
+async def test_a_second_start_finds_the_relay_running(client: Client) -> None:
+    await start_relay(client)
+    before = await run_of(client)
 
-    await asyncio.gather(*(start_relays(client) for _ in range(4)))
+    await asyncio.gather(*(start_relay(client) for _ in range(4)))
 
-    assert await runs(client) == before
+    assert await run_of(client) == before
 
 
 async def test_a_worker_that_is_told_to_stop_stops_soon(bed: RelayBed, client: Client) -> None:
-    await start_relays(client)
+    await start_relay(client)
     async with running(outbox_worker(client, bed.database, bed.settings.kafka_bootstrap_servers)):
         async with Writers(bed.database):
 
@@ -91,7 +87,7 @@ async def test_a_worker_that_is_told_to_stop_stops_soon(bed: RelayBed, client: C
             await eventually(publishes)
         stopping_at = time.monotonic()
 
-    # It does not wait until the turns of the relays are over.
+    # It does not wait until the turn of the relay is over.
     assert time.monotonic() - stopping_at < policies.RELAY_TURN.total_seconds()
 
 
@@ -112,14 +108,14 @@ async def test_a_relay_goes_on_after_its_turn_with_a_short_history(client: Clien
         activities=[turns.relay],
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
-    await start_relays(client)
-    first = await runs(client)
+    await start_relay(client)
+    first = await run_of(client)
 
-    async def are_all_in_another_run() -> bool:
-        return all(now != before for now, before in zip(await runs(client), first, strict=True))
+    async def is_in_another_run() -> bool:
+        return await run_of(client) != first
 
     async with running(worker):
-        await eventually(are_all_in_another_run)
+        await eventually(is_in_another_run)
 
-    handle = client.get_workflow_handle(outbox_workflow_id(0), run_id=first[0])
+    handle = client.get_workflow_handle(OUTBOX_WORKFLOW_ID, run_id=first)
     assert (await handle.describe()).history_length < 15
