@@ -23,8 +23,18 @@ LONG = timedelta(hours=1)
 async def run_activities(settings: Settings) -> None:
     pool = database.connect(settings.database_url, pool_size=OUTBOX_SHARDS)
     outbox = OutboxActivities(pool, settings.kafka_bootstrap_servers)
-    turns = (RelayTurn(shard, LONG) for shard in range(OUTBOX_SHARDS))
-    await asyncio.gather(*(ActivityEnvironment().run(outbox.relay, turn) for turn in turns))
+
+    async def relay(shard: int) -> None:
+        """As Temporal does, again after every failure: PostgreSQL ends the session of a relay that
+        was frozen for long in the middle of a transaction."""
+        while True:
+            try:
+                await ActivityEnvironment().run(outbox.relay, RelayTurn(shard, LONG))
+            except Exception as error:
+                print(f"shard {shard}: {error!r}", flush=True)
+                await asyncio.sleep(0.2)
+
+    await asyncio.gather(*map(relay, range(OUTBOX_SHARDS)))
 
 
 async def run_worker(settings: Settings) -> None:
