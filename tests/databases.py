@@ -1,13 +1,17 @@
 """What tests do to a database beside the store."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 
 from store import database as database_module
 from store.database import Database, Transaction
 from tests.conditions import eventually
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -29,6 +33,18 @@ async def database_of_its_own(owner_url: str, name: str) -> AsyncIterator[None]:
         yield
     finally:
         await execute(owner_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def crowd(works: Iterable[Coroutine[Any, Any, T]], at_a_time: int = 20) -> list[T]:
+    """Very many transactions, as many at a time as there are connections. One that waits for a
+    connection for more than 5 s gives up: with a thousand of them on a busy machine some would."""
+    turns = asyncio.Semaphore(at_a_time)
+
+    async def in_turn(work: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await work
+
+    return await asyncio.gather(*map(in_turn, works))
 
 
 async def execute(url: str, statement: str) -> list[str]:

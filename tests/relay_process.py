@@ -29,6 +29,7 @@ async def run_activity(settings: Settings) -> None:
             # What Temporal does: again after every failure. One is that its transaction was ended
             # while it was frozen.
             print(repr(error), flush=True)
+            await asyncio.sleep(0.2)
 
 
 async def run_worker(settings: Settings) -> None:

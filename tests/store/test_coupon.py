@@ -11,6 +11,7 @@ from domain.coupon import Coupon, CouponKind, CouponUseState
 from store import coupon
 from store.database import Database
 from store.tables import coupon_claims
+from tests.databases import crowd
 from tests.samples import new_customer, new_id
 
 
@@ -64,7 +65,7 @@ async def test_a_thousand_claims_of_a_hundred_coupons_get_exactly_a_hundred(
         async with database.begin() as tx:
             return await coupon.issue(tx, code, new_id(), new_customer()) is not None
 
-    got = await asyncio.gather(*(claim() for _ in range(1000)))
+    got = await crowd(claim() for _ in range(1000))
 
     assert got.count(True) == 100
     assert await counted(database, code) == (100, 0)
@@ -76,7 +77,7 @@ async def test_a_thousand_claims_of_a_hundred_coupons_get_exactly_a_hundred(
 async def test_a_hundred_uses_at_once_keep_the_total_limit(database: Database) -> None:
     code = await a_coupon(database, total_limit=7)
 
-    used = await asyncio.gather(*(use(database, code, new_id()) for _ in range(100)))
+    used = await crowd(use(database, code, new_id()) for _ in range(100))
 
     assert used.count(True) == 7
     assert await counted(database, code) == (0, 7)

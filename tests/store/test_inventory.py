@@ -9,6 +9,7 @@ from domain.inventory import ReservationState
 from domain.payment import StockLine
 from store import inventory
 from store.database import Database
+from tests.databases import crowd
 from tests.samples import new_id
 
 
@@ -48,9 +49,7 @@ async def test_a_thousand_reservations_of_a_hundred_pieces_get_exactly_a_hundred
 ) -> None:
     sku = await a_sku(database, 100)
 
-    got = await asyncio.gather(
-        *(reserve(database, new_id(), StockLine(sku, 1)) for _ in range(1000))
-    )
+    got = await crowd(reserve(database, new_id(), StockLine(sku, 1)) for _ in range(1000))
 
     assert got.count(True) == 100
     assert await stock(database, sku) == (100, 100)

@@ -20,6 +20,7 @@ from store.database import Database, Transaction
 from store.tables import usage_events
 from tests import zones
 from tests.conditions import eventually
+from tests.databases import crowd
 from tests.usage import MAY, event, new_customer
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -243,7 +244,7 @@ async def test_what_a_claim_returned_is_what_it_keeps_whatever_races(database: D
 
     returned, _ = await asyncio.gather(
         asyncio.gather(*(claimed(invoice_id) for invoice_id in claims)),
-        asyncio.gather(*ingesting),
+        crowd(ingesting),
     )
 
     async with database.connect() as tx:
