@@ -146,22 +146,26 @@ def _issued_invoices_stay() -> None:
         CREATE TRIGGER issued_stays BEFORE UPDATE ON invoices FOR EACH ROW
         WHEN (OLD.number IS NOT NULL AND (
             ({before}) IS DISTINCT FROM ({after})
-            OR NEW.status IN ('DRAFT', 'AWAITING_APPROVAL', 'REJECTED')
+            OR NEW.status NOT IN (
+                'ISSUED', 'OVERDUE', 'UNCOLLECTIBLE', 'PAID', 'WRITTEN_OFF', 'CANCELLED'
+            )
             OR NOT NEW.decisions @> OLD.decisions
         )) EXECUTE FUNCTION refuse_issued_change()
     """)
     op.execute("ALTER TABLE invoices ENABLE ALWAYS TRIGGER issued_stays")
     op.execute("""
-        CREATE FUNCTION require_draft() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION require_unissued() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
-            its_status text;
+            whose record;
         BEGIN
             -- Waits for whoever issues it at this moment.
-            SELECT status INTO its_status FROM invoices
+            SELECT number, status INTO whose FROM invoices
             WHERE id = coalesce(OLD.invoice_id, NEW.invoice_id) FOR KEY SHARE;
-            IF TG_OP = 'UPDATE' OR its_status <> 'DRAFT' THEN
+            IF TG_OP = 'UPDATE' OR whose.number IS NOT NULL
+                OR whose.status IN ('AWAITING_APPROVAL', 'REJECTED')
+            THEN
                 RAISE EXCEPTION '% on % refused: the invoice is %',
-                    TG_OP, TG_TABLE_NAME, its_status;
+                    TG_OP, TG_TABLE_NAME, whose.status;
             END IF;
             IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
             RETURN NEW;
@@ -170,7 +174,7 @@ def _issued_invoices_stay() -> None:
     for table in ("invoice_lines", "aggregated_usage"):
         op.execute(f"""
             CREATE TRIGGER of_a_draft BEFORE INSERT OR UPDATE OR DELETE ON {table}
-            FOR EACH ROW EXECUTE FUNCTION require_draft()
+            FOR EACH ROW EXECUTE FUNCTION require_unissued()
         """)
         op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER of_a_draft")
 
@@ -219,7 +223,7 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER of_a_draft ON {table}")
     op.execute("DROP TRIGGER issued_stays ON invoices")
     op.execute("DROP TRIGGER with_postings ON ledger_transactions")
-    for function in ("refuse_reopening", "require_draft", "refuse_issued_change"):
+    for function in ("refuse_reopening", "require_unissued", "refuse_issued_change"):
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP FUNCTION require_postings")
     op.execute("""
