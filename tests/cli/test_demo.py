@@ -39,7 +39,7 @@ def start(directory: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)  # it gives up by itself when nothing gets on
 @beside_the_loop
 def test_every_step_is_played_and_nothing_is_left(tmp_path: Path) -> None:
     demo = start(tmp_path)
@@ -117,7 +117,7 @@ async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came(
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @beside_the_loop
 def test_a_demo_that_fails_keeps_its_logs_and_shows_how_they_end(tmp_path: Path) -> None:
     demo = start(tmp_path)

@@ -1,5 +1,6 @@
 """What tests ask of the kernel about processes."""
 
+import time
 from pathlib import Path
 
 
@@ -23,6 +24,12 @@ def command(pid: int) -> str:
 def running(pids: set[int]) -> set[int]:
     """Those that still run: a zombie waits only for its parent to ask how it ended."""
     return {pid for pid in pids if _state(pid) not in ("Z", "X", None)}
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    """However long they take to end: that they never do is what a test's own time-out is for."""
+    while running(pids):
+        time.sleep(0.05)
 
 
 def _state(pid: int) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from dev import process
 from dev.process import Server, StackError
-from tests.dev.processes import running
+from tests.dev.processes import wait_until_gone
 
 
 def start_python(script: str, log: Path, ready: bool = True) -> Server:
@@ -107,7 +107,8 @@ def test_a_server_that_ignores_the_signal_is_killed(
     monkeypatch.setattr(process, "STOP_PATIENCE_SECONDS", 0.2)
     script = "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); "
     server = start_python(script + "[signal.pause() for _ in iter(int, 1)]", tmp_path / "log")
-    assert process.wait_for(lambda: "deaf" in server.log.read_text(), timeout_seconds=10)
+    while "deaf" not in server.log.read_text():
+        process.check_running(server)
 
     process.stop([server])
 
@@ -143,7 +144,7 @@ def test_a_child_notices_a_parent_that_died_before_it_asked() -> None:
     nobodys_parent = partial(process._die_with, 2**22, signal.SIGTERM)
     child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=nobodys_parent)
 
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait() == -signal.SIGKILL
 
 
 def test_a_launcher_dies_with_its_parent() -> None:
@@ -161,7 +162,7 @@ def test_a_launcher_dies_with_its_parent() -> None:
     parent.kill()
     parent.wait()
 
-    assert process.wait_for(lambda: not running({pid}), timeout_seconds=10)
+    wait_until_gone({pid})
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -25,7 +25,7 @@ from dev.stack import (
     temporary_directory,
     temporary_stack,
 )
-from tests.dev.processes import descendants, running
+from tests.dev.processes import descendants, running, wait_until_gone
 
 TOPIC = "billing.payment.completed"
 SIMULATOR = SimulatorOptions(
@@ -90,7 +90,7 @@ async def test_kill_9_of_the_launcher_ends_every_server_and_loses_no_data(
 
     launcher.kill()
     launcher.wait()
-    assert process.wait_for(lambda: not running(pids), timeout_seconds=10)
+    wait_until_gone(pids)
 
     ui_port = process.free_port()
     with durable_stack(directory, [TOPIC], SIMULATOR, ui_port=ui_port, environment={}) as stack:
