@@ -15,7 +15,9 @@ class ReviewActivities:
         self._database = database
 
     @activity.defn(name="review.close")
-    async def close(self, closed: ClosedReview) -> None:
-        """Note how it ended, and who decided."""
+    async def close(self, closed: ClosedReview) -> ClosedReview:
+        """Note how it ended, and who decided; returns how it did end. A workflow task that is done
+        again may meet the answers in another order: the first that was written counts."""
         async with self._database.begin() as tx:
             await review.close(tx, closed)
+            return await review.ended(tx, closed.reference_id) or closed

@@ -22,7 +22,5 @@ async def refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejec
 async def decided(context: Context, reference_id: str) -> Decided | None:
     """How the last review about it ended; None while it waits."""
     async with context.reads.connect() as tx:
-        asked = await review.latest(tx, reference_id)
-    if asked is None or asked.closed_at is None:
-        return None
-    return Decided(asked.outcome, asked.decided_by or "")
+        closed = await review.ended(tx, reference_id)
+    return None if closed is None else Decided(closed.outcome, closed.decided_by or "")

@@ -65,7 +65,7 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
     if decided is None:
         if refusal is not None and not claimed.repeated:
             raise refusal
-    elif not await _is_ours(context, handover, decided, update_id, taken):
+    elif decided.update_id != update_id:
         raise AlreadyDecided(f"It is {decided.what}: another decision came before this one.")
     if not seen.final:
         if claimed.repeated:
@@ -78,18 +78,6 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
 def _update_id(claim: Claim) -> str:
     """As wide as the claim: the same key of another caller, or on another path, is another wish."""
     return hashlib.sha256("\n".join((claim.caller, claim.route, claim.key)).encode()).hexdigest()
-
-
-async def _is_ours(
-    context: Context, handover: Handover, decided: Decided, update_id: str, taken: bool
-) -> bool:
-    """Where the row does not tell who decided, Temporal does: an Update that a workflow has taken
-    is answered again after its end, and no other is."""
-    if decided.update_id is not None:
-        return decided.update_id == update_id
-    if not taken:
-        taken, _ = await _delivered(context, handover, update_id)
-    return taken
 
 
 async def _delivered(

@@ -7,11 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Decided:
-    """`what`, in words. `update_id` names the Update that decided; it is empty when no person did,
-    and None when the thing's row does not tell who did."""
+    """`what`, in words. `update_id` names the Update that decided; it is empty when no person
+    did."""
 
     what: str
-    update_id: str | None
+    update_id: str
 
 
 def recorded(decisions: Sequence[Mapping[str, Any]], *words: str) -> Decided | None:

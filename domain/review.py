@@ -57,6 +57,12 @@ class Question(StrEnum):
         code = FailureCode.RESOLVED_FAILED.value if resolution.outcome is Outcome.FAILED else None
         return GatewayAnswer(status, code=code, message=resolution.reason)
 
+    def answered(self, closed: "ClosedReview") -> GatewayAnswer:
+        """What its end means, whoever brought it about."""
+        if closed.decided_by is not None:
+            return self.decided(Resolution(Outcome(closed.outcome), closed.reason or ""))
+        return GatewayAnswer(GatewayStatus(closed.outcome.upper()), message=closed.reason)
+
 
 @dataclass(frozen=True)
 class Resolution:

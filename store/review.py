@@ -51,6 +51,14 @@ async def close(tx: Transaction, closed: ClosedReview) -> None:
     )
 
 
+async def ended(tx: Transaction, reference_id: str) -> ClosedReview | None:
+    """How the last review of a payment or refund ended; None while it waits."""
+    row = await latest(tx, reference_id)
+    if row is None or row.closed_at is None:
+        return None
+    return ClosedReview(reference_id, row.outcome, row.note, row.decided_by)
+
+
 async def supersede(tx: Transaction, reference_id: str) -> None:
     """Its payment or refund has ended: nobody need answer any more."""
     await close(tx, ClosedReview(reference_id, SUPERSEDED))

@@ -173,9 +173,11 @@ class Pursuit:
             self._answer.message,
             self._decided_by,
         )
-        await workflow.execute_local_activity_method(
+        written = await workflow.execute_local_activity_method(
             ReviewActivities.close, closed, **policies.step(f"decided: {closed.outcome}")
         )
+        if written != closed:
+            self._answer = self._question.answered(written)
         self._in_review = False
         return self._answer
 

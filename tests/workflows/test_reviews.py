@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from activities.review import ReviewActivities
 from domain.payment import PaymentRequest
 from domain.refund import late_capture_refund_id
-from domain.review import Outcome, Resolution
+from domain.review import ClosedReview, Outcome, Resolution
 from store import review
 from tests.cashier import Cashier, Handle
 from tests.clean_slate import assert_clean_slate
@@ -286,3 +287,24 @@ async def test_a_later_run_that_finds_out_by_itself_leaves_nothing_to_be_decided
     refused = await resolve(cashier, request, "failed")
     assert refused.status_code == 409
     await assert_clean_slate(cashier.billing)
+
+
+@pytest.mark.parametrize("first", [Outcome.FAILED, Outcome.CAPTURED])
+async def test_what_was_decided_first_counts_though_a_lost_task_meets_another_answer(
+    cashier: Cashier, connections: Connections, first: Outcome
+) -> None:
+    """A task that is lost has done its local steps: here it had heard another operator."""
+    request, handle, line = await in_review(cashier, connections)
+    line.answers_arrive = line.inquiries_work = True
+    lost = ClosedReview(request.payment_id, first, "heard in the lost task", "another update")
+    await ReviewActivities(cashier.billing.database).close(lost)
+    second = Outcome.CAPTURED if first is Outcome.FAILED else Outcome.FAILED
+
+    await handle.execute_update(PaymentSaga.resolve, Resolution(second, "too late"))
+
+    ends = {Outcome.FAILED: "FAILED", Outcome.CAPTURED: "COMPLETED"}
+    assert await cashier.status(request) == ends[first]
+    late = await resolve(cashier, request, second)
+    assert (late.status_code, first in late.json()["detail"]) == (409, True)
+    assert (await handle.result()).status == ends[first]
+    await eventually_clean(cashier)
