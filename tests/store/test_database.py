@@ -43,7 +43,7 @@ async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> No
 async def test_whoever_only_reads_sees_one_moment_and_cannot_write(settings: Settings) -> None:
     """Nor does a connection that was used so remember it."""
     isolation = text("SELECT current_setting('transaction_isolation')")
-    write = text("INSERT INTO invoice_numbers VALUES ('test', 1) ON CONFLICT DO NOTHING")
+    write = text("INSERT INTO invoice_numbers VALUES ('test', 1, now()) ON CONFLICT DO NOTHING")
     async with connected(settings.database_url) as single:
         for _ in range(2):
             async with reading(single).connect() as tx:

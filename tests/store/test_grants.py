@@ -31,12 +31,17 @@ CHANGED = {
     "coupon_uses": {"state"},
     "customers": {"time_zone", "prepaid", "due_days"},
     "dead_letters": {"resolved_at"},
+    "dead_messages": {"resolved_at"},
     "gateway_attempts": {"outcome", "gateway_reference", "code", "message", "closed_at"},
     "idempotency_keys": {"response_status", "response_body"},
     "inventory": {"on_hand", "reserved", "withdrawn", "updated_at"},
-    "invoice_numbers": {"last"},
-    "outbox": {"published_at"},
+    "invoice_numbers": {"last", "last_at"},
+    "outbox": {"published_at", "refused_at", "refusal"},
     "payment_methods": {"is_default"},
+    "reviews": {
+        *("operation", "question", "reason"),
+        *("closed_at", "outcome", "note", "decided_by"),
+    },
     "saga_steps": {"state", "at"},
     "settlement_runs": {"started_at", "finished_at"},
     "sku_rankings": {"orders", "quantity"},
@@ -44,6 +49,7 @@ CHANGED = {
     "usage_events": {"invoice_id", "void_reason"},
     "wallet_holds": {"state"},
     "wallets": {"available", "held"},
+    "watches": {"ended_at"},
 }
 """The columns that the application changes, where they are few."""
 STAYS = {
