@@ -21,7 +21,7 @@ from store.database import Database
 SOURCE = "/durable-billing"
 BATCH = 500
 BUSY_SECONDS, IDLE_SECONDS = 0.04, 0.1
-"""Between two reads, when the last one found something, and when it found nothing."""
+"""Between two looks at the table: the first after one that found something."""
 FLUSH_SECONDS = 0.5
 """Short, so that a cancelled relay (its worker stops) is gone soon."""
 TRIED_AGAIN = 20
@@ -45,7 +45,7 @@ class OutboxActivities:
 
     def __init__(self, database: Database, bootstrap_servers: str) -> None:
         self._database = database
-        # One statement is its own transaction: an idle relay asks all the time.
+        # Each statement is a transaction of its own.
         self._reading = database.execution_options(isolation_level="AUTOCOMMIT")
         self._bootstrap_servers = bootstrap_servers
 
@@ -56,12 +56,11 @@ class OutboxActivities:
         publisher = Publisher(self._bootstrap_servers)
         published = 0
         try:
-            async with heartbeats():
-                async with self._database.begin() as tx:
-                    await outbox.try_again(tx, TRIED_AGAIN)
+            # One connection for all looks: it costs more to get one than to look.
+            async with heartbeats(), self._reading.connect() as reading:
+                await outbox.try_again(reading, TRIED_AGAIN)
                 while time.monotonic() < ends_at:
-                    async with self._reading.connect() as tx:
-                        rows = await outbox.unpublished(tx, BATCH)
+                    rows = await outbox.unpublished(reading, BATCH)
                     published += await self._publish(publisher, rows)
                     if len(rows) < BATCH:
                         await asyncio.sleep(BUSY_SECONDS if rows else IDLE_SECONDS)

@@ -92,7 +92,7 @@ def api() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run a worker: workflows, activities, relays and the sweeper."""
+    """Run a worker: workflows, activities, the relay and the sweeper."""
     import worker as worker_process
 
     worker_process.main()

@@ -30,7 +30,7 @@ def republish(
 ) -> None:
     """Publish events again, under their old ids: consumers that keep an inbox skip them."""
     count = asyncio.run(_republish(topic, rebuild))
-    console.print(f"{count} events of {topic} will be published again by the relays.")
+    console.print(f"{count} events of {topic} will be published again by the relay.")
 
 
 async def _republish(topic: Topic, rebuild: ReadModel | None) -> int:

@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    """Run workflows and activities, relays, sweeper and consumers, until told to stop."""
+    """Run workflows and activities, the relay, the sweeper and consumers, until told to stop."""
     client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
     if client is None:
         return

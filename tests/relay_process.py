@@ -20,7 +20,7 @@ LONG = timedelta(hours=1)
 
 
 async def run_activity(settings: Settings) -> None:
-    pool = database.connect(settings.database_url, pool_size=1)
+    pool = database.connect(settings.database_url, pool_size=2)
     outbox = OutboxActivities(pool, settings.kafka_bootstrap_servers)
     while True:
         try:
@@ -34,7 +34,7 @@ async def run_activity(settings: Settings) -> None:
 
 async def run_worker(settings: Settings) -> None:
     client = await temporal.connect_when_ready(settings)
-    pool = database.connect(settings.database_url, pool_size=1)
+    pool = database.connect(settings.database_url, pool_size=2)
     async with running(outbox_worker(client, pool, settings.kafka_bootstrap_servers)):
         await asyncio.Event().wait()
 

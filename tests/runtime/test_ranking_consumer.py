@@ -84,7 +84,7 @@ async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
 async def _published_again(
     database: Database, settings: Settings, order_ids: set[str], before: int
 ) -> list[Message]:
-    """The topic once the relays have published these orders' events a second time."""
+    """The topic once the relay has published these orders' events a second time."""
     waits = select(outbox.c.id).where(
         outbox.c.topic == Topic.ORDER_COMPLETED,
         outbox.c.aggregate_id.in_(order_ids),

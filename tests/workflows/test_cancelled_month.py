@@ -34,7 +34,7 @@ async def settled(months: Months, period: str = "2026-05") -> str:
 
 
 async def close(months: Months, invoice_id: str, how: Closing = Closing.CANCEL) -> str:
-    owner = months.client.get_workflow_handle_for(InvoiceRetry.run, invoice_workflow_id(invoice_id))
+    owner = months.client.get_workflow_handle(invoice_workflow_id(invoice_id))
     return (await owner.execute_update(InvoiceRetry.close, closes(how))).status
 
 
