@@ -7,6 +7,10 @@ ALIVE := $(PYTHON) -m dev.alive
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
+# Some containers set it: then every process, and every workflow in its sandbox, compiles anew what
+# it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test dev check format lock clean
 

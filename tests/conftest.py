@@ -1,5 +1,6 @@
 """One real stack per test process; every test brings its own customer, so tests do not meet."""
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -30,6 +31,10 @@ from tests.faults import FaultInjector
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis_settings.register_profile("billing", deadline=None)
 hypothesis_settings.load_profile("billing")
+
+# The SDK takes a workflow that has not yielded for 2 s for a deadlock and interrupts its thread
+# wherever that is, which on a busy machine is in the middle of anything. This turns it off.
+os.environ["TEMPORAL_DEBUG"] = "1"
 
 TIME_SCALE = 200.0
 """Of the simulator: what it does late or slowly takes so many times less."""

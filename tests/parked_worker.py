@@ -40,7 +40,7 @@ def as_plan(stops: list[Stop]) -> bytes:
 async def main() -> None:
     settings = Settings()
     client = await temporal.connect_when_ready(settings)
-    pool = database.connect(settings.database_url, pool_size=5)
+    pool = database.connect(settings.database_url, pool_size=20)
     injector = FaultInjector()
     stops = [Stop(**stop) for stop in json.load(sys.stdin)]
     parked = [injector.plan(stop.workflow_id, stop.step, stop.fault) for stop in stops]

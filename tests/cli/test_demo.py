@@ -35,7 +35,12 @@ def start(directory: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
         cwd=directory,
-        env={**process.python_environment(), **misleading, "TMPDIR": str(directory)},
+        env={
+            **process.python_environment(),
+            **misleading,
+            "TMPDIR": str(directory),
+            "TEMPORAL_DEBUG": "",  # ours (tests/conftest.py)
+        },
     )
 
 

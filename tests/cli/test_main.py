@@ -28,7 +28,8 @@ from tests.dev.processes import descendants, running
 from tests.threads import beside_the_loop
 
 BILLING = [sys.executable, "-m", "cli.main"]
-SETTINGS = {name.upper() for name in Settings.model_fields} | {"BILLING_ENDPOINTS"}
+SETTINGS = {name.upper() for name in Settings.model_fields}
+SETTINGS |= {"BILLING_ENDPOINTS", "TEMPORAL_DEBUG"}
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -175,13 +175,13 @@ async def parked_worker(settings: Settings, stops: list[Stop]) -> AsyncIterator[
     try:
         worker.stdin.write(as_plan(stops))
         worker.stdin.write_eof()
-        async with patience():
-            waited_for = {stop.workflow_id for stop in stops}
-            while waited_for:
-                # Temporal's own warnings come here too.
+        waited_for = {stop.workflow_id for stop in stops}
+        while waited_for:
+            async with patience():  # for each line: as long as one after the other is parked
                 line = await worker.stdout.readline()
-                assert line, "the worker has ended"
-                waited_for.discard(line.decode().strip())
+            assert line, "the worker has ended"
+            # Temporal's own warnings come here too.
+            waited_for.discard(line.decode().strip())
         yield worker
     finally:
         if worker.returncode is None:
