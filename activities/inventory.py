@@ -3,7 +3,6 @@
 from temporalio import activity
 
 from domain.errors import HoldReleased, OutOfStock
-from domain.inventory import ReservationState
 from domain.payment import PaymentRequest, StockLine
 from domain.saga import INVENTORY_RESERVE, StepState
 from store import inventory, saga
@@ -21,7 +20,7 @@ class InventoryActivities:
         """Set stock aside for every tracked SKU, or for none; raises `OutOfStock`."""
         async with self._database.begin() as tx:
             there = await inventory.reservations(tx, payment.payment_id)
-            if ReservationState.RESTORED in there.values():
+            if not inventory.HELD.issuperset(there.values()):
                 raise HoldReleased("An earlier run of this payment gave its stock back.")
             if there:
                 return

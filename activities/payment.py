@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio import activity
 
+from domain.errors import AlreadyFinal, HoldReleased
 from domain.event import JSON, Event
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
 from domain.invoice import InvoiceStatus, paid_event
@@ -23,7 +24,7 @@ from domain.payment import (
     failed_events,
 )
 from domain.points import UNIT as POINT
-from domain.refund import late_capture_transaction, of_late_capture
+from domain.refund import late_capture_refund_id, late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
 from store import (
     coupon,
@@ -72,14 +73,15 @@ class PaymentActivities:
 
     @activity.defn(name="payment.mark")
     async def mark(self, marking: Marking) -> None:
-        """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read. A person is
-        asked about a payment that has ended, too, while it is watched."""
+        """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read. Of a payment
+        that has ended, only whoever watches its authorization may ask about the void of it."""
         payment = marking.payment
         asked = marking.review()
         order_status = OrderStatus.NEEDS_REVIEW if asked else OrderStatus.PAYING
         async with self._database.begin() as tx:
             marked = await payments.mark(tx, payment.payment_id, marking.status, marking.reason)
-            if asked and (marked or await watch.of(tx, payment.payment_id)):
+            watched = None if marked else await watch.of(tx, payment.payment_id)
+            if asked and (marked or (watched and watched.may_ask(asked.operation))):
                 await review.open_(tx, asked)
             if not marked:
                 return
@@ -91,13 +93,15 @@ class PaymentActivities:
     @activity.defn(name="payment.complete")
     async def complete(self, capture: Capture) -> None:
         """The money is taken: status, holds, stock, coupon, postings, order and events commit
-        together, and the points that the customer earned."""
+        together, and the points that the customer earned. Raises `HoldReleased` where an earlier
+        run has ended it otherwise, or gave back what it had taken."""
         payment = capture.payment
         reference = capture.gateway_reference
         earned = earned_points(payment)
         async with self._database.begin() as tx:
             if not await payments.complete(tx, payment.payment_id, reference, earned):
                 return
+            await _refuse_given_back(tx, payment)
             await review.supersede(tx, payment.payment_id)
             await _commit_holds(tx, payment)
             for operation in payment.operations:
@@ -125,8 +129,8 @@ class PaymentActivities:
         """
         payment = failed.payment
         async with self._database.begin() as tx:
-            row = await payments.find(tx, payment.payment_id)
-            if row is not None and row.status in FINAL:
+            row = await payments.lock(tx, payment.payment_id)
+            if row.status in FINAL:
                 return PaymentStatus(row.status)
             await payments.fail(tx, failed)
             await review.supersede(tx, payment.payment_id)
@@ -156,14 +160,28 @@ class PaymentActivities:
 
     @activity.defn(name="payment.record_late_capture")
     async def record_late_capture(self, payment: PaymentRequest) -> None:
-        """The PG took the money after we had said FAILED: book it in suspense, owe it back."""
+        """The PG took the money after we had said FAILED: book it in suspense, owe it back. What
+        comes late has come: nobody need watch for it any more. Raises `AlreadyFinal` where an
+        earlier run has completed the payment meanwhile: then nothing is owed."""
         late = of_late_capture(payment)
         async with self._database.begin() as tx:
+            row = await payments.lock(tx, payment.payment_id)
+            if row.status == PaymentStatus.COMPLETED:
+                raise AlreadyFinal("The payment has completed: its capture is not late.")
             if not await refund.create(tx, late):
                 return
+            await watch.end(tx, payment.payment_id)
             answer = GatewayAnswer(GatewayStatus.CAPTURED)
             await gateway_attempt.close(tx, payment.payment_id, payment.pivot, answer)
             await ledger.append(tx, late_capture_transaction(payment))
+
+
+async def _refuse_given_back(tx: Transaction, payment: PaymentRequest) -> None:
+    """An earlier run had undone the payment, and owes its capture back. The payment's row is locked
+    here and where that is recorded, so that one of the two sees the other."""
+    late = late_capture_refund_id(payment.payment_id)
+    if payment.card_amount and await refund.find(tx, late):
+        raise HoldReleased("An earlier run of this payment gave its capture back.")
 
 
 async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:

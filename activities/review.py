@@ -17,7 +17,11 @@ class ReviewActivities:
     @activity.defn(name="review.close")
     async def close(self, closed: ClosedReview) -> ClosedReview:
         """Note how it ended, and who decided; returns how it did end. A workflow task that is done
-        again may meet the answers in another order: the first that was written counts."""
+        again may meet the answers in another order: the first that was written counts. One that
+        another run has superseded tells nothing."""
         async with self._database.begin() as tx:
             await review.close(tx, closed)
-            return await review.ended(tx, closed.reference_id) or closed
+            written = await review.ended(tx, closed.reference_id)
+        if written is None or written.outcome == review.SUPERSEDED:
+            return closed
+        return written

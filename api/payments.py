@@ -26,7 +26,7 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.updates import Handover, hand_over
+from api.updates import Handover, hand_over, update_id
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.identifier import UUID
@@ -209,7 +209,7 @@ async def resolve_payment(
         argument=Resolution(outcome, body.reason),
         refusal=refused,
         view=partial(view, context, row.id),
-        decided=partial(reviews.decided, context, row.id),
+        decided=partial(reviews.decided, context, row.id, update_id(keyed.claim)),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)

@@ -25,7 +25,7 @@ from api.fields import (
     utc,
 )
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
-from api.updates import Handover, hand_over
+from api.updates import Handover, hand_over, update_id
 from domain import points
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
@@ -131,7 +131,7 @@ async def resolve_refund(
         argument=Resolution(outcome, body.reason),
         refusal=refused,
         view=partial(_view, context, row.id),
-        decided=partial(reviews.decided, context, row.id),
+        decided=partial(reviews.decided, context, row.id, update_id(keyed.claim)),
         location=LOCATION.format(row.id),
     )
     return await hand_over(context, keyed, handover)

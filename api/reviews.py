@@ -19,8 +19,10 @@ async def refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejec
     return None
 
 
-async def decided(context: Context, reference_id: str) -> Decided | None:
-    """How the last review about it ended; None while it waits."""
+async def decided(context: Context, reference_id: str, update_id: str) -> Decided | None:
+    """How the review ended that this Update has answered, or else the last one; None while that
+    waits. A payment can be asked about more than once."""
     async with context.reads.connect() as tx:
-        closed = await review.ended(tx, reference_id)
+        answered = await review.ended_by(tx, reference_id, update_id)
+        closed = answered or await review.ended(tx, reference_id)
     return None if closed is None else Decided(closed.outcome, closed.decided_by or "")

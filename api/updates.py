@@ -57,15 +57,15 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
             return replay(claimed.answer)
         if not claimed.repeated and handover.refusal is not None:
             raise handover.refusal
-    update_id = _update_id(keyed.claim)
-    taken, refusal = await _delivered(context, handover, update_id)
+    id_ = update_id(keyed.claim)
+    taken, refusal = await _delivered(context, handover, id_)
     seen = await (handover.outcome if taken and handover.outcome else handover.view)()
     # Asked after the view: what is final there is decided here.
     decided = await handover.decided()
     if decided is None:
         if refusal is not None and not claimed.repeated:
             raise refusal
-    elif decided.update_id != update_id:
+    elif decided.update_id != id_:
         raise AlreadyDecided(f"It is {decided.what}: another decision came before this one.")
     if not seen.final:
         if claimed.repeated:
@@ -75,17 +75,17 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
     return replay(answer) if claimed.repeated else respond(answer)
 
 
-def _update_id(claim: Claim) -> str:
+def update_id(claim: Claim) -> str:
     """As wide as the claim: the same key of another caller, or on another path, is another wish."""
     return hashlib.sha256("\n".join((claim.caller, claim.route, claim.key)).encode()).hexdigest()
 
 
 async def _delivered(
-    context: Context, handover: Handover, update_id: str
+    context: Context, handover: Handover, id_: str
 ) -> tuple[bool, Rejected | None]:
     """Whether the workflow has taken it, and its refusal. Raises when Temporal is down."""
     wait = context.settings.api_wait_seconds
-    update = Update(handover.workflow_id, handover.update, handover.argument, update_id)
+    update = Update(handover.workflow_id, handover.update, handover.argument, id_)
     try:
         # A dead Temporal holds a call longer than its own time-out says.
         async with asyncio.timeout(wait + 1):

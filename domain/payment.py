@@ -143,6 +143,11 @@ class Watch:
     operation: Operation
     until: datetime
 
+    def may_ask(self, operation: Operation) -> bool:
+        """Whether a person can be asked about this operation meanwhile: an authorization that comes
+        late is voided, a capture is refunded by another workflow."""
+        return self.operation is Operation.AUTHORIZE and operation is Operation.VOID
+
 
 @dataclass(frozen=True)
 class FailedPayment:

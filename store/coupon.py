@@ -7,6 +7,7 @@ from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.coupon import Coupon, CouponKind, CouponUseState
+from domain.errors import HoldReleased
 from store.database import Transaction
 from store.tables import coupon_claims, coupon_uses, coupons
 
@@ -151,8 +152,11 @@ async def restore(tx: Transaction, payment_id: str, code: str, customer_id: str)
 
 
 async def commit_use(tx: Transaction, payment_id: str) -> None:
-    """The order is paid: the coupon is used up."""
+    """The order is paid: the coupon is used up. Raises `HoldReleased` where an earlier run gave it
+    back."""
     if not await _end_use(tx, payment_id, CouponUseState.USED):
+        if await use_state(tx, payment_id) is CouponUseState.RESTORED:
+            raise HoldReleased("An earlier run of this payment gave its coupon back.")
         raise RuntimeError(f"payment {payment_id} completes without its coupon")
 
 

@@ -6,10 +6,14 @@ from typing import Any
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.errors import HoldReleased
 from domain.inventory import ReservationState
 from domain.payment import StockLine
 from store.database import Transaction
 from store.tables import inventory, stock_reservations
+
+HELD = frozenset({ReservationState.RESERVED, ReservationState.COMMITTED})
+"""What is set aside for a payment, or sold to it."""
 
 _RESERVE = text("""
 WITH taken AS (
@@ -105,8 +109,12 @@ async def restore(tx: Transaction, payment_id: str) -> tuple[int, int]:
 
 
 async def commit(tx: Transaction, payment_id: str) -> None:
-    """The order is paid: what was reserved leaves the stock."""
-    for sku, quantity in await _reserved(tx, payment_id):
+    """The order is paid: what was reserved leaves the stock. Raises `HoldReleased` where an earlier
+    run gave it back."""
+    reserved = await _reserved(tx, payment_id)
+    if not reserved and not HELD.issuperset((await reservations(tx, payment_id)).values()):
+        raise HoldReleased("An earlier run of this payment gave its stock back.")
+    for sku, quantity in reserved:
         await tx.execute(
             update(inventory)
             .where(inventory.c.sku == sku)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, case, func, insert, select, union_all, update
 
+from domain.errors import HoldReleased
 from domain.event import Origin
 from domain.payment import (
     FINAL,
@@ -54,6 +55,13 @@ async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
     return (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
 
 
+async def lock(tx: Transaction, payment_id: str) -> Row[Any]:
+    """The payment, locked to the commit."""
+    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
+    row: Row[Any] = (await tx.execute(locked)).one()
+    return row
+
+
 async def of_payable(tx: Transaction, *payable_ids: str) -> Sequence[Row[Any]]:
     """Every payment of these orders, invoices or top-ups, oldest first."""
     query = select(payments).where(payments.c.payable_id.in_(payable_ids))
@@ -85,7 +93,7 @@ async def request_cancel(tx: Transaction, payment_id: str) -> bool:
 async def complete(
     tx: Transaction, payment_id: str, gateway_reference: str | None, points_earned: int
 ) -> bool:
-    """→ COMPLETED; False when it is so already. Raises when it ended otherwise."""
+    """→ COMPLETED; False when it is so already. Raises `HoldReleased` when it ended otherwise."""
     values = {
         "gateway_reference": gateway_reference,
         "points_earned": points_earned,
@@ -95,7 +103,8 @@ async def complete(
 
 
 async def fail(tx: Transaction, failed: FailedPayment) -> bool:
-    """→ FAILED or CANCELLED; False when it is so already. Raises when it ended otherwise."""
+    """→ FAILED or CANCELLED; False when it is so already. Raises `HoldReleased` when it ended
+    otherwise."""
     values = {
         "failure_code": failed.code,
         "failure_message": failed.message,
@@ -116,8 +125,10 @@ async def _end(
     if ended.rowcount == 1:
         return True
     row = await find(tx, payment_id)
-    if row is None or row.status != status.value:
-        raise RuntimeError(f"payment {payment_id} is {row and row.status}, not {status}")
+    if row is None:
+        raise RuntimeError(f"payment {payment_id} has no row")
+    if row.status != status.value:
+        raise HoldReleased(f"An earlier run of this payment has ended: {row.status}, not {status}.")
     return False
 
 

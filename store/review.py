@@ -59,6 +59,15 @@ async def ended(tx: Transaction, reference_id: str) -> ClosedReview | None:
     return ClosedReview(reference_id, row.outcome, row.note, row.decided_by)
 
 
+async def ended_by(tx: Transaction, reference_id: str, update_id: str) -> ClosedReview | None:
+    """The review about a payment or refund that this Update has answered."""
+    query = select(reviews).where(
+        reviews.c.reference_id == reference_id, reviews.c.decided_by == update_id
+    )
+    row = (await tx.execute(query)).first()
+    return None if row is None else ClosedReview(reference_id, row.outcome, row.note, update_id)
+
+
 async def supersede(tx: Transaction, reference_id: str) -> None:
     """Its payment or refund has ended: nobody need answer any more."""
     await close(tx, ClosedReview(reference_id, SUPERSEDED))

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain import ledger as accounts
 from domain import points
+from domain.errors import HoldReleased
 from domain.payment import FINAL, PayableType
 from domain.refund import FINAL as REFUND_FINAL
 from domain.wallet import Hold
@@ -109,8 +110,11 @@ async def release(tx: Transaction, wanted: Hold) -> bool:
 
 
 async def commit_hold(tx: Transaction, wanted: Hold) -> None:
-    """The held amount leaves the wallet. The caller appends the postings of where it goes."""
+    """The held amount leaves the wallet. The caller appends the postings of where it goes. Raises
+    `HoldReleased` where an earlier run gave it back."""
     if not await _end_hold(tx, wanted, "COMMITTED"):
+        if await hold_state(tx, wanted) == "RELEASED":
+            raise HoldReleased("An earlier run of this payment gave its hold back.")
         raise RuntimeError(f"payment {wanted.payment_id} completes without its hold")
     await _change(tx, wanted, available=0)
 

@@ -114,10 +114,11 @@ class PaymentSaga:
                 await self._set_aside()
                 self._heed_cancellation()
                 reference = await to_completion(self._collect())
+                # The money has moved: from here only forward. What is refused here is refused
+                # because an earlier run has undone a step, and perhaps ended the payment.
+                return await to_completion(self._complete(reference))
         except (FailureError, asyncio.CancelledError) as error:
             return await to_completion(self._fail(error))
-        # The money has moved: from here only forward.
-        return await to_completion(self._complete(reference))
 
     def _register_undos(self, saga: Saga) -> None:
         """All of them before the first step, whichever this run comes to: an earlier run, or a
@@ -226,7 +227,7 @@ class PaymentSaga:
             raise asyncio.CancelledError
 
     async def _complete(self, reference: str | None) -> PaymentOutcome:
-        payment = self._payment
+        payment, self._step = self._payment, None
         await workflow.execute_local_activity_method(
             PaymentActivities.complete,
             Capture(payment, reference),
@@ -295,11 +296,15 @@ class PaymentSaga:
     async def _give_back(self) -> None:
         """The PG took what nobody owes: book it in suspense and refund it."""
         payment = self._payment
-        await workflow.execute_local_activity_method(
-            PaymentActivities.record_late_capture,
-            payment,
-            **policies.step(f"late capture of {self._sum(payment.card_amount)}"),
-        )
+        try:
+            await workflow.execute_local_activity_method(
+                PaymentActivities.record_late_capture,
+                payment,
+                **policies.step(f"late capture of {self._sum(payment.card_amount)}"),
+            )
+        except ActivityError:  # its only refusal; faults are retried
+            workflow.logger.info("an earlier run has completed the payment meanwhile")
+            return
         refund = of_late_capture(payment)
         # Its row is open, so the sweeper or an earlier run may have started it before us.
         with suppress(WorkflowAlreadyStartedError):

@@ -104,7 +104,7 @@ class Pursuit:
     @property
     def decided(self) -> bool:
         """Whether a person has decided: nobody is asked twice."""
-        return self._resolution is not None
+        return self._decided_by is not None
 
     @property
     def answer(self) -> GatewayAnswer:
@@ -178,6 +178,7 @@ class Pursuit:
         )
         if written != closed:
             self._answer = self._question.answered(written)
+            self._decided_by = written.decided_by
         self._in_review = False
         return self._answer
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from activities.payment import PaymentActivities
 from activities.wallet import WalletActivities
+from domain.errors import HoldReleased
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
 from domain.review import QUESTIONS
@@ -163,8 +164,8 @@ async def test_the_first_end_stands_whatever_comes_after_it(
     cancelled = PaymentStatus.CANCELLED
     assert await twice(payments.fail, failed(lost, cancelled)) is PaymentStatus.FAILED
     assert await twice(payments.fail, failed(won, cancelled)) is PaymentStatus.COMPLETED
-    # Money that was taken after the end was told is no answer: it must be seen.
-    assert await twice.raises(payments.complete, Capture(lost, "pg_2")) is RuntimeError
+    # Money that was taken after the end was told is given back by whoever took it.
+    assert await twice.raises(payments.complete, Capture(lost, "pg_2")) is HoldReleased
 
 
 async def test_a_late_capture_is_booked_in_suspense_once(

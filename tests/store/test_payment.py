@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from domain.errors import HoldReleased
 from domain.payment import FINAL, FailedPayment, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.refund import Refundable
 from store import payment as payments
@@ -88,7 +89,7 @@ async def test_a_final_status_is_never_left(database: Database, final: PaymentSt
 
     assert not await end(database, payment, final), "again is no change"
     for other in FINAL - {final}:
-        with pytest.raises(RuntimeError, match=f"is {final}, not {other}"):
+        with pytest.raises(HoldReleased, match=f"{final}, not {other}"):
             await end(database, payment, other)
     async with database.begin() as tx:
         for status in set(PaymentStatus) - FINAL:
@@ -111,12 +112,12 @@ async def test_two_ends_at_once_are_one_end(database: Database) -> None:
 
         assert ends.count(True) == 1
         stands = await status_of(database, payment)
-        refused = [each for each in ends if isinstance(each, RuntimeError)]
+        refused = [each for each in ends if isinstance(each, HoldReleased)]
         assert len(refused) == (1 if stands == PaymentStatus.COMPLETED else 2)
 
 
 async def test_the_end_of_a_payment_that_is_not_there_is_an_error(database: Database) -> None:
-    with pytest.raises(RuntimeError, match="is None, not COMPLETED"):
+    with pytest.raises(RuntimeError, match="has no row"):
         await end(database, a_payment(card_amount=10), PaymentStatus.COMPLETED)
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from domain.errors import HoldReleased
 from domain.payment import PaymentRequest, capture_transactions
 from store import ledger, wallet
 from store.database import Database
@@ -159,9 +160,10 @@ async def test_a_payment_cannot_complete_without_its_hold(database: Database) ->
     await hold(database, released)
     await release(database, released)
 
-    for payment in (released, a_payment(1_000, customer_id=customer_id)):
-        with pytest.raises(RuntimeError, match="completes without its hold"):
-            await commit(database, payment)
+    with pytest.raises(HoldReleased):
+        await commit(database, released)
+    with pytest.raises(RuntimeError, match="completes without its hold"):
+        await commit(database, a_payment(1_000, customer_id=customer_id))
     assert await balances(database, customer_id) == {"KRW": (5_000, 0)}
 
 
@@ -260,7 +262,7 @@ class Model:
 async def committed(database: Database, payment: PaymentRequest) -> bool:
     try:
         await commit(database, payment)
-    except RuntimeError:
+    except (RuntimeError, HoldReleased):
         return False
     return True
 

@@ -1,5 +1,6 @@
 """A review ends with an answer to its own question; what waits for a person can be found."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -7,19 +8,23 @@ from uuid import uuid4
 
 import pytest
 
+from activities.payment import PaymentActivities
 from activities.review import ReviewActivities
-from domain.payment import PaymentRequest
+from domain.gateway import Operation
+from domain.payment import Capture, Marking, PaymentRequest, PaymentStatus
 from domain.refund import late_capture_refund_id
-from domain.review import ClosedReview, Outcome, Resolution
+from domain.review import ClosedReview, Outcome, Question, Resolution
 from store import review
 from tests.cashier import Cashier, Handle
 from tests.clean_slate import assert_clean_slate
 from tests.conditions import eventually
+from tests.faults import Fault
 from tests.runtime.test_sweeper import sweep
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import (
     BRISK,
     SPLIT,
+    UNDECIDABLE,
     eventually_clean,
     in_review,
     shown,
@@ -92,12 +97,10 @@ async def void_in_review(
     return request, handle, line
 
 
-async def test_what_the_pg_captures_while_its_void_is_tried_is_given_back(
-    cashier: Cashier, connections: Connections
-) -> None:
-    await cashier.billing.top_up(5000)
-    name, line = connections.add()
-    request = await cashier.prepare(*SPLIT, gateway=name, two_calls=True, waits=BRISK)
+async def captured_while_its_void_is_tried(
+    cashier: Cashier, request: PaymentRequest, line: Any
+) -> Handle:
+    """Neither capture nor void get through, until somebody captures by hand."""
     for operation in ("capture", "void"):
         await cashier.misbehave(request, "error-before-effect", operation=operation, times=1000)
     handle = await cashier.start(request)
@@ -112,6 +115,17 @@ async def test_what_the_pg_captures_while_its_void_is_tried_is_given_back(
     assert deleted.status_code in (200, 204), deleted.text
     await captured_by_hand(cashier, request)
     line.connects = True
+    return handle
+
+
+async def test_what_the_pg_captures_while_its_void_is_tried_is_given_back(
+    cashier: Cashier, connections: Connections
+) -> None:
+    await cashier.billing.top_up(5000)
+    name, line = connections.add()
+    request = await cashier.prepare(*SPLIT, gateway=name, two_calls=True, waits=BRISK)
+
+    handle = await captured_while_its_void_is_tried(cashier, request, line)
 
     assert (await handle.result()).status == "FAILED"
     await eventually_clean(cashier)
@@ -308,3 +322,65 @@ async def test_what_was_decided_first_counts_though_a_lost_task_meets_another_an
     assert (late.status_code, first in late.json()["detail"]) == (409, True)
     assert (await handle.result()).status == ends[first]
     await eventually_clean(cashier)
+
+
+async def test_a_question_that_comes_late_about_a_payment_that_has_ended_is_not_asked(
+    cashier: Cashier, connections: Connections
+) -> None:
+    """By a worker that was frozen: the payment is watched, and nobody waits for the answer."""
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(0, 2000, gateway=name, waits=BRISK)
+    handle = await cashier.start(request)
+    await shown(handle, search_attributes.WATCHING)
+    why = (PaymentStatus.NEEDS_REVIEW, "undecidable", "gateway.charge")
+    late = Marking(request, *why, Operation.CHARGE, Question.CAPTURE)
+
+    await PaymentActivities(cashier.billing.database).mark(late)
+
+    assert await waiting(cashier, request.payment_id) is None
+    await handle.terminate("the test is over")
+
+
+async def test_a_run_in_review_goes_on_though_another_run_has_ended_its_payment(
+    cashier: Cashier, connections: Connections
+) -> None:
+    """The earlier run's worker was frozen in its last step."""
+    request, handle, line = await in_review(cashier, connections)
+    await PaymentActivities(cashier.billing.database).complete(Capture(request, "pg_1"))
+    line.answers_arrive = line.inquiries_work = True
+
+    await handle.signal(PaymentSaga.gateway_hint)
+
+    assert (await handle.result()).status == "COMPLETED"
+    await assert_clean_slate(cashier.billing)
+
+
+async def test_whoever_answered_the_first_question_is_not_told_that_another_did(
+    cashier: Cashier, connections: Connections
+) -> None:
+    """The capture failed, says one; and so its authorization is to be voided, which is declined."""
+    name, line = connections.add()
+    waits = replace(UNDECIDABLE, key_window=timedelta(seconds=3))
+    request = await cashier.prepare(
+        0, 2000, number=VOIDS_DECLINED, gateway=name, two_calls=True, waits=waits
+    )
+    parked = cashier.plan(request, "gateway.capture", Fault.PARK_BEFORE)
+    handle = await cashier.start(request)
+    await parked.reached.wait()
+    line.requests_arrive = line.inquiries_work = False
+    parked.release.set()
+    await asked(cashier, request.payment_id, "capture")
+    line.requests_arrive = line.inquiries_work = True
+    path, key = f"/api/v1/payments/{request.payment_id}/resolve", uuid4().hex
+    failed = {"outcome": "failed", "reason": "seen at the PG"}
+    first = asyncio.create_task(cashier.billing.post(path, failed, key=key))
+    await asked(cashier, request.payment_id, "void")
+
+    assert (await resolve(cashier, request, "voided")).status_code == 200
+    answers = [await first, await cashier.billing.post(path, failed, key=key)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
+    assert (await resolve(cashier, request, "failed")).status_code == 409
+    assert (await handle.result()).status == "FAILED"
