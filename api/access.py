@@ -5,37 +5,16 @@ where the caller has every role and acts for the customer `demo` unless the requ
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Header
 
+from domain.access import Access, Role
 from domain.errors import NotFound
 from domain.identifier import NAME
 
 CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
-
-
-class Role(StrEnum):
-    CUSTOMER = "customer"
-    SERVICE = "service"
-    OPERATOR = "operator"
-
-
-@dataclass(frozen=True)
-class Access:
-    """`caller` scopes idempotency keys; `customer_id` is who is acted for by default."""
-
-    caller: str
-    roles: frozenset[Role]
-    customer_id: str
-
-    def require(self, customer_id: str) -> None:
-        """Another customer's things do not exist for a customer: raises `NotFound`."""
-        if not self.roles & {Role.SERVICE, Role.OPERATOR} and customer_id != self.customer_id:
-            raise NotFound("There is no such thing.")
 
 
 async def _dev_access(

@@ -12,49 +12,50 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import (
-    coupons,
-    customers,
+    coupon,
+    customer,
     errors,
     health,
     inventory,
-    invoices,
-    orders,
-    payments,
+    invoice,
+    order,
+    payment,
     points,
     pricing,
-    rankings,
-    refunds,
+    ranking,
+    refund,
     settlement,
     usage,
     wallet,
-    webhooks,
+    webhook,
 )
 from api.bodies import BodyLimit
 from api.context import Context
-from api.group_commit import GroupCommit
+from service.group_commit import GroupCommit
 from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from runtime import gateways, temporal, terms
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
+from service.desk import Desk
 from store import database
 
 CALLS = (
-    orders,
-    payments,
-    refunds,
+    order,
+    payment,
+    refund,
     wallet,
     points,
-    coupons,
+    coupon,
     inventory,
-    rankings,
+    ranking,
     usage,
     pricing,
     settlement,
-    invoices,
-    customers,
+    invoice,
+    customer,
 )
-LENIENT = (webhooks, health)
+LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
 STATIC = Path(__file__).parent / "static"
@@ -69,11 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
         context = await _connect(settings)
         app.state.context = context
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
-        preparing = asyncio.create_task(temporal.namespace_ready(context.temporal))
+        preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         yield
         preparing.cancel()
         await context.replays.close()
-        await context.database.dispose()
+        await context.desk.database.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -103,15 +104,14 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _connect(settings: Settings) -> Context:
     pool = database.connect(settings.database_url, settings.database_pool_size)
-    return Context(
-        settings=settings,
+    desk = Desk(
         database=pool,
         temporal=await temporal.connect_later(settings),
-        replays=ReplayCache(settings.redis_url),
-        usage=GroupCommit(pool),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
+        wait_seconds=settings.api_wait_seconds,
     )
+    return Context(settings, desk, ReplayCache(settings.redis_url), GroupCommit(pool))
 
 
 def _entrance(temporal_ui_url: str) -> str:

@@ -1,19 +1,14 @@
 """What every request handler may use."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from temporalio.client import Client
 
-from api.group_commit import GroupCommit
+from service.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
-from gateway.client import GatewayProfile
 from runtime.settings import Settings
-from runtime.terms import Terms
-from store.database import Database, reading
+from service.desk import Desk
 
 
 @dataclass(frozen=True)
@@ -21,17 +16,9 @@ class Context:
     """Made once per process, in the application's lifespan."""
 
     settings: Settings
-    database: Database
-    temporal: Client
+    desk: Desk
     replays: ReplayCache
     usage: GroupCommit
-    terms: Terms
-    gateways: Mapping[str, GatewayProfile]
-
-    @cached_property
-    def reads(self) -> Database:
-        """For whatever is only read."""
-        return reading(self.database)
 
 
 def _context(request: Request) -> Context:

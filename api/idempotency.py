@@ -5,54 +5,38 @@ repeat waits as long as the first caller does, then 409; final → the stored an
 with `Idempotency-Replayed: true`.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
-import structlog
 from fastapi import Depends, Request, Response
 from prometheus_client import Counter
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from pydantic import BaseModel
 
-from api.access import Access, Anybody
+from api.access import Anybody
 from api.context import Context
-from api.fields import Key, Traceparent
+from api.fields import Key, Traceparent, rendered
 from domain.errors import KeyMissing, RequestInProgress
 from domain.event import Origin
 from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
-from runtime.temporal import is_down
-from store import idempotency
-from store.idempotency import Claim, Claimed, StoredAnswer
+from service.call import Answer, Call, keep
+from store.idempotency import Claim, StoredAnswer
+
+T = TypeVar("T")
 
 REPLAYS = Counter(
     "billing_idempotency_replays", "Answers given again for a repeated Idempotency-Key."
 )
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Keyed:
-    """A request that carries a key: its claim, and what travels on with its events."""
-
-    claim: Claim
-    origin: Origin
-    access: Access
-
-
 async def _keyed(
     request: Request, access: Anybody, key: Key = None, traceparent: Traceparent = None
-) -> Keyed:
+) -> Call:
     value = _bare(key)
     claim = Claim(access.caller, f"POST {request.url.path}", value, request.state.body_hash)
     trace = traceparent if has_form(traceparent, TRACEPARENT) else None
-    return Keyed(claim, Origin(value, trace), access)
+    return Call(access, claim, Origin(value, trace))
 
 
-KeyedRequest = Annotated[Keyed, Depends(_keyed)]
+KeyedRequest = Annotated[Call, Depends(_keyed)]
 
 
 def _bare(key: str | None) -> str:
@@ -65,69 +49,49 @@ def _bare(key: str | None) -> str:
     return key
 
 
-@dataclass(frozen=True)
-class View:
-    """A resource as it stands now: is it final, and what would be answered."""
-
-    final: bool
-    body: str
+async def cached(context: Context, call: Call) -> Response | None:
+    """The answer that was given before, if Valkey has it: no database is asked."""
+    stored = await context.replays.get(call.claim)
+    return None if stored is None else _replay(stored)
 
 
-async def settle(
+async def answer(
     context: Context,
-    keyed: Keyed,
-    claimed: Claimed,
-    begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]],
-    view: Callable[[], Awaitable[View]],
-    location: str,
+    call: Call,
+    answered: Answer[T] | StoredAnswer,
+    document: Callable[[T], BaseModel],
+    location: str | None = None,
     status: int = 201,
 ) -> Response:
-    """Begin what was claimed, wait for it, and answer: the same for the first caller and repeats.
-
-    A claim that could not be handed to Temporal within the wait is answered 202: the sweeper
-    starts it.
-    """
-    seen = await view() if claimed.repeated else None
-    if seen is None or not seen.final:
-        await _wait(begin, context.settings.api_wait_seconds)
-        seen = await view()
-    if seen.final:
-        answer = await keep(context, keyed.claim, StoredAnswer(status, seen.body))
-        return replay(answer) if claimed.repeated else respond(answer, location)
-    if claimed.repeated:
-        raise InProgress(location)
-    return respond(StoredAnswer(202, seen.body), location)
-
-
-async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], seconds: float) -> None:
-    """Wait for the workflow's end; that it was started and ended is read from its row."""
-    try:
-        async with asyncio.timeout(seconds):
-            handle = await begin()
-            await handle.result()
-    except RPCError as error:
-        # Also that it has closed before it could be cancelled: not found.
-        if not is_down(error):
-            log.error("Temporal refused a workflow", error=repr(error))
-    except (TimeoutError, RuntimeError, WorkflowFailureError, WorkflowAlreadyStartedError):
-        return
+    """What the caller gets: a final answer is stored and given again to every repeat, byte for
+    byte; 202 until there is one. `location`: with a place for the resource's id."""
+    if isinstance(answered, StoredAnswer):
+        return await _again(context, call, answered)
+    where = None if location is None else location.format(answered.resource_id)
+    body = rendered(document(answered.value))
+    if answered.final:
+        kept = await keep(context.desk, call.claim, StoredAnswer(status, body))
+        if answered.repeated:
+            return await _again(context, call, kept)
+        await context.replays.put(call.claim, kept)
+        return _respond(kept, where)
+    if answered.repeated:
+        raise InProgress(where)
+    return _respond(StoredAnswer(202, body), where)
 
 
-async def keep(context: Context, claim: Claim, answer: StoredAnswer) -> StoredAnswer:
-    """Store a final answer; the first writer wins and everybody gets that one."""
-    async with context.database.begin() as tx:
-        kept = await idempotency.store_answer(tx, claim, answer)
-    await context.replays.put(claim, kept)
-    return kept
+async def _again(context: Context, call: Call, stored: StoredAnswer) -> Response:
+    await context.replays.put(call.claim, stored)
+    return _replay(stored)
 
 
-def respond(answer: StoredAnswer, location: str | None = None) -> Response:
+def _respond(answer: StoredAnswer, location: str | None = None) -> Response:
     """The first answer to a request."""
     headers = {} if location is None else {"Location": location}
     return _response(answer, headers)
 
 
-def replay(answer: StoredAnswer) -> Response:
+def _replay(answer: StoredAnswer) -> Response:
     """The same answer again."""
     REPLAYS.inc()
     return _response(answer, {"Idempotency-Replayed": "true"})
@@ -140,6 +104,6 @@ def _response(answer: StoredAnswer, headers: dict[str, str]) -> Response:
 class InProgress(RequestInProgress):
     """409 with where to look and when to come back."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str | None) -> None:
         super().__init__("The first request is still being worked on; ask its Location.")
-        self.headers = {"Retry-After": "1", "Location": location}
+        self.headers = {"Retry-After": "1"} | ({"Location": location} if location else {})

@@ -5,15 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
 from sqlalchemy import Row
-from sqlalchemy.exc import IntegrityError
 
 from api.access import Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Document
-from api.orders import SKU, Sku
-from domain.errors import InvalidRequest, NotFound
-from store import inventory
+from api.order import SKU, Sku
+from service import inventory
 
 router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=StrictJSONRoute)
 
@@ -45,12 +43,7 @@ async def put_stock(
     sku: PathSku, body: NewStock, access: Operator, context: Using, response: Response
 ) -> Stock:
     """Track a SKU (201), or change its stock (200). Not below what is reserved."""
-    try:
-        async with context.database.begin() as tx:
-            made = await inventory.put(tx, sku, body.on_hand, body.withdrawn)
-            row: Any = await inventory.find(tx, sku)
-    except IntegrityError as error:
-        raise InvalidRequest(f"More than {body.on_hand} of {sku} are reserved.") from error
+    row, made = await inventory.put(context.desk, sku, body.on_hand, body.withdrawn)
     response.status_code = 201 if made else 200
     return _document(row)
 
@@ -58,11 +51,7 @@ async def put_stock(
 @router.get("/{sku}", response_model=Stock)
 async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
     """The stock of a tracked SKU; one that is not tracked can always be ordered."""
-    async with context.reads.connect() as tx:
-        row = await inventory.find(tx, sku)
-    if row is None:
-        raise NotFound(f"{sku} is not tracked.")
-    return _document(row)
+    return _document(await inventory.get(context.desk, sku))
 
 
 def _document(row: Row[Any]) -> Stock:

@@ -9,7 +9,7 @@ from api.access import CUSTOMER_ID, Anybody
 from api.context import Using
 from api.fields import CustomerId, Document
 from domain import points
-from store import wallet
+from service import wallet
 
 router = APIRouter(prefix="/api/v1/points", tags=["points"])
 
@@ -31,10 +31,8 @@ async def get_points(
     ] = None,
 ) -> Points:
     """What a customer can spend, and what is set aside."""
-    owner = customer_id or access.customer_id
-    access.require(owner)
-    async with context.reads.connect() as tx:
-        rows = await wallet.balances(tx, owner)
+    owner = access.named(customer_id)
+    rows = await wallet.balances(context.desk, owner)
     mine = next((row for row in rows if row.currency == points.UNIT), None)
     return Points(
         customerId=owner,

@@ -1,7 +1,7 @@
 """Price lists: every change is a version, and what was effective when stays known."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -18,7 +18,6 @@ from api.access import Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import PLAN_CODE, Currency, Document, Moment, PlanCode, utc
-from domain.errors import NotFound
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.pricing import (
@@ -33,8 +32,7 @@ from domain.pricing import (
     Tier,
     decimal_text,
 )
-from store import pricing
-from store.database import Transaction
+from service import pricing
 
 router = APIRouter(
     prefix="/api/v1/pricing-plans", tags=["pricing plans"], route_class=StrictJSONRoute
@@ -185,45 +183,22 @@ async def put_plan(
 ) -> PlanVersionDocument:
     """Add a version (201). The same prices from the same moment on are no new one (200); invoices
     that were made before keep their amounts."""
-    plan = _plan(code, body)
-    async with context.database.begin() as tx:
-        await pricing.lock(tx, code)
-        since = body.effective_from or await _since(tx, plan, datetime.now(UTC))
-        plan, added = await pricing.put(tx, plan, since)
+    version, added = await pricing.put(context.desk, _plan(code, body), body.effective_from)
     response.status_code = 201 if added else 200
-    return _document(PlanVersion(code, plan.version, since, plan))
+    return _document(version)
 
 
 @router.get("/{code}", response_model=PlanDocument)
 async def get_plan(code: PathCode, access: Operator, context: Using) -> PlanDocument:
     """A plan with all its versions."""
-    async with context.reads.connect() as tx:
-        versions = await _known(tx, code)
+    versions = await pricing.versions(context.desk, code)
     return PlanDocument(code=code, versions=[_document(each) for each in versions])
 
 
 @router.delete("/{code}", status_code=204)
 async def withdraw_plan(code: PathCode, access: Operator, context: Using) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
-    async with context.database.begin() as tx:
-        await _known(tx, code)
-        await pricing.withdraw(tx, code, datetime.now(UTC))
-
-
-async def _since(tx: Transaction, plan: Plan, now: datetime) -> datetime:
-    """From when prices without a date hold: from now on, or since they do."""
-    current = await pricing.effective(tx, plan.code, now)
-    if current is None or current.prices() != plan.prices():
-        return now
-    versions = await pricing.versions(tx, plan.code)
-    return next(each.effective_from for each in versions if each.version == current.version)
-
-
-async def _known(tx: Transaction, code: str) -> list[PlanVersion]:
-    versions = await pricing.versions(tx, code)
-    if not versions:
-        raise NotFound(f"There is no pricing plan {code}.")
-    return versions
+    await pricing.withdraw(context.desk, code)
 
 
 def _plan(code: str, body: NewPlan) -> Plan:

@@ -17,7 +17,7 @@ from domain.errors import InvalidRequest, UnsupportedMediaType
 from domain.identifier import EVENT_ID, NAME
 from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
 from domain.usage_document import decode
-from runtime.usage import admit, take
+from service.usage import admit, take
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
 
@@ -163,7 +163,7 @@ async def post_batch(request: Request, access: ServiceOrOperator, context: Using
     202 also when none was counted: read the outcomes. Each event may be a CloudEvent.
     """
     documents = _events(decode(await _received(request, JSON, CLOUD_EVENTS)))
-    receipts = await take(context.database, documents, context.settings.usage_late)
+    receipts = await take(context.desk.database, documents, context.settings.usage_late)
     return _accepted({"outcomes": [_outcome(receipt) for receipt in receipts]})
 
 

@@ -1,34 +1,26 @@
 """The prepaid wallet: balances, postings, and how money gets in."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from sqlalchemy import Row
 
-from api import cursors, payments
-from api.access import CUSTOMER_ID, Access, Anybody, Role
+from api import cursor
+from api.access import CUSTOMER_ID, Anybody
 from api.bodies import StrictJSONRoute
-from api.context import Context, Using
-from api.cursors import MAX_LENGTH, Descent
-from api.fields import Amount, Currency, CustomerId, Document, Id, new_id, rendered, utc
-from api.idempotency import Keyed, KeyedRequest, View, keep, replay, respond, settle
+from api.context import Using
+from api.cursor import MAX_LENGTH
+from api.fields import Amount, Currency, CustomerId, Document, Id, utc
+from api.idempotency import KeyedRequest, answer, cached
 from domain import points
-from domain.errors import NotFound
-from domain.ledger import BANK_CLEARING, available, transfer
-from domain.ledger import Transaction as LedgerTransaction
-from domain.money import Money
-from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
-from domain.top_up import Source, TopUp
-from domain.wallet import check_room
-from runtime.starts import start_payment
-from store import customer, idempotency, ledger, payment, top_up, wallet
-from store.database import Transaction
+from domain.payment import PaymentStatus
+from domain.top_up import Source
+from service import top_up, wallet
+from service.call import Answer
+from service.page import Descent
+from service.top_up import TopUpRecord
 from store.idempotency import StoredAnswer
-from store.seen import seen
 
 router = APIRouter(prefix="/api/v1/wallet", tags=["wallet"], route_class=StrictJSONRoute)
 
@@ -87,7 +79,7 @@ class NewTopUp(Document):
     ] = None
 
 
-class TopUpDocument(Document):
+class TopUp(Document):
     """A top-up. `status` is that of its payment; a bank transfer is COMPLETED at once."""
 
     id: Id
@@ -104,12 +96,10 @@ class TopUpDocument(Document):
 @router.get("", response_model=Wallet)
 async def get_wallet(access: Anybody, context: Using, customer_id: ForCustomer = None) -> Wallet:
     """What is available and what is held, per currency."""
-    owner = _owner(access, customer_id)
-    async with context.reads.connect() as tx:
-        rows = await wallet.balances(tx, owner)
+    owner = access.named(customer_id)
     balances = [
         Balance(currency=row.currency, available=row.available, held=row.held)
-        for row in rows
+        for row in await wallet.balances(context.desk, owner)
         if row.currency != points.UNIT
     ]
     return Wallet(customerId=owner, balances=balances)
@@ -127,12 +117,11 @@ async def get_wallet_transactions(
 ) -> WalletPostings:
     """The postings of a wallet, newest first. New ones stand on the first page; one that committed
     only after its place was passed comes with the page that follows, beyond `limit`."""
-    owner = _owner(access, customer_id)
+    owner = access.named(customer_id)
     secret = context.settings.cursor_secret.get_secret_value()
     filters: dict[str, str | None] = {"customerId": owner}
-    place = None if before is None else cursors.decode(secret, before, filters, Descent)
-    async with context.reads.connect() as tx:
-        rows, last = await _page(tx, owner, place, limit)
+    place = None if before is None else cursor.decode(secret, before, filters, Descent)
+    rows, last = await wallet.transactions(context.desk, owner, place, limit)
     items = [
         WalletPosting(
             id=row.id,
@@ -145,133 +134,43 @@ async def get_wallet_transactions(
         )
         for row in rows
     ]
-    following = None if last is None else cursors.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secret, last, filters)
     return WalletPostings(items=items, next=following)
 
 
-async def _page(
-    tx: Transaction, owner: str, place: Descent | None, limit: int
-) -> tuple[list[Row[Any]], Descent | None]:
-    """The rows below a place, with what came late above it, and the place below them; None at the
-    end."""
-    if place is None:
-        late: Sequence[Row[Any]] = ()
-        rows = await wallet.transactions(tx, owner, None, limit)
-    else:
-        late = await wallet.came_late(tx, owner, place.newest, place.last, place.seen)
-        rows = await wallet.transactions(tx, owner, place.last, limit)
-    if len(rows) < limit:
-        return [*late, *rows], None
-    newest = rows[0].id if place is None else place.newest
-    return [*late, *rows], Descent(newest, rows[-1].id, await seen(tx))
-
-
-@router.post(
-    "/top-ups",
-    status_code=201,
-    response_model=TopUpDocument,
-    responses={202: {"model": TopUpDocument}},
-)
-async def create_top_up(body: NewTopUp, keyed: KeyedRequest, context: Using) -> Response:
+@router.post("/top-ups", status_code=201, response_model=TopUp, responses={202: {"model": TopUp}})
+async def create_top_up(body: NewTopUp, call: KeyedRequest, context: Using) -> Response:
     """Add money to a wallet. A declined card is an answer: 201 with status FAILED."""
-    if (stored := await context.replays.get(keyed.claim)) is not None:
-        return replay(stored)
-    if body.source == "BANK_TRANSFER":
-        return await _book_bank_transfer(body, keyed, context)
-    async with context.database.begin() as tx:
-        claimed = await idempotency.claim(tx, keyed.claim, new_id())
-        if claimed.answer is not None:
-            return replay(claimed.answer)
-        if claimed.repeated:
-            [paid] = await payment.of_payable(tx, claimed.resource_id)
-            request = payment.request(paid, context.terms.waits)
-        else:
-            request = await _create(tx, claimed.resource_id, body, keyed, context)
-    return await settle(
-        context,
-        keyed,
-        claimed,
-        begin=partial(start_payment, context.temporal, request),
-        view=partial(_view, context, claimed.resource_id),
-        location=LOCATION.format(request.payment_id),
+    if (stored := await cached(context, call)) is not None:
+        return stored
+    wanted = top_up.NewTopUp(
+        body.amount,
+        body.currency,
+        Source(body.source),
+        body.payment_method_id,
+        body.customer_id,
     )
+    created = await top_up.create(context.desk, call, wanted)
+    return await answer(context, call, created, _document, _location(created))
 
 
-def _owner(access: Access, customer_id: str | None) -> str:
-    owner = customer_id or access.customer_id
-    access.require(owner)
-    return owner
-
-
-async def _new(tx: Transaction, top_up_id: str, body: NewTopUp, keyed: Keyed) -> TopUp:
-    money = Money(body.amount, body.currency)
-    owner = _owner(keyed.access, body.customer_id)
-    if not await customer.lock(tx, owner):
-        raise NotFound(f"There is no customer {owner}.")
-    check_room(await wallet.expected(tx, owner, money.currency), money.minor_units, money.currency)
-    made = TopUp(top_up_id, owner, money.currency, money.minor_units, Source(body.source))
-    await top_up.create(tx, made)
-    return made
-
-
-async def _create(
-    tx: Transaction, top_up_id: str, body: NewTopUp, keyed: Keyed, context: Context
-) -> PaymentRequest:
-    made = await _new(tx, top_up_id, body, keyed)
-    card = await payments.card_of(tx, made.customer_id, body.payment_method_id)
-    request = PaymentRequest(
-        payment_id=new_id(),
-        payable_type=PayableType.TOP_UP,
-        payable_id=made.id,
-        customer_id=made.customer_id,
-        currency=made.currency,
-        wallet_amount=0,
-        card_amount=made.amount,
-        gateway=card.gateway,
-        billing_key=card.billing_key,
-        origin=keyed.origin,
-        waits=context.terms.waits,
-    )
-    await payment.create(tx, request, Method.CARD)
-    return request
-
-
-async def _book_bank_transfer(body: NewTopUp, keyed: Keyed, context: Context) -> Response:
-    if Role.OPERATOR not in keyed.access.roles:
-        raise NotFound("There is no such thing.")
-    async with context.database.begin() as tx:
-        claimed = await idempotency.claim(tx, keyed.claim, new_id())
-        if not claimed.repeated:
-            made = await _new(tx, claimed.resource_id, body, keyed)
-            await wallet.credit(tx, made.customer_id, made.currency, made.amount)
-            await ledger.append(tx, _bank_transfer(made))
-        text = rendered(await _document(tx, claimed.resource_id))
-    answer = await keep(context, keyed.claim, claimed.answer or StoredAnswer(201, text))
-    return replay(answer) if claimed.repeated else respond(answer)
-
-
-def _bank_transfer(made: TopUp) -> LedgerTransaction:
-    postings = transfer(BANK_CLEARING, available(made.customer_id), made.currency, made.amount)
-    return LedgerTransaction(f"top-up/{made.id}", "bank-transfer", postings)
-
-
-async def _view(context: Context, top_up_id: str) -> View:
-    async with context.reads.connect() as tx:
-        seen = await _document(tx, top_up_id)
-    return View(seen.status in FINAL, rendered(seen))
-
-
-async def _document(tx: Transaction, top_up_id: str) -> TopUpDocument:
-    row: Any = await top_up.find(tx, top_up_id)
-    paid = next(iter(await payment.of_payable(tx, top_up_id)), None)
-    return TopUpDocument(
+def _document(found: TopUpRecord) -> TopUp:
+    row, paid = found.top_up, found.payment
+    return TopUp(
         id=row.id,
         customerId=row.customer_id,
         currency=row.currency,
         amount=row.amount,
         source=Source(row.source),
-        status=PaymentStatus.COMPLETED if paid is None else PaymentStatus(paid.status),
+        status=found.status,
         failureCode=None if paid is None else paid.failure_code,
         paymentId=None if paid is None else paid.id,
         createdAt=utc(row.created_at),
     )
+
+
+def _location(created: Answer[TopUpRecord] | StoredAnswer) -> str | None:
+    """Of the payment that charges the card."""
+    if isinstance(created, StoredAnswer) or created.value.payment is None:
+        return None
+    return LOCATION.format(created.value.payment.id)

@@ -17,33 +17,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from runtime.settings import Settings
+from service.temporal import UNREACHABLE
 from workflows import search_attributes
 
 log = structlog.get_logger()
 
 RETENTION = timedelta(days=30)
 """How long closed workflows stay readable in the UI. Nothing depends on it but people."""
-
-UNREACHABLE = (RPCError, RuntimeError)
-"""What a call raises while Temporal is down: RuntimeError until a lazy client once connected."""
-
-_ANSWERS = frozenset(
-    {
-        RPCStatusCode.ALREADY_EXISTS,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.INVALID_ARGUMENT,
-        RPCStatusCode.OUT_OF_RANGE,
-        RPCStatusCode.PERMISSION_DENIED,
-        RPCStatusCode.UNAUTHENTICATED,
-        RPCStatusCode.UNIMPLEMENTED,
-    }
-)
-
-
-def is_down(error: RPCError) -> bool:
-    """Whether Temporal (or its namespace) is missing or too busy: the same call may do later. It
-    does not when Temporal has understood it and said no."""
-    return error.status not in _ANSWERS
 
 
 async def connect_later(settings: Settings) -> Client:

@@ -1,6 +1,6 @@
 """Customers and their cards: set-up by operators."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
@@ -10,11 +10,9 @@ from sqlalchemy import Row
 from api.access import CUSTOMER_ID, Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document, Id, Moment, PlanCode, new_id, utc
-from domain.errors import InvalidRequest, NotFound
-from domain.period import check_zone
-from store import customer, pricing
-from store.database import Transaction
+from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
+from service import customer
+from service.customer import CustomerRecord
 
 router = APIRouter(prefix="/api/v1/customers", tags=["customers"], route_class=StrictJSONRoute)
 
@@ -101,48 +99,30 @@ async def put_customer(
     """Make a customer (201), or change how it is billed (200). Without a body an existing one stays
     as it is."""
     terms = body or NewCustomer()
-    async with context.database.begin() as tx:
-        await _check(tx, terms)
-        made = await customer.put(tx, customer_id)
-        await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
-        if terms.plan_code is not None:
-            since = terms.plan_from or datetime.now(UTC)
-            await customer.assign_plan(tx, customer_id, terms.plan_code, since)
-        found = await _found(tx, customer_id)
+    agreed = customer.Agreement(
+        terms.time_zone, terms.plan_code, terms.plan_from, terms.prepaid, terms.due_days
+    )
+    found, made = await customer.put(context.desk, customer_id, agreed)
     response.status_code = 201 if made else 200
-    return found
+    return _document(found)
 
 
 @router.get("/{customerId}", response_model=Customer)
 async def get_customer(customer_id: PathCustomer, access: Anybody, context: Using) -> Customer:
     """A customer and how it is billed now."""
-    access.require(customer_id)
-    async with context.reads.connect() as tx:
-        return await _found(tx, customer_id)
+    return _document(await customer.get(context.desk, access, customer_id))
 
 
-async def _found(tx: Transaction, customer_id: str) -> Customer:
-    row = await customer.find(tx, customer_id)
-    if row is None:
-        raise NotFound(f"There is no customer {customer_id}.")
+def _document(found: CustomerRecord) -> Customer:
+    row = found.customer
     return Customer(
         id=row.id,
         timeZone=row.time_zone,
-        planCode=await customer.plan_at(tx, customer_id, datetime.now(UTC)),
+        planCode=found.plan_code,
         prepaid=row.prepaid,
         dueDays=row.due_days,
         createdAt=utc(row.created_at),
     )
-
-
-async def _check(tx: Transaction, terms: NewCustomer) -> None:
-    if terms.time_zone is not None:
-        check_zone(terms.time_zone)
-    code = terms.plan_code
-    if terms.plan_from is not None and code is None:
-        raise InvalidRequest("planFrom: names the beginning of a plan, so planCode is needed.")
-    if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
-        raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")
 
 
 @router.post("/{customerId}/payment-methods", status_code=201, response_model=PaymentMethod)
@@ -150,21 +130,8 @@ async def add_payment_method(
     customer_id: PathCustomer, body: NewPaymentMethod, access: Operator, context: Using
 ) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
-    if body.gateway not in context.gateways:
-        raise InvalidRequest(f"There is no gateway {body.gateway!r}.")
-    async with context.database.begin() as tx:
-        if await customer.find(tx, customer_id) is None:
-            raise NotFound(f"There is no customer {customer_id}.")
-        row = await customer.add_payment_method(
-            tx,
-            new_id(),
-            customer_id,
-            body.gateway,
-            body.billing_key,
-            body.last4,
-            body.is_default,
-        )
-    return _payment_method(row)
+    card = customer.NewCard(body.gateway, body.billing_key, body.last4, body.is_default)
+    return _payment_method(await customer.add_card(context.desk, customer_id, card))
 
 
 @router.get("/{customerId}/payment-methods", response_model=list[PaymentMethod])
@@ -172,10 +139,8 @@ async def get_payment_methods(
     customer_id: PathCustomer, access: Anybody, context: Using
 ) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
-    access.require(customer_id)
-    async with context.reads.connect() as tx:
-        await _found(tx, customer_id)
-        return [_payment_method(row) for row in await customer.payment_methods_of(tx, customer_id)]
+    cards = await customer.cards(context.desk, access, customer_id)
+    return [_payment_method(each) for each in cards]
 
 
 def _payment_method(row: Row[Any]) -> PaymentMethod:

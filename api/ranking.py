@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 from api.access import Anybody
 from api.context import Using
 from api.fields import Document
-from api.orders import Sku
-from store import ranking
+from api.order import Sku
+from service import ranking
 
 router = APIRouter(prefix="/api/v1/rankings", tags=["rankings"])
 
@@ -27,8 +27,7 @@ async def get_rankings(
     access: Anybody, context: Using, limit: Annotated[int, Query(ge=1, le=100)] = 10
 ) -> list[Ranked]:
     """Most sold first. Follows completed orders by the time that their events take."""
-    async with context.reads.connect() as tx:
-        rows = await ranking.top(tx, limit)
+    rows = await ranking.top(context.desk, limit)
     return [
         Ranked(rank=rank, sku=row.sku, orders=row.orders, quantity=row.quantity)
         for rank, row in enumerate(rows, start=1)

@@ -10,36 +10,19 @@ import base64
 import binascii
 import hashlib
 import hmac
-from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
 from domain.errors import InvalidRequest
-from store.seen import Seen
+from service.page import Descent, Position
 
 _MAC_BYTES = 16
 
 
 MAX_LENGTH = 4_000
 """As long as a cursor gets while a hundred transactions are under way."""
-
-
-class Position(NamedTuple):
-    """After which row the next page begins, oldest first, and what was seen until there."""
-
-    created_at: datetime
-    id: str
-    seen: Seen
-
-
-class Descent(NamedTuple):
-    """Below which row the next page begins, newest first; `newest` is where the first one began."""
-
-    newest: int
-    last: int
-    seen: Seen
 
 
 Place = TypeVar("Place", Position, Descent)

@@ -35,7 +35,7 @@ class PendingTimer:
 
 
 @dataclass(frozen=True)
-class Standing:
+class WorkflowStanding:
     """`status` is Temporal's own word: RUNNING, COMPLETED, FAILED, TERMINATED, …"""
 
     workflow_id: str
@@ -44,7 +44,7 @@ class Standing:
     timers: tuple[PendingTimer, ...]
 
 
-async def standing(client: Client, workflow_id: str) -> Standing | None:
+async def standing(client: Client, workflow_id: str) -> WorkflowStanding | None:
     """Where this workflow stands; None if Temporal has none of this id.
 
     Raises `TemporalUnreachable`.
@@ -63,14 +63,14 @@ async def standing(client: Client, workflow_id: str) -> Standing | None:
         raise TemporalUnreachable(f"no answer within {TIMEOUT_SECONDS:g} s") from error
 
 
-async def _standing(client: Client, handle: WorkflowHandle[object, object]) -> Standing:
+async def _standing(client: Client, handle: WorkflowHandle[object, object]) -> WorkflowStanding:
     described = await handle.describe()
     open_ = _Open()
     pending = described.raw_description.pending_activities
     if described.close_time is None:
         async for event in handle.fetch_history_events():
             open_.read(event)
-    return Standing(
+    return WorkflowStanding(
         handle.id,
         "UNKNOWN" if described.status is None else described.status.name,
         tuple([await _activity(client, each, open_) for each in pending]),

@@ -1,23 +1,21 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, model_validator
+from sqlalchemy import Row
 
 from api.access import Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import Amount, CustomerId, Document, Id, Moment, new_id, rendered, utc
-from api.idempotency import KeyedRequest, keep, replay, respond
-from domain.coupon import WHOLE, Coupon, CouponKind, check_window
-from domain.errors import CouponNotIssued, NotFound
+from api.fields import Amount, CustomerId, Document, Id, Moment, utc
+from api.idempotency import KeyedRequest, answer, cached
+from domain import coupon as rules
+from domain.coupon import WHOLE, CouponKind
 from domain.identifier import CURRENCY, NAME
-from domain.money import check_currency
-from store import coupon, customer, idempotency
-from store.database import Transaction
-from store.idempotency import StoredAnswer
+from service import coupon
 
 router = APIRouter(prefix="/api/v1/coupons", tags=["coupons"], route_class=StrictJSONRoute)
 
@@ -63,7 +61,7 @@ class NewCoupon(Document):
         return self
 
 
-class CouponDocument(Document):
+class Coupon(Document):
     """A coupon with its counts."""
 
     code: CouponCode
@@ -86,7 +84,7 @@ class NewClaim(Document):
     customer_id: CustomerId | None = None
 
 
-class Claim(Document):
+class CouponClaim(Document):
     """One first-come coupon given to a customer."""
 
     id: Id
@@ -95,68 +93,35 @@ class Claim(Document):
     created_at: datetime
 
 
-@router.put("/{code}", response_model=CouponDocument, responses={201: {"model": CouponDocument}})
+@router.put("/{code}", response_model=Coupon, responses={201: {"model": Coupon}})
 async def put_coupon(
     code: PathCode, body: NewCoupon, access: Operator, context: Using, response: Response
-) -> CouponDocument:
+) -> Coupon:
     """Make a coupon (201) or change it (200); orders made before keep their discount."""
-    for currency in {**(body.amounts or {}), **(body.minimum_order or {})}:
-        check_currency(currency)
-    async with context.database.begin() as tx:
-        made = await coupon.put(tx, _coupon(code, body))
-        document = await _document(tx, code)
+    found, made = await coupon.put(context.desk, _coupon(code, body))
     response.status_code = 201 if made else 200
-    return document
+    return _document(found)
 
 
-@router.get("/{code}", response_model=CouponDocument)
-async def get_coupon(code: PathCode, access: Anybody, context: Using) -> CouponDocument:
+@router.get("/{code}", response_model=Coupon)
+async def get_coupon(code: PathCode, access: Anybody, context: Using) -> Coupon:
     """A coupon with its counts."""
-    async with context.reads.connect() as tx:
-        return await _document(tx, code)
+    return _document(await coupon.get(context.desk, code))
 
 
-@router.post("/{code}/claims", status_code=201, response_model=Claim)
+@router.post("/{code}/claims", status_code=201, response_model=CouponClaim)
 async def claim_coupon(
-    code: PathCode, keyed: KeyedRequest, context: Using, body: NewClaim | None = None
+    code: PathCode, call: KeyedRequest, context: Using, body: NewClaim | None = None
 ) -> Response:
     """Get one of the limited coupons, first come, first served."""
-    if (stored := await context.replays.get(keyed.claim)) is not None:
-        return replay(stored)
-    customer_id = (body and body.customer_id) or keyed.access.customer_id
-    keyed.access.require(customer_id)
-    async with context.database.begin() as tx:
-        claimed = await idempotency.claim(tx, keyed.claim, new_id())
-        if not claimed.repeated:
-            await _issue(tx, code, claimed.resource_id, customer_id)
-        answer = claimed.answer or StoredAnswer(201, await _claim(tx, claimed.resource_id))
-    answer = await keep(context, keyed.claim, answer)
-    return replay(answer) if claimed.repeated else respond(answer)
+    if (stored := await cached(context, call)) is not None:
+        return stored
+    claimed = await coupon.claim(context.desk, call, code, body and body.customer_id)
+    return await answer(context, call, claimed, _claim)
 
 
-async def _issue(tx: Transaction, code: str, claim_id: str, customer_id: str) -> None:
-    if await customer.find(tx, customer_id) is None:
-        raise NotFound(f"There is no customer {customer_id}.")
-    issued = await coupon.issue(tx, code, claim_id, customer_id)
-    if issued is None:
-        raise await _why_not_issued(tx, code)
-    check_window(issued, datetime.now(UTC))
-    limit = issued.customer_limit
-    if limit is not None and await coupon.claims(tx, code, customer_id) > limit:
-        raise CouponNotIssued(f"{customer_id} has claimed coupon {code} as often as one may.")
-
-
-async def _why_not_issued(tx: Transaction, code: str) -> Exception:
-    found = await coupon.find(tx, code)
-    if found is None:
-        return NotFound(f"There is no coupon {code}.")
-    if found.issue_limit is None:
-        return CouponNotIssued(f"Coupon {code} needs no claim: just name it in an order.")
-    return CouponNotIssued(f"All coupons {code} are given out.")
-
-
-def _coupon(code: str, body: NewCoupon) -> Coupon:
-    return Coupon(
+def _coupon(code: str, body: NewCoupon) -> rules.Coupon:
+    return rules.Coupon(
         code=code,
         kind=CouponKind(body.kind),
         basis_points=body.basis_points or 0,
@@ -170,11 +135,8 @@ def _coupon(code: str, body: NewCoupon) -> Coupon:
     )
 
 
-async def _document(tx: Transaction, code: str) -> CouponDocument:
-    row = await coupon.row(tx, code)
-    if row is None:
-        raise NotFound(f"There is no coupon {code}.")
-    return CouponDocument(
+def _document(row: Row[Any]) -> Coupon:
+    return Coupon(
         code=row.code,
         kind=CouponKind(row.kind),
         basisPoints=row.basis_points or None,
@@ -190,8 +152,7 @@ async def _document(tx: Transaction, code: str) -> CouponDocument:
     )
 
 
-async def _claim(tx: Transaction, claim_id: str) -> str:
-    row: Any = await coupon.claim(tx, claim_id)
-    return rendered(
-        Claim(id=row.id, code=row.code, customerId=row.customer_id, createdAt=utc(row.created_at))
+def _claim(row: Row[Any]) -> CouponClaim:
+    return CouponClaim(
+        id=row.id, code=row.code, customerId=row.customer_id, createdAt=utc(row.created_at)
     )

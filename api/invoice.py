@@ -1,0 +1,168 @@
+"""Invoices: what customers owe for their months, and what is done about them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from api import cursor
+from api.access import CUSTOMER_ID, Anybody, CustomerOrOperator, Operator
+from api.bodies import StrictJSONRoute
+from api.context import Context, Using
+from api.cursor import MAX_LENGTH
+from api.fields import Document, Id, PathId, Reason
+from api.idempotency import KeyedRequest, answer
+from api.invoice_document import (
+    Invoice,
+    InvoiceCrawl,
+    InvoicePage,
+    Lineage,
+    document,
+    lineage_document,
+)
+from domain.invoice import Closing, InvoiceStatus
+from service import invoice
+from service.call import Call
+from service.page import Position
+
+router = APIRouter(tags=["invoices"], route_class=StrictJSONRoute)
+
+LOCATION = "/api/v1/invoices/{}"
+Size = Annotated[int, Query(ge=1, le=200)]
+TAKEN: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Taken, and not over yet: ask its Location, or repeat."}
+}
+OfCustomer = Annotated[str | None, Query(alias="customerId", pattern=CUSTOMER_ID)]
+
+
+class NewPay(Document):
+    """Which card to charge now."""
+
+    payment_method_id: Annotated[
+        Id | None, Field(description="The customer's default card without it.")
+    ] = None
+
+
+class NewDecision(Document):
+    """Why, for whoever reads it later."""
+
+    reason: Reason
+
+
+@router.get("/api/v1/invoices", response_model=InvoicePage)
+async def list_invoices(
+    access: Anybody,
+    context: Using,
+    customer_id: OfCustomer = None,
+    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+    size: Size = 20,
+) -> InvoicePage:
+    """Invoices by page, newest first. A crawl over all of them is better done with v2."""
+    found = await invoice.page(context.desk, access, customer_id, page, size)
+    items = [document(each) for each in found]
+    return InvoicePage(items=items, page=page, size=size)
+
+
+@router.get("/api/v2/invoices", response_model=InvoiceCrawl)
+async def crawl_invoices(
+    access: Anybody,
+    context: Using,
+    customer_id: OfCustomer = None,
+    status: InvoiceStatus | None = None,
+    after: Annotated[str | None, Query(alias="cursor", max_length=MAX_LENGTH)] = None,
+    size: Size = 100,
+) -> InvoiceCrawl:
+    """Invoices by cursor, oldest first. A cursor is good for the filter that it was made for, at
+    any time: reading on from it, also after the end, doubles and misses nothing. What committed
+    only after its place was passed comes with the page that follows, beyond `size`."""
+    owner = invoice.whose(access, customer_id)
+    secret = context.settings.cursor_secret.get_secret_value()
+    filters = {"customerId": owner, "status": status}
+    place = None if after is None else cursor.decode(secret, after, filters, Position)
+    found, last = await invoice.crawl(context.desk, owner, status, place, size)
+    items = [document(each) for each in found]
+    following = None if last is None else cursor.encode(secret, last, filters)
+    return InvoiceCrawl(items=items, nextCursor=following)
+
+
+@router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)
+async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> Invoice:
+    """An invoice as it stands."""
+    return document(await invoice.get(context.desk, access, invoice_id))
+
+
+@router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
+async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Lineage:
+    """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
+    return lineage_document(await invoice.lineage(context.desk, access, invoice_id))
+
+
+@router.post("/api/v1/invoices/{invoice_id}/pay", response_model=Invoice, responses=TAKEN)
+async def pay_invoice(
+    invoice_id: PathId,
+    call: KeyedRequest,
+    access: CustomerOrOperator,
+    context: Using,
+    body: NewPay | None = None,
+) -> Response:
+    """Charge now instead of at the next step of the ladder; with another card if one is named. The
+    answer is final when that charge has ended: the invoice is PAID, or waits for its next step."""
+    method_id = None if body is None else body.payment_method_id
+    paid = await invoice.pay(context.desk, call, invoice_id, method_id)
+    return await answer(context, call, paid, document, LOCATION, status=200)
+
+
+@router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice, responses=TAKEN)
+async def mark_paid_outside(
+    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """The money came another way, e.g. by bank transfer."""
+    return await _close(context, call, invoice_id, Closing.PAID_OUTSIDE, body.reason)
+
+
+@router.post("/api/v1/invoices/{invoice_id}/write-off", response_model=Invoice, responses=TAKEN)
+async def write_off_invoice(
+    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Give it up: nothing is charged any more."""
+    return await _close(context, call, invoice_id, Closing.WRITE_OFF, body.reason)
+
+
+@router.post("/api/v1/invoices/{invoice_id}/cancel", response_model=Invoice, responses=TAKEN)
+async def cancel_invoice(
+    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """It should not have been issued: its month and its usage are free again."""
+    return await _close(context, call, invoice_id, Closing.CANCEL, body.reason)
+
+
+@router.post("/api/v1/invoices/{invoice_id}/approve", response_model=Invoice, responses=TAKEN)
+async def approve_invoice(
+    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Let a draft that waits be issued."""
+    return await _decide(context, call, invoice_id, approved=True, reason=body.reason)
+
+
+@router.post("/api/v1/invoices/{invoice_id}/reject", response_model=Invoice, responses=TAKEN)
+async def reject_invoice(
+    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Throw a draft that waits away: its usage is free again, another settlement drafts anew."""
+    return await _decide(context, call, invoice_id, approved=False, reason=body.reason)
+
+
+async def _close(
+    context: Context, call: Call, invoice_id: str, closing: Closing, reason: str
+) -> Response:
+    closed = await invoice.close(context.desk, call, invoice_id, closing, reason)
+    return await answer(context, call, closed, document, LOCATION, status=200)
+
+
+async def _decide(
+    context: Context, call: Call, invoice_id: str, *, approved: bool, reason: str
+) -> Response:
+    decided = await invoice.decide(
+        context.desk, call, invoice_id, approved=approved, reason=reason
+    )
+    return await answer(context, call, decided, document, LOCATION, status=200)

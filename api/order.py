@@ -1,0 +1,132 @@
+"""Orders: what a customer owes for goods."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row
+
+from api.access import Anybody, ServiceOrOperator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, utc
+from api.idempotency import KeyedRequest, answer, cached
+from domain.identifier import NAME
+from domain.money import MAX_MINOR_UNITS
+from domain.order import OrderLine, OrderStatus
+from domain.saga import StepState
+from service import order
+from service.order import OrderRecord
+
+router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
+
+LOCATION = "/api/v1/orders/{}"
+SKU = NAME.pattern
+Sku = Annotated[str, Field(pattern=SKU, examples=["SKU-1"])]
+
+
+class NewLine(Document):
+    """One line of an order."""
+
+    sku: Sku
+    quantity: Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[2])]
+    unit_price: Amount
+
+
+class NewOrder(Document):
+    """What is ordered. Its total and its discount are fixed now and never change."""
+
+    currency: Currency
+    items: Annotated[
+        list[NewLine], Field(min_length=1, max_length=100, description="1 to 100 lines.")
+    ]
+    customer_id: Annotated[
+        CustomerId | None, Field(description="Who owes it; the caller without it.")
+    ] = None
+    coupon_code: Annotated[
+        str | None, Field(pattern=SKU, description="Checked now, used when the order is paid.")
+    ] = None
+    points: Annotated[
+        int | None,
+        Field(strict=True, ge=1, le=MAX_MINOR_UNITS, description="Points that pay a part of it."),
+    ] = None
+
+
+class Line(Document):
+    sku: Sku
+    quantity: int
+    unit_price: int
+
+
+class Step(Document):
+    """One step of the payment's saga, as it stands."""
+
+    payment_id: Id
+    step: Annotated[str, Field(examples=["wallet.hold"])]
+    state: StepState
+    at: datetime
+
+
+class Order(Document):
+    """An order with the state of each step of its payments."""
+
+    id: Id
+    customer_id: CustomerId
+    currency: Currency
+    items: list[Line]
+    amount: Annotated[int, Field(description="Sum of the lines, in minor units.")]
+    coupon_code: str | None
+    discount: Annotated[int, Field(description="What the coupon takes off.")]
+    points: Annotated[int, Field(description="Paid in points.")]
+    payable: Annotated[int, Field(description="What a payment has to collect in money.")]
+    status: OrderStatus
+    review_reason: str | None
+    steps: list[Step]
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("", status_code=201, response_model=Order)
+async def create_order(
+    body: NewOrder, call: KeyedRequest, access: ServiceOrOperator, context: Using
+) -> Response:
+    """Make an order. It can then be paid with `POST /api/v1/payments`."""
+    if (stored := await cached(context, call)) is not None:
+        return stored
+    lines = tuple(OrderLine(each.sku, each.quantity, each.unit_price) for each in body.items)
+    wanted = order.NewOrder(
+        body.currency, lines, body.customer_id, body.coupon_code, body.points
+    )
+    created = await order.create(context.desk, call, wanted)
+    return await answer(context, call, created, _document, LOCATION)
+
+
+@router.get("/{order_id}", response_model=Order)
+async def get_order(order_id: PathId, access: Anybody, context: Using) -> Order:
+    """An order as it stands."""
+    return _document(await order.get(context.desk, access, order_id))
+
+
+def _document(found: OrderRecord) -> Order:
+    row = found.order
+    return Order(
+        id=row.id,
+        customerId=row.customer_id,
+        currency=row.currency,
+        items=[Line(**line) for line in row.lines],
+        amount=row.amount,
+        couponCode=row.coupon_code,
+        discount=row.discount,
+        points=row.points,
+        payable=row.amount - row.discount - row.points,
+        status=OrderStatus(row.status),
+        reviewReason=row.review_reason,
+        steps=[_step(each) for each in found.steps],
+        createdAt=utc(row.created_at),
+        updatedAt=utc(row.updated_at),
+    )
+
+
+def _step(row: Row[Any]) -> Step:
+    return Step(paymentId=row.saga_id, step=row.step, state=row.state, at=utc(row.at))

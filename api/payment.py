@@ -1,0 +1,205 @@
+"""Payments: one attempt each to collect an order."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+from sqlalchemy import Row
+
+from api.access import Anybody, Operator, ServiceOrOperator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import (
+    Amount,
+    Currency,
+    CustomerId,
+    Document,
+    Empty,
+    Id,
+    PathId,
+    Reason,
+    utc,
+)
+from api.idempotency import KeyedRequest, answer, cached
+from domain.identifier import UUID
+from domain.payment import Method, PayableType, PaymentStatus
+from domain.review import Outcome, Resolution
+from service import payment
+from service.payment import PaymentRecord
+from workflows.payment_saga import payment_workflow_id
+
+router = APIRouter(prefix="/api/v1/payments", tags=["payments"], route_class=StrictJSONRoute)
+
+LOCATION = "/api/v1/payments/{}"
+
+
+class NewPayment(Document):
+    """How an order is to be paid."""
+
+    order_id: Id
+    method: Annotated[
+        Literal["CARD", "WALLET", "SPLIT"],
+        Field(description="All by card, all from the wallet, or a part from each."),
+    ]
+    wallet_amount: Annotated[
+        Amount | None, Field(description="The part from the wallet; with SPLIT only.")
+    ] = None
+    payment_method_id: Annotated[
+        Id | None, Field(description="Which card; the customer's default one without it.")
+    ] = None
+
+
+class NewResolution(Document):
+    """What an operator found out, and where."""
+
+    outcome: Annotated[
+        Literal["captured", "authorized", "voided", "failed"],
+        Field(
+            description="The answer to the question in `reviewReason`, which names those it takes."
+        ),
+    ]
+    reason: Reason
+
+
+class Attempt(Document):
+    """One request at the PG, pursued until its outcome was known."""
+
+    operation: str
+    reference_id: Id
+    idempotency_key: str
+    amount: int
+    outcome: str | None
+    gateway_reference: str | None
+    code: Annotated[str | None, Field(description="The PG's own code.")]
+    message: str | None
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class Payment(Document):
+    """A payment. `failureCode` is ours, `gatewayCode` the PG's."""
+
+    id: Id
+    payable_type: PayableType
+    order_id: Id | None
+    invoice_id: Id | None
+    customer_id: CustomerId
+    currency: Currency
+    method: Method
+    amount: int
+    wallet_amount: int
+    card_amount: int
+    points_amount: Annotated[int, Field(description="Paid in points, beside `amount`.")]
+    status: PaymentStatus
+    failure_code: Annotated[str | None, Field(examples=["declined"])]
+    failure_message: str | None
+    gateway: str | None
+    gateway_code: Annotated[str | None, Field(examples=["insufficient_funds"])]
+    gateway_reference: str | None
+    review_reason: str | None
+    refunded_amount: int
+    points_earned: int
+    workflow_id: str
+    attempts: list[Attempt]
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("", status_code=201, response_model=Payment, responses={202: {"model": Payment}})
+async def create_payment(body: NewPayment, call: KeyedRequest, context: Using) -> Response:
+    """Pay an order. A declined payment is an answer: 201 with status FAILED and the code."""
+    if (stored := await cached(context, call)) is not None:
+        return stored
+    wanted = payment.NewPayment(
+        body.order_id, Method(body.method), body.wallet_amount, body.payment_method_id
+    )
+    created = await payment.create(context.desk, call, wanted)
+    return await answer(context, call, created, document, LOCATION)
+
+
+@router.get("/{payment_id}", response_model=Payment)
+async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Payment:
+    """A payment as it stands, with every attempt at the PG."""
+    return document(await payment.get(context.desk, access, payment_id))
+
+
+@router.get("", response_model=list[Payment])
+async def list_payments(
+    order_id: Annotated[str, Query(alias="orderId", pattern=UUID.pattern)],
+    access: Anybody,
+    context: Using,
+) -> list[Payment]:
+    """Every payment of an order, oldest first."""
+    return [document(each) for each in await payment.of_order(context.desk, access, order_id)]
+
+
+@router.post("/{payment_id}/cancel", response_model=Payment, responses={202: {"model": Payment}})
+async def cancel_payment(
+    payment_id: PathId,
+    call: KeyedRequest,
+    access: ServiceOrOperator,
+    context: Using,
+    body: Empty | None = None,
+) -> Response:
+    """Ask for a cancellation. The payment ends CANCELLED without residue or COMPLETED whole."""
+    cancelled = await payment.cancel(context.desk, call, payment_id)
+    return await answer(context, call, cancelled, document, LOCATION, status=200)
+
+
+@router.post("/{payment_id}/resolve", response_model=Payment, responses={202: {"model": Payment}})
+async def resolve_payment(
+    payment_id: PathId, body: NewResolution, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Answer what only a person may: what has the PG done? The question and its answers stand in
+    `reviewReason`. One about an authorization may wait after the payment has ended, too."""
+    resolution = Resolution(Outcome(body.outcome), body.reason)
+    resolved = await payment.resolve(context.desk, call, payment_id, resolution)
+    return await answer(context, call, resolved, document, LOCATION, status=200)
+
+
+def document(found: PaymentRecord) -> Payment:
+    """The payment as callers see it."""
+    row = found.payment
+    payable = PayableType(row.payable_type)
+    return Payment(
+        id=row.id,
+        payableType=payable,
+        orderId=row.payable_id if payable is PayableType.ORDER else None,
+        invoiceId=row.payable_id if payable is PayableType.INVOICE else None,
+        customerId=row.customer_id,
+        currency=row.currency,
+        method=Method(row.method),
+        amount=row.wallet_amount + row.card_amount,
+        walletAmount=row.wallet_amount,
+        cardAmount=row.card_amount,
+        pointsAmount=row.points_amount,
+        status=PaymentStatus(row.status),
+        failureCode=row.failure_code,
+        failureMessage=row.failure_message,
+        gateway=row.gateway or None,
+        gatewayCode=row.gateway_code,
+        gatewayReference=row.gateway_reference,
+        reviewReason=found.review_reason,
+        refundedAmount=row.refunded_amount,
+        pointsEarned=row.points_earned,
+        workflowId=payment_workflow_id(row.id),
+        attempts=[_attempt(attempt) for attempt in found.attempts],
+        createdAt=utc(row.created_at),
+        updatedAt=utc(row.updated_at),
+    )
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        operation=row.operation,
+        referenceId=row.reference_id,
+        idempotencyKey=row.idempotency_key,
+        amount=row.amount,
+        outcome=row.outcome,
+        gatewayReference=row.gateway_reference,
+        code=row.code,
+        message=row.message,
+        openedAt=utc(row.opened_at),
+        closedAt=None if row.closed_at is None else utc(row.closed_at),
+    )

@@ -1,0 +1,50 @@
+"""Receivables: what was issued and unpaid, by age."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BeforeValidator, Field
+
+from api.access import Operator
+from api.context import Using
+from api.fields import Currency, Document, Moment
+from service import receivable
+
+router = APIRouter(tags=["invoices"])
+
+
+def _end_of_day(moment: object) -> object:
+    is_date = isinstance(moment, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", moment)
+    return f"{moment}T23:59:59.999999Z" if is_date else moment
+
+
+class Bucket(Document):
+    """Unpaid invoices of one currency by the days that they are past due."""
+
+    currency: Currency
+    bucket: Annotated[str, Field(examples=["1-30"])]
+    invoices: int
+    amount: int
+
+
+@router.get("/api/v1/aged-receivables", response_model=list[Bucket])
+async def get_aged_receivables(
+    access: Operator,
+    context: Using,
+    as_of: Annotated[
+        Annotated[Moment, BeforeValidator(_end_of_day)] | None,
+        Query(
+            alias="asOf",
+            description="A moment, or a date: then its end in UTC. Default now.",
+            examples=["2026-05-31"],
+        ),
+    ] = None,
+) -> list[Bucket]:
+    """What was issued and unpaid at a moment, by age and currency."""
+    return [
+        Bucket(
+            currency=each.currency, bucket=each.bucket, invoices=each.invoices, amount=each.amount
+        )
+        for each in await receivable.aged(context.desk, as_of)
+    ]

@@ -1,0 +1,113 @@
+"""Refunds: give back all or a part of what a payment captured."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row
+
+from api.access import Operator, ServiceOrOperator
+from api.bodies import StrictJSONRoute
+from api.context import Using
+from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
+from api.idempotency import KeyedRequest, answer, cached
+from domain.refund import RefundStatus
+from domain.review import Outcome, Resolution
+from service import refund
+from workflows.refund_saga import refund_workflow_id
+
+router = APIRouter(prefix="/api/v1/refunds", tags=["refunds"], route_class=StrictJSONRoute)
+
+LOCATION = "/api/v1/refunds/{}"
+
+
+class NewRefund(Document):
+    """What to give back. Partial refunds add up to at most the capture."""
+
+    payment_id: Id
+    amount: Annotated[Amount | None, Field(description="All that is left, without it.")] = None
+    reason: Reason
+
+
+class NewResolution(Document):
+    """What an operator found out, and where."""
+
+    outcome: Annotated[
+        Literal["refunded", "failed"], Field(description="Did the PG give the money back?")
+    ]
+    reason: Reason
+
+
+class Refund(Document):
+    """A refund: card first up to its capture, then wallet, points last."""
+
+    id: Id
+    payment_id: Id
+    customer_id: CustomerId
+    currency: Currency
+    amount: int
+    card_amount: int
+    wallet_amount: int
+    points_amount: int
+    reason: str
+    status: RefundStatus
+    failure_code: Annotated[str | None, Field(examples=["declined"])]
+    failure_message: str | None
+    gateway_code: str | None
+    gateway_reference: str | None
+    review_reason: str | None
+    workflow_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("", status_code=201, response_model=Refund, responses={202: {"model": Refund}})
+async def create_refund(
+    body: NewRefund, call: KeyedRequest, access: ServiceOrOperator, context: Using
+) -> Response:
+    """Refund a payment. What the PG refuses is an answer: 201 with status FAILED."""
+    if (stored := await cached(context, call)) is not None:
+        return stored
+    wanted = refund.NewRefund(body.payment_id, body.reason, body.amount)
+    created = await refund.create(context.desk, call, wanted)
+    return await answer(context, call, created, _document, LOCATION)
+
+
+@router.get("/{refund_id}", response_model=Refund)
+async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
+    """A refund as it stands."""
+    return _document(await refund.get(context.desk, access, refund_id))
+
+
+@router.post("/{refund_id}/resolve", response_model=Refund, responses={202: {"model": Refund}})
+async def resolve_refund(
+    refund_id: PathId, body: NewResolution, call: KeyedRequest, access: Operator, context: Using
+) -> Response:
+    """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
+    resolution = Resolution(Outcome(body.outcome), body.reason)
+    resolved = await refund.resolve(context.desk, call, refund_id, resolution)
+    return await answer(context, call, resolved, _document, LOCATION, status=200)
+
+
+def _document(row: Row[Any]) -> Refund:
+    return Refund(
+        id=row.id,
+        paymentId=row.payment_id,
+        customerId=row.customer_id,
+        currency=row.currency,
+        amount=row.card_amount + row.wallet_amount + row.points_amount,
+        cardAmount=row.card_amount,
+        walletAmount=row.wallet_amount,
+        pointsAmount=row.points_amount,
+        reason=row.reason,
+        status=RefundStatus(row.status),
+        failureCode=row.failure_code,
+        failureMessage=row.failure_message,
+        gatewayCode=row.gateway_code,
+        gatewayReference=row.gateway_reference,
+        reviewReason=row.review_reason,
+        workflowId=refund_workflow_id(row.id),
+        createdAt=utc(row.created_at),
+        updatedAt=utc(row.updated_at),
+    )

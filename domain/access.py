@@ -1,0 +1,38 @@
+"""Who is asking, and what they may do. Deny by default: whoever asks has the roles that are named
+here, and no other."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.errors import NotFound
+
+
+class Role(StrEnum):
+    CUSTOMER = "customer"
+    SERVICE = "service"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Access:
+    """`caller` scopes idempotency keys and is written down with decisions; `customer_id` is who is
+    acted for by default."""
+
+    caller: str
+    roles: frozenset[Role]
+    customer_id: str
+
+    def require(self, customer_id: str) -> None:
+        """Another customer's things do not exist for a customer: raises `NotFound`."""
+        if not self.roles & {Role.SERVICE, Role.OPERATOR} and customer_id != self.customer_id:
+            raise NotFound("There is no such thing.")
+
+    def named(self, customer_id: str | None) -> str:
+        """Whom to act for: the customer that is named, else the caller's own; raises `NotFound`."""
+        owner = customer_id or self.customer_id
+        self.require(owner)
+        return owner
+
+
+OPERATOR = Access("operator", frozenset({Role.OPERATOR}), "")
+"""Whoever sits at the command line of an installation."""

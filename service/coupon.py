@@ -1,0 +1,73 @@
+"""Coupons: set up by operators, claimed by customers, used by orders."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.coupon import Coupon, check_window
+from domain.errors import CouponNotIssued, NotFound
+from domain.money import check_currency
+from service.call import Answer, Call, new_id
+from service.desk import Desk
+from store import coupon, customer, idempotency
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+
+
+async def put(desk: Desk, wanted: Coupon) -> tuple[Row[Any], bool]:
+    """Make a coupon or change it; True when made. Orders made before keep their discount."""
+    for currency in {**wanted.amounts, **wanted.minimum_order}:
+        check_currency(currency)
+    async with desk.database.begin() as tx:
+        made = await coupon.put(tx, wanted)
+        return await _found(tx, wanted.code), made
+
+
+async def get(desk: Desk, code: str) -> Row[Any]:
+    """A coupon with its counts; raises `NotFound`."""
+    async with desk.reads.connect() as tx:
+        return await _found(tx, code)
+
+
+async def claim(
+    desk: Desk, call: Call, code: str, customer_id: str | None
+) -> Answer[Row[Any]] | StoredAnswer:
+    """Get one of the limited coupons, first come, first served."""
+    owner = call.access.named(customer_id)
+    async with desk.database.begin() as tx:
+        claimed = await idempotency.claim(tx, call.claim, new_id())
+        if claimed.answer is not None:
+            return claimed.answer
+        if not claimed.repeated:
+            await _issue(tx, code, claimed.resource_id, owner)
+        given: Any = await coupon.claim(tx, claimed.resource_id)
+    return Answer(claimed.resource_id, given, True, claimed.repeated)
+
+
+async def _issue(tx: Transaction, code: str, claim_id: str, customer_id: str) -> None:
+    if await customer.find(tx, customer_id) is None:
+        raise NotFound(f"There is no customer {customer_id}.")
+    issued = await coupon.issue(tx, code, claim_id, customer_id)
+    if issued is None:
+        raise await _why_not_issued(tx, code)
+    check_window(issued, datetime.now(UTC))
+    limit = issued.customer_limit
+    if limit is not None and await coupon.claims(tx, code, customer_id) > limit:
+        raise CouponNotIssued(f"{customer_id} has claimed coupon {code} as often as one may.")
+
+
+async def _why_not_issued(tx: Transaction, code: str) -> Exception:
+    found = await coupon.find(tx, code)
+    if found is None:
+        return NotFound(f"There is no coupon {code}.")
+    if found.issue_limit is None:
+        return CouponNotIssued(f"Coupon {code} needs no claim: just name it in an order.")
+    return CouponNotIssued(f"All coupons {code} are given out.")
+
+
+async def _found(tx: Transaction, code: str) -> Row[Any]:
+    row = await coupon.row(tx, code)
+    if row is None:
+        raise NotFound(f"There is no coupon {code}.")
+    return row

@@ -1,0 +1,108 @@
+"""Customers and their cards: set up by operators."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.access import Access
+from domain.errors import InvalidRequest, NotFound
+from domain.period import check_zone
+from service.call import new_id
+from service.desk import Desk
+from store import customer, pricing
+from store.database import Transaction
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a customer is billed; what is None stays as it is. It has the plan from `plan_from` on,
+    or from now."""
+
+    time_zone: str | None = None
+    plan_code: str | None = None
+    plan_from: datetime | None = None
+    prepaid: bool | None = None
+    due_days: int | None = None
+
+
+@dataclass(frozen=True)
+class CustomerRecord:
+    """A customer and the plan that it has now."""
+
+    customer: Row[Any]
+    plan_code: str | None
+
+
+@dataclass(frozen=True)
+class NewCard:
+    """A card, as the PG's billing key."""
+
+    gateway: str
+    billing_key: str
+    last4: str
+    is_default: bool
+
+
+async def put(desk: Desk, customer_id: str, terms: Agreement) -> tuple[CustomerRecord, bool]:
+    """Make a customer, or change how it is billed; True when made."""
+    async with desk.database.begin() as tx:
+        await _check(tx, terms)
+        made = await customer.put(tx, customer_id)
+        await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
+        if terms.plan_code is not None:
+            since = terms.plan_from or datetime.now(UTC)
+            await customer.assign_plan(tx, customer_id, terms.plan_code, since)
+        return await _found(tx, customer_id), made
+
+
+async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
+    """A customer and how it is billed now; raises `NotFound`."""
+    access.require(customer_id)
+    async with desk.reads.connect() as tx:
+        return await _found(tx, customer_id)
+
+
+async def add_card(desk: Desk, customer_id: str, card: NewCard) -> Row[Any]:
+    """Add a card; as the default one it replaces the default before it."""
+    if card.gateway not in desk.gateways:
+        raise InvalidRequest(f"There is no gateway {card.gateway!r}.")
+    async with desk.database.begin() as tx:
+        if await customer.find(tx, customer_id) is None:
+            raise NotFound(f"There is no customer {customer_id}.")
+        return await customer.add_payment_method(
+            tx,
+            new_id(),
+            customer_id,
+            card.gateway,
+            card.billing_key,
+            card.last4,
+            card.is_default,
+        )
+
+
+async def cards(desk: Desk, access: Access, customer_id: str) -> Sequence[Row[Any]]:
+    """The customer's cards, oldest first."""
+    access.require(customer_id)
+    async with desk.reads.connect() as tx:
+        await _found(tx, customer_id)
+        return await customer.payment_methods_of(tx, customer_id)
+
+
+async def _found(tx: Transaction, customer_id: str) -> CustomerRecord:
+    row = await customer.find(tx, customer_id)
+    if row is None:
+        raise NotFound(f"There is no customer {customer_id}.")
+    return CustomerRecord(row, await customer.plan_at(tx, customer_id, datetime.now(UTC)))
+
+
+async def _check(tx: Transaction, terms: Agreement) -> None:
+    if terms.time_zone is not None:
+        check_zone(terms.time_zone)
+    code = terms.plan_code
+    if terms.plan_from is not None and code is None:
+        raise InvalidRequest("planFrom: names the beginning of a plan, so planCode is needed.")
+    if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
+        raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")

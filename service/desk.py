@@ -1,0 +1,30 @@
+"""What every function of the service needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from temporalio.client import Client
+
+from gateway.client import GatewayProfile
+from runtime.terms import Terms
+from store.database import Database, reading
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Made once per process.
+
+    `wait_seconds`: how long a caller waits for the end of what it has begun.
+    """
+
+    database: Database
+    temporal: Client
+    terms: Terms
+    gateways: Mapping[str, GatewayProfile]
+    wait_seconds: float
+
+    @cached_property
+    def reads(self) -> Database:
+        """For whatever is only read."""
+        return reading(self.database)

@@ -1,0 +1,276 @@
+"""Invoices: what customers are to pay for their months, and what somebody decides about them."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.access import Access, Role
+from domain.decision import Decided
+from domain.errors import (
+    AlreadyFinal,
+    InvoiceNotIssued,
+    NotFound,
+    NotInReview,
+    PaymentMethodMissing,
+    Rejected,
+)
+from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
+from domain.payment import FINAL, Payment
+from domain.settlement import Verdict, judged
+from service.call import Answer, Call, Seen
+from service.desk import Desk
+from service.owner import Update, told, update_id
+from service.page import Position
+from service.starts import start_invoice, start_settlement
+from store import customer, invoice, payment
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+from store.seen import seen
+from workflows.invoice_retry import invoice_workflow_id
+
+PAGE = 200
+POLL_SECONDS = 0.03
+DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
+
+Decision = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
+"""What was decided, by an invoice's status and the decisions that are kept with it."""
+
+
+@dataclass(frozen=True)
+class InvoiceRecord:
+    """An invoice with its lines, and with its payments, oldest first."""
+
+    invoice: Row[Any]
+    lines: Sequence[Row[Any]]
+    payments: Sequence[Payment]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """An invoice and the aggregates that its amounts come from, by resource type and month."""
+
+    record: InvoiceRecord
+    aggregates: Mapping[tuple[str, str], Row[Any]]
+
+
+async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
+    """An invoice as it stands; raises `NotFound`."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+        access.require(row.customer_id)
+        return await record(tx, row)
+
+
+async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
+    """Every amount back to its events."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+        access.require(row.customer_id)
+        aggregates = await invoice.aggregates(tx, row.id)
+        by_month = {(each.resource_type, each.period): each for each in aggregates}
+        return Lineage(await record(tx, row), by_month)
+
+
+async def page(
+    desk: Desk, access: Access, customer_id: str | None, number: int, size: int
+) -> list[InvoiceRecord]:
+    """By number of page, newest first."""
+    async with desk.reads.connect() as tx:
+        owner = whose(access, customer_id)
+        return await _records(tx, await invoice.page(tx, owner, (number - 1) * size, size))
+
+
+async def crawl(
+    desk: Desk,
+    owner: str | None,
+    status: InvoiceStatus | None,
+    place: Position | None,
+    size: int,
+) -> tuple[list[InvoiceRecord], Position | None]:
+    """Those after a place, oldest first, with what came late before it, and the place after them;
+    None at the end. `owner`: see `whose`."""
+    async with desk.reads.connect() as tx:
+        late: Sequence[Row[Any]] = ()
+        at = None
+        if place is not None:
+            at = (place.created_at, place.id)
+            late = await invoice.came_late(tx, owner, status, at, place.seen)
+        rows = await invoice.after(tx, owner, status, at, size)
+        records = await _records(tx, [*late, *rows])
+        if len(rows) < size:
+            return records, None
+        return records, Position(rows[-1].created_at, rows[-1].id, await seen(tx))
+
+
+async def every(
+    desk: Desk, status: InvoiceStatus | None, customer_id: str | None
+) -> AsyncIterator[Row[Any]]:
+    """All invoices and drafts, oldest first."""
+    position = None
+    async with desk.reads.connect() as tx:
+        while rows := await invoice.after(tx, customer_id, status, position, PAGE):
+            for row in rows:
+                yield row
+            position = (rows[-1].created_at, rows[-1].id)
+
+
+def whose(access: Access, customer_id: str | None) -> str | None:
+    """Whose invoices: a customer sees its own, others all unless they name one."""
+    if customer_id is None and access.roles & {Role.SERVICE, Role.OPERATOR}:
+        return None
+    return access.named(customer_id)
+
+
+async def pay(
+    desk: Desk, call: Call, invoice_id: str, payment_method_id: str | None
+) -> Answer[InvoiceRecord] | StoredAnswer:
+    """Charge now instead of at the next step of the ladder, with another card if one is named. The
+    answer is final when that charge has ended, however."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+        call.access.require(row.customer_id)
+        card = await customer.payment_method(tx, row.customer_id, payment_method_id)
+        before = len(await payment.of_payable(tx, invoice_id))
+    if payment_method_id is not None and card is None:
+        raise PaymentMethodMissing(f"{row.customer_id} has no such card; add one first.")
+    update = _to_owner(desk, call, row, "pay", payment_method_id, unpayable)
+
+    async def view(taken: bool) -> Seen[InvoiceRecord]:
+        return await (_charged(desk, invoice_id, before) if taken else _seen(desk, invoice_id))
+
+    return await told(desk, call, invoice_id, update, view)
+
+
+async def close(
+    desk: Desk, call: Call, invoice_id: str, closing: Closing, reason: str
+) -> Answer[InvoiceRecord] | StoredAnswer:
+    """Paid outside, written off, or cancelled: nothing is charged any more."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    request = CloseRequest(closing, reason, call.access.caller)
+    update = _to_owner(desk, call, row, "close", request, closed)
+    return await told(desk, call, invoice_id, update, lambda _: _seen(desk, invoice_id))
+
+
+async def decide(
+    desk: Desk, call: Call, invoice_id: str, *, approved: bool, reason: str
+) -> Answer[InvoiceRecord] | StoredAnswer:
+    """Let a draft that waits be issued, or throw it away: its usage is then free again."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    waits = row.status == InvoiceStatus.AWAITING_APPROVAL
+    update = Update(
+        workflow_id=row.workflow_id,
+        name="decide",
+        argument=Verdict(approved, reason, call.access.caller),
+        id=update_id(call),
+        refusal=None if waits else NotInReview(f"It is {row.status}."),
+        decided=partial(_decided, desk, invoice_id, judged),
+        start_owner=partial(_start_settlement, desk, invoice_id),
+    )
+    return await told(desk, call, invoice_id, update, lambda _: _seen(desk, invoice_id, DECIDED))
+
+
+def _to_owner(
+    desk: Desk, call: Call, row: Row[Any], name: str, argument: object, decision: Decision
+) -> Update:
+    return Update(
+        workflow_id=invoice_workflow_id(row.id),
+        name=name,
+        argument=argument,
+        id=update_id(call),
+        refusal=_not_open(InvoiceStatus(row.status)),
+        decided=partial(_decided, desk, row.id, decision),
+        start_owner=partial(_start_owner, desk, row.id),
+    )
+
+
+async def _decided(desk: Desk, invoice_id: str, decision: Decision) -> Decided | None:
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    return decision(InvoiceStatus(row.status), row.decisions)
+
+
+def _not_open(status: InvoiceStatus) -> Rejected | None:
+    if status in OPEN:
+        return None
+    refusal = AlreadyFinal if status in CLOSED else InvoiceNotIssued
+    return refusal(f"The invoice is {status}.")
+
+
+async def _charged(desk: Desk, invoice_id: str, payments_before: int) -> Seen[InvoiceRecord]:
+    """Wait shortly for the charge that was asked for; final when it has ended, however. Without a
+    card there is none to wait for: then nothing begins within the wait."""
+    ends_at = time.monotonic() + desk.wait_seconds
+    begun = False
+    while True:
+        async with desk.reads.connect() as tx:
+            seen = await record(tx, await found(tx, invoice_id))
+        paid = seen.payments
+        under_way = any(each.status not in FINAL for each in paid)
+        closed = seen.invoice.closed_at is not None
+        begun = begun or under_way or len(paid) > payments_before or closed
+        waited = time.monotonic() > ends_at
+        if waited or (begun and not under_way):
+            return Seen(seen, not under_way)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _start_owner(desk: Desk, invoice_id: str) -> bool:
+    """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    if InvoiceStatus(row.status) not in OPEN:
+        return False
+    request = invoice.request(row, desk.terms.dunning, desk.terms.waits)
+    await start_invoice(desk.temporal, request)
+    return True
+
+
+async def _start_settlement(desk: Desk, invoice_id: str) -> bool:
+    """Of a draft that waits for approval, and whose workflow is gone."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+    if row.status != InvoiceStatus.AWAITING_APPROVAL:
+        return False
+    await start_settlement(desk.temporal, desk.terms.settlement(row.customer_id, row.period))
+    return True
+
+
+async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
+    """The invoice; raises `NotFound`."""
+    row = await invoice.find(tx, invoice_id)
+    if row is None:
+        raise NotFound(f"There is no invoice {invoice_id}.")
+    return row
+
+
+async def record(tx: Transaction, row: Row[Any]) -> InvoiceRecord:
+    """Everything that callers see of an invoice."""
+    [one] = await _records(tx, [row])
+    return one
+
+
+async def _records(tx: Transaction, rows: Sequence[Row[Any]]) -> list[InvoiceRecord]:
+    ids = [row.id for row in rows]
+    lines, payments = defaultdict(list), defaultdict(list)
+    for line in await invoice.lines(tx, *ids):
+        lines[line.invoice_id].append(line)
+    for paid in await payment.of_payable(tx, *ids):
+        payments[paid.payable_id].append(paid)
+    return [InvoiceRecord(row, lines[row.id], payments[row.id]) for row in rows]
+
+
+async def _seen(
+    desk: Desk, invoice_id: str, final: frozenset[InvoiceStatus] = CLOSED
+) -> Seen[InvoiceRecord]:
+    """As it stands now; in which statuses the answer stays."""
+    async with desk.reads.connect() as tx:
+        row = await found(tx, invoice_id)
+        return Seen(await record(tx, row), InvoiceStatus(row.status) in final)

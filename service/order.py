@@ -1,0 +1,115 @@
+"""Orders: what a customer is to pay for goods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain import order as rules
+from domain import points
+from domain.access import Access
+from domain.coupon import discount as discounted
+from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
+from domain.event import Event, Topic
+from domain.order import OrderLine
+from service.call import Answer, Call, new_id
+from service.desk import Desk
+from store import coupon, customer, idempotency, order, outbox, payment, saga
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+
+
+@dataclass(frozen=True)
+class NewOrder:
+    """What is ordered, by the caller unless another customer is named."""
+
+    currency: str
+    lines: tuple[OrderLine, ...]
+    customer_id: str | None = None
+    coupon_code: str | None = None
+    points: int | None = None
+
+
+@dataclass(frozen=True)
+class OrderRecord:
+    """An order with the steps of its payments."""
+
+    order: Row[Any]
+    steps: Sequence[Row[Any]]
+
+
+async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord] | StoredAnswer:
+    """Make an order. Its total and its discount are fixed now and never change."""
+    async with desk.database.begin() as tx:
+        claimed = await idempotency.claim(tx, call.claim, new_id())
+        if claimed.answer is not None:
+            return claimed.answer
+        if not claimed.repeated:
+            await _create(tx, call, claimed.resource_id, wanted)
+        made = await _record(tx, await _found(tx, claimed.resource_id))
+    return Answer(claimed.resource_id, made, True, claimed.repeated)
+
+
+async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
+    """An order as it stands; raises `NotFound`."""
+    async with desk.reads.connect() as tx:
+        row = await _found(tx, order_id)
+        access.require(row.customer_id)
+        return await _record(tx, row)
+
+
+async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) -> None:
+    customer_id = wanted.customer_id or call.access.customer_id
+    amount = rules.total(wanted.currency, wanted.lines)
+    if await customer.find(tx, customer_id) is None:
+        raise NotFound(f"There is no customer {customer_id}.")
+    discount = await _discount(tx, customer_id, wanted, amount)
+    if wanted.points is not None:
+        points.check(wanted.points, wanted.currency, amount - discount)
+    row = await order.create(
+        tx,
+        order_id,
+        customer_id,
+        wanted.currency,
+        wanted.lines,
+        amount,
+        wanted.coupon_code,
+        discount,
+        wanted.points or 0,
+    )
+    data = {
+        "orderId": order_id,
+        "customerId": customer_id,
+        "currency": wanted.currency,
+        "amount": amount,
+        "discount": discount,
+        "points": row.points,
+        "items": row.lines,
+    }
+    await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, call.origin))
+
+
+async def _discount(tx: Transaction, customer_id: str, wanted: NewOrder, amount: int) -> int:
+    """What the coupon takes off. Its limits are checked again, for good, when the order is paid."""
+    if wanted.coupon_code is None:
+        return 0
+    found = await coupon.find(tx, wanted.coupon_code)
+    if found is None:
+        raise CouponNotApplicable(f"There is no coupon {wanted.coupon_code}.")
+    if found.issue_limit is not None and not await coupon.claims(tx, found.code, customer_id):
+        raise CouponNotIssued(f"{customer_id} has not claimed coupon {found.code}.")
+    return discounted(found, wanted.currency, amount, datetime.now(UTC))
+
+
+async def _found(tx: Transaction, order_id: str) -> Row[Any]:
+    row = await order.find(tx, order_id)
+    if row is None:
+        raise NotFound(f"There is no order {order_id}.")
+    return row
+
+
+async def _record(tx: Transaction, row: Row[Any]) -> OrderRecord:
+    paid = await payment.of_payable(tx, row.id)
+    return OrderRecord(row, [step for each in paid for step in await saga.of(tx, each.id)])

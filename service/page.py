@@ -1,0 +1,22 @@
+"""Places in lists that grow while they are read."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from store.seen import Seen
+
+
+class Position(NamedTuple):
+    """After which row the next page begins, oldest first, and what was seen until there."""
+
+    created_at: datetime
+    id: str
+    seen: Seen
+
+
+class Descent(NamedTuple):
+    """Below which row the next page begins, newest first; `newest` is where the first one began."""
+
+    newest: int
+    last: int
+    seen: Seen

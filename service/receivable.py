@@ -1,0 +1,30 @@
+"""Receivables: what was issued and unpaid at a moment."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from service.desk import Desk
+from store import invoice
+
+BUCKETS = ("current", "1-30", "31-60", "61-90", "90+")
+"""Days past due."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Unpaid invoices of one currency by the days that they are past due."""
+
+    currency: str
+    bucket: str
+    invoices: int
+    amount: int
+
+
+async def aged(desk: Desk, as_of: datetime | None) -> list[Bucket]:
+    """By age and currency, at a moment or now."""
+    async with desk.reads.connect() as tx:
+        rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
+    return [
+        Bucket(currency, BUCKETS[int(bucket)], count, int(amount))
+        for currency, bucket, count, amount in rows
+    ]

@@ -1,0 +1,120 @@
+"""Refunds: giving back all or a part of what a payment captured."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain import points
+from domain import refund as rules
+from domain.access import Access
+from domain.errors import NotFound, NotRefundable
+from domain.payment import PayableType
+from domain.refund import FINAL, RefundRequest, RefundSplit, RefundStatus
+from domain.review import Resolution
+from domain.wallet import check_room
+from service import review as reviews
+from service.call import Answer, Call, Seen, followed, new_id
+from service.desk import Desk
+from service.owner import told
+from store import customer, idempotency, payment, refund, wallet
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+from workflows.refund_saga import refund_workflow_id
+from service.starts import start_refund
+
+
+@dataclass(frozen=True)
+class NewRefund:
+    """What to give back; all that is left without `amount`."""
+
+    payment_id: str
+    reason: str
+    amount: int | None = None
+
+
+async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Row[Any]] | StoredAnswer:
+    """Refund a payment, and wait shortly for the end. What the PG refuses is an answer."""
+    async with desk.database.begin() as tx:
+        claimed = await idempotency.claim(tx, call.claim, new_id())
+        if claimed.answer is not None:
+            return claimed.answer
+        if claimed.repeated:
+            request = refund.request(await found(tx, claimed.resource_id), desk.terms.waits)
+        else:
+            request = await _create(tx, desk, call, claimed.resource_id, wanted)
+    begin = partial(start_refund, desk.temporal, request)
+    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+
+
+async def get(desk: Desk, access: Access, refund_id: str) -> Row[Any]:
+    """A refund as it stands; raises `NotFound`."""
+    async with desk.reads.connect() as tx:
+        return await found(tx, refund_id)
+
+
+async def resolve(
+    desk: Desk, call: Call, refund_id: str, resolution: Resolution
+) -> Answer[Row[Any]] | StoredAnswer:
+    """Answer the question that waits about a refund: has the PG given the money back?"""
+    async with desk.reads.connect() as tx:
+        await found(tx, refund_id)
+    workflow_id = refund_workflow_id(refund_id)
+    update = await reviews.answering(desk, call, refund_id, workflow_id, resolution)
+    return await told(desk, call, refund_id, update, lambda _: _seen(desk, refund_id))
+
+
+async def _create(
+    tx: Transaction, desk: Desk, call: Call, refund_id: str, wanted: NewRefund
+) -> RefundRequest:
+    locked = await payment.lock_refundable(tx, wanted.payment_id)
+    if locked is None:
+        raise NotFound(f"There is no payment {wanted.payment_id}.")
+    paid, refundable = locked
+    if paid.payable_type == PayableType.TOP_UP.value:
+        # Its money is in the wallet: back on the card as well, it would be there twice.
+        raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
+    if not refundable.left:
+        raise NotRefundable("Nothing of this payment is left to be refunded.")
+    parts = rules.split(refundable, wanted.amount or refundable.left)
+    await _check_room(tx, paid, parts)
+    request = RefundRequest(
+        refund_id=refund_id,
+        payment_id=paid.id,
+        customer_id=paid.customer_id,
+        currency=paid.currency,
+        card_amount=parts.card,
+        wallet_amount=parts.wallet,
+        points_amount=parts.points,
+        gateway=paid.gateway,
+        reason=wanted.reason,
+        origin=call.origin,
+        waits=desk.terms.waits,
+    )
+    await payment.reserve_refund(tx, request)
+    await refund.create(tx, request)
+    return request
+
+
+async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> None:
+    """What goes back into the wallet must fit: nothing that is under way may get stuck."""
+    if parts.wallet or parts.points:
+        await customer.lock(tx, paid.customer_id)
+    for amount, unit in ((parts.wallet, paid.currency), (parts.points, points.UNIT)):
+        if amount:
+            check_room(await wallet.expected(tx, paid.customer_id, unit), amount, unit)
+
+
+async def found(tx: Transaction, refund_id: str) -> Row[Any]:
+    """The refund; raises `NotFound`."""
+    row = await refund.find(tx, refund_id)
+    if row is None:
+        raise NotFound(f"There is no refund {refund_id}.")
+    return row
+
+
+async def _seen(desk: Desk, refund_id: str) -> Seen[Row[Any]]:
+    async with desk.reads.connect() as tx:
+        row = await found(tx, refund_id)
+    return Seen(row, RefundStatus(row.status) in FINAL)

@@ -1,0 +1,44 @@
+"""What waits for a person, what speaks against an answer, and who has answered."""
+
+from domain.decision import Decided
+from domain.errors import NotFound, Rejected
+from domain.review import Outcome, Question, Resolution, check
+from service.call import Answer, Call, Seen
+from service.desk import Desk
+from service.owner import Update, update_id
+from store import review
+from store.database import Transaction
+
+
+async def answering(
+    desk: Desk, call: Call, reference_id: str, workflow_id: str, resolution: Resolution
+) -> Update:
+    """The Update that answers the question which waits about a payment or refund."""
+    id_ = update_id(call)
+    async with desk.reads.connect() as tx:
+        refused = await _refusal(tx, reference_id, resolution.outcome)
+
+    async def decided() -> Decided | None:
+        return await _decided(desk, reference_id, id_)
+
+    return Update(workflow_id, "resolve", resolution, id_, refused, decided)
+
+
+async def _refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejected | None:
+    """None when this answers the question that waits about a payment or refund."""
+    asked = await review.latest(tx, reference_id)
+    question = None if asked is None else Question(asked.question)
+    try:
+        check(question, None if asked is None else asked.outcome, outcome)
+    except Rejected as refused:
+        return refused
+    return None
+
+
+async def _decided(desk: Desk, reference_id: str, update_id: str) -> Decided | None:
+    """How the review ended that this Update has answered, or else the last one; None while that
+    waits. A payment can be asked about more than once."""
+    async with desk.reads.connect() as tx:
+        answered = await review.ended_by(tx, reference_id, update_id)
+        closed = answered or await review.ended(tx, reference_id)
+    return None if closed is None else Decided(closed.outcome, closed.decided_by or "")

@@ -1,0 +1,129 @@
+"""Top-ups: how money gets into a wallet."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Row
+
+from domain.access import Role
+from domain.errors import NotFound
+from domain.ledger import BANK_CLEARING, available, transfer
+from domain.ledger import Transaction as LedgerTransaction
+from domain.money import Money
+from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
+from domain.top_up import Source, TopUp
+from domain.wallet import check_room
+from service.call import Answer, Call, Seen, followed, new_id
+from service.desk import Desk
+from service.payment import card_of
+from service.starts import start_payment
+from store import customer, idempotency, ledger, payment, top_up, wallet
+from store.database import Transaction
+from store.idempotency import StoredAnswer
+
+
+@dataclass(frozen=True)
+class NewTopUp:
+    """Money into the caller's wallet unless another customer is named."""
+
+    amount: int
+    currency: str
+    source: Source
+    payment_method_id: str | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True)
+class TopUpRecord:
+    """A top-up with its payment; a bank transfer has none, and is booked."""
+
+    top_up: Row[Any]
+    payment: Row[Any] | None
+
+    @property
+    def status(self) -> PaymentStatus:
+        """That of its payment."""
+        return PaymentStatus.COMPLETED if self.payment is None else PaymentStatus(self.payment.status)
+
+
+async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
+    """Charge a card, or book what the bank has received. A declined card is an answer."""
+    if wanted.source is Source.BANK_TRANSFER:
+        return await _book(desk, call, wanted)
+    async with desk.database.begin() as tx:
+        claimed = await idempotency.claim(tx, call.claim, new_id())
+        if claimed.answer is not None:
+            return claimed.answer
+        if claimed.repeated:
+            [paid] = await payment.of_payable(tx, claimed.resource_id)
+            request = payment.request(paid, desk.terms.waits)
+        else:
+            request = await _create(tx, desk, call, claimed.resource_id, wanted)
+    begin = partial(start_payment, desk.temporal, request)
+    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+
+
+async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
+    """Only for operators: raises `NotFound` for others."""
+    if Role.OPERATOR not in call.access.roles:
+        raise NotFound("There is no such thing.")
+    async with desk.database.begin() as tx:
+        claimed = await idempotency.claim(tx, call.claim, new_id())
+        if claimed.answer is not None:
+            return claimed.answer
+        if not claimed.repeated:
+            made = await _new(tx, call, claimed.resource_id, wanted)
+            await wallet.credit(tx, made.customer_id, made.currency, made.amount)
+            await ledger.append(tx, _bank_transfer(made))
+        booked = await _record(tx, claimed.resource_id)
+    return Answer(claimed.resource_id, booked, True, claimed.repeated)
+
+
+def _bank_transfer(made: TopUp) -> LedgerTransaction:
+    postings = transfer(BANK_CLEARING, available(made.customer_id), made.currency, made.amount)
+    return LedgerTransaction(f"top-up/{made.id}", "bank-transfer", postings)
+
+
+async def _create(
+    tx: Transaction, desk: Desk, call: Call, top_up_id: str, wanted: NewTopUp
+) -> PaymentRequest:
+    made = await _new(tx, call, top_up_id, wanted)
+    card = await card_of(tx, made.customer_id, wanted.payment_method_id)
+    request = PaymentRequest(
+        payment_id=new_id(),
+        payable_type=PayableType.TOP_UP,
+        payable_id=made.id,
+        customer_id=made.customer_id,
+        currency=made.currency,
+        wallet_amount=0,
+        card_amount=made.amount,
+        gateway=card.gateway,
+        billing_key=card.billing_key,
+        origin=call.origin,
+        waits=desk.terms.waits,
+    )
+    await payment.create(tx, request, Method.CARD)
+    return request
+
+
+async def _new(tx: Transaction, call: Call, top_up_id: str, wanted: NewTopUp) -> TopUp:
+    money = Money(wanted.amount, wanted.currency)
+    owner = call.access.named(wanted.customer_id)
+    if not await customer.lock(tx, owner):
+        raise NotFound(f"There is no customer {owner}.")
+    check_room(await wallet.expected(tx, owner, money.currency), money.minor_units, money.currency)
+    made = TopUp(top_up_id, owner, money.currency, money.minor_units, wanted.source)
+    await top_up.create(tx, made)
+    return made
+
+
+async def _record(tx: Transaction, top_up_id: str) -> TopUpRecord:
+    row: Any = await top_up.find(tx, top_up_id)
+    return TopUpRecord(row, next(iter(await payment.of_payable(tx, top_up_id)), None))
+
+
+async def _seen(desk: Desk, top_up_id: str) -> Seen[TopUpRecord]:
+    async with desk.reads.connect() as tx:
+        seen = await _record(tx, top_up_id)
+    return Seen(seen, seen.status in FINAL)

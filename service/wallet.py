@@ -1,0 +1,35 @@
+"""Wallets: what is in them, and the postings that touched them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from service.desk import Desk
+from service.page import Descent
+from store import wallet
+from store.seen import seen
+
+
+async def balances(desk: Desk, owner: str) -> Sequence[Row[Any]]:
+    """What the wallet of a customer holds, per currency and in points."""
+    async with desk.reads.connect() as tx:
+        return await wallet.balances(tx, owner)
+
+
+async def transactions(
+    desk: Desk, owner: str, place: Descent | None, limit: int
+) -> tuple[list[Row[Any]], Descent | None]:
+    """The postings below a place, with what came late above it, and the place below them; None at
+    the end."""
+    late: Sequence[Row[Any]] = ()
+    async with desk.reads.connect() as tx:
+        if place is None:
+            rows = await wallet.transactions(tx, owner, None, limit)
+        else:
+            late = await wallet.came_late(tx, owner, place.newest, place.last, place.seen)
+            rows = await wallet.transactions(tx, owner, place.last, limit)
+        if len(rows) < limit:
+            return [*late, *rows], None
+        newest = rows[0].id if place is None else place.newest
+        return [*late, *rows], Descent(newest, rows[-1].id, await seen(tx))
