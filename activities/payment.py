@@ -58,7 +58,7 @@ class PaymentActivities:
             row = await payments.find(tx, payment.payment_id)
             if row is None:
                 raise RuntimeError(f"payment {payment.payment_id} has no row")
-            status = PaymentStatus(row.status)
+            status = row.status
             cancel_requested = row.cancel_requested_at is not None
             watched = await watch.of(tx, payment.payment_id)
             if not payment.card_amount or (status in FINAL and watched is None):
@@ -131,7 +131,7 @@ class PaymentActivities:
         async with self._database.begin() as tx:
             row = await payments.lock(tx, payment.payment_id)
             if row.status in FINAL:
-                return PaymentStatus(row.status)
+                return row.status
             await payments.fail(tx, failed)
             await review.supersede(tx, payment.payment_id)
             for operation, answer in failed.answers.items():
@@ -166,7 +166,7 @@ class PaymentActivities:
         late = of_late_capture(payment)
         async with self._database.begin() as tx:
             row = await payments.lock(tx, payment.payment_id)
-            if row.status == PaymentStatus.COMPLETED:
+            if row.status is PaymentStatus.COMPLETED:
                 raise AlreadyFinal("The payment has completed: its capture is not late.")
             if not await refund.create(tx, late):
                 return

@@ -25,7 +25,7 @@ from api.updates import Handover, hand_over, unless
 from domain.decision import Decided
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
 from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
-from domain.payment import FINAL, PaymentStatus
+from domain.payment import FINAL, Payment
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
 from domain.settlement import Verdict, judged
@@ -427,7 +427,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
         async with context.reads.connect() as tx:
             row = await found(tx, invoice_id)
             paid = await payment.of_payable(tx, invoice_id)
-        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
+        under_way = any(each.status not in FINAL for each in paid)
         begun = begun or under_way or len(paid) > payments_before or row.closed_at is not None
         waited = time.monotonic() > ends_at
         if waited or (begun and not under_way):
@@ -511,7 +511,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Invoice:
     return found
 
 
-def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[Any]]) -> Invoice:
+def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Payment]) -> Invoice:
     return Invoice(
         id=row.id,
         number=row.number,

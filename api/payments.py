@@ -29,6 +29,7 @@ from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, update_id
 from domain import payment as rules
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.inventory import tracked
 from domain.order import OrderLine
@@ -267,7 +268,7 @@ async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | No
     return card
 
 
-async def found(tx: Transaction, payment_id: str) -> Row[Any]:
+async def found(tx: Transaction, payment_id: str) -> rules.Payment:
     """The payment's row; raises `NotFound`."""
     row = await payment.find(tx, payment_id)
     if row is None:
@@ -279,12 +280,12 @@ async def view(context: Context, payment_id: str) -> View:
     """The payment as it would be answered now."""
     async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
-        return View(PaymentStatus(row.status) in FINAL, rendered(await document(tx, row)))
+        return View(row.status in FINAL, rendered(await document(tx, row)))
 
 
-async def document(tx: Transaction, row: Row[Any]) -> Payment:
+async def document(tx: Transaction, row: rules.Payment) -> Payment:
     """The payment as callers see it."""
-    owed = PayableType(row.payable_type)
+    owed = row.payable_type
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
     reason = row.review_reason
     if row.two_calls and row.status in FINAL:
@@ -298,12 +299,12 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
         invoiceId=row.payable_id if owed is PayableType.INVOICE else None,
         customerId=row.customer_id,
         currency=row.currency,
-        method=Method(row.method),
+        method=row.method,
         amount=row.wallet_amount + row.card_amount,
         walletAmount=row.wallet_amount,
         cardAmount=row.card_amount,
         pointsAmount=row.points_amount,
-        status=PaymentStatus(row.status),
+        status=row.status,
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
         gateway=row.gateway or None,
@@ -319,7 +320,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
     )
 
 
-def _attempt(row: Row[Any]) -> Attempt:
+def _attempt(row: GatewayAttempt) -> Attempt:
     return Attempt(
         operation=row.operation,
         referenceId=row.reference_id,

@@ -270,7 +270,7 @@ async def _document(tx: Transaction, top_up_id: str) -> TopUpDocument:
         currency=row.currency,
         amount=row.amount,
         source=Source(row.source),
-        status=PaymentStatus.COMPLETED if paid is None else PaymentStatus(paid.status),
+        status=PaymentStatus.COMPLETED if paid is None else paid.status,
         failureCode=None if paid is None else paid.failure_code,
         paymentId=None if paid is None else paid.id,
         createdAt=utc(row.created_at),

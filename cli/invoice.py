@@ -299,9 +299,9 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
     for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
         async with system.reads.connect() as tx:
             paid = await payment.of_payable(tx, id_)
-        if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
+        if any(each.status is PaymentStatus.COMPLETED for each in paid):
             return []
-        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
+        under_way = any(each.status not in FINAL for each in paid)
         begun = begun or under_way or len(paid) > before
         if begun and not under_way:
             break

@@ -16,6 +16,7 @@ from domain.invoice import (
     InvoiceOutcome,
     InvoiceRequest,
 )
+from domain.payment import Payment
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits
@@ -118,7 +119,7 @@ class Dunning:
         assert row is not None
         return row
 
-    async def payments(self, owed: InvoiceRequest) -> Sequence[Row[Any]]:
+    async def payments(self, owed: InvoiceRequest) -> list[Payment]:
         """Every attempt, oldest first."""
         async with self.billing.database.connect() as tx:
             return await payment.of_payable(tx, owed.invoice_id)
