@@ -32,7 +32,6 @@ from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethod
 from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.inventory import tracked
-from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.review import Outcome, Resolution
 from runtime.starts import start_payment
@@ -235,7 +234,6 @@ async def _create(
     card = None
     if card_part:
         card = await card_of(tx, owed.customer_id, body.payment_method_id)
-    lines = [OrderLine(line["sku"], line["quantity"], line["unitPrice"]) for line in owed.lines]
     if not await order.begin_paying(tx, owed.id):
         raise OrderNotPayable(f"The order is {owed.status}.")
     request = PaymentRequest(
@@ -249,7 +247,7 @@ async def _create(
         points_amount=owed.points,
         coupon_code=owed.coupon_code or "",
         discount=owed.discount,
-        stock=tracked(lines, await inventory.tracked(tx, {line.sku for line in lines})),
+        stock=tracked(owed.lines, await inventory.tracked(tx, {line.sku for line in owed.lines})),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
         two_calls=card is not None and context.gateways[card.gateway].two_calls,

@@ -1,19 +1,18 @@
 """`billing review`: what only a person may decide, and how it ends."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from sqlalchemy import Row
 from temporalio.client import Client
 
 from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.errors import Rejected
+from domain.inventory import Reservation
 from domain.money import format_amount
 from domain.order import OrderStatus
 from domain.payment import Payment
@@ -106,7 +105,7 @@ def command(id_: str, question: Question) -> str:
     return f'billing review resolve {id_} {"|".join(question.answers)} --reason "..."'
 
 
-async def _waiting() -> tuple[list[WaitingReview], Sequence[Row[Any]]]:
+async def _waiting() -> tuple[list[WaitingReview], list[Reservation]]:
     async with connected() as system, system.reads.connect() as tx:
         return await review.waiting(tx), await inventory.in_review(tx)
 

@@ -10,7 +10,7 @@ from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
 from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
 from domain.ledger import SALES, Posting, Transaction, available, gateway, held, transfer
-from domain.order import OrderStatus
+from domain.order import OrderLine, OrderStatus
 from domain.review import NewReview, Question
 from domain.saga import StepState
 from domain.waits import Waits
@@ -301,12 +301,13 @@ def _money_taken(payment: PaymentRequest) -> tuple[Posting, ...]:
 
 
 def completed_events(
-    payment: PaymentRequest, gateway_reference: str | None, items: Sequence[Mapping[str, JSON]]
+    payment: PaymentRequest, gateway_reference: str | None, lines: Sequence[OrderLine]
 ) -> tuple[Event, ...]:
-    """What the world learns when the money is taken; `items` are the order's lines."""
+    """What the world learns when the money is taken; `lines` are those of an order."""
     data = {**_event_data(payment), "gatewayReference": gateway_reference}
     completed = _event(payment, Topic.PAYMENT_COMPLETED, payment.payment_id, data)
-    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {"items": list(items)})
+    items: list[JSON] = [line.to_json() for line in lines]
+    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {"items": items})
 
 
 def failed_events(failed: FailedPayment) -> tuple[Event, ...]:
