@@ -32,6 +32,7 @@ from domain.payment import (
     FINAL,
     Method,
     PayableType,
+    Payment,
     PaymentOutcome,
     PaymentRequest,
     PaymentStatus,
@@ -39,7 +40,7 @@ from domain.payment import (
 from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
-_FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
+_FAILED = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELLED})
 
 
 class InvoiceActivities:
@@ -53,16 +54,16 @@ class InvoiceActivities:
         """Find where an earlier run of the owner stopped; most often there was none."""
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
-            tried = await payment.of_payable(tx, owed.invoice_id)
+            payments = await payment.of_payable(tx, owed.invoice_id)
         status = InvoiceStatus(row.status)
         if status not in OPEN:
             return OpenedInvoice(status)
-        live = _live(tried)
+        live = _live(payments)
         return OpenedInvoice(
             status,
-            _step(row, tried),
-            _first_failure_at(row, tried, owed),
-            _last_failure(row, tried),
+            _step(row, payments),
+            _first_failure_at(row, payments, owed),
+            _last_failure(row, payments),
             None if live is None else payment.request(live, owed.waits),
         )
 
@@ -73,20 +74,21 @@ class InvoiceActivities:
             row = await invoice.lock(tx, charge.invoice.invoice_id)
             if InvoiceStatus(row.status) not in OPEN:
                 return OpenedCharge()
-            tried = await payment.of_payable(tx, charge.invoice.invoice_id)
-            if live := _live(tried):
+            payments = await payment.of_payable(tx, charge.invoice.invoice_id)
+            if live := _live(payments):
                 return OpenedCharge(payment.request(live, charge.invoice.waits))
-            for paid in tried:
+            for paid in payments:
                 if paid.id == charge.payment_id:
                     return OpenedCharge(failure=_outcome(paid))
-            return await _open(tx, charge, tried, prepaid=await _prepaid(tx, row.customer_id))
+            prepaid = await _prepaid(tx, row.customer_id)
+            return await _open(tx, charge, payments, prepaid)
 
     @activity.defn(name="invoice.payment_outcome")
     async def payment_outcome(self, payment_id: str) -> PaymentOutcome | None:
         """How a payment ended; None while it has not."""
         async with self._database.connect() as tx:
             row = await payment.find(tx, payment_id)
-        if row is None or PaymentStatus(row.status) not in FINAL:
+        if row is None or row.status not in FINAL:
             return None
         return _outcome(row)
 
@@ -123,41 +125,41 @@ class InvoiceActivities:
             row = await invoice.lock(tx, owed.invoice_id)
             if row.status == closed.status.value or InvoiceStatus(row.status) not in OPEN:
                 return Closure(InvoiceStatus(row.status))
-            tried = await payment.of_payable(tx, owed.invoice_id)
-            if live := _live(tried):
+            payments = await payment.of_payable(tx, owed.invoice_id)
+            if live := _live(payments):
                 return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
             if closed.status is InvoiceStatus.UNCOLLECTIBLE:
-                await _give_up(tx, given_up(closed, len(tried)), tried)
+                await _give_up(tx, given_up(closed, len(payments)), payments)
             else:
                 await _close(tx, closed)
         return Closure(closed.status)
 
 
-def _live(tried: Sequence[Row[Any]]) -> Row[Any] | None:
+def _live(payments: Sequence[Payment]) -> Payment | None:
     """The payment that took the money or still may."""
-    return next((paid for paid in tried if paid.status not in _FAILED), None)
+    return next((paid for paid in payments if paid.status not in _FAILED), None)
 
 
-def _step(row: Row[Any], tried: Sequence[Row[Any]]) -> int:
+def _step(row: Row[Any], payments: Sequence[Payment]) -> int:
     """How many steps of the ladder have passed; the last may not have been noted yet."""
     planned_at = row.next_attempt_at
-    taken = bool(planned_at and tried and tried[-1].created_at >= planned_at)
+    taken = bool(planned_at and payments and payments[-1].created_at >= planned_at)
     return int(row.retries) + taken
 
 
 def _first_failure_at(
-    row: Row[Any], tried: Sequence[Row[Any]], owed: InvoiceRequest
+    row: Row[Any], payments: Sequence[Payment], owed: InvoiceRequest
 ) -> datetime | None:
     """From where the ladder counts: each moment that it names is a step away from it."""
     ladder = owed.dunning.ladder
     if row.next_attempt_at and row.retries < len(ladder):
         began: datetime = row.next_attempt_at - ladder[row.retries]
         return began
-    return next((paid.updated_at for paid in tried if paid.status in _FAILED), None)
+    return next((paid.updated_at for paid in payments if paid.status in _FAILED), None)
 
 
-def _last_failure(row: Row[Any], tried: Sequence[Row[Any]]) -> PaymentOutcome | None:
-    failed = [paid for paid in tried if paid.status in _FAILED]
+def _last_failure(row: Row[Any], payments: Sequence[Payment]) -> PaymentOutcome | None:
+    failed = [paid for paid in payments if paid.status in _FAILED]
     if failed:
         return _outcome(failed[-1])
     tried_before = row.next_attempt_at or row.status == InvoiceStatus.UNCOLLECTIBLE.value
@@ -175,7 +177,7 @@ async def _prepaid(tx: Transaction, customer_id: str) -> bool:
 
 
 async def _open(
-    tx: Transaction, charge: InvoiceCharge, tried: Sequence[Row[Any]], prepaid: bool
+    tx: Transaction, charge: InvoiceCharge, payments: Sequence[Payment], prepaid: bool
 ) -> OpenedCharge:
     """From the wallet first for prepaid customers, the rest by card. A card that the PG declined
     for good is not charged again."""
@@ -187,7 +189,7 @@ async def _open(
     if from_wallet < owed.total:
         if card is None:
             return OpenedCharge(failure=_without_card(charge.payment_id))
-        if declined := _declined_for_good(tried, card):
+        if declined := _declined_for_good(payments, card):
             return OpenedCharge(failure=_outcome(declined))
     request = PaymentRequest(
         payment_id=charge.payment_id,
@@ -206,12 +208,12 @@ async def _open(
     return OpenedCharge(request)
 
 
-def _declined_for_good(tried: Sequence[Row[Any]], card: Row[Any]) -> Row[Any] | None:
+def _declined_for_good(payments: Sequence[Payment], card: Row[Any]) -> Payment | None:
     wanted = (card.gateway, card.billing_key)
     return next(
         (
             paid
-            for paid in tried
+            for paid in payments
             if (paid.gateway, paid.billing_key) == wanted and paid.gateway_code in HARD_DECLINES
         ),
         None,
@@ -224,8 +226,8 @@ def _method(request: PaymentRequest) -> Method:
     return Method.SPLIT if request.card_amount else Method.WALLET
 
 
-def _outcome(row: Row[Any]) -> PaymentOutcome:
-    return PaymentOutcome(row.id, PaymentStatus(row.status), row.failure_code, row.gateway_code)
+def _outcome(paid: Payment) -> PaymentOutcome:
+    return PaymentOutcome(paid.id, paid.status, paid.failure_code, paid.gateway_code)
 
 
 async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
@@ -246,11 +248,11 @@ async def _book_outside(tx: Transaction, owed: InvoiceRequest) -> None:
         await ledger.append(tx, LedgerTransaction(key, "paid-outside", postings))
 
 
-async def _give_up(tx: Transaction, closed: ClosedInvoice, tried: Sequence[Row[Any]]) -> None:
+async def _give_up(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Payment]) -> None:
     """A dead letter waits for an operator."""
     id_ = closed.invoice.invoice_id
     await invoice.give_up(tx, id_, await _decision(tx, closed))
-    event = dead_letter_event(closed, [_attempt(row) for row in tried])
+    event = dead_letter_event(closed, [_attempt(paid) for paid in payments])
     if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, event.data):
         await outbox.append(tx, event)
 
@@ -265,14 +267,14 @@ async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]
     }
 
 
-def _attempt(row: Row[Any]) -> JSON:
+def _attempt(paid: Payment) -> JSON:
     """A payment that failed, in our terms and in the PG's."""
     return {
-        "paymentId": row.id,
-        "at": row.created_at.isoformat(),
-        "gateway": row.gateway,
-        "failure": row.failure_code,
-        "message": row.failure_message,
-        "gatewayCode": row.gateway_code,
-        "gatewayReference": row.gateway_reference,
+        "paymentId": paid.id,
+        "at": paid.created_at.isoformat(),
+        "gateway": paid.gateway,
+        "failure": paid.failure_code,
+        "message": paid.failure_message,
+        "gatewayCode": paid.gateway_code,
+        "gatewayReference": paid.gateway_reference,
     }

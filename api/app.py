@@ -31,14 +31,13 @@ from api import (
 )
 from api.bodies import BodyLimit
 from api.context import Context
-from service.group_commit import GroupCommit
 from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
-from runtime import gateways, temporal, terms
+from runtime import temporal
+from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
-from service.desk import Desk
-from store import database
+from service.group_commit import GroupCommit
 
 CALLS = (
     order,
@@ -103,15 +102,12 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _connect(settings: Settings) -> Context:
-    pool = database.connect(settings.database_url, settings.database_pool_size)
-    desk = Desk(
-        database=pool,
-        temporal=await temporal.connect_later(settings),
-        terms=terms.of(settings),
-        gateways={profile.name: profile for profile in gateways.profiles(settings)},
+    desk = await connected(
+        settings,
+        pool_size=settings.database_pool_size,
         wait_seconds=settings.api_wait_seconds,
     )
-    return Context(settings, desk, ReplayCache(settings.redis_url), GroupCommit(pool))
+    return Context(settings, desk, ReplayCache(settings.redis_url), GroupCommit(desk.database))
 
 
 def _entrance(temporal_ui_url: str) -> str:

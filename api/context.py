@@ -5,10 +5,10 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from service.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
 from runtime.settings import Settings
 from service.desk import Desk
+from service.group_commit import GroupCommit
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, model_validator
-from sqlalchemy import Row
 
 from api.access import Anybody, Operator
 from api.bodies import StrictJSONRoute
@@ -116,7 +115,9 @@ async def claim_coupon(
     """Get one of the limited coupons, first come, first served."""
     if (stored := await cached(context, call)) is not None:
         return stored
-    claimed = await coupon.claim(context.desk, call, code, body and body.customer_id)
+    claimed = await coupon.claim(
+        context.desk, call, code, None if body is None else body.customer_id
+    )
     return await answer(context, call, claimed, _claim)
 
 
@@ -135,13 +136,13 @@ def _coupon(code: str, body: NewCoupon) -> rules.Coupon:
     )
 
 
-def _document(row: Row[Any]) -> Coupon:
+def _document(row: rules.Coupon) -> Coupon:
     return Coupon(
         code=row.code,
-        kind=CouponKind(row.kind),
+        kind=row.kind,
         basisPoints=row.basis_points or None,
-        amounts=row.amounts or None,
-        minimumOrder=row.minimum_order,
+        amounts=dict(row.amounts) or None,
+        minimumOrder=dict(row.minimum_order),
         validFrom=utc(row.valid_from),
         validUntil=utc(row.valid_until),
         customerLimit=row.customer_limit,
@@ -152,7 +153,7 @@ def _document(row: Row[Any]) -> Coupon:
     )
 
 
-def _claim(row: Row[Any]) -> CouponClaim:
+def _claim(row: rules.CouponClaim) -> CouponClaim:
     return CouponClaim(
         id=row.id, code=row.code, customerId=row.customer_id, createdAt=utc(row.created_at)
     )

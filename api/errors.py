@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
-from runtime.temporal import is_down
+from service.temporal import is_down
 
 TYPES = "https://durable-billing.example/problems"
 """Prefix of every problem's `type`: an identifier (docs/api/problems.md lists them), not a page."""

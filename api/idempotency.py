@@ -27,6 +27,7 @@ REPLAYS = Counter(
     "billing_idempotency_replays", "Answers given again for a repeated Idempotency-Key."
 )
 
+
 async def _keyed(
     request: Request, access: Anybody, key: Key = None, traceparent: Traceparent = None
 ) -> Call:

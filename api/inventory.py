@@ -1,16 +1,16 @@
 """Stock: what is on hand, what is reserved by payments, what can still be ordered."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
-from sqlalchemy import Row
 
 from api.access import Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Document
 from api.order import SKU, Sku
+from domain import inventory as rules
 from service import inventory
 
 router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=StrictJSONRoute)
@@ -54,11 +54,11 @@ async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
     return _document(await inventory.get(context.desk, sku))
 
 
-def _document(row: Row[Any]) -> Stock:
+def _document(row: rules.Stock) -> Stock:
     return Stock(
         sku=row.sku,
         onHand=row.on_hand,
         reserved=row.reserved,
-        available=0 if row.withdrawn else row.on_hand - row.reserved,
+        available=row.available,
         withdrawn=row.withdrawn,
     )

@@ -162,7 +162,5 @@ async def _close(
 async def _decide(
     context: Context, call: Call, invoice_id: str, *, approved: bool, reason: str
 ) -> Response:
-    decided = await invoice.decide(
-        context.desk, call, invoice_id, approved=approved, reason=reason
-    )
+    decided = await invoice.decide(context.desk, call, invoice_id, approved=approved, reason=reason)
     return await answer(context, call, decided, document, LOCATION, status=200)

@@ -1,11 +1,10 @@
 """Orders: what a customer owes for goods."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api.access import Anybody, ServiceOrOperator
 from api.bodies import StrictJSONRoute
@@ -15,7 +14,7 @@ from api.idempotency import KeyedRequest, answer, cached
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
-from domain.saga import StepState
+from domain.saga import SagaStep, StepState
 from service import order
 from service.order import OrderRecord
 
@@ -95,9 +94,7 @@ async def create_order(
     if (stored := await cached(context, call)) is not None:
         return stored
     lines = tuple(OrderLine(each.sku, each.quantity, each.unit_price) for each in body.items)
-    wanted = order.NewOrder(
-        body.currency, lines, body.customer_id, body.coupon_code, body.points
-    )
+    wanted = order.NewOrder(body.currency, lines, body.customer_id, body.coupon_code, body.points)
     created = await order.create(context.desk, call, wanted)
     return await answer(context, call, created, _document, LOCATION)
 
@@ -114,13 +111,13 @@ def _document(found: OrderRecord) -> Order:
         id=row.id,
         customerId=row.customer_id,
         currency=row.currency,
-        items=[Line(**line) for line in row.lines],
+        items=[Line.model_validate(line.to_json()) for line in row.lines],
         amount=row.amount,
         couponCode=row.coupon_code,
         discount=row.discount,
         points=row.points,
         payable=row.amount - row.discount - row.points,
-        status=OrderStatus(row.status),
+        status=row.status,
         reviewReason=row.review_reason,
         steps=[_step(each) for each in found.steps],
         createdAt=utc(row.created_at),
@@ -128,5 +125,5 @@ def _document(found: OrderRecord) -> Order:
     )
 
 
-def _step(row: Row[Any]) -> Step:
+def _step(row: SagaStep) -> Step:
     return Step(paymentId=row.saga_id, step=row.step, state=row.state, at=utc(row.at))

@@ -1,11 +1,10 @@
 """Payments: one attempt each to collect an order."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api.access import Anybody, Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
@@ -22,6 +21,7 @@ from api.fields import (
     utc,
 )
 from api.idempotency import KeyedRequest, answer, cached
+from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.payment import Method, PayableType, PaymentStatus
 from domain.review import Outcome, Resolution
@@ -161,7 +161,7 @@ async def resolve_payment(
 def document(found: PaymentRecord) -> Payment:
     """The payment as callers see it."""
     row = found.payment
-    payable = PayableType(row.payable_type)
+    payable = row.payable_type
     return Payment(
         id=row.id,
         payableType=payable,
@@ -169,12 +169,12 @@ def document(found: PaymentRecord) -> Payment:
         invoiceId=row.payable_id if payable is PayableType.INVOICE else None,
         customerId=row.customer_id,
         currency=row.currency,
-        method=Method(row.method),
+        method=row.method,
         amount=row.wallet_amount + row.card_amount,
         walletAmount=row.wallet_amount,
         cardAmount=row.card_amount,
         pointsAmount=row.points_amount,
-        status=PaymentStatus(row.status),
+        status=row.status,
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
         gateway=row.gateway or None,
@@ -190,7 +190,7 @@ def document(found: PaymentRecord) -> Payment:
     )
 
 
-def _attempt(row: Row[Any]) -> Attempt:
+def _attempt(row: GatewayAttempt) -> Attempt:
     return Attempt(
         operation=row.operation,
         referenceId=row.reference_id,

@@ -1,17 +1,17 @@
 """Refunds: give back all or a part of what a payment captured."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api.access import Operator, ServiceOrOperator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
 from api.idempotency import KeyedRequest, answer, cached
+from domain import refund as rules
 from domain.refund import RefundStatus
 from domain.review import Outcome, Resolution
 from service import refund
@@ -90,7 +90,7 @@ async def resolve_refund(
     return await answer(context, call, resolved, _document, LOCATION, status=200)
 
 
-def _document(row: Row[Any]) -> Refund:
+def _document(row: rules.Refund) -> Refund:
     return Refund(
         id=row.id,
         paymentId=row.payment_id,
@@ -101,7 +101,7 @@ def _document(row: Row[Any]) -> Refund:
         walletAmount=row.wallet_amount,
         pointsAmount=row.points_amount,
         reason=row.reason,
-        status=RefundStatus(row.status),
+        status=row.status,
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
         gatewayCode=row.gateway_code,

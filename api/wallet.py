@@ -1,7 +1,7 @@
 """The prepaid wallet: balances, postings, and how money gets in."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
@@ -161,7 +161,7 @@ def _document(found: TopUpRecord) -> TopUp:
         customerId=row.customer_id,
         currency=row.currency,
         amount=row.amount,
-        source=Source(row.source),
+        source=row.source,
         status=found.status,
         failureCode=None if paid is None else paid.failure_code,
         paymentId=None if paid is None else paid.id,

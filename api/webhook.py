@@ -10,6 +10,7 @@ from service import webhook
 
 router = APIRouter(prefix="/webhooks/gateway", tags=["webhooks"])
 
+
 @router.post("/{name}", status_code=204)
 async def receive_gateway_webhook(name: str, request: Request, context: Using) -> Response:
     """Signed as Standard Webhooks 1.0.0 says. An event that came before changes nothing."""

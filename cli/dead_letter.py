@@ -10,11 +10,10 @@ import orjson
 import typer
 from sqlalchemy import Row
 
-from cli.system import Refused, as_id, connected
+from cli.system import as_id, connected
 from cli.words import duration, say
 from domain.money import format_amount
-from store import dead_letter, dead_message
-from store.database import Transaction
+from service import dead_letter
 
 SHOWN = 80
 """So many bytes of a message are shown; `--json` has all."""
@@ -75,21 +74,14 @@ def _message_facts(row: Row[Any]) -> Iterator[str]:
 
 
 async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
-    async with connected() as system, system.reads.connect() as tx:
-        return await dead_letter.waiting(tx), await dead_message.waiting(tx)
+    async with connected() as system:
+        return await dead_letter.waiting(system.desk)
 
 
 async def _resolve(id_: str) -> str:
-    async with connected() as system, system.database.begin() as tx:
-        if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
-            return f"The dead letter {id_} is resolved."
-        if not await _is_known(tx, id_):
-            raise Refused(f"There is no dead letter with the id {id_}.")
-        return f"The dead letter {id_} was resolved before."
-
-
-async def _is_known(tx: Transaction, id_: str) -> bool:
-    return bool(await dead_letter.find(tx, id_) or await dead_message.find(tx, id_))
+    async with connected() as system:
+        now = await dead_letter.resolve(system.desk, id_)
+    return f"The dead letter {id_} {'is resolved' if now else 'was resolved before'}."
 
 
 def _document(row: Row[Any]) -> dict[str, Any]:

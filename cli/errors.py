@@ -6,11 +6,14 @@ from alembic.util import CommandError
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import SQLAlchemyError
+from temporalio.service import RPCError
 
 from cli.system import Refused
 from dev.demo.verdict import Unexpected
 from dev.process import StackError
+from domain.errors import Rejected
 from runtime.settings import ConfigurationError, Settings
+from service.temporal import TemporalUnreachable
 
 ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL"})
 NOTHING_RUNS = "Nothing runs here: start `make dev` in another terminal."
@@ -34,6 +37,10 @@ def _sentence(error: Exception) -> str | None:
             return f"A setting is not valid JSON: {error}."
         case OSError(filename=str() as name):
             return f"{name} cannot be used: {error.strerror}."
+        case Rejected():
+            return str(error)
+        case TemporalUnreachable() | RPCError():
+            return f"Temporal cannot be used: {error}. Repeat the same command later."
         case SQLAlchemyError() | OSError():
             return _no_database(error)
     return None

@@ -1,7 +1,7 @@
 """`billing invoice`: what an invoice says and why, and what a person decides about it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,27 +11,20 @@ from uuid import uuid4
 import typer
 from sqlalchemy import Row
 
-from api.invoices import Decision, Invoice, document
-from cli.owner import WAIT, hand_over, update_id
-from cli.system import Refused, System, as_id, connected
+from api.invoice_document import Invoice, document
+from cli.system import Refused, as_id, call, connected, settled
 from cli.words import reason_given, say
-from domain.decision import Decided
-from domain.invoice import GAVE_BACK, OPEN, CloseRequest, Closing, InvoiceStatus, closed
+from domain.access import OPERATOR
+from domain.invoice import GAVE_BACK, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
-from domain.payment import FINAL, PaymentStatus
+from domain.payment import FINAL
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict, judged
 from runtime.verification import differences
-from store import customer, invoice, payment
+from service import invoice
+from service.call import Answer
+from service.invoice import InvoiceRecord, Lineage
 from store.database import BATCH_SECONDS
-from workflows.invoice_retry import invoice_workflow_id
-
-ACTOR = "operator"
-LOOK_SECONDS = 0.1
-PAGE = 200
-BEGINS_WITHIN_SECONDS = 2
-"""When a charge can begin at all, its row is there by then."""
 
 app = typer.Typer(help="Look at invoices and decide about them.", no_args_is_help=True)
 
@@ -40,14 +33,16 @@ Reason = Annotated[str, typer.Option(help="Why; kept with the invoice.")]
 
 
 @dataclass(frozen=True)
-class Lineage:
+class Traced:
     """An invoice with everything that its amounts come from."""
 
-    row: Row[Any]
+    lineage: Lineage
     document: Invoice
-    lines: list[Row[Any]]
-    aggregates: dict[tuple[str, str], Row[Any]]
     link: str | None
+
+    @property
+    def row(self) -> Row[Any]:
+        return self.lineage.record.invoice
 
 
 @app.command("list")
@@ -95,7 +90,7 @@ def explain(id_: Id) -> None:
     found = asyncio.run(_lineage(as_id(id_)))
     for line in _facts(found):
         say(line)
-    for each in found.lines:
+    for each in found.lineage.record.lines:
         what = _what(each.kind, each.resource_type, each.period)
         say(f"{each.position}. {what}: {_sum(each.amount, found)}", style="bold")
         for words in (*_arithmetic(each, found.row.currency), *_events(each, found)):
@@ -163,32 +158,21 @@ def cancel(id_: Id, reason: Reason) -> None:
     say(asyncio.run(_close(as_id(id_), Closing.CANCEL, reason_given(reason))))
 
 
-async def _lineage(id_: str) -> Lineage:
-    async with connected() as system, system.reads.connect() as tx:
-        row = _found(await invoice.find(tx, id_), id_)
-        aggregates = await invoice.aggregates(tx, id_)
-        return Lineage(
-            row,
-            await document(tx, row),
-            list(await invoice.lines(tx, id_)),
-            {(each.resource_type, each.period): each for each in aggregates},
-            system.link(row.workflow_id),
-        )
+async def _lineage(id_: str) -> Traced:
+    async with connected() as system:
+        found = await invoice.lineage(system.desk, OPERATOR, id_)
+        link = system.link(found.record.invoice.workflow_id)
+        return Traced(found, document(found.record), link)
 
 
 async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
-    position = None
-    async with connected() as system, system.reads.connect() as tx:
-        while page := await invoice.after(tx, customer_id, status, position, PAGE):
-            found += page
-            position = (page[-1].created_at, page[-1].id)
-    return found
+    async with connected() as system:
+        return [each async for each in invoice.every(system.desk, status, customer_id)]
 
 
 async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
-    async with connected(BATCH_SECONDS) as system, system.reads.connect() as tx:
-        row = _found(await invoice.find(tx, id_), id_)
+    async with connected(BATCH_SECONDS) as system, system.desk.reads.connect() as tx:
+        row = await invoice.found(tx, id_)
         if row.status in GAVE_BACK:
             was = row.status.lower()
             raise Refused(f"The invoice was {was}: its usage is free, and nothing is billed.")
@@ -198,135 +182,52 @@ async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
 
 
 async def _decide(id_: str, approved: bool, reason: str) -> str:
-    verdict = Verdict(approved, reason, ACTOR)
-    words = f"{id_} {verdict.decision}: {reason}"
-
-    async def update(system: System, row: Row[Any]) -> None:
-        nothing_waits = Refused(f"Nothing waits for a decision: the invoice is {row.status}.")
-        workflow_id = row.workflow_id
-        await hand_over(
-            system.temporal, workflow_id, "decide", verdict, words, lambda: nothing_waits
-        )
-
-    return await _decided(id_, update, words, judged)
-
-
-async def _pay(id_: str, method_id: str | None) -> str:
-    failures: list[str] = []
+    decision = "invoice approve" if approved else "invoice reject"
     async with connected() as system:
-        row = await _row(system, id_)
-        if row.status != InvoiceStatus.PAID:
-            failures = await _charge(system, row, method_id)
-            row = await _row(system, id_)
-    if failures:
-        raise Refused(f"{_stands(row).removesuffix('.')}: {failures[0]}.")
-    return _stands(row)
-
-
-async def _charge(system: System, row: Row[Any], method_id: str | None) -> list[str]:
-    """Ask its owner to, and wait; why it was not paid, if so."""
-    async with system.reads.connect() as tx:
-        before = len(await payment.of_payable(tx, row.id))
-        card = await customer.payment_method(tx, row.customer_id, method_id)
-    if method_id is not None and card is None:
-        raise Refused(f"{row.customer_id} has no card with the id {method_id}.")
-    # Each command is an Update of its own; while one charge is under way its owner begins none.
-    await _to_owner(system, row, "pay", method_id, f"{row.id} pay {uuid4()}")
-    return await _failure(system, row.id, before)
+        decided = await invoice.decide(
+            system.desk, call(decision, id_, reason), id_, approved=approved, reason=reason
+        )
+    return _stands(settled(decided).invoice)
 
 
 async def _close(id_: str, closing: Closing, reason: str) -> str:
-    request = CloseRequest(closing, reason, ACTOR)
-    words = f"{id_} {closing}: {reason}"
-
-    async def update(system: System, row: Row[Any]) -> None:
-        await _to_owner(system, row, "close", request, words)
-
-    return await _decided(id_, update, words, closed)
-
-
-async def _decided(
-    id_: str,
-    update: Callable[[System, Row[Any]], Awaitable[None]],
-    words: str,
-    decided: Decision,
-) -> str:
-    """Hand a decision over unless one was made, and say how the invoice stands then. Raises
-    `Refused` where that was another than the one in these words."""
-
-    def made(row: Row[Any]) -> Decided | None:
-        return decided(InvoiceStatus(row.status), row.decisions)
-
+    asked = call("invoice close", id_, closing, reason)
     async with connected() as system:
-        row = await _row(system, id_)
-        if made(row) is None:
-            refusal = await _refusal(update(system, row))
-            row = await _row(system, id_)
-            if refusal is not None and made(row) is None:
-                raise refusal
-    before = made(row)
-    if before is not None and before.update_id != update_id(words):
-        raise Refused(f"Another decision came before this one: the invoice is {before.what}.")
-    return _stands(row)
+        closed = await invoice.close(system.desk, asked, id_, closing, reason)
+    return _stands(settled(closed).invoice)
 
 
-async def _refusal(update: Awaitable[None]) -> Refused | None:
-    try:
-        await update
-    except Refused as refusal:
-        return refusal
-    return None
+async def _pay(id_: str, method_id: str | None) -> str:
+    # Each command is a wish of its own; while one charge is under way its owner begins none.
+    asked = call("invoice pay", id_, str(uuid4()))
+    async with connected() as system:
+        found = await invoice.get(system.desk, OPERATOR, id_)
+        before = len(found.payments)
+        if found.invoice.status != InvoiceStatus.PAID:
+            paid = await invoice.pay(system.desk, asked, id_, method_id)
+            assert isinstance(paid, Answer), "no command keeps an answer"
+            found = paid.value
+    words = _stands(found.invoice)
+    if found.invoice.status == InvoiceStatus.PAID:
+        return words
+    raise Refused(f"{words.removesuffix('.')}: {_why_unpaid(found, before)}.")
+
+
+def _why_unpaid(found: InvoiceRecord, payments_before: int) -> str:
+    if any(each.status not in FINAL for each in found.payments):
+        return "the charge goes on, look again later"
+    if len(found.payments) == payments_before:
+        return "there is no card that could be charged; add one, or name one"
+    last = found.payments[-1]
+    code = last.gateway_code or last.failure_code
+    return f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"
 
 
 def _stands(row: Row[Any]) -> str:
     return f"The invoice of {format_amount(row.total, row.currency)} is {row.status}."
 
 
-async def _to_owner(
-    system: System, row: Row[Any], update: str, argument: object, words: str
-) -> None:
-    refusal = Refused(f"The invoice is {row.status}.")
-    if row.status not in OPEN:
-        raise refusal
-    workflow_id = invoice_workflow_id(row.id)
-    await hand_over(system.temporal, workflow_id, update, argument, words, lambda: refusal)
-
-
-async def _failure(system: System, id_: str, before: int) -> list[str]:
-    """Wait for the end of the charge for as long as a person waits; why it was not paid, if so.
-    `before`: how many payments there were."""
-    begun = False
-    for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
-        async with system.reads.connect() as tx:
-            paid = await payment.of_payable(tx, id_)
-        if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
-            return []
-        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
-        begun = begun or under_way or len(paid) > before
-        if begun and not under_way:
-            break
-        if not begun and looks * LOOK_SECONDS > BEGINS_WITHIN_SECONDS:
-            return ["there is no card that could be charged; add one, or name one"]
-        await asyncio.sleep(LOOK_SECONDS)
-    else:
-        return ["the charge goes on, look again later"]
-    last = paid[-1]
-    code = last.gateway_code or last.failure_code
-    return [f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"]
-
-
-async def _row(system: System, id_: str) -> Row[Any]:
-    async with system.reads.connect() as tx:
-        return _found(await invoice.find(tx, id_), id_)
-
-
-def _found(row: Row[Any] | None, id_: str) -> Row[Any]:
-    if row is None:
-        raise Refused(f"There is no invoice with the id {id_}.")
-    return row
-
-
-def _facts(found: Lineage) -> Iterator[str]:
+def _facts(found: Traced) -> Iterator[str]:
     row = found.row
     yield f"Invoice {row.id}: {row.status}, {_sum(row.total, found)}"
     number = f"number {row.number}" if row.number else "not issued"
@@ -357,8 +258,8 @@ def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
         yield f"{step['label']}: {times}{amount}"
 
 
-def _events(line: Row[Any], found: Lineage) -> Iterator[str]:
-    made_of = found.aggregates.get((line.resource_type, line.period))
+def _events(line: Row[Any], found: Traced) -> Iterator[str]:
+    made_of = found.lineage.aggregates.get((line.resource_type, line.period))
     if made_of is None:
         return
     yield (
@@ -386,7 +287,7 @@ def _plain(number: Decimal) -> str:
     return f"{number.normalize():,f}"
 
 
-def _sum(amount: int, found: Lineage) -> str:
+def _sum(amount: int, found: Traced) -> str:
     return format_amount(amount, found.row.currency)
 
 

@@ -7,17 +7,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.system import connected
+from domain import ranking
 from domain.event import Topic
-from runtime import ranking_consumer
-from runtime.settings import Settings
-from store import database, outbox
+from service import event
 
 app = typer.Typer(help="Events on their way to Kafka.", no_args_is_help=True)
 console = Console()
 
 
 class ReadModel(StrEnum):
-    RANKING = ranking_consumer.CONSUMER
+    RANKING = ranking.CONSUMER
 
 
 @app.command()
@@ -34,13 +34,9 @@ def republish(
 
 
 async def _republish(topic: Topic, rebuild: ReadModel | None) -> int:
-    pool = database.connect(Settings().database_url, pool_size=1)
-    try:
+    async with connected() as system:
         if rebuild is ReadModel.RANKING:
-            if topic is not ranking_consumer.TOPIC:
-                raise typer.BadParameter(f"The ranking is built from {ranking_consumer.TOPIC}.")
-            return await ranking_consumer.rebuild(pool)
-        async with pool.begin() as tx:
-            return await outbox.republish(tx, topic.value)
-    finally:
-        await pool.dispose()
+            if topic is not Topic.ORDER_COMPLETED:
+                raise typer.BadParameter(f"The ranking is built from {Topic.ORDER_COMPLETED}.")
+            return await event.rebuild_ranking(system.desk)
+        return await event.republish(system.desk, topic)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import orjson
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from runtime.settlement import Failure, Report
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -21,15 +22,10 @@ from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
 from domain.settlement import Progress, SettlementStatus
-from runtime import terms
-from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
-from runtime.starts import start_settlement_run
-from store import customer as customers
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import SettlementRun
 
 LOOK_SECONDS = 0.5
-LOOK_TIMEOUT = timedelta(seconds=5)
 AT_ONCE = 20
 """Settlements that a replay runs at a time."""
 WITHOUT_ASKING = 10
@@ -125,20 +121,10 @@ def replay(
 
 async def _run(month: str, names: Sequence[str]) -> Report:
     async with connected() as system:
-        await _require(system, names)
-        request = terms.of(system.settings).run(month, names or None)
-        handle = await _reached(start_settlement_run(system.temporal, request))
+        handle = await settlement.start_run(system.desk, month, names)
         with _bar() as bar:
             await _reached(_follow(handle, bar, month))
-        return await report(system.reads, month)
-
-
-async def _require(system: System, names: Sequence[str]) -> None:
-    """Raise `Refused` for a customer that does not exist."""
-    async with system.reads.connect() as tx:
-        for customer_id in names:
-            if await customers.find(tx, customer_id) is None:
-                raise Refused(f"There is no customer {customer_id}.")
+        return await settlement.report(system.desk, month)
 
 
 async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, month: str) -> None:
@@ -148,10 +134,8 @@ async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, mon
     try:
         while not ended.done():
             await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-            try:
-                seen = await handle.query(SettlementRun.progress, rpc_timeout=LOOK_TIMEOUT)
-            except RPCError:
-                continue  # No worker answers just now: the run waits for one, and so do we.
+            if (seen := await settlement.progress(handle)) is None:
+                continue
             bar.update(task, total=seen.total or None, completed=seen.finished + seen.left_behind)
         await ended
     finally:
@@ -160,7 +144,7 @@ async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, mon
 
 async def _report(month: str) -> Report:
     async with connected() as system:
-        found = await report(system.reads, month)
+        found = await settlement.report(system.desk, month)
     if found.started_at is None and not found.counts:
         raise Refused(f"Nothing of {month} was settled yet: billing settlement run {month}.")
     return found
@@ -168,7 +152,7 @@ async def _report(month: str) -> Report:
 
 async def _failed(month: str) -> list[tuple[Failure, str | None]]:
     async with connected() as system:
-        failures = (await report(system.reads, month)).failures
+        failures = (await settlement.report(system.desk, month)).failures
         return [
             (each, system.link(settlement_workflow_id(each.customer_id, month)))
             for each in failures
@@ -177,7 +161,7 @@ async def _failed(month: str) -> list[tuple[Failure, str | None]]:
 
 async def _replay(
     month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
-) -> list[Standing]:
+) -> list[MonthStanding]:
     async with connected() as system:
         failures = await _wanted(system, month, customers, reason)
         count = len(failures)
@@ -196,11 +180,13 @@ async def _replay(
 async def _wanted(
     system: System, month: str, customers: Sequence[str], reason: str | None
 ) -> list[Failure]:
-    failures = {each.customer_id: each for each in (await report(system.reads, month)).failures}
+    failures = {
+        each.customer_id: each for each in (await settlement.report(system.desk, month)).failures
+    }
     for customer_id in dict.fromkeys(customers):
         if customer_id in failures:
             continue
-        found = await standing(system.database, month, customer_id)
+        found = await settlement.standing(system.desk, month, customer_id)
         if found is None:
             raise Refused(
                 f"{month} of {customer_id} was never settled, so nothing can be repeated."
@@ -218,15 +204,14 @@ async def _wanted(
 
 async def _settle_all(
     system: System, month: str, failures: Sequence[Failure], bar: Bar
-) -> list[Standing]:
+) -> list[MonthStanding]:
     task = bar.add_task(f"settle {month} again", total=len(failures))
     places = asyncio.Semaphore(AT_ONCE)
-    agreed = terms.of(system.settings)
 
-    async def again(failure: Failure) -> Standing:
-        request = agreed.settlement(failure.customer_id, month)
+    async def again(failure: Failure) -> MonthStanding:
+        request = system.desk.terms.settlement(failure.customer_id, month)
         async with places:
-            ended = await _reached(settle_again(system.temporal, system.database, request))
+            ended = await _reached(settlement.settle_again(system.desk, request))
         bar.advance(task)
         return ended
 

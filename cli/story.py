@@ -6,14 +6,16 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from api import payments
+from api import payment as documents
 from api.fields import Document
 from cli.system import Refused, System
 from domain.order import OrderStatus
 from domain.refund import FINAL, RefundStatus
 from domain.review import Question
 from domain.saga import StepState
-from runtime.standing import TemporalUnreachable, standing
+from service import payment as payments
+from service.standing import standing
+from service.temporal import TemporalUnreachable
 from store import ledger, order, outbox, payment, refund, review, saga
 from store.database import Transaction
 from workflows.refund_saga import refund_workflow_id
@@ -109,7 +111,7 @@ class Workflow(Document):
 class Story(Document):
     """`temporalError` says why there are no workflows, when Temporal could not be asked."""
 
-    payment: payments.Payment
+    payment: documents.Payment
     order_status: OrderStatus | None
     steps: list[Step]
     postings: list[Posting]
@@ -126,14 +128,14 @@ async def stories(system: System, id_: str) -> list[Story]:
 
     Raises `Refused` when there is none.
     """
-    async with system.reads.connect() as tx:
+    async with system.desk.reads.connect() as tx:
         ids = await _payment_ids(tx, id_)
         if not ids:
             raise Refused(f"There is no payment, and nothing that has payments, with the id {id_}.")
         begun = [await _stored(tx, payment_id, system) for payment_id in ids]
     at_work = [await _workflows(story, system) for story in begun]
     # The rows as they stand now: what a workflow that has ended came to is in them.
-    async with system.reads.connect() as tx:
+    async with system.desk.reads.connect() as tx:
         told = [await _stored(tx, payment_id, system) for payment_id in ids]
     return [story.model_copy(update=found) for story, found in zip(told, at_work, strict=True)]
 
@@ -149,10 +151,10 @@ async def _payment_ids(tx: Transaction, id_: str) -> list[str]:
 async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
     row = await payments.found(tx, payment_id)
     ordered = await order.find(tx, row.payable_id)
-    paid = await payments.document(tx, row)
+    paid = documents.document(await payments.record(tx, row))
     return Story(
         payment=paid,
-        orderStatus=None if ordered is None else OrderStatus(ordered.status),
+        orderStatus=None if ordered is None else ordered.status,
         steps=_documents(Step, await saga.of(tx, payment_id)),
         postings=_documents(Posting, await ledger.of_payment(tx, payment_id)),
         events=_documents(Event, await outbox.of_aggregates(tx, [payment_id, row.payable_id])),
@@ -166,7 +168,7 @@ async def _workflows(story: Story, system: System) -> dict[str, object]:
     ids = [story.payment.workflow_id]
     ids += [refund_workflow_id(each.id) for each in story.refunds if each.status not in FINAL]
     try:
-        found = [await standing(system.temporal, id_) for id_ in ids]
+        found = [await standing(system.desk.temporal, id_) for id_ in ids]
     except TemporalUnreachable as error:
         why = f"Temporal at {system.settings.temporal_address} cannot be asked: {error}."
         return {"temporal_error": why}

@@ -1,19 +1,22 @@
 """The running system as an operator's command finds it."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TypeVar
 from urllib.parse import quote
 
-from temporalio.client import Client
-
+from domain.access import OPERATOR
+from domain.event import Origin
 from domain.identifier import UUID, has_form
-from runtime import temporal
+from runtime import desk as desks
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
-from store import database
-from store.database import Database, reading
+from service.call import Answer, Call
+from service.desk import Desk
+from store.idempotency import Claim, StoredAnswer
 
+WAIT_SECONDS = 10
 EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
 
 
@@ -23,16 +26,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class System:
-    """Connections that are made when first used."""
+    """What an installation's settings say, and the desk of whoever sits at its command line."""
 
     settings: Settings
-    database: Database
-    temporal: Client
-
-    @cached_property
-    def reads(self) -> Database:
-        """For whatever is only read."""
-        return reading(self.database)
+    desk: Desk
 
     def link(self, workflow_id: str) -> str | None:
         """The page of a workflow in the Temporal UI."""
@@ -55,11 +52,38 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
             " or set DATABASE_URL and TEMPORAL_ADDRESS."
         )
-    pool = database.connect(settings.database_url, pool_size=1, statement_seconds=statement_seconds)
+    desk = await desks.connected(
+        settings,
+        pool_size=1,
+        wait_seconds=WAIT_SECONDS,
+        statement_seconds=statement_seconds,
+    )
     try:
-        yield System(settings, pool, await temporal.connect_later(settings))
+        yield System(settings, desk)
     finally:
-        await pool.dispose()
+        await desk.database.dispose()
+
+
+def call(*words: str) -> Call:
+    """Of an operator; the same words, sent twice, are one wish."""
+    text = "\n".join(words)
+    key = hashlib.sha256(text.encode())
+    claim = Claim(OPERATOR.caller, f"billing {words[0]}", key.hexdigest(), key.digest())
+    return Call(OPERATOR, claim, Origin())
+
+
+Value = TypeVar("Value")
+
+
+def settled(answer: Answer[Value] | StoredAnswer) -> Value:
+    """What a decision came to. Raises `Refused` where nobody took it yet."""
+    assert isinstance(answer, Answer), "no command keeps an answer"
+    if not answer.final:
+        raise Refused(
+            f"No worker took the decision within {WAIT_SECONDS} s: see that one runs, then repeat "
+            "the same command."
+        )
+    return answer.value
 
 
 def as_id(text: str) -> str:

@@ -4,13 +4,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-from sqlalchemy import Row
 
-from cli.system import Refused, connected
+from cli.system import connected
 from cli.words import reason_given, say
-from domain.invoice import InvoiceStatus
-from store import invoice, usage
-from store.database import Transaction
+from service import usage
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
 
@@ -27,32 +24,8 @@ def void(
 
 
 async def _void(customer_id: str, event_id: str, reason: str) -> str:
-    async with connected() as system, system.database.begin() as tx:
-        await usage.lock(tx, customer_id)
-        await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
-        if await usage.void(tx, customer_id, event_id, reason):
-            return f"Event {event_id} of {customer_id} will never be billed."
-        before = await usage.why_void(tx, customer_id, event_id)
-        if before is not None:
-            return f"Event {event_id} of {customer_id} was voided before: {before}"
-        has_it = await usage.invoice_of(tx, customer_id, event_id)
-        if has_it is None:
-            raise Refused(f"There is no event {event_id} of {customer_id}.")
-        raise Refused(_why_not(has_it, event_id))
-
-
-async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> None:
-    """Nothing was billed: whoever settles the month, or what comes late of it, counts anew."""
-    if has_it is not None and has_it.status == InvoiceStatus.SKIPPED.value:
-        await invoice.discard_draft(tx, has_it.id)
-        await usage.release(tx, has_it.id)
-
-
-def _why_not(has_it: Row[str, str], event_id: str) -> str:
-    id_, status = has_it
-    if status == InvoiceStatus.AWAITING_APPROVAL.value:
-        return f"The draft {id_} has event {event_id} and waits for approval: reject it first."
-    if status == InvoiceStatus.DRAFT.value:
-        return f"The draft {id_} with event {event_id} is being made: try again in a moment."
-    stays = "what is issued stays as it is, unless it is cancelled"
-    return f"Invoice {id_} has event {event_id}: {stays}."
+    async with connected() as system:
+        before = await usage.void(system.desk, customer_id, event_id, reason)
+    if before is not None:
+        return f"Event {event_id} of {customer_id} was voided before: {before}"
+    return f"Event {event_id} of {customer_id} will never be billed."

@@ -14,6 +14,7 @@
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
     ├── PeriodOpen                409  the month is not over yet
     ├── UsageConflict             409  the same event id came with another payload
+    ├── UsageBilled               409  an invoice has the event, or a draft that is not rejected
     ├── UsageTooOld               422  older than the bound for late usage
     ├── UsageInFuture             422  more than an hour ahead
     ├── SettlementFailed          422  a quality check stops it, or there is no price list
@@ -121,6 +122,12 @@ class PeriodOpen(Rejected):
 class UsageConflict(Rejected):
     slug = "usage-conflict"
     title = "This usage event was reported before with another content"
+    status = 409
+
+
+class UsageBilled(Rejected):
+    slug = "usage-billed"
+    title = "The usage is on an invoice"
     status = 409
 
 

@@ -13,6 +13,9 @@ _SKU = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_PIECES = MAX_MINOR_UNITS
 """Of one line: a piece costs at least one minor unit, and an order is bounded."""
 
+CONSUMER = "ranking"
+"""Whose inbox tells which events were counted."""
+
 
 @dataclass(frozen=True)
 class Sold:

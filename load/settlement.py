@@ -15,6 +15,7 @@ from uuid import uuid4
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from runtime.settlement import Report, report
 from sqlalchemy import text
 
 from cli.dev import report as tell
@@ -27,8 +28,7 @@ from domain.settlement import Progress, RunRequest
 from domain.usage import UsageEvent
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.settlement import Report, report
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store import customer, database, usage
 from store.database import Database
 

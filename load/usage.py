@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import orjson
 import uvloop
+from api.group_commit import GroupCommit
 from rich.console import Console
 from rich.table import Table
 
-from api.group_commit import GroupCommit
 from cli.dev import report
 from dev import process, services
 from dev.services import prepare

@@ -12,13 +12,12 @@ from uuid import UUID
 from domain.errors import InvalidRequest
 from domain.event import Topic
 from domain.message import Message, Refused, refused
-from domain.ranking import read, sold
+from domain.ranking import CONSUMER, read, sold
 from domain.strict_json import exact, parse
 from runtime.consumer import follow_until
-from store import inbox, outbox, ranking
+from store import inbox, ranking
 from store.database import Database
 
-CONSUMER = "ranking"
 TOPIC = Topic.ORDER_COMPLETED
 
 
@@ -26,14 +25,6 @@ async def consume_until(stop: asyncio.Event, database: Database, bootstrap_serve
     """Consume until told to stop."""
     counting = partial(take, database)
     await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC.value, counting)
-
-
-async def rebuild(database: Database) -> int:
-    """Forget the ranking and have every completed order published again; returns how many."""
-    async with database.begin() as tx:
-        await inbox.forget(tx, CONSUMER)
-        await ranking.forget(tx)
-        return await outbox.republish(tx, TOPIC.value)
 
 
 async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:

@@ -19,8 +19,8 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from runtime.temporal import UNREACHABLE
 from runtime.terms import Terms
+from service.temporal import UNREACHABLE
 from workflows import policies
 from workflows.settlement_schedule import ScheduledSettlement
 

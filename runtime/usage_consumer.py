@@ -20,7 +20,7 @@ from domain.event import USAGE, USAGE_DEAD_LETTERS
 from domain.message import Message, Refused, refused
 from domain.usage_document import decode
 from runtime.consumer import follow_until, group_id
-from runtime.usage import take
+from service.usage import take
 from store.database import Database
 
 CONSUMER = "usage"

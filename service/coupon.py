@@ -1,11 +1,8 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Row
-
-from domain.coupon import Coupon, check_window
+from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
 from domain.money import check_currency
 from service.call import Answer, Call, new_id
@@ -15,7 +12,7 @@ from store.database import Transaction
 from store.idempotency import StoredAnswer
 
 
-async def put(desk: Desk, wanted: Coupon) -> tuple[Row[Any], bool]:
+async def put(desk: Desk, wanted: Coupon) -> tuple[Coupon, bool]:
     """Make a coupon or change it; True when made. Orders made before keep their discount."""
     for currency in {**wanted.amounts, **wanted.minimum_order}:
         check_currency(currency)
@@ -24,7 +21,7 @@ async def put(desk: Desk, wanted: Coupon) -> tuple[Row[Any], bool]:
         return await _found(tx, wanted.code), made
 
 
-async def get(desk: Desk, code: str) -> Row[Any]:
+async def get(desk: Desk, code: str) -> Coupon:
     """A coupon with its counts; raises `NotFound`."""
     async with desk.reads.connect() as tx:
         return await _found(tx, code)
@@ -32,7 +29,7 @@ async def get(desk: Desk, code: str) -> Row[Any]:
 
 async def claim(
     desk: Desk, call: Call, code: str, customer_id: str | None
-) -> Answer[Row[Any]] | StoredAnswer:
+) -> Answer[CouponClaim] | StoredAnswer:
     """Get one of the limited coupons, first come, first served."""
     owner = call.access.named(customer_id)
     async with desk.database.begin() as tx:
@@ -41,7 +38,7 @@ async def claim(
             return claimed.answer
         if not claimed.repeated:
             await _issue(tx, code, claimed.resource_id, owner)
-        given: Any = await coupon.claim(tx, claimed.resource_id)
+        given = await coupon.claim(tx, claimed.resource_id)
     return Answer(claimed.resource_id, given, True, claimed.repeated)
 
 
@@ -66,8 +63,8 @@ async def _why_not_issued(tx: Transaction, code: str) -> Exception:
     return CouponNotIssued(f"All coupons {code} are given out.")
 
 
-async def _found(tx: Transaction, code: str) -> Row[Any]:
-    row = await coupon.row(tx, code)
+async def _found(tx: Transaction, code: str) -> Coupon:
+    row = await coupon.find(tx, code)
     if row is None:
         raise NotFound(f"There is no coupon {code}.")
     return row

@@ -1,35 +1,43 @@
 """Stock: what is on hand, what is reserved by payments, what could not be given back."""
 
-from typing import Any
-
-from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 
 from domain.errors import InvalidRequest, NotFound
+from domain.inventory import Reservation, Stock
 from domain.order import OrderStatus
 from domain.saga import INVENTORY_RESERVE, StepState
 from service.desk import Desk
 from store import inventory, payment, saga
+from store.database import Transaction
 
 
-async def put(desk: Desk, sku: str, on_hand: int, withdrawn: bool) -> tuple[Row[Any], bool]:
+async def put(desk: Desk, sku: str, on_hand: int, withdrawn: bool) -> tuple[Stock, bool]:
     """Track a SKU or change its stock; True when it was not tracked. Not below what is reserved."""
     try:
         async with desk.database.begin() as tx:
             made = await inventory.put(tx, sku, on_hand, withdrawn)
-            row: Any = await inventory.find(tx, sku)
+            return await _found(tx, sku), made
     except IntegrityError as error:
         raise InvalidRequest(f"More than {on_hand} of {sku} are reserved.") from error
-    return row, made
 
 
-async def get(desk: Desk, sku: str) -> Row[Any]:
+async def get(desk: Desk, sku: str) -> Stock:
     """The stock of a tracked SKU; raises `NotFound` for another."""
     async with desk.reads.connect() as tx:
-        row = await inventory.find(tx, sku)
-    if row is None:
+        return await _found(tx, sku)
+
+
+async def _found(tx: Transaction, sku: str) -> Stock:
+    stock = await inventory.find(tx, sku)
+    if stock is None:
         raise NotFound(f"{sku} is not tracked.")
-    return row
+    return stock
+
+
+async def in_review(desk: Desk) -> list[Reservation]:
+    """What failed payments could not give back, and a person must see to."""
+    async with desk.reads.connect() as tx:
+        return await inventory.in_review(tx)
 
 
 async def let_go(desk: Desk, payment_id: str, reason: str) -> int:

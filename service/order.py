@@ -1,19 +1,16 @@
 """Orders: what a customer is to pay for goods."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from domain import order as rules
 from domain import points
 from domain.access import Access
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
-from domain.event import Event, Topic
-from domain.order import OrderLine
+from domain.event import JSON, Event, Topic
+from domain.order import Order, OrderLine
+from domain.saga import SagaStep
 from service.call import Answer, Call, new_id
 from service.desk import Desk
 from store import coupon, customer, idempotency, order, outbox, payment, saga
@@ -36,8 +33,8 @@ class NewOrder:
 class OrderRecord:
     """An order with the steps of its payments."""
 
-    order: Row[Any]
-    steps: Sequence[Row[Any]]
+    order: Order
+    steps: list[SagaStep]
 
 
 async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord] | StoredAnswer:
@@ -79,14 +76,14 @@ async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) 
         discount,
         wanted.points or 0,
     )
-    data = {
+    data: dict[str, JSON] = {
         "orderId": order_id,
         "customerId": customer_id,
         "currency": wanted.currency,
         "amount": amount,
         "discount": discount,
         "points": row.points,
-        "items": row.lines,
+        "items": [line.to_json() for line in row.lines],
     }
     await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, call.origin))
 
@@ -103,13 +100,13 @@ async def _discount(tx: Transaction, customer_id: str, wanted: NewOrder, amount:
     return discounted(found, wanted.currency, amount, datetime.now(UTC))
 
 
-async def _found(tx: Transaction, order_id: str) -> Row[Any]:
+async def _found(tx: Transaction, order_id: str) -> Order:
     row = await order.find(tx, order_id)
     if row is None:
         raise NotFound(f"There is no order {order_id}.")
     return row
 
 
-async def _record(tx: Transaction, row: Row[Any]) -> OrderRecord:
+async def _record(tx: Transaction, row: Order) -> OrderRecord:
     paid = await payment.of_payable(tx, row.id)
     return OrderRecord(row, [step for each in paid for step in await saga.of(tx, each.id)])

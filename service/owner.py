@@ -21,6 +21,7 @@ from domain.decision import Decided
 from domain.errors import AlreadyDecided, AlreadyFinal, NotAnAnswer, NotInReview, Rejected
 from service.call import Answer, Call, Seen
 from service.desk import Desk
+from service.temporal import TemporalUnreachable
 from store import idempotency
 from store.idempotency import StoredAnswer
 
@@ -41,7 +42,6 @@ _NOT_NOW = frozenset(
 to a cancellation or to another Update, or too many are under way. Nothing is down."""
 
 
-
 async def _nobody() -> bool:
     return False
 
@@ -54,6 +54,7 @@ class Update:
     `decided`: what was decided about the thing as its row stands then, and by which Update; None
     while nothing is.
     `start_owner`: starts the owner of what is open and has lost it.
+    `nothing_waits`: what is said when the workflow asks nothing, whatever the row says.
     """
 
     workflow_id: str
@@ -63,6 +64,7 @@ class Update:
     refusal: Rejected | None
     decided: Callable[[], Awaitable[Decided | None]]
     start_owner: Callable[[], Awaitable[bool]] = _nobody
+    nothing_waits: str = "Nothing is waiting for this decision."
 
 
 class Delivery(Enum):
@@ -83,13 +85,16 @@ def update_id(call: Call) -> str:
 
 
 async def told(
-    desk: Desk, call: Call, resource_id: str, update: Update, view: Callable[[bool], Awaitable[Seen[T]]]
+    desk: Desk,
+    call: Call,
+    resource_id: str,
+    update: Update,
+    view: Callable[[bool], Awaitable[Seen[T]]],
 ) -> Answer[T] | StoredAnswer:
     """Claim the key and send the Update. `view` is told whether the owner took it.
 
     The answer is for whoever decided, now or under this key before. Raises the refusal, the row's
-    or the workflow's, and `AlreadyDecided` where another Update did; `ConnectionError` while
-    Temporal cannot be reached. Without a worker the answer is not final.
+    or the workflow's, and `AlreadyDecided` where another Update did; `TemporalUnreachable`. Without a worker the answer is not final.
     """
     async with desk.database.begin() as tx:
         claimed = await idempotency.claim(tx, call.claim, resource_id)
@@ -116,18 +121,18 @@ async def _delivered(desk: Desk, update: Update) -> tuple[bool, Rejected | None]
         async with asyncio.timeout(desk.wait_seconds + 1):
             return await _deliver(desk, update) is Delivery.TAKEN, None
     except WorkflowUpdateFailedError as refused:
-        return False, _refusal(refused)
+        return False, _refusal(update, refused)
     except RuntimeError as error:
-        raise ConnectionError(f"Temporal cannot be reached: {error}") from error
+        raise TemporalUnreachable(str(error)) from error
 
 
-def _refusal(refused: WorkflowUpdateFailedError) -> Rejected:
+def _refusal(update: Update, refused: WorkflowUpdateFailedError) -> Rejected:
     cause = refused.cause
     if isinstance(cause, ApplicationError):
         for kind in (AlreadyDecided, AlreadyFinal, NotAnAnswer):
             if cause.type == kind.slug:
                 return kind(cause.message)
-    return NotInReview("Nothing is waiting for this decision.")
+    return NotInReview(update.nothing_waits)
 
 
 async def _deliver(desk: Desk, update: Update) -> Delivery:

@@ -1,36 +1,33 @@
 """Payments: paying an order, cancelling, and answering what only a person may."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row
-
 from domain import payment as rules
 from domain.access import Access
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.gateway import GatewayAttempt
 from domain.inventory import tracked
-from domain.order import OrderLine
-from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
+from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
 from service import review as reviews
 from service.call import Answer, Call, Seen, followed, new_id
 from service.desk import Desk
 from service.owner import told
+from service.starts import start_payment
 from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from workflows.payment_saga import payment_workflow_id
-from service.starts import start_payment
 
 
 @dataclass(frozen=True)
 class PaymentRecord:
     """A payment with every attempt at its PG. `review_reason`: why a person is asked about it."""
 
-    payment: Row[Any]
-    attempts: Sequence[Row[Any]]
+    payment: Payment
+    attempts: list[GatewayAttempt]
     review_reason: str | None
 
 
@@ -80,9 +77,7 @@ async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRec
         return [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
 
 
-async def cancel(
-    desk: Desk, call: Call, payment_id: str
-) -> Answer[PaymentRecord] | StoredAnswer:
+async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:
     """Ask for a cancellation. The payment ends CANCELLED without residue or COMPLETED whole."""
     async with desk.database.begin() as tx:
         await found(tx, payment_id)
@@ -126,7 +121,7 @@ async def _create(
     card = None
     if card_part:
         card = await card_of(tx, ordered.customer_id, wanted.payment_method_id)
-    lines = [OrderLine(line["sku"], line["quantity"], line["unitPrice"]) for line in ordered.lines]
+    lines = ordered.lines
     if not await order.begin_paying(tx, ordered.id):
         raise OrderNotPayable(f"The order is {ordered.status}.")
     request = PaymentRequest(
@@ -151,7 +146,9 @@ async def _create(
     return request
 
 
-async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | None) -> Row[Any]:
+async def card_of(
+    tx: Transaction, customer_id: str, payment_method_id: str | None
+) -> PaymentMethod:
     """The customer's card; raises `PaymentMethodMissing`."""
     card = await customer.payment_method(tx, customer_id, payment_method_id)
     if card is None:
@@ -159,7 +156,7 @@ async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | No
     return card
 
 
-async def found(tx: Transaction, payment_id: str) -> Row[Any]:
+async def found(tx: Transaction, payment_id: str) -> Payment:
     """The payment; raises `NotFound`."""
     row = await payment.find(tx, payment_id)
     if row is None:
@@ -167,7 +164,7 @@ async def found(tx: Transaction, payment_id: str) -> Row[Any]:
     return row
 
 
-async def record(tx: Transaction, row: Row[Any]) -> PaymentRecord:
+async def record(tx: Transaction, row: Payment) -> PaymentRecord:
     """Everything that callers see of a payment."""
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
     reason = row.review_reason
@@ -181,4 +178,4 @@ async def record(tx: Transaction, row: Row[Any]) -> PaymentRecord:
 async def _seen(desk: Desk, payment_id: str) -> Seen[PaymentRecord]:
     async with desk.reads.connect() as tx:
         row = await found(tx, payment_id)
-        return Seen(await record(tx, row), PaymentStatus(row.status) in FINAL)
+        return Seen(await record(tx, row), row.status in FINAL)

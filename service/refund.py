@@ -2,27 +2,24 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from sqlalchemy import Row
 
 from domain import points
 from domain import refund as rules
 from domain.access import Access
 from domain.errors import NotFound, NotRefundable
-from domain.payment import PayableType
-from domain.refund import FINAL, RefundRequest, RefundSplit, RefundStatus
+from domain.payment import PayableType, Payment
+from domain.refund import FINAL, Refund, RefundRequest, RefundSplit
 from domain.review import Resolution
 from domain.wallet import check_room
 from service import review as reviews
 from service.call import Answer, Call, Seen, followed, new_id
 from service.desk import Desk
 from service.owner import told
+from service.starts import start_refund
 from store import customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from workflows.refund_saga import refund_workflow_id
-from service.starts import start_refund
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class NewRefund:
     amount: int | None = None
 
 
-async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Row[Any]] | StoredAnswer:
+async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | StoredAnswer:
     """Refund a payment, and wait shortly for the end. What the PG refuses is an answer."""
     async with desk.database.begin() as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
@@ -48,7 +45,7 @@ async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Row[Any]] 
     return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
 
 
-async def get(desk: Desk, access: Access, refund_id: str) -> Row[Any]:
+async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
     """A refund as it stands; raises `NotFound`."""
     async with desk.reads.connect() as tx:
         return await found(tx, refund_id)
@@ -56,7 +53,7 @@ async def get(desk: Desk, access: Access, refund_id: str) -> Row[Any]:
 
 async def resolve(
     desk: Desk, call: Call, refund_id: str, resolution: Resolution
-) -> Answer[Row[Any]] | StoredAnswer:
+) -> Answer[Refund] | StoredAnswer:
     """Answer the question that waits about a refund: has the PG given the money back?"""
     async with desk.reads.connect() as tx:
         await found(tx, refund_id)
@@ -72,7 +69,7 @@ async def _create(
     if locked is None:
         raise NotFound(f"There is no payment {wanted.payment_id}.")
     paid, refundable = locked
-    if paid.payable_type == PayableType.TOP_UP.value:
+    if paid.payable_type is PayableType.TOP_UP:
         # Its money is in the wallet: back on the card as well, it would be there twice.
         raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
     if not refundable.left:
@@ -97,7 +94,7 @@ async def _create(
     return request
 
 
-async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> None:
+async def _check_room(tx: Transaction, paid: Payment, parts: RefundSplit) -> None:
     """What goes back into the wallet must fit: nothing that is under way may get stuck."""
     if parts.wallet or parts.points:
         await customer.lock(tx, paid.customer_id)
@@ -106,7 +103,7 @@ async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> No
             check_room(await wallet.expected(tx, paid.customer_id, unit), amount, unit)
 
 
-async def found(tx: Transaction, refund_id: str) -> Row[Any]:
+async def found(tx: Transaction, refund_id: str) -> Refund:
     """The refund; raises `NotFound`."""
     row = await refund.find(tx, refund_id)
     if row is None:
@@ -114,7 +111,7 @@ async def found(tx: Transaction, refund_id: str) -> Row[Any]:
     return row
 
 
-async def _seen(desk: Desk, refund_id: str) -> Seen[Row[Any]]:
+async def _seen(desk: Desk, refund_id: str) -> Seen[Refund]:
     async with desk.reads.connect() as tx:
         row = await found(tx, refund_id)
-    return Seen(row, RefundStatus(row.status) in FINAL)
+    return Seen(row, row.status in FINAL)

@@ -1,13 +1,17 @@
 """What waits for a person, what speaks against an answer, and who has answered."""
 
 from domain.decision import Decided
-from domain.errors import NotFound, Rejected
-from domain.review import Outcome, Question, Resolution, check
-from service.call import Answer, Call, Seen
+from domain.errors import Rejected
+from domain.review import Outcome, Resolution, WaitingReview, check
+from service.call import Call
 from service.desk import Desk
 from service.owner import Update, update_id
 from store import review
 from store.database import Transaction
+
+_ASKS_FIRST = (
+    "Its workflow asks the gateway once more before it waits for you: repeat this in a minute."
+)
 
 
 async def answering(
@@ -21,13 +25,15 @@ async def answering(
     async def decided() -> Decided | None:
         return await _decided(desk, reference_id, id_)
 
-    return Update(workflow_id, "resolve", resolution, id_, refused, decided)
+    return Update(
+        workflow_id, "resolve", resolution, id_, refused, decided, nothing_waits=_ASKS_FIRST
+    )
 
 
 async def _refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejected | None:
     """None when this answers the question that waits about a payment or refund."""
     asked = await review.latest(tx, reference_id)
-    question = None if asked is None else Question(asked.question)
+    question = None if asked is None else asked.question
     try:
         check(question, None if asked is None else asked.outcome, outcome)
     except Rejected as refused:
@@ -42,3 +48,9 @@ async def _decided(desk: Desk, reference_id: str, update_id: str) -> Decided | N
         answered = await review.ended_by(tx, reference_id, update_id)
         closed = answered or await review.ended(tx, reference_id)
     return None if closed is None else Decided(closed.outcome, closed.decided_by or "")
+
+
+async def waiting(desk: Desk) -> list[WaitingReview]:
+    """What waits for a person, oldest first."""
+    async with desk.reads.connect() as tx:
+        return await review.waiting(tx)

@@ -26,8 +26,10 @@ from service import invoice as invoices
 from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
+from service.temporal import TemporalUnreachable
 from store import customer, invoice, settlement
 from store.database import Transaction
+from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
 
 LOOK_SECONDS = 0.2
@@ -101,15 +103,17 @@ async def start_run(
 ) -> WorkflowHandle[SettlementRun, Progress]:
     """Settle a month for everybody, or for these customers; asked again while it runs, it is found.
 
-    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `ConnectionError` while
-    Temporal cannot be reached: nothing is in a row yet, so nobody would start it later.
+    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
+    nothing is in a row yet, so nobody would start it later.
     """
     Period.parse(period).require_over(datetime.now(UTC), "UTC")
     async with desk.reads.connect() as tx:
         for customer_id in customers:
             await _require_customer(tx, customer_id)
     async with _reaching_temporal(desk):
-        handle = await start_settlement_run(desk.temporal, desk.terms.run(period, customers or None))
+        handle = await start_settlement_run(
+            desk.temporal, desk.terms.run(period, customers or None)
+        )
     if not customers:
         async with desk.database.begin() as tx:
             await settlement.announce_run(tx, period)
@@ -178,16 +182,15 @@ async def settle(desk: Desk, customer_id: str, period: str) -> SettledMonth:
     return await _outcome(desk, request, owner)
 
 
-async def settle_again(desk: Desk, customer_id: str, period: str) -> MonthStanding:
+async def settle_again(desk: Desk, request: SettlementRequest) -> MonthStanding:
     """Settle a customer's month, or find the settlement that runs, and wait until it has ended or
     waits itself, for a person or for the end of its month."""
-    request = desk.terms.settlement(customer_id, period)
     handle = await start_settlement(desk.temporal, request)
     ended = asyncio.ensure_future(handle.result())
     try:
         while not ended.done():
             await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-            found = await standing(desk, period, customer_id)
+            found = await standing(desk, request.period, request.customer_id)
             if found is not None and found.status in WAITING:
                 return found
         return await _end(request, ended)
@@ -208,7 +211,9 @@ async def _end(
 
 
 async def _outcome(
-    desk: Desk, request: SettlementRequest, owner: WorkflowHandle[object, SettlementOutcome]
+    desk: Desk,
+    request: SettlementRequest,
+    owner: WorkflowHandle[MonthlySettlement, SettlementOutcome],
 ) -> SettledMonth:
     """Wait until the settlement has ended or waits for a person, then shortly for the charge."""
     ends_at = time.monotonic() + desk.wait_seconds
@@ -233,7 +238,7 @@ async def _outcome(
     return SettledMonth(status, found if has_invoice else None)
 
 
-async def _ended(owner: WorkflowHandle[object, SettlementOutcome]) -> SettlementOutcome:
+async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) -> SettlementOutcome:
     """How this very settlement ended; its row may still tell of an earlier one."""
     while True:
         try:
@@ -276,4 +281,4 @@ async def _reaching_temporal(desk: Desk) -> AsyncIterator[None]:
         async with asyncio.timeout(desk.wait_seconds + 1):
             yield
     except RuntimeError as error:
-        raise ConnectionError(f"Temporal cannot be reached: {error}") from error
+        raise TemporalUnreachable(str(error)) from error

@@ -9,11 +9,9 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from service.temporal import TemporalUnreachable
+
 TIMEOUT_SECONDS = 5.0
-
-
-class TemporalUnreachable(Exception):
-    """Temporal does not answer. Nothing that it knows is lost."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,11 @@ from temporalio.service import RPCError, RPCStatusCode
 UNREACHABLE = (RPCError, RuntimeError)
 """What a call raises while Temporal is down: RuntimeError until a lazy client once connected."""
 
+
+class TemporalUnreachable(ConnectionError):
+    """Temporal does not answer. Nothing that it knows is lost."""
+
+
 _ANSWERS = frozenset(
     {
         RPCStatusCode.ALREADY_EXISTS,

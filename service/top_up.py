@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from sqlalchemy import Row
 
 from domain.access import Role
 from domain.errors import NotFound
 from domain.ledger import BANK_CLEARING, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
 from domain.money import Money
-from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
+from domain.payment import (
+    FINAL,
+    Method,
+    PayableType,
+    Payment,
+    PaymentRequest,
+    PaymentStatus,
+)
 from domain.top_up import Source, TopUp
 from domain.wallet import check_room
 from service.call import Answer, Call, Seen, followed, new_id
@@ -38,13 +42,13 @@ class NewTopUp:
 class TopUpRecord:
     """A top-up with its payment; a bank transfer has none, and is booked."""
 
-    top_up: Row[Any]
-    payment: Row[Any] | None
+    top_up: TopUp
+    payment: Payment | None
 
     @property
     def status(self) -> PaymentStatus:
         """That of its payment."""
-        return PaymentStatus.COMPLETED if self.payment is None else PaymentStatus(self.payment.status)
+        return PaymentStatus.COMPLETED if self.payment is None else self.payment.status
 
 
 async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
@@ -113,14 +117,16 @@ async def _new(tx: Transaction, call: Call, top_up_id: str, wanted: NewTopUp) ->
     if not await customer.lock(tx, owner):
         raise NotFound(f"There is no customer {owner}.")
     check_room(await wallet.expected(tx, owner, money.currency), money.minor_units, money.currency)
-    made = TopUp(top_up_id, owner, money.currency, money.minor_units, wanted.source)
-    await top_up.create(tx, made)
-    return made
+    return await top_up.create(
+        tx, top_up_id, owner, money.currency, money.minor_units, wanted.source
+    )
 
 
 async def _record(tx: Transaction, top_up_id: str) -> TopUpRecord:
-    row: Any = await top_up.find(tx, top_up_id)
-    return TopUpRecord(row, next(iter(await payment.of_payable(tx, top_up_id)), None))
+    found = await top_up.find(tx, top_up_id)
+    if found is None:
+        raise NotFound(f"There is no top-up {top_up_id}.")
+    return TopUpRecord(found, next(iter(await payment.of_payable(tx, top_up_id)), None))
 
 
 async def _seen(desk: Desk, top_up_id: str) -> Seen[TopUpRecord]:

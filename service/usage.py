@@ -1,13 +1,17 @@
-"""Usage events as they come in, over HTTP or Kafka: read, checked and counted."""
+"""Usage events: read, checked and counted as they come in, over HTTP or Kafka, and voided."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from domain.errors import Rejected
+from sqlalchemy import Row
+
+from domain.errors import NotFound, Rejected, UsageBilled
+from domain.invoice import InvoiceStatus
 from domain.usage import Receipt, UsageEvent, check_time, refused
 from domain.usage_document import named, read
-from store import usage
-from store.database import Database
+from service.desk import Desk
+from store import invoice, usage
+from store.database import Database, Transaction
 
 
 def admit(document: object, late: timedelta) -> UsageEvent:
@@ -37,3 +41,37 @@ def _admitted(document: object, late: timedelta) -> UsageEvent | Receipt:
         return admit(document, late)
     except Rejected as refusal:
         return refused(named(document), refusal)
+
+
+async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str | None:
+    """Never bill an event that no invoice has, or only a draft that a check stopped. Returns the
+    reason for which it was voided before, if it was. Raises `NotFound` and `UsageBilled`."""
+    async with desk.database.begin() as tx:
+        await usage.lock(tx, customer_id)
+        await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
+        if await usage.void(tx, customer_id, event_id, reason):
+            return None
+        before = await usage.why_void(tx, customer_id, event_id)
+        if before is not None:
+            return before
+        has_it = await usage.invoice_of(tx, customer_id, event_id)
+    if has_it is None:
+        raise NotFound(f"There is no event {event_id} of {customer_id}.")
+    raise UsageBilled(_why_not(has_it, event_id))
+
+
+async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> None:
+    """Nothing was billed: whoever settles the month, or what comes late of it, counts anew."""
+    if has_it is not None and has_it.status == InvoiceStatus.SKIPPED:
+        await invoice.discard_draft(tx, has_it.id)
+        await usage.release(tx, has_it.id)
+
+
+def _why_not(has_it: Row[str, str], event_id: str) -> str:
+    id_, status = has_it
+    if status == InvoiceStatus.AWAITING_APPROVAL:
+        return f"The draft {id_} has event {event_id} and waits for approval: reject it first."
+    if status == InvoiceStatus.DRAFT:
+        return f"The draft {id_} with event {event_id} is being made: try again in a moment."
+    stays = "what is issued stays as it is, unless it is cancelled"
+    return f"Invoice {id_} has event {event_id}: {stays}."

@@ -1,17 +1,16 @@
 """Wallets: what is in them, and the postings that touched them."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row
-
+from domain.ledger import BookedPosting
+from domain.wallet import Balance
 from service.desk import Desk
 from service.page import Descent
 from store import wallet
 from store.seen import seen
 
 
-async def balances(desk: Desk, owner: str) -> Sequence[Row[Any]]:
+async def balances(desk: Desk, owner: str) -> list[Balance]:
     """What the wallet of a customer holds, per currency and in points."""
     async with desk.reads.connect() as tx:
         return await wallet.balances(tx, owner)
@@ -19,10 +18,10 @@ async def balances(desk: Desk, owner: str) -> Sequence[Row[Any]]:
 
 async def transactions(
     desk: Desk, owner: str, place: Descent | None, limit: int
-) -> tuple[list[Row[Any]], Descent | None]:
+) -> tuple[list[BookedPosting], Descent | None]:
     """The postings below a place, with what came late above it, and the place below them; None at
     the end."""
-    late: Sequence[Row[Any]] = ()
+    late: Sequence[BookedPosting] = ()
     async with desk.reads.connect() as tx:
         if place is None:
             rows = await wallet.transactions(tx, owner, None, limit)

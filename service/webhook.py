@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from domain.identifier import UUID, has_form
-from domain.payment import PaymentStatus
+from domain.payment import Payment, PaymentStatus
+from domain.refund import Refund
 from service.desk import Desk
 from service.temporal import UNREACHABLE
 from store import payment, refund, webhook
@@ -29,6 +30,7 @@ async def take(desk: Desk, gateway: str, event_id: str, event: Mapping[str, obje
 async def _waiting_owner(tx: Transaction, event: Mapping[str, object]) -> str | None:
     """The workflow that waits for news of the PG. While a call is under way its own answer is the
     news: a signal then would only make Temporal do the step again."""
+    row: Payment | Refund | None
     if (refund_id := _uuid(event.get("refundId"))) is not None:
         row, workflow_id = await refund.find(tx, refund_id), refund_workflow_id(refund_id)
     elif (payment_id := _uuid(event.get("orderId"))) is not None:

@@ -1,6 +1,6 @@
 """Payments. A final status is never left again: every update says from where it may come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ from domain.payment import (
     FailedPayment,
     Method,
     PayableType,
+    Payment,
     PaymentRequest,
     PaymentStatus,
     StockLine,
 )
-from domain.refund import Refundable, RefundRequest
+from domain.refund import Refundable, RefundRequest, refundable
 from domain.waits import Waits
 from store.database import Transaction
 from store.tables import coupon_uses, payments, stock_reservations, wallet_holds, watches
@@ -51,21 +52,22 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
     )
 
 
-async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
+async def find(tx: Transaction, payment_id: str) -> Payment | None:
+    row = (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
+    return None if row is None else _payment(row)
 
 
-async def lock(tx: Transaction, payment_id: str) -> Row[Any]:
+async def lock(tx: Transaction, payment_id: str) -> Payment:
     """The payment, locked to the commit."""
     locked = select(payments).where(payments.c.id == payment_id).with_for_update()
-    row: Row[Any] = (await tx.execute(locked)).one()
-    return row
+    return _payment((await tx.execute(locked)).one())
 
 
-async def of_payable(tx: Transaction, *payable_ids: str) -> Sequence[Row[Any]]:
+async def of_payable(tx: Transaction, *payable_ids: str) -> list[Payment]:
     """Every payment of these orders, invoices or top-ups, oldest first."""
     query = select(payments).where(payments.c.payable_id.in_(payable_ids))
-    return (await tx.execute(query.order_by(payments.c.created_at, payments.c.id))).all()
+    rows = await tx.execute(query.order_by(payments.c.created_at, payments.c.id))
+    return [_payment(row) for row in rows]
 
 
 async def mark(
@@ -124,30 +126,24 @@ async def _end(
     )
     if ended.rowcount == 1:
         return True
-    row = await find(tx, payment_id)
-    if row is None:
+    payment = await find(tx, payment_id)
+    if payment is None:
         raise RuntimeError(f"payment {payment_id} has no row")
-    if row.status != status.value:
-        raise HoldReleased(f"An earlier run of this payment has ended: {row.status}, not {status}.")
+    if payment.status is not status:
+        raise HoldReleased(
+            f"An earlier run of this payment has ended: {payment.status}, not {status}."
+        )
     return False
 
 
-async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Row[Any], Refundable] | None:
+async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Payment, Refundable] | None:
     """Lock the payment's row to the commit and say what of it can be refunded."""
     locked = select(payments).where(payments.c.id == payment_id).with_for_update()
     row = (await tx.execute(locked)).first()
     if row is None:
         return None
-    captured = row.status == PaymentStatus.COMPLETED.value
-    return row, Refundable(
-        currency=row.currency,
-        card_captured=row.card_amount if captured else 0,
-        wallet_captured=row.wallet_amount if captured else 0,
-        card_refunded=row.card_refunded,
-        wallet_refunded=row.wallet_refunded,
-        points_spent=row.points_amount if captured else 0,
-        points_refunded=row.points_refunded,
-    )
+    payment = _payment(row)
+    return payment, refundable(payment)
 
 
 async def reserve_refund(tx: Transaction, refund: RefundRequest) -> None:
@@ -172,7 +168,7 @@ async def _change_refunded(tx: Transaction, refund: RefundRequest, sign: int) ->
     )
 
 
-async def add_refunded(tx: Transaction, refund: RefundRequest) -> Row[Any]:
+async def add_refunded(tx: Transaction, refund: RefundRequest) -> Payment:
     """A refund completed. Returns the payment with `money_refunded`, what went back by completed
     refunds in money, this one included; its row stays locked to the commit."""
     added = await tx.execute(
@@ -185,8 +181,7 @@ async def add_refunded(tx: Transaction, refund: RefundRequest) -> Row[Any]:
         )
         .returning(payments)
     )
-    row: Row[Any] = added.one()
-    return row
+    return _payment(added.one())
 
 
 async def add_taken_back(tx: Transaction, payment_id: str, points: int) -> None:
@@ -200,17 +195,17 @@ async def add_taken_back(tx: Transaction, payment_id: str, points: int) -> None:
 
 async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments without a final status, in id order after `after_id`: what the sweeper looks at."""
     query = select(payments).where(_OPEN, payments.c.created_at < created_before)
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
 async def watched(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments that have ended and are watched, in id order after `after_id`."""
     query = (
         select(payments)
@@ -219,12 +214,12 @@ async def watched(
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
 async def ended_holding(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments that have ended and still hold money, points, stock or a coupon: there must be none.
     In id order after `after_id`."""
     holding = union_all(
@@ -239,20 +234,20 @@ async def ended_holding(
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
-async def count_open_by_status(tx: Transaction) -> Sequence[Row[str, int]]:
+async def count_open_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
     """Those that have not ended: an index holds them, so that it costs the same however many
     have."""
     query = select(payments.c.status, func.count()).where(_OPEN).group_by(payments.c.status)
-    return (await tx.execute(query)).all()
+    return {PaymentStatus(status): count for status, count in await tx.execute(query)}
 
 
-async def count_by_status(tx: Transaction) -> Sequence[Row[str, int]]:
+async def count_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
     """All of them. Reads the whole table: not to be asked again and again."""
     query = select(payments.c.status, func.count()).group_by(payments.c.status)
-    return (await tx.execute(query)).all()
+    return {PaymentStatus(status): count for status, count in await tx.execute(query)}
 
 
 async def oldest_unknown_age_seconds(tx: Transaction) -> float:
@@ -263,14 +258,38 @@ async def oldest_unknown_age_seconds(tx: Transaction) -> float:
     return float((await tx.execute(query)).scalar() or 0)
 
 
-def request(row: Row[Any], waits: Waits) -> PaymentRequest:
+def request(payment: Payment, waits: Waits) -> PaymentRequest:
     """The input of the saga as the row remembers it: what the sweeper starts again."""
+    is_invoice = payment.payable_type is PayableType.INVOICE
     return PaymentRequest(
-        payment_id=row.id,
+        payment_id=payment.id,
+        payable_type=payment.payable_type,
+        payable_id=payment.payable_id,
+        customer_id=payment.customer_id,
+        currency=payment.currency,
+        wallet_amount=payment.wallet_amount,
+        card_amount=payment.card_amount,
+        points_amount=payment.points_amount,
+        coupon_code=payment.coupon_code,
+        discount=payment.discount,
+        stock=payment.stock,
+        gateway=payment.gateway,
+        billing_key=payment.billing_key,
+        two_calls=payment.two_calls,
+        owner=f"invoice/{payment.payable_id}" if is_invoice else "",
+        origin=Origin(payment.idempotency_key, payment.traceparent),
+        waits=waits,
+    )
+
+
+def _payment(row: Row[Any]) -> Payment:
+    return Payment(
+        id=row.id,
         payable_type=PayableType(row.payable_type),
         payable_id=row.payable_id,
         customer_id=row.customer_id,
         currency=row.currency,
+        method=Method(row.method),
         wallet_amount=row.wallet_amount,
         card_amount=row.card_amount,
         points_amount=row.points_amount,
@@ -280,7 +299,22 @@ def request(row: Row[Any], waits: Waits) -> PaymentRequest:
         gateway=row.gateway,
         billing_key=row.billing_key,
         two_calls=row.two_calls,
-        owner=f"invoice/{row.payable_id}" if row.payable_type == PayableType.INVOICE else "",
-        origin=Origin(row.idempotency_key, row.traceparent),
-        waits=waits,
+        status=PaymentStatus(row.status),
+        failure_code=row.failure_code,
+        failure_message=row.failure_message,
+        gateway_code=row.gateway_code,
+        gateway_reference=row.gateway_reference,
+        review_reason=row.review_reason,
+        card_refunded=row.card_refunded,
+        wallet_refunded=row.wallet_refunded,
+        points_refunded=row.points_refunded,
+        refunded_amount=row.refunded_amount,
+        money_refunded=row.money_refunded,
+        points_earned=row.points_earned,
+        points_taken_back=row.points_taken_back,
+        cancel_requested_at=row.cancel_requested_at,
+        idempotency_key=row.idempotency_key,
+        traceparent=row.traceparent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowHandle
 from domain.payment import Method, PayableType, PaymentOutcome, PaymentRequest, StockLine
 from domain.refund import RefundOutcome, RefundRequest
 from domain.waits import Waits
-from runtime.starts import start_payment, start_refund
+from service.starts import start_payment, start_refund
 from store import order, payment, refund
 from tests.billing import GOOD_CARD, Billing
 from tests.faults import Fault, FaultInjector, Parked

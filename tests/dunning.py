@@ -16,10 +16,11 @@ from domain.invoice import (
     InvoiceOutcome,
     InvoiceRequest,
 )
+from domain.payment import Payment
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits
-from runtime.starts import start_invoice
+from service.starts import start_invoice
 from store import customer, invoice, payment
 from store.tables import dead_letters, ledger_transactions, outbox, postings
 from tests.billing import GOOD_CARD, Billing
@@ -118,7 +119,7 @@ class Dunning:
         assert row is not None
         return row
 
-    async def payments(self, owed: InvoiceRequest) -> Sequence[Row[Any]]:
+    async def payments(self, owed: InvoiceRequest) -> list[Payment]:
         """Every attempt, oldest first."""
         async with self.billing.database.connect() as tx:
             return await payment.of_payable(tx, owed.invoice_id)

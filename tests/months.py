@@ -15,7 +15,7 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
-from runtime.starts import start_settlement
+from service.starts import start_settlement
 from store import invoice, settlement, usage
 from store.tables import invoices, usage_events
 from tests.billing import Billing

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from runtime.settlement import report
 from temporalio.client import Client
 
 from dev.demo import books
@@ -17,8 +18,7 @@ from domain.period import Period
 from domain.settlement import HANDED_OVER, Progress, RunRequest
 from runtime import gateways, temporal
 from runtime.settings import Settings
-from runtime.settlement import report
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store import invoice
 
 LOST_CARD = "4000000000009987"

@@ -5,10 +5,10 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from api.cursors import MAX_LENGTH, Position, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cursors import MAX_LENGTH, Position, decode, encode
 from domain.errors import InvalidRequest
 from store.seen import Seen
 from tests.api.documents import refused

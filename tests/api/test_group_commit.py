@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from api.group_commit import GroupCommit
 from sqlalchemy import text
 
-from api.group_commit import GroupCommit
 from dev.process import free_port
 from store.database import Database
 from tests.databases import connected

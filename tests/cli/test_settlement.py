@@ -2,13 +2,13 @@
 
 import orjson
 import pytest
+from runtime.settlement import settle_again
 from temporalio.client import Client
 
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
 from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Verdict
-from runtime.settlement import settle_again
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store.database import Database
 from tests.cashier import WAITS
 from tests.cli.conftest import Command

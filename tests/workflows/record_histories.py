@@ -23,7 +23,7 @@ from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.settlement import ApprovalPolicy, RunRequest, Verdict
 from runtime.schedules import MONTHLY
-from runtime.starts import start_refund, start_relay, start_settlement_run
+from service.starts import start_refund, start_relay, start_settlement_run
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.conditions import eventually

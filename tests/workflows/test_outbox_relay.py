@@ -13,8 +13,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities.outbox import RelayTurn
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_relay
 from runtime.workers import outbox_worker, running
+from service.starts import start_relay
 from tests.conditions import eventually
 from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
 from workflows import policies

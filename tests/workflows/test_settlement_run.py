@@ -23,7 +23,7 @@ from domain.settlement import (
 )
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_settlement, start_settlement_run
+from service.starts import start_settlement, start_settlement_run
 from store import customer, settlement, usage
 from store.database import Database
 from tests.cashier import WAITS

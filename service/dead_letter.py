@@ -1,0 +1,26 @@
+"""Dead letters: what could not be done, and what no consumer could take."""
+
+from domain.errors import NotFound
+from service.desk import Desk
+from store import dead_letter, dead_message
+from store.database import Transaction
+
+
+async def waiting(desk: Desk):
+    """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
+    async with desk.reads.connect() as tx:
+        return await dead_letter.waiting(tx), await dead_message.waiting(tx)
+
+
+async def resolve(desk: Desk, id_: str) -> bool:
+    """Note that somebody has seen to it; False when somebody had before. Raises `NotFound`."""
+    async with desk.database.begin() as tx:
+        if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
+            return True
+        if not await _is_known(tx, id_):
+            raise NotFound(f"There is no dead letter with the id {id_}.")
+    return False
+
+
+async def _is_known(tx: Transaction, id_: str) -> bool:
+    return bool(await dead_letter.find(tx, id_) or await dead_message.find(tx, id_))
