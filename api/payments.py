@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api import reviews
 from api.access import Anybody, Operator, ServiceOrOperator
@@ -28,6 +27,7 @@ from api.fields import (
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, update_id
 from domain import payment as rules
+from domain.customer import PaymentMethod
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
@@ -258,7 +258,9 @@ async def _create(
     return request
 
 
-async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | None) -> Row[Any]:
+async def card_of(
+    tx: Transaction, customer_id: str, payment_method_id: str | None
+) -> PaymentMethod:
     """The customer's card; raises `PaymentMethodMissing`."""
     card = await customer.payment_method(tx, customer_id, payment_method_id)
     if card is None:
