@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 from temporalio import activity
 
+from domain.customer import PaymentMethod
 from domain.event import JSON
 from domain.failure import FailureCode
 from domain.invoice import (
@@ -208,7 +209,7 @@ async def _open(
     return OpenedCharge(request)
 
 
-def _declined_for_good(payments: Sequence[Payment], card: Row[Any]) -> Payment | None:
+def _declined_for_good(payments: Sequence[Payment], card: PaymentMethod) -> Payment | None:
     wanted = (card.gateway, card.billing_key)
     return next(
         (

@@ -10,6 +10,7 @@ from sqlalchemy import Row
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
+from domain.customer import Customer
 from domain.errors import NotFound, Rejected, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
 from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
@@ -152,7 +153,7 @@ class SettlementActivities:
             await settlement.record(tx, ended)
 
 
-async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None:
+async def _plan(tx: Transaction, whose: Customer, period: Period) -> Plan | None:
     """The prices that hold for the customer when the month begins, else when it ends."""
     begins, ends = period.starts_at(whose.time_zone), period.ends_at(whose.time_zone)
     for moment in (begins, ends - timedelta(microseconds=1)):
@@ -166,7 +167,7 @@ async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None
 async def _draft(
     tx: Transaction,
     wanted: SettlementRequest,
-    whose: Row[Any],
+    whose: Customer,
     period: Period,
     current: Row[Any] | None,
 ) -> Drafted:
@@ -235,7 +236,7 @@ async def _undecided_months(
 
 
 async def _snapshot(
-    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: Sequence[Aggregate]
+    tx: Transaction, whose: Customer, plan: Plan, period: Period, claimed: Sequence[Aggregate]
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
     billed = await invoice.billed(tx, whose.id, str(period))
@@ -248,7 +249,7 @@ async def _snapshot(
 
 
 async def _late_month(
-    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: Sequence[Aggregate]
+    tx: Transaction, whose: Customer, period: Period, now: Plan, claimed: Sequence[Aggregate]
 ) -> Month:
     """A month with late usage, on an invoice that is priced by the plan `now`."""
     billed = await invoice.billed(tx, whose.id, str(period))

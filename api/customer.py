@@ -1,16 +1,16 @@
 """Customers and their cards: set-up by operators."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
-from sqlalchemy import Row
 
 from api.access import CUSTOMER_ID, Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
+from domain import customer as rules
 from service import customer
 from service.customer import CustomerRecord
 
@@ -143,7 +143,7 @@ async def get_payment_methods(
     return [_payment_method(each) for each in cards]
 
 
-def _payment_method(row: Row[Any]) -> PaymentMethod:
+def _payment_method(row: rules.PaymentMethod) -> PaymentMethod:
     return PaymentMethod(
         id=row.id,
         customerId=row.customer_id,

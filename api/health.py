@@ -10,14 +10,15 @@ from sqlalchemy import text
 
 from api.context import Context, Using
 from api.idempotency import REPLAYS
+from domain import ranking
 from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
-from runtime import ranking_consumer, usage_consumer
+from runtime import usage_consumer
 from runtime.consumer import group_id
 from store import dead_message, inventory, outbox, payment, review, saga, usage, watch
 
 HOUR = timedelta(hours=1)
-CONSUMERS = [group_id(each.CONSUMER) for each in (ranking_consumer, usage_consumer)]
+CONSUMERS = [group_id(name) for name in (ranking.CONSUMER, usage_consumer.CONSUMER)]
 
 router = APIRouter(tags=["operations"])
 

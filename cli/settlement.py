@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
-from runtime.settlement import Failure, Report
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -22,6 +21,8 @@ from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
 from domain.settlement import Progress, SettlementStatus
+from service import settlement
+from service.settlement import Failure, MonthStanding, Report
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import SettlementRun
 
@@ -186,15 +187,15 @@ async def _wanted(
     for customer_id in dict.fromkeys(customers):
         if customer_id in failures:
             continue
-        found = await settlement.standing(system.desk, month, customer_id)
-        if found is None:
+        stands = await settlement.standing(system.desk, month, customer_id)
+        if stands is None:
             raise Refused(
                 f"{month} of {customer_id} was never settled, so nothing can be repeated."
             )
-        if found.status in AGAIN_WHEN_NAMED:
-            failures[customer_id] = Failure(customer_id, found.reason or found.status, None)
+        if stands.status in AGAIN_WHEN_NAMED:
+            failures[customer_id] = Failure(customer_id, stands.reason or stands.status, None)
         else:
-            say(f"{customer_id}: {found.status}, nothing to do")
+            say(f"{customer_id}: {stands.status}, nothing to do")
     return [
         each
         for each in failures.values()

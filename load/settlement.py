@@ -15,7 +15,6 @@ from uuid import uuid4
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from runtime.settlement import Report, report
 from sqlalchemy import text
 
 from cli.dev import report as tell
@@ -24,12 +23,12 @@ from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.period import Period
-from domain.settlement import Progress, RunRequest
+from domain.settlement import Progress
 from domain.usage import UsageEvent
-from runtime import temporal
+from runtime.desk import connected
 from runtime.settings import Settings
-from service.starts import start_settlement_run
-from store import customer, database, usage
+from service.settlement import Report, report, start_run
+from store import customer, usage
 from store.database import Database
 
 CUSTOMERS = 1_000
@@ -64,19 +63,18 @@ def main() -> None:
 
 
 async def _measure() -> None:
-    settings = Settings()
-    pool = database.connect(settings.database_url, pool_size=5)
+    desk = await connected(Settings(), pool_size=5, wait_seconds=30)
+    pool = desk.database
     try:
         await _prepare(pool)
-        client = await temporal.connect_when_ready(settings)
         began = time.perf_counter()
         async with asyncio.timeout(BOUND_SECONDS):
-            handle = await start_settlement_run(client, RunRequest(PERIOD))
+            handle = await start_run(desk, PERIOD)
             ended = await handle.result()
             settled_after = time.perf_counter() - began
             await _until_paid(pool)
         paid_after = time.perf_counter() - began
-        _print(await report(pool, PERIOD), ended, settled_after, paid_after)
+        _print(await report(desk, PERIOD), ended, settled_after, paid_after)
     finally:
         await pool.dispose()
 

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import orjson
 import uvloop
-from api.group_commit import GroupCommit
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.usage import UsageEvent
 from runtime.settings import Settings
+from service.group_commit import GroupCommit
 from store import database as database_module
 from store import usage
 from store.database import Database

@@ -30,7 +30,7 @@ async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
 
 async def _zone_of_today(tx: Transaction, customer_id: str) -> str:
     whose = await customer.find(tx, customer_id)
-    return "UTC" if whose is None else str(whose.time_zone)
+    return "UTC" if whose is None else whose.time_zone
 
 
 def _of_aggregates(counted: Sequence[Aggregate], stored: Sequence[Row[Any]]) -> Iterator[str]:

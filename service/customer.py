@@ -1,13 +1,10 @@
 """Customers and their cards: set up by operators."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from domain.access import Access
+from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
 from service.call import new_id
@@ -32,7 +29,7 @@ class Agreement:
 class CustomerRecord:
     """A customer and the plan that it has now."""
 
-    customer: Row[Any]
+    customer: Customer
     plan_code: str | None
 
 
@@ -65,7 +62,7 @@ async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
         return await _found(tx, customer_id)
 
 
-async def add_card(desk: Desk, customer_id: str, card: NewCard) -> Row[Any]:
+async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
     if card.gateway not in desk.gateways:
         raise InvalidRequest(f"There is no gateway {card.gateway!r}.")
@@ -83,7 +80,7 @@ async def add_card(desk: Desk, customer_id: str, card: NewCard) -> Row[Any]:
         )
 
 
-async def cards(desk: Desk, access: Access, customer_id: str) -> Sequence[Row[Any]]:
+async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
     access.require(customer_id)
     async with desk.reads.connect() as tx:

@@ -1,12 +1,17 @@
 """Dead letters: what could not be done, and what no consumer could take."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
 from domain.errors import NotFound
 from service.desk import Desk
 from store import dead_letter, dead_message
 from store.database import Transaction
 
 
-async def waiting(desk: Desk):
+async def waiting(desk: Desk) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
     """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
     async with desk.reads.connect() as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)

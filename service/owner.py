@@ -93,8 +93,9 @@ async def told(
 ) -> Answer[T] | StoredAnswer:
     """Claim the key and send the Update. `view` is told whether the owner took it.
 
-    The answer is for whoever decided, now or under this key before. Raises the refusal, the row's
-    or the workflow's, and `AlreadyDecided` where another Update did; `TemporalUnreachable`. Without a worker the answer is not final.
+    The answer is for whoever decided, now or under this key before; without a worker it is not
+    final. Raises the refusal, the row's or the workflow's, `AlreadyDecided` where another Update
+    did, and `TemporalUnreachable`.
     """
     async with desk.database.begin() as tx:
         claimed = await idempotency.claim(tx, call.claim, resource_id)

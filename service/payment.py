@@ -6,6 +6,7 @@ from typing import Any
 
 from domain import payment as rules
 from domain.access import Access
+from domain.customer import PaymentMethod
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.gateway import GatewayAttempt
 from domain.inventory import tracked

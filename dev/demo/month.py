@@ -3,11 +3,9 @@
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-from runtime.settlement import report
-from temporalio.client import Client
 
 from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
@@ -15,10 +13,8 @@ from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
 from domain.invoice import CLOSED, DunningPolicy, InvoiceStatus
 from domain.period import Period
-from domain.settlement import HANDED_OVER, Progress, RunRequest
-from runtime import gateways, temporal
-from runtime.settings import Settings
-from service.starts import start_settlement_run
+from domain.settlement import HANDED_OVER, Progress
+from service.settlement import report, start_run
 from store import invoice
 
 LOST_CARD = "4000000000009987"
@@ -66,14 +62,12 @@ async def report_usage(stage: Stage) -> None:
 async def settle(stage: Stage) -> None:
     """The run of the month: nobody waits for those who fail or need a person."""
     month = str(_month())
-    client, settings = await _temporal(stage)
-    waits = gateways.waits(settings)
-    request = RunRequest(month, concurrency=SETTLED_AT_ONCE, dunning=LADDER, waits=waits)
+    terms = replace(stage.desk.terms, concurrency=SETTLED_AT_ONCE, dunning=LADDER)
     await _give_money_later(stage)
-    handle = await start_settlement_run(client, request)
+    handle = await start_run(replace(stage.desk, terms=terms), month)
     stage.tell("In this step a day of the ladder of retries is a second: 1, 3, 5 and 7 seconds.")
     ended = await _follow(stage, asyncio.create_task(handle.result()))
-    found = await report(stage.database, month)
+    found = await report(stage.desk, month)
     counts = {name: count for name, count in found.counts.items() if name != "SKIPPED"}
     expected = {"SETTLED": CUSTOMERS - 2, "AWAITING_APPROVAL": 1, "FAILED": 1}
     expect("settlements by status", counts, expected)
@@ -150,7 +144,7 @@ async def _follow(stage: Stage, run: asyncio.Task[Progress]) -> Progress:
     """Tell how far the run is, until it ends."""
     told = 0
     while not (await asyncio.wait([run], timeout=1))[0]:
-        found = await report(stage.database, str(_month()))
+        found = await report(stage.desk, str(_month()))
         done = sum(count for status, count in found.counts.items() if status in HANDED_OVER)
         if done >= told + TOLD_EVERY:
             stage.tell(f"{done} of {found.customers} customers ...")
@@ -207,14 +201,8 @@ async def _card(stage: Stage, name: str, number: str) -> None:
     expect("the status of a new card", answer.status_code, 201)
 
 
-async def _temporal(stage: Stage) -> tuple[Client, Settings]:
-    told = {name.lower(): value for name, value in stage.environment.items()}
-    settings = Settings.model_validate(told)
-    return await temporal.connect_when_ready(settings), settings
-
-
 async def _invoice(stage: Stage, name: str) -> dict[str, Any]:
-    async with stage.database.connect() as tx:
+    async with stage.desk.database.connect() as tx:
         row = await invoice.of_month(tx, name, str(_month()))
     if row is None:
         raise Unexpected(f"{name} has no invoice")

@@ -11,7 +11,8 @@ from dev.demo.stage import Stage
 from dev.demo.summary import summary
 from dev.process import Server
 from dev.stack import Stack
-from store import database
+from runtime.desk import connected
+from runtime.settings import Settings
 
 
 async def perform(
@@ -22,16 +23,17 @@ async def perform(
     environment: Mapping[str, str],
 ) -> None:
     """Play all steps and print the table; raises `Unexpected` when something went wrong."""
-    pool = database.connect(stack.endpoints.database_url, pool_size=2)
+    told = {name.lower(): value for name, value in environment.items()}
+    desk = await connected(Settings.model_validate(told), pool_size=2, wait_seconds=30)
     try:
         async with (
             # However long an answer takes: the stage is watched.
             httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None) as api,
             httpx2.AsyncClient(base_url=stack.endpoints.gateway_url, timeout=None) as gateway,
         ):
-            stage = Stage(console, stack, environment, ours, pool, Shop(api, gateway))
+            stage = Stage(console, stack, environment, ours, desk, Shop(api, gateway))
             await play(stage)
             console.print()
             console.print(await summary(stage))
     finally:
-        await pool.dispose()
+        await desk.database.dispose()

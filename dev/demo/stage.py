@@ -14,7 +14,7 @@ from dev.demo.shop import Shop
 from dev.demo.verdict import Unexpected
 from dev.process import Server
 from dev.stack import Stack
-from store.database import Database
+from service.desk import Desk
 
 Found = TypeVar("Found")
 
@@ -34,7 +34,7 @@ class Stage:
     stack: Stack
     environment: Mapping[str, str]
     ours: list[Server]
-    database: Database
+    desk: Desk
     shop: Shop
     events: Counter[str] = field(default_factory=Counter)
     awaited: str = ""

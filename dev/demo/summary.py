@@ -10,7 +10,7 @@ from store import payment
 
 async def summary(stage: Stage) -> Table:
     """What the demo leaves behind: payments, balances, events, and where to see more."""
-    async with stage.database.connect() as tx:
+    async with stage.desk.database.connect() as tx:
         by_status = sorted((await payment.count_by_status(tx)).items())
     balances = await ledger_balances(stage)
     table = Table(

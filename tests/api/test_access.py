@@ -9,8 +9,9 @@ import httpx2
 import pytest
 
 from api import access
-from api.access import Access, Role, allow
+from api.access import allow
 from api.app import create_app
+from domain.access import Access, Role
 from domain.errors import NotFound
 from runtime.settings import Settings
 from tests.api.documents import refused, rows_of

@@ -5,11 +5,12 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from api.cursors import MAX_LENGTH, Position, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.cursor import MAX_LENGTH, decode, encode
 from domain.errors import InvalidRequest
+from service.page import Position
 from store.seen import Seen
 from tests.api.documents import refused
 from tests.billing import Billing

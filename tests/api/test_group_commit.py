@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from api.group_commit import GroupCommit
 from sqlalchemy import text
 
 from dev.process import free_port
+from service.group_commit import GroupCommit
 from store.database import Database
 from tests.databases import connected
 from tests.usage import event, new_customer

@@ -13,8 +13,8 @@ from sqlalchemy import insert, update
 from temporalio.client import Client
 
 from api import access
-from api.access import Access, Role
 from api.app import create_app
+from domain.access import Access, Role
 from domain.invoice import InvoiceStatus
 from runtime.settings import Settings
 from store import invoice

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import orjson
 import pytest
-from runtime.settlement import settle_again
 from sqlalchemy import text, update
 from temporalio.client import Client
 
@@ -15,6 +14,7 @@ from cli.system import Refused
 from domain.invoice import DunningPolicy
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
+from service.settlement import settle_again
 from service.starts import start_settlement
 from store import customer, invoice, pricing, usage
 from store.database import Database
@@ -23,6 +23,7 @@ from tests.billing import GOOD_CARD
 from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.conditions import eventually
+from tests.desks import desk
 from tests.tenants import SINCE, Tenants, tenants
 from tests.usage import event
 
@@ -126,7 +127,7 @@ async def test_drafts_that_wait_are_listed(
     [name] = wanted.customers
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    await settle_again(temporal_client, database, request)
+    await settle_again(desk(database, temporal_client), request)
 
     listed = await command("invoice", "list", "--status", "AWAITING_APPROVAL", "--customer", name)
     none = await command("invoice", "list", "--status", "PAID", "--customer", name)

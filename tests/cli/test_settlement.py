@@ -2,16 +2,17 @@
 
 import orjson
 import pytest
-from runtime.settlement import settle_again
 from temporalio.client import Client
 
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
 from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Verdict
+from service.settlement import settle_again
 from service.starts import start_settlement_run
 from store.database import Database
 from tests.cashier import WAITS
 from tests.cli.conftest import Command
+from tests.desks import desk
 from tests.tenants import Tenants, tenants
 from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import settlement_run_workflow_id
@@ -91,7 +92,7 @@ async def test_a_rejected_month_is_settled_again_when_it_is_named(
     [name] = wanted.customers
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    waiting = await settle_again(temporal_client, database, request)
+    waiting = await settle_again(desk(database, temporal_client), request)
     assert waiting.status == "AWAITING_APPROVAL"
     draft = temporal_client.get_workflow_handle(settlement_workflow_id(name, wanted.period))
     await draft.execute_update("decide", Verdict(False, "wrong price", "operator-1"))

@@ -4,17 +4,18 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from runtime.settlement import settle_again
 from temporalio.client import Client, WorkflowFailureError
 
 from cli.system import Refused
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
+from service.settlement import settle_again
 from service.starts import start_settlement
 from store import invoice, pricing, usage
 from store.database import Database
 from tests.cashier import WAITS
 from tests.cli.conftest import Command
+from tests.desks import desk
 from tests.tenants import SINCE, tenants
 from tests.usage import event
 
@@ -74,7 +75,7 @@ async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_reject
         await usage.ingest(tx, [event(name, wrong, "5", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    await settle_again(temporal_client, database, request)
+    await settle_again(desk(database, temporal_client), request)
     void = ("usage", "void", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 
+from domain import ranking as rules
 from domain.event import USAGE, USAGE_DEAD_LETTERS, Topic
 from domain.message import Headers, Message, Refused
 from domain.ranking import Sold
@@ -139,7 +140,7 @@ def _of_letter(letter: confluent_kafka.Message) -> tuple[int, Sent]:
 class Ranking(Reader):
     """Counts SKUs of completed orders, by the ids in their headers."""
 
-    name, topic = ranking_consumer.CONSUMER, Topic.ORDER_COMPLETED.value
+    name, topic = rules.CONSUMER, Topic.ORDER_COMPLETED.value
     reads_headers = True
 
     async def consume_until(self, stop: asyncio.Event, database: Database) -> None:
