@@ -23,7 +23,7 @@ async def resolve(desk: Desk, id_: str) -> bool:
         if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
             return True
         if not await _is_known(tx, id_):
-            raise NotFound(f"There is no dead letter with the id {id_}.")
+            raise NotFound(f"There is no dead letter {id_}.")
     return False
 
 

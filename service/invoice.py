@@ -144,7 +144,7 @@ async def pay(
     async def view(taken: bool) -> Seen[InvoiceRecord]:
         return await (_charged(desk, invoice_id, before) if taken else _seen(desk, invoice_id))
 
-    return await told(desk, call, invoice_id, update, view)
+    return await told(desk, call, row.id, update, view)
 
 
 async def close(
@@ -155,7 +155,7 @@ async def close(
         row = await found(tx, invoice_id)
     request = CloseRequest(closing, reason, call.access.caller)
     update = _to_owner(desk, call, row, "close", request, closed)
-    return await told(desk, call, invoice_id, update, lambda _: _seen(desk, invoice_id))
+    return await told(desk, call, row.id, update, lambda _: _seen(desk, invoice_id))
 
 
 async def decide(
@@ -171,10 +171,10 @@ async def decide(
         argument=Verdict(approved, reason, call.access.caller),
         id=update_id(call),
         refusal=None if waits else NotInReview(f"It is {row.status}."),
-        decided=partial(_decided, desk, invoice_id, judged),
-        start_owner=partial(_start_settlement, desk, invoice_id),
+        decided=partial(_decided, desk, row.id, judged),
+        start_owner=partial(_start_settlement, desk, row.id),
     )
-    return await told(desk, call, invoice_id, update, lambda _: _seen(desk, invoice_id, DECIDED))
+    return await told(desk, call, row.id, update, lambda _: _seen(desk, invoice_id, DECIDED))
 
 
 def _to_owner(

@@ -98,10 +98,9 @@ async def resolve(
 ) -> Answer[PaymentRecord] | StoredAnswer:
     """Answer the question that waits about a payment, which may have ended meanwhile."""
     async with desk.reads.connect() as tx:
-        await found(tx, payment_id)
-    workflow_id = payment_workflow_id(payment_id)
-    update = await reviews.answering(desk, call, payment_id, workflow_id, resolution)
-    return await told(desk, call, payment_id, update, lambda _: _seen(desk, payment_id))
+        id_ = (await found(tx, payment_id)).id
+    update = await reviews.answering(desk, call, id_, payment_workflow_id(id_), resolution)
+    return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
 
 
 async def _cancel(desk: Desk, request: PaymentRequest) -> Any:

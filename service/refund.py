@@ -56,10 +56,9 @@ async def resolve(
 ) -> Answer[Refund] | StoredAnswer:
     """Answer the question that waits about a refund: has the PG given the money back?"""
     async with desk.reads.connect() as tx:
-        await found(tx, refund_id)
-    workflow_id = refund_workflow_id(refund_id)
-    update = await reviews.answering(desk, call, refund_id, workflow_id, resolution)
-    return await told(desk, call, refund_id, update, lambda _: _seen(desk, refund_id))
+        id_ = (await found(tx, refund_id)).id
+    update = await reviews.answering(desk, call, id_, refund_workflow_id(id_), resolution)
+    return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
 
 
 async def _create(

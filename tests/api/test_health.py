@@ -156,7 +156,7 @@ async def test_a_scrape_reads_only_what_has_not_ended(
         app = create_app(bed.settings)
         async with served(app) as http, bed.database.connect() as tx:
 
-            @event.listens_for(app.state.context.database.sync_engine, "before_cursor_execute")
+            @event.listens_for(app.state.context.desk.database.sync_engine, "before_cursor_execute")
             def note(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
                 asked.append((statement, parameters))
 

@@ -376,9 +376,10 @@ async def test_the_pool_is_exhausted(billing: Billing, settings: Settings) -> No
     app = create_app(settings)
     async with served(app) as http:
         busy = create_async_engine(
-            app.state.context.database.url, pool_size=1, max_overflow=0, pool_timeout=0.1
+            app.state.context.desk.database.url, pool_size=1, max_overflow=0, pool_timeout=0.1
         )
-        app.state.context = replace(app.state.context, database=busy)
+        desk = replace(app.state.context.desk, database=busy)
+        app.state.context = replace(app.state.context, desk=desk)
         try:
             async with busy.connect():
                 answer = await http.get("/api/v1/wallet")

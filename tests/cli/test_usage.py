@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from cli.system import Refused
+from domain.errors import UsageBilled
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
 from service.settlement import settle_again
@@ -130,7 +130,7 @@ async def test_what_an_invoice_has_cannot_be_voided(
     unknown = await command("usage", "void", name, "never", "--reason", "a typo")
     silent = await command("usage", "void", name, billed, "--reason", " ")
 
-    assert isinstance(refused.exception, Refused)
+    assert isinstance(refused.exception, UsageBilled)
     async with database.connect() as tx:
         issued = await invoice.of_month(tx, name, wanted.period)
     assert issued is not None
