@@ -29,11 +29,11 @@ from domain.payment import FINAL, PaymentStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
 from domain.settlement import Verdict, judged
-from runtime.starts import start_invoice, start_settlement
+from domain.workflow_id import invoice_workflow_id
+from service.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
 from store.seen import seen
-from workflows.invoice_retry import invoice_workflow_id
 
 router = APIRouter(tags=["invoices"], route_class=StrictJSONRoute)
 

@@ -34,10 +34,10 @@ from domain.inventory import tracked
 from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.review import Outcome, Resolution
-from runtime.starts import start_payment
+from domain.workflow_id import payment_workflow_id
+from service.starts import start_payment
 from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
 from store.database import Transaction
-from workflows.payment_saga import payment_workflow_id
 
 router = APIRouter(prefix="/api/v1/payments", tags=["payments"], route_class=StrictJSONRoute)
 

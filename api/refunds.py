@@ -33,10 +33,10 @@ from domain.payment import PayableType
 from domain.refund import FINAL, RefundRequest, RefundSplit, RefundStatus
 from domain.review import Outcome, Resolution
 from domain.wallet import check_room
-from runtime.starts import start_refund
+from domain.workflow_id import refund_workflow_id
+from service.starts import start_refund
 from store import customer, idempotency, payment, refund, wallet
 from store.database import Transaction
-from workflows.refund_saga import refund_workflow_id
 
 router = APIRouter(prefix="/api/v1/refunds", tags=["refunds"], route_class=StrictJSONRoute)
 

@@ -29,7 +29,7 @@ from domain.settlement import (
     SettlementStatus,
 )
 from runtime.settlement import Report, replay_failed, report
-from runtime.starts import start_settlement, start_settlement_run
+from service.starts import start_settlement, start_settlement_run
 from store import customer, invoice, settlement
 from store.database import Transaction
 

@@ -24,7 +24,7 @@ from domain.money import Money
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.top_up import Source, TopUp
 from domain.wallet import check_room
-from runtime.starts import start_payment
+from service.starts import start_payment
 from store import customer, idempotency, ledger, payment, top_up, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer

@@ -10,12 +10,11 @@ from domain.errors import InvalidRequest, NotFound
 from domain.identifier import UUID, has_form
 from domain.payment import PaymentStatus
 from domain.strict_json import lossless, parse
+from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from gateway.webhook import verify
 from runtime.temporal import UNREACHABLE
 from store import payment, refund, webhook
 from store.database import Transaction
-from workflows.payment_saga import payment_workflow_id
-from workflows.refund_saga import refund_workflow_id
 
 router = APIRouter(prefix="/webhooks/gateway", tags=["webhooks"])
 

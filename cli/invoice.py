@@ -22,10 +22,10 @@ from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
 from domain.settlement import Verdict, judged
+from domain.workflow_id import invoice_workflow_id
 from runtime.verification import differences
 from store import customer, invoice, payment
 from store.database import BATCH_SECONDS
-from workflows.invoice_retry import invoice_workflow_id
 
 ACTOR = "operator"
 LOOK_SECONDS = 0.1

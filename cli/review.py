@@ -19,10 +19,9 @@ from domain.order import OrderStatus
 from domain.review import Outcome, Question, Resolution, check
 from domain.saga import INVENTORY_RESERVE, StepState
 from domain.waits import Waits
+from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from store import inventory, payment, refund, review, saga
 from store.database import Transaction
-from workflows.payment_saga import payment_workflow_id
-from workflows.refund_saga import refund_workflow_id
 
 app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=True)
 

@@ -21,11 +21,11 @@ from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
 from domain.settlement import Progress, SettlementStatus
+from domain.workflow_id import settlement_workflow_id
 from runtime import terms
 from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store import customer as customers
-from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import SettlementRun
 
 LOOK_SECONDS = 0.5

@@ -13,10 +13,10 @@ from domain.order import OrderStatus
 from domain.refund import FINAL, RefundStatus
 from domain.review import Question
 from domain.saga import StepState
+from domain.workflow_id import refund_workflow_id
 from runtime.standing import TemporalUnreachable, standing
 from store import ledger, order, outbox, payment, refund, review, saga
 from store.database import Transaction
-from workflows.refund_saga import refund_workflow_id
 
 Kind = TypeVar("Kind", bound=Document)
 

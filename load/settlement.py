@@ -28,7 +28,7 @@ from domain.usage import UsageEvent
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.settlement import Report, report
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store import customer, database, usage
 from store.database import Database
 

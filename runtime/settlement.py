@@ -10,8 +10,8 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import FailureError
 
 from domain.settlement import WAITING, SettlementOutcome, SettlementRequest, SettlementStatus
-from runtime.starts import start_settlement, start_settlement_run
 from runtime.terms import Terms
+from service.starts import start_settlement, start_settlement_run
 from store import settlement
 from store.database import Database
 

@@ -19,19 +19,18 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import residue
-from runtime.starts import (
+from runtime.terms import Terms
+from service.starts import (
     start_invoice,
     start_payment,
     start_refund,
     start_relay,
     start_settlement,
 )
-from runtime.terms import Terms
 from store import idempotency, invoice, payment, refund, settlement
 from store.database import Database, Transaction
-from workflows.invoice_retry import invoice_workflow_id
-from workflows.monthly_settlement import settlement_workflow_id
 
 log = structlog.get_logger()
 

@@ -19,10 +19,24 @@ from domain.payment import (
 )
 from domain.refund import Refundable, RefundRequest
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id
 from store.database import Transaction
-from store.tables import coupon_uses, payments, stock_reservations, wallet_holds, watches
+from store.tables import coupon_uses, invoices, payments, stock_reservations, wallet_holds, watches
 
 _OPEN = payments.c.status.not_in([status.value for status in FINAL])
+
+_PERIOD = (
+    select(invoices.c.period)
+    .where(
+        payments.c.payable_type == PayableType.INVOICE.value,
+        invoices.c.id == payments.c.payable_id,
+    )
+    .correlate(payments)
+    .scalar_subquery()
+    .label("period")
+)
+_PAYMENTS = select(payments, _PERIOD)
+"""With the month of the invoice that is paid, if it is one."""
 
 
 async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
@@ -52,7 +66,7 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
 
 
 async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
+    return (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id))).first()
 
 
 async def lock(tx: Transaction, payment_id: str) -> Row[Any]:
@@ -64,7 +78,7 @@ async def lock(tx: Transaction, payment_id: str) -> Row[Any]:
 
 async def of_payable(tx: Transaction, *payable_ids: str) -> Sequence[Row[Any]]:
     """Every payment of these orders, invoices or top-ups, oldest first."""
-    query = select(payments).where(payments.c.payable_id.in_(payable_ids))
+    query = _PAYMENTS.where(payments.c.payable_id.in_(payable_ids))
     return (await tx.execute(query.order_by(payments.c.created_at, payments.c.id))).all()
 
 
@@ -202,7 +216,7 @@ async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Payments without a final status, in id order after `after_id`: what the sweeper looks at."""
-    query = select(payments).where(_OPEN, payments.c.created_at < created_before)
+    query = _PAYMENTS.where(_OPEN, payments.c.created_at < created_before)
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
     return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
@@ -212,10 +226,8 @@ async def watched(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Payments that have ended and are watched, in id order after `after_id`."""
-    query = (
-        select(payments)
-        .join(watches, watches.c.payment_id == payments.c.id)
-        .where(watches.c.ended_at.is_(None), watches.c.began_at < created_before)
+    query = _PAYMENTS.join_from(payments, watches, watches.c.payment_id == payments.c.id).where(
+        watches.c.ended_at.is_(None), watches.c.began_at < created_before
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
@@ -232,7 +244,7 @@ async def ended_holding(
         select(stock_reservations.c.payment_id).where(stock_reservations.c.state == "RESERVED"),
         select(coupon_uses.c.payment_id).where(coupon_uses.c.state == "IN_USE"),
     ).subquery()
-    query = select(payments).where(
+    query = _PAYMENTS.where(
         payments.c.id.in_(select(holding.c.payment_id)),
         ~_OPEN,
         payments.c.updated_at < created_before,
@@ -280,7 +292,10 @@ def request(row: Row[Any], waits: Waits) -> PaymentRequest:
         gateway=row.gateway,
         billing_key=row.billing_key,
         two_calls=row.two_calls,
-        owner=f"invoice/{row.payable_id}" if row.payable_type == PayableType.INVOICE else "",
+        owner=(
+            invoice_workflow_id(row.payable_id) if row.payable_type == PayableType.INVOICE else ""
+        ),
+        period=row.period or "",
         origin=Origin(row.idempotency_key, row.traceparent),
         waits=waits,
     )

@@ -18,7 +18,7 @@ from domain.settlement import HANDED_OVER, Progress, RunRequest
 from runtime import gateways, temporal
 from runtime.settings import Settings
 from runtime.settlement import report
-from runtime.starts import start_settlement_run
+from service.starts import start_settlement_run
 from store import invoice
 
 LOST_CARD = "4000000000009987"

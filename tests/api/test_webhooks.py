@@ -12,8 +12,9 @@ from standardwebhooks import Webhook
 from temporalio.client import Client
 
 from domain.waits import Waits
+from domain.workflow_id import payment_workflow_id
 from runtime.settings import Settings
-from runtime.starts import start_payment, start_refund
+from service.starts import start_payment, start_refund
 from store import payment, refund
 from store import payment as payments
 from store import refund as refunds
@@ -24,7 +25,7 @@ from tests.api.unfinished import accepted, without_temporal
 from tests.billing import Billing
 from tests.conditions import eventually
 from tests.conftest import SECRET
-from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows.payment_saga import PaymentSaga
 
 PATH = "/webhooks/gateway/simulator"
 PATIENT = Waits(ladder=(timedelta(hours=1),))

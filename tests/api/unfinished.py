@@ -12,7 +12,7 @@ from temporalio.client import Client
 from api.app import create_app
 from domain.waits import Waits
 from runtime.settings import Settings
-from runtime.starts import start_payment, start_refund
+from service.starts import start_payment, start_refund
 from store import payment, refund
 from store import payment as payments
 from store import refund as refunds

@@ -15,7 +15,7 @@ from domain.invoice import DunningPolicy
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
 from runtime.settlement import settle_again
-from runtime.starts import start_settlement
+from service.starts import start_settlement
 from store import customer, invoice, pricing, usage
 from store.database import Database
 from store.tables import invoices, usage_events

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from cli.system import Refused, as_id
 from domain.waits import Waits
 from runtime.settings import Settings
-from runtime.starts import start_payment
+from service.starts import start_payment
 from store import payment
 from tests.api.unfinished import accepted
 from tests.billing import Billing

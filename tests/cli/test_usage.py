@@ -10,7 +10,7 @@ from cli.system import Refused
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import ApprovalPolicy, SettlementRequest
 from runtime.settlement import settle_again
-from runtime.starts import start_settlement
+from service.starts import start_settlement
 from store import invoice, pricing, usage
 from store.database import Database
 from tests.cashier import WAITS

@@ -12,7 +12,7 @@ from domain.ranking import Sold, read, sold
 from runtime import ranking_consumer
 from runtime.consumer import received as as_received
 from runtime.settings import Settings
-from runtime.starts import start_relay
+from service.starts import start_relay
 from store.database import Database
 from store.tables import outbox, sku_rankings
 from tests.billing import Billing

@@ -30,7 +30,7 @@ from domain.waits import Waits
 from gateway.client import PaymentGateway
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_payment
+from service.starts import start_payment
 from store import payment
 from store.database import Database
 from tests.billing import Billing

@@ -18,8 +18,8 @@ from domain.payment import PaymentRequest
 from gateway.client import PaymentGateway
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_payment, start_refund
 from runtime.workers import payments_worker, running
+from service.starts import start_payment, start_refund
 from store.database import Database
 from tests.billing import GOOD_CARD
 from tests.cashier import TWO_CALLS, Cashier, Planned, workflow_id

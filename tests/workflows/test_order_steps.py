@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from domain.event import Topic
 from runtime.settings import Settings
-from runtime.starts import start_relay
+from service.starts import start_relay
 from tests.cashier import Cashier
 from tests.conditions import PATIENCE_SECONDS
 from tests.faults import Fault

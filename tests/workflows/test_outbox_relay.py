@@ -11,14 +11,15 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.outbox import RelayTurn
+from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime import temporal
 from runtime.settings import Settings
-from runtime.starts import start_relay
 from runtime.workers import outbox_worker, running
+from service.starts import start_relay
 from tests.conditions import eventually
 from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
 from workflows import policies
-from workflows.outbox_relay import OUTBOX_WORKFLOW_ID, OutboxRelay
+from workflows.outbox_relay import OutboxRelay
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client
 
 from domain.payment import PaymentRequest
-from runtime.starts import start_refund
+from service.starts import start_refund
 from store.database import Database
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import Cashier

@@ -1,0 +1,67 @@
+"""Starting workflows with a client, the same way from the API, the command line and the sweeper."""
+
+from temporalio.client import Client, WorkflowHandle
+
+from domain.invoice import InvoiceOutcome, InvoiceRequest
+from domain.payment import PaymentOutcome, PaymentRequest
+from domain.refund import RefundOutcome, RefundRequest
+from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
+from workflows import starts
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
+from workflows.outbox_relay import OutboxRelay
+from workflows.payment_saga import PaymentSaga
+from workflows.refund_saga import RefundSaga
+from workflows.settlement_run import SettlementRun
+
+
+async def start_payment(
+    client: Client, payment: PaymentRequest
+) -> WorkflowHandle[PaymentSaga, PaymentOutcome]:
+    """Start the payment's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    return await client.start_workflow(
+        PaymentSaga.run, payment, **starts.of_payment(payment).by_client()
+    )
+
+
+async def start_refund(
+    client: Client, refund: RefundRequest
+) -> WorkflowHandle[RefundSaga, RefundOutcome]:
+    """Start the refund's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    return await client.start_workflow(
+        RefundSaga.run, refund, **starts.of_refund(refund).by_client()
+    )
+
+
+async def start_settlement(
+    client: Client, settlement: SettlementRequest
+) -> WorkflowHandle[MonthlySettlement, SettlementOutcome]:
+    """Settle a customer's month, or find the settlement that runs. One that has ended may run
+    again: the invoice that is there is found, not made twice."""
+    return await client.start_workflow(
+        MonthlySettlement.run, settlement, **starts.of_settlement(settlement).by_client()
+    )
+
+
+async def start_settlement_run(
+    client: Client, run: RunRequest
+) -> WorkflowHandle[SettlementRun, Progress]:
+    """Settle a month for everybody (or the named customers), or find the run that is under way."""
+    return await client.start_workflow(
+        SettlementRun.run, run, **starts.of_settlement_run(run).by_client()
+    )
+
+
+async def start_invoice(
+    client: Client, owed: InvoiceRequest
+) -> WorkflowHandle[InvoiceRetry, InvoiceOutcome]:
+    """Start the owner of an issued invoice, or find the one that runs. One that has ended may run
+    again: it reads from the rows where the invoice stands."""
+    return await client.start_workflow(
+        InvoiceRetry.run, owed, **starts.of_invoice(owed).by_client()
+    )
+
+
+async def start_relay(client: Client) -> None:
+    """Start the relay of the outbox, or find the one that runs."""
+    await client.start_workflow(OutboxRelay.run, **starts.of_relay().by_client())
