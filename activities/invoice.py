@@ -8,6 +8,7 @@ from sqlalchemy import Row
 from temporalio import activity
 
 from domain.customer import PaymentMethod
+from domain.decision import decision
 from domain.event import JSON
 from domain.failure import FailureCode
 from domain.invoice import (
@@ -38,6 +39,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
+from domain.workflow_id import invoice_workflow_id
 from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
@@ -202,7 +204,8 @@ async def _open(
         card_amount=owed.total - from_wallet,
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
-        owner=f"invoice/{owed.invoice_id}",
+        owner=invoice_workflow_id(owed.invoice_id),
+        period=owed.period,
         waits=owed.waits,
     )
     await payment.create(tx, request, _method(request))
@@ -254,18 +257,15 @@ async def _give_up(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Pa
     id_ = closed.invoice.invoice_id
     await invoice.give_up(tx, id_, await _decision(tx, closed))
     event = dead_letter_event(closed, [_attempt(paid) for paid in payments])
-    if await dead_letter.put(tx, id_, "invoice", f"invoice/{id_}", closed.reason, event.data):
+    if await dead_letter.put(
+        tx, id_, "invoice", invoice_workflow_id(id_), closed.reason, event.data
+    ):
         await outbox.append(tx, event)
 
 
 async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]:
-    return {
-        "at": (await clock.now(tx)).isoformat(),
-        "actor": closed.actor,
-        "decision": closed.status.value,
-        "reason": closed.reason,
-        "update": closed.update_id,
-    }
+    at = await clock.now(tx)
+    return decision(at, closed.actor, closed.status, closed.reason, closed.update_id)
 
 
 def _attempt(paid: Payment) -> JSON:

@@ -23,7 +23,7 @@ from domain.payment import (
 )
 from domain.points import UNIT as POINT
 from domain.refund import late_capture_refund_id, late_capture_transaction, of_late_capture
-from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState
+from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState, of_gateway
 from store import (
     coupon,
     dead_letter,
@@ -108,7 +108,7 @@ class PaymentActivities:
             lines, more = await _settle_payable(tx, payment, earned)
             if transactions := capture_transactions(payment):
                 await ledger.append(tx, *transactions)
-            charged = {f"gateway.{operation}": StepState.DONE for operation in payment.operations}
+            charged = {of_gateway(operation): StepState.DONE for operation in payment.operations}
             await saga.record(
                 tx,
                 payment,
@@ -227,7 +227,7 @@ async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event,
 async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[str, StepState]:
     """What was let go, and what was unknown until it was found out that nothing is left of it."""
     open_ = {StepState.UNKNOWN, StepState.NEEDS_REVIEW}
-    names = {f"gateway.{operation}" for operation in failed.payment.operations}
+    names = {of_gateway(operation) for operation in failed.payment.operations}
     rows = await saga.of(tx, failed.payment.payment_id)
     undone = {row.step for row in rows if row.step in names and row.state in open_}
     authorized = failed.answers.get(Operation.AUTHORIZE)

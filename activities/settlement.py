@@ -11,6 +11,7 @@ from temporalio import activity
 from uuid_utils.compat import uuid7
 
 from domain.customer import Customer
+from domain.decision import decision
 from domain.errors import NotFound, Rejected, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
 from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
@@ -120,8 +121,8 @@ class SettlementActivities:
                 return SettlementStatus.SKIPPED
             whose: Any = await customer.find(tx, wanted.customer_id)
             due_in = timedelta(days=whose.due_days)
-            decision = await _decision(tx, draft.verdict)
-            row = await invoice.issue(tx, draft.invoice_id, due_in, decision)
+            decided = await _decision(tx, draft.verdict)
+            row = await invoice.issue(tx, draft.invoice_id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
                 await outbox.append(tx, created_event(owed, row.number), _completed(owed))
@@ -132,8 +133,8 @@ class SettlementActivities:
         """The draft is void and its usage is free again. True when it was issued before: then it
         stays so."""
         async with self._database.begin() as tx:
-            decision = await _decision(tx, draft.verdict)
-            if decision and await invoice.reject(tx, draft.invoice_id, decision):
+            decided = await _decision(tx, draft.verdict)
+            if decided and await invoice.reject(tx, draft.invoice_id, decided):
                 await usage.release(tx, draft.invoice_id)
             row = await invoice.lock(tx, draft.invoice_id)
             return bool(row.status != InvoiceStatus.REJECTED.value)
@@ -343,22 +344,12 @@ def _found(row: Row[Any]) -> Drafted:
 async def _decision(tx: Transaction, verdict: Verdict | None) -> Mapping[str, str] | None:
     if verdict is None:
         return None
-    return {
-        "at": (await clock.now(tx)).isoformat(),
-        "actor": verdict.actor,
-        "decision": verdict.decision,
-        "reason": verdict.reason,
-        "update": verdict.update_id,
-    }
+    at = await clock.now(tx)
+    return decision(at, verdict.actor, verdict.decision, verdict.reason, verdict.update_id)
 
 
 async def _noted(tx: Transaction, reminder: Reminder) -> Mapping[str, str]:
-    return {
-        "at": (await clock.now(tx)).isoformat(),
-        "actor": SYSTEM,
-        "decision": reminder.name,
-        "reason": reminder.reason,
-    }
+    return decision(await clock.now(tx), SYSTEM, reminder.name, reminder.reason)
 
 
 def _completed(owed: InvoiceRequest) -> Event:

@@ -12,9 +12,9 @@ from api.fields import Currency, CustomerId, Document, Id, utc
 from domain.invoice import InvoiceStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
+from domain.workflow_id import invoice_workflow_id
 from service.invoice import InvoiceRecord
 from service.invoice import Lineage as FoundLineage
-from workflows.invoice_retry import invoice_workflow_id
 
 
 class Arithmetic(Document):

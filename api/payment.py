@@ -25,9 +25,9 @@ from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.payment import Method, PayableType, PaymentStatus
 from domain.review import Outcome, Resolution
+from domain.workflow_id import payment_workflow_id
 from service import payment
 from service.payment import PaymentRecord
-from workflows.payment_saga import payment_workflow_id
 
 router = APIRouter(prefix="/api/v1/payments", tags=["payments"], route_class=StrictJSONRoute)
 

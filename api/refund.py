@@ -14,8 +14,8 @@ from api.idempotency import KeyedRequest, answer, cached
 from domain import refund as rules
 from domain.refund import RefundStatus
 from domain.review import Outcome, Resolution
+from domain.workflow_id import refund_workflow_id
 from service import refund
-from workflows.refund_saga import refund_workflow_id
 
 router = APIRouter(prefix="/api/v1/refunds", tags=["refunds"], route_class=StrictJSONRoute)
 

@@ -21,9 +21,9 @@ from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
 from domain.settlement import Progress, SettlementStatus
+from domain.workflow_id import settlement_workflow_id
 from service import settlement
 from service.settlement import Failure, MonthStanding, Report
-from workflows.monthly_settlement import settlement_workflow_id
 from workflows.settlement_run import SettlementRun
 
 LOOK_SECONDS = 0.5

@@ -13,12 +13,12 @@ from domain.order import OrderStatus
 from domain.refund import FINAL, RefundStatus
 from domain.review import Question
 from domain.saga import StepState
+from domain.workflow_id import refund_workflow_id
 from service import payment as payments
 from service.standing import standing
 from service.temporal import TemporalUnreachable
 from store import ledger, order, outbox, payment, refund, review, saga
 from store.database import Transaction
-from workflows.refund_saga import refund_workflow_id
 
 Kind = TypeVar("Kind", bound=Document)
 

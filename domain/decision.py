@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -12,6 +13,19 @@ class Decided:
 
     what: str
     update_id: str
+
+
+def decision(
+    at: datetime, actor: str, what: str, reason: str, update_id: str = ""
+) -> Mapping[str, str]:
+    """What is kept with a thing that was decided."""
+    return {
+        "at": at.isoformat(),
+        "actor": actor,
+        "decision": str(what),
+        "reason": reason,
+        "update": update_id,
+    }
 
 
 def recorded(decisions: Sequence[Mapping[str, Any]], *words: str) -> Decided | None:

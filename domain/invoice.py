@@ -9,6 +9,7 @@ from domain.decision import Decided, recorded
 from domain.event import JSON, Event, Origin, Topic
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id
 
 
 class InvoiceStatus(StrEnum):
@@ -241,7 +242,7 @@ def dead_letter_event(closed: ClosedInvoice, attempts: Sequence[JSON]) -> Event:
         "dueAt": closed.invoice.due_at.isoformat(),
         "reason": closed.reason,
         "attempts": list(attempts),
-        "workflowId": f"invoice/{closed.invoice.invoice_id}",
+        "workflowId": invoice_workflow_id(closed.invoice.invoice_id),
     }
     return _event(Topic.OVERDUE_NOTICE_DLT, closed.invoice, more)
 

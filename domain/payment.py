@@ -58,7 +58,8 @@ class PaymentRequest:
     `wallet_amount + card_amount` is the money that is payable; either may be zero, and with both
     zero the payment completes without asking a PG. `points_amount` points pay the rest of the order
     after its discount. `stock` names the tracked SKUs. `two_calls`: the PG authorizes first and
-    captures at the pivot. `owner` is the id of a workflow that is told how it ended.
+    captures at the pivot. `owner` is the id of a workflow that is told how it ended,
+    `period` the month of the invoice that is paid.
     """
 
     payment_id: str
@@ -76,6 +77,7 @@ class PaymentRequest:
     billing_key: str = ""
     two_calls: bool = False
     owner: str = ""
+    period: str = ""
     origin: Origin = field(default_factory=Origin)
     waits: Waits = field(default_factory=Waits)
 
@@ -129,6 +131,7 @@ class Payment:
     id: str
     payable_type: PayableType
     payable_id: str
+    period: str
     customer_id: str
     currency: str
     method: Method

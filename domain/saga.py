@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from domain.gateway import Operation
+
 
 class StepState(StrEnum):
     DONE = "DONE"
@@ -35,6 +37,13 @@ GATEWAY_CHARGE = "gateway.charge"
 GATEWAY_CAPTURE = "gateway.capture"
 PAYMENT_COMPLETE = "payment.complete"
 PAYMENT_FAIL = "payment.fail"
+
+
+def of_gateway(operation: Operation) -> str:
+    """The step that an operation at the gateway belongs to. Letting go is how the authorization is
+    undone, not a step of its own."""
+    return GATEWAY_AUTHORIZE if operation is Operation.VOID else f"gateway.{operation}"
+
 
 IN_ORDER = (
     COUPON_USE,

@@ -21,7 +21,7 @@ from temporalio.client import (
 
 from runtime.terms import Terms
 from service.temporal import UNREACHABLE
-from workflows import policies
+from workflows import starts
 from workflows.settlement_schedule import ScheduledSettlement
 
 MONTHLY = "monthly-settlement"
@@ -73,9 +73,7 @@ def monthly(terms: Terms) -> Schedule:
             ScheduledSettlement.run,
             # The month is not known yet: the workflow puts it in.
             terms.run(period=""),
-            id=MONTHLY,
-            task_queue=policies.SETTLEMENT,
-            static_summary="start the settlement of the month before",
+            **starts.of_scheduled_settlement().by_schedule(),
         ),
         spec=ScheduleSpec(calendars=[first_at_noon]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.BUFFER_ALL, catchup_window=CATCH_UP),
@@ -92,4 +90,5 @@ def _is_up_to_date(client: Client, there: Schedule, wanted: Schedule) -> bool:
         (there.spec, there.policy) == (wanted.spec, wanted.policy)
         and (theirs.workflow, theirs.id) == (ours.workflow, ours.id)
         and (theirs.task_queue, list(theirs.args)) == (ours.task_queue, arguments)
+        and (theirs.task_timeout, theirs.priority) == (ours.task_timeout, ours.priority)
     )

@@ -19,6 +19,7 @@ from temporalio.service import RPCError
 
 from domain.payment import Payment
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import residue
 from runtime.terms import Terms
 from service.starts import (
@@ -30,8 +31,6 @@ from service.starts import (
 )
 from store import idempotency, invoice, payment, refund, settlement
 from store.database import Database, Transaction
-from workflows.invoice_retry import invoice_workflow_id
-from workflows.monthly_settlement import settlement_workflow_id
 
 log = structlog.get_logger()
 

@@ -23,6 +23,7 @@ from domain.errors import (
 from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
 from domain.payment import FINAL, Payment
 from domain.settlement import Verdict, judged
+from domain.workflow_id import invoice_workflow_id
 from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
@@ -32,7 +33,6 @@ from store import customer, invoice, payment
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.seen import seen
-from workflows.invoice_retry import invoice_workflow_id
 
 PAGE = 200
 POLL_SECONDS = 0.03

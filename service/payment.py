@@ -12,6 +12,7 @@ from domain.gateway import GatewayAttempt
 from domain.inventory import tracked
 from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
+from domain.workflow_id import payment_workflow_id
 from service import review as reviews
 from service.call import Answer, Call, Seen, followed, new_id
 from service.desk import Desk
@@ -20,7 +21,6 @@ from service.starts import start_payment
 from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
 from store.database import Transaction
 from store.idempotency import StoredAnswer
-from workflows.payment_saga import payment_workflow_id
 
 
 @dataclass(frozen=True)

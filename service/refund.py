@@ -11,6 +11,7 @@ from domain.payment import PayableType, Payment
 from domain.refund import FINAL, Refund, RefundRequest, RefundSplit
 from domain.review import Resolution
 from domain.wallet import check_room
+from domain.workflow_id import refund_workflow_id
 from service import review as reviews
 from service.call import Answer, Call, Seen, followed, new_id
 from service.desk import Desk
@@ -19,7 +20,6 @@ from service.starts import start_refund
 from store import customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
-from workflows.refund_saga import refund_workflow_id
 
 
 @dataclass(frozen=True)

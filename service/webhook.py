@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from domain.identifier import UUID, has_form
 from domain.payment import Payment, PaymentStatus
 from domain.refund import Refund
+from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from service.desk import Desk
 from service.temporal import UNREACHABLE
 from store import payment, refund, webhook
 from store.database import Transaction
-from workflows.payment_saga import payment_workflow_id
-from workflows.refund_saga import refund_workflow_id
 
 _NO_NEWS_NEEDED = frozenset({PaymentStatus.PENDING, PaymentStatus.COMPLETED})
 """Of a refund too. One that has failed may be watched for a late capture."""

@@ -20,10 +20,24 @@ from domain.payment import (
 )
 from domain.refund import Refundable, RefundRequest, refundable
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id
 from store.database import Transaction
-from store.tables import coupon_uses, payments, stock_reservations, wallet_holds, watches
+from store.tables import coupon_uses, invoices, payments, stock_reservations, wallet_holds, watches
 
 _OPEN = payments.c.status.not_in([status.value for status in FINAL])
+
+_PERIOD = (
+    select(invoices.c.period)
+    .where(
+        payments.c.payable_type == PayableType.INVOICE.value,
+        invoices.c.id == payments.c.payable_id,
+    )
+    .correlate(payments)
+    .scalar_subquery()
+    .label("period")
+)
+_PAYMENTS = select(payments, _PERIOD)
+"""With the month of the invoice that is paid, if it is one."""
 
 
 async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
@@ -53,19 +67,19 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
 
 
 async def find(tx: Transaction, payment_id: str) -> Payment | None:
-    row = (await tx.execute(select(payments).where(payments.c.id == payment_id))).first()
+    row = (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id))).first()
     return None if row is None else _payment(row)
 
 
 async def lock(tx: Transaction, payment_id: str) -> Payment:
     """The payment, locked to the commit."""
-    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update(of=payments)
     return _payment((await tx.execute(locked)).one())
 
 
 async def of_payable(tx: Transaction, *payable_ids: str) -> list[Payment]:
     """Every payment of these orders, invoices or top-ups, oldest first."""
-    query = select(payments).where(payments.c.payable_id.in_(payable_ids))
+    query = _PAYMENTS.where(payments.c.payable_id.in_(payable_ids))
     rows = await tx.execute(query.order_by(payments.c.created_at, payments.c.id))
     return [_payment(row) for row in rows]
 
@@ -138,7 +152,7 @@ async def _end(
 
 async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Payment, Refundable] | None:
     """Lock the payment's row to the commit and say what of it can be refunded."""
-    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update(of=payments)
     row = (await tx.execute(locked)).first()
     if row is None:
         return None
@@ -179,7 +193,7 @@ async def add_refunded(tx: Transaction, refund: RefundRequest) -> Payment:
             money_refunded=payments.c.money_refunded + refund.money,
             updated_at=func.now(),
         )
-        .returning(payments)
+        .returning(payments, _PERIOD)
     )
     return _payment(added.one())
 
@@ -197,7 +211,7 @@ async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
 ) -> list[Payment]:
     """Payments without a final status, in id order after `after_id`: what the sweeper looks at."""
-    query = select(payments).where(_OPEN, payments.c.created_at < created_before)
+    query = _PAYMENTS.where(_OPEN, payments.c.created_at < created_before)
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
     return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
@@ -207,10 +221,8 @@ async def watched(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
 ) -> list[Payment]:
     """Payments that have ended and are watched, in id order after `after_id`."""
-    query = (
-        select(payments)
-        .join(watches, watches.c.payment_id == payments.c.id)
-        .where(watches.c.ended_at.is_(None), watches.c.began_at < created_before)
+    query = _PAYMENTS.join_from(payments, watches, watches.c.payment_id == payments.c.id).where(
+        watches.c.ended_at.is_(None), watches.c.began_at < created_before
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
@@ -227,7 +239,7 @@ async def ended_holding(
         select(stock_reservations.c.payment_id).where(stock_reservations.c.state == "RESERVED"),
         select(coupon_uses.c.payment_id).where(coupon_uses.c.state == "IN_USE"),
     ).subquery()
-    query = select(payments).where(
+    query = _PAYMENTS.where(
         payments.c.id.in_(select(holding.c.payment_id)),
         ~_OPEN,
         payments.c.updated_at < created_before,
@@ -276,7 +288,8 @@ def request(payment: Payment, waits: Waits) -> PaymentRequest:
         gateway=payment.gateway,
         billing_key=payment.billing_key,
         two_calls=payment.two_calls,
-        owner=f"invoice/{payment.payable_id}" if is_invoice else "",
+        owner=invoice_workflow_id(payment.payable_id) if is_invoice else "",
+        period=payment.period,
         origin=Origin(payment.idempotency_key, payment.traceparent),
         waits=waits,
     )
@@ -287,6 +300,7 @@ def _payment(row: Row[Any]) -> Payment:
         id=row.id,
         payable_type=PayableType(row.payable_type),
         payable_id=row.payable_id,
+        period=row.period or "",
         customer_id=row.customer_id,
         currency=row.currency,
         method=Method(row.method),

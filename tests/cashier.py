@@ -9,13 +9,13 @@ from temporalio.client import Client, WorkflowHandle
 from domain.payment import Method, PayableType, PaymentOutcome, PaymentRequest, StockLine
 from domain.refund import RefundOutcome, RefundRequest
 from domain.waits import Waits
+from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from service.starts import start_payment, start_refund
 from store import order, payment, refund
 from tests.billing import GOOD_CARD, Billing
 from tests.faults import Fault, FaultInjector, Parked
 from tests.samples import new_id
-from workflows.payment_saga import PaymentSaga, payment_workflow_id
-from workflows.refund_saga import refund_workflow_id
+from workflows.payment_saga import PaymentSaga
 
 WAITS = Waits().scaled(20)
 """As in production, 20 times faster: sent again after 0.1 s, for 45 s."""

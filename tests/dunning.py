@@ -20,6 +20,7 @@ from domain.payment import Payment
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits
+from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice
 from store import customer, invoice, payment
 from store.tables import dead_letters, ledger_transactions, outbox, postings
@@ -28,7 +29,7 @@ from tests.cashier import WAITS
 from tests.conditions import eventually
 from tests.faults import Fault, FaultInjector, Parked
 from tests.samples import new_id
-from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows.invoice_retry import InvoiceRetry
 
 MAY = Period.parse("2026-05")
 SOFT_DECLINE = "4000000000000002"

@@ -15,6 +15,7 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
+from domain.workflow_id import settlement_workflow_id
 from service.starts import start_settlement
 from store import invoice, settlement, usage
 from store.tables import invoices, usage_events
@@ -23,7 +24,7 @@ from tests.cashier import WAITS
 from tests.conditions import eventually
 from tests.faults import Fault, FaultInjector, Parked
 from tests.usage import event
-from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+from workflows.monthly_settlement import MonthlySettlement
 
 MAY = "2026-05"
 BIG = 2_000

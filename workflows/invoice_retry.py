@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -31,16 +30,12 @@ with workflow.unsafe.imports_passed_through():
     from domain.money import format_amount
     from domain.payment import PaymentOutcome, PaymentRequest, PaymentStatus
 
-from workflows import policies, search_attributes
-from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows import policies, search_attributes, starts
+from workflows.payment_saga import PaymentSaga
 from workflows.updates import update_id
 
 SYSTEM = "ladder"
 """Who closes an invoice when no person does."""
-
-
-def invoice_workflow_id(invoice_id: str) -> str:
-    return f"invoice/{invoice_id}"
 
 
 @workflow.defn(name="InvoiceRetry")
@@ -223,15 +218,7 @@ class InvoiceRetry:
     async def _start(self, payment: PaymentRequest) -> None:
         try:
             await workflow.start_child_workflow(
-                PaymentSaga.run,
-                payment,
-                id=payment_workflow_id(payment.payment_id),
-                task_queue=policies.PAYMENTS,
-                task_timeout=policies.TASK_TIMEOUT,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=search_attributes.of_invoice(self._invoice),
-                static_summary=f"collect {self._sum()}",
+                PaymentSaga.run, payment, **starts.of_payment(payment).as_child()
             )
         except FailureError:
             workflow.logger.info("the payment has its owner already")

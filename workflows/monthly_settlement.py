@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -26,8 +25,8 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
     )
 
-from workflows import policies, search_attributes
-from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows import policies, search_attributes, starts
+from workflows.invoice_retry import InvoiceRetry
 from workflows.updates import update_id
 
 INSTEAD = {
@@ -38,10 +37,6 @@ INSTEAD = {
 
 A_MOMENT = timedelta(seconds=1)
 """The database's clock may be a little behind Temporal's."""
-
-
-def settlement_workflow_id(customer_id: str, period: str) -> str:
-    return f"settlement/{customer_id}/{period}"
 
 
 @workflow.defn(name="MonthlySettlement")
@@ -179,13 +174,7 @@ class MonthlySettlement:
             return self._ended(issued, drafted.invoice_id, INSTEAD[issued])
         try:
             await workflow.start_child_workflow(
-                InvoiceRetry.run,
-                issued.invoice,
-                id=invoice_workflow_id(issued.invoice.invoice_id),
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=search_attributes.of_invoice(issued.invoice),
-                static_summary=f"collect {format_amount(drafted.total, drafted.currency)}",
+                InvoiceRetry.run, issued.invoice, **starts.of_invoice(issued.invoice).as_child()
             )
         except FailureError:
             workflow.logger.info("the invoice has its owner already")

@@ -7,8 +7,6 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows import policies
 
-OUTBOX_WORKFLOW_ID = "outbox"
-
 
 @workflow.defn(name="OutboxRelay")
 class OutboxRelay:

@@ -46,15 +46,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.refund import of_late_capture
     from domain.review import Question, Resolution
 
-from workflows import policies, search_attributes
+from workflows import policies, search_attributes, starts
 from workflows.pursuit import Pursuit
-from workflows.refund_saga import RefundSaga, refund_workflow_id
+from workflows.refund_saga import RefundSaga
 from workflows.saga import Saga, Undo, cancel_requested, to_completion
 from workflows.updates import update_id
-
-
-def payment_workflow_id(payment_id: str) -> str:
-    return f"payment/{payment_id}"
 
 
 @workflow.defn(name="PaymentSaga")
@@ -167,7 +163,7 @@ class PaymentSaga:
 
     async def _definite(self, pursuit: Pursuit, operation: Operation) -> str | None:
         """Leaves with an error only on a definite refusal, never on an unknown."""
-        self._step = f"gateway.{operation}"
+        self._step = steps.of_gateway(operation)
         answer = await pursuit.outcome()
         if answer.status is SUCCESS[operation]:
             return answer.reference
@@ -309,12 +305,7 @@ class PaymentSaga:
         # Its row is open, so the sweeper or an earlier run may have started it before us.
         with suppress(WorkflowAlreadyStartedError):
             await workflow.start_child_workflow(
-                RefundSaga.run,
-                refund,
-                id=refund_workflow_id(refund.refund_id),
-                task_timeout=policies.TASK_TIMEOUT,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                static_summary=f"give back {self._sum(refund.card_amount)} captured late",
+                RefundSaga.run, refund, **starts.of_refund(refund).as_child()
             )
 
     async def _do(
@@ -333,8 +324,7 @@ class PaymentSaga:
         self, operation: Operation, status: str, reason: str, question: Question | None
     ) -> None:
         self._show(status)
-        # Letting go is how the authorization is undone, not a step of its own.
-        step = steps.GATEWAY_AUTHORIZE if operation is Operation.VOID else f"gateway.{operation}"
+        step = steps.of_gateway(operation)
         marking = Marking(self._payment, PaymentStatus(status), reason, step, operation, question)
         await workflow.execute_local_activity_method(
             PaymentActivities.mark, marking, **policies.step(f"{status}: {reason}"[:200])

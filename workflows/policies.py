@@ -5,7 +5,7 @@ No execution or run time-outs anywhere: they would end a payment without its und
 
 from datetime import timedelta
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig, LocalActivityConfig
 
 PAYMENTS = "payments"
@@ -15,6 +15,10 @@ SETTLEMENT = "settlement"
 
 TASK_TIMEOUT = timedelta(seconds=5)
 """How soon a workflow goes on elsewhere whose worker died in the middle of a local step."""
+
+FIRST = Priority(priority_key=1)
+"""Somebody waits for it."""
+USUAL = Priority(priority_key=3)
 
 _FOR_EVER = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),

@@ -27,10 +27,6 @@ from workflows.saga import to_completion
 from workflows.updates import update_id
 
 
-def refund_workflow_id(refund_id: str) -> str:
-    return f"refund/{refund_id}"
-
-
 @workflow.defn(name="RefundSaga")
 class RefundSaga:
     """The one owner of a refund."""

@@ -6,14 +6,12 @@ before its history grows long, so its memory is bounded whatever the number of c
 """
 
 import asyncio
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -26,18 +24,10 @@ with workflow.unsafe.imports_passed_through():
         SettlementRequest,
     )
 
-from workflows import policies, search_attributes
-from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+from workflows import policies, starts
+from workflows.monthly_settlement import MonthlySettlement
 
 PAGE = 200
-
-
-def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
-    """A run of named customers has an id of its own: it must never stand for the month's run."""
-    if customers is None:
-        return f"settlement-run/{period}"
-    names = "\n".join(sorted(set(customers)))
-    return f"settlement-run/{period}/{hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 @workflow.defn(name="SettlementRun")
@@ -151,13 +141,7 @@ class SettlementRun:
         request = self._request(customer_id)
         try:
             child = await workflow.start_child_workflow(
-                MonthlySettlement.run,
-                request,
-                id=settlement_workflow_id(customer_id, request.period),
-                task_timeout=policies.TASK_TIMEOUT,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=_attributes(request),
-                priority=Priority(priority_key=3),
+                MonthlySettlement.run, request, **starts.of_settlement(request).as_child()
             )
         except FailureError:
             workflow.logger.info("this month is being settled already: its row will tell")
@@ -203,12 +187,3 @@ class SettlementRun:
 def _seen(child: "asyncio.Task[Any]") -> None:
     if not child.cancelled():
         child.exception()
-
-
-def _attributes(request: SettlementRequest) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [
-            SearchAttributePair(search_attributes.CUSTOMER_ID, request.customer_id),
-            SearchAttributePair(search_attributes.PERIOD, request.period),
-        ]
-    )

@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from domain.period import Period
     from domain.settlement import RunRequest
 
-from workflows import policies, search_attributes
-from workflows.settlement_run import SettlementRun, settlement_run_workflow_id
+from workflows import starts
+from workflows.settlement_run import SettlementRun
 
 SCHEDULED_AT = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Set by the server on everything that a Schedule starts."""
@@ -33,17 +33,10 @@ class ScheduledSettlement:
             workflow.info().typed_search_attributes.get(SCHEDULED_AT) or workflow.now()
         )
         period = str(Period.containing(scheduled_at, "UTC").previous())
+        run = replace(template, period=period)
         try:
             await workflow.start_child_workflow(
-                SettlementRun.run,
-                replace(template, period=period),
-                id=settlement_run_workflow_id(period),
-                task_timeout=policies.TASK_TIMEOUT,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(search_attributes.PERIOD, period)]
-                ),
-                static_summary=f"settle {period}",
+                SettlementRun.run, run, **starts.of_settlement_run(run).as_child()
             )
         except FailureError:
             workflow.logger.info("the month is being settled already")

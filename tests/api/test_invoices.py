@@ -16,6 +16,7 @@ from api import access
 from api.app import create_app
 from domain.access import Access, Role
 from domain.invoice import InvoiceStatus
+from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime.settings import Settings
 from store import invoice
 from store.database import Transaction
@@ -27,8 +28,6 @@ from tests.conditions import eventually
 from tests.conftest import served
 from tests.databases import may_idle
 from tests.samples import new_id
-from workflows.invoice_retry import invoice_workflow_id
-from workflows.monthly_settlement import settlement_workflow_id
 
 DECISION = {"reason": "seen in the books"}
 

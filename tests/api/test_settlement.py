@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import Client
 
 from api.app import create_app
+from domain.workflow_id import settlement_workflow_id
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
 from tests.api.documents import closed_port, problem_of, refused
@@ -28,7 +29,6 @@ from tests.conditions import eventually
 from tests.conftest import served
 from tests.databases import locked, somebody_waits
 from tests.faults import Fault, FaultInjector
-from workflows.monthly_settlement import settlement_workflow_id
 
 
 async def test_a_month_is_billed_and_paid(billing: Billing, settlements: None) -> None:

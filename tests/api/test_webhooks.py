@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 from temporalio.client import Client
 
 from domain.waits import Waits
+from domain.workflow_id import payment_workflow_id
 from runtime.settings import Settings
 from service.starts import start_payment, start_refund
 from store import payment, refund
@@ -24,7 +25,7 @@ from tests.api.unfinished import accepted, without_temporal
 from tests.billing import Billing
 from tests.conditions import eventually
 from tests.conftest import SECRET
-from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows.payment_saga import PaymentSaga
 
 PATH = "/webhooks/gateway/simulator"
 PATIENT = Waits(ladder=(timedelta(hours=1),))

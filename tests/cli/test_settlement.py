@@ -7,6 +7,7 @@ from temporalio.client import Client
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
 from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Verdict
+from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_id
 from service.settlement import settle_again
 from service.starts import start_settlement_run
 from store.database import Database
@@ -14,8 +15,6 @@ from tests.cashier import WAITS
 from tests.cli.conftest import Command
 from tests.desks import desk
 from tests.tenants import Tenants, tenants
-from workflows.monthly_settlement import settlement_workflow_id
-from workflows.settlement_run import settlement_run_workflow_id
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

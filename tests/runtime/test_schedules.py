@@ -1,6 +1,7 @@
 """The monthly Schedule: when, what, and for which month."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -14,14 +15,17 @@ from temporalio.client import (
 
 from domain.settlement import RunRequest
 from domain.waits import Waits
+from domain.workflow_id import settlement_run_workflow_id
 from runtime import temporal
-from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules
+from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules, monthly
 from runtime.settings import Settings
 from runtime.terms import Terms
 from runtime.workers import running, settlement_worker
+from service.starts import start_settlement_run
 from store.database import Database
 from tests.conditions import eventually
-from workflows.settlement_run import settlement_run_workflow_id
+from tests.workflows.test_starts import Seen, seen
+from workflows import policies
 
 
 @pytest.fixture
@@ -86,3 +90,36 @@ async def test_a_start_that_is_caught_up_settles_the_month_that_it_was_meant_for
 
     async with running(settlement_worker(client, database)):
         await eventually(started)
+
+
+async def test_the_run_of_a_month_is_started_in_one_way(client: Client, database: Database) -> None:
+    """By the Schedule or by the client; 2003 has no price list."""
+    await ensure_schedules(client, Terms())
+    noon = datetime(2003, 3, 1, 12, tzinfo=UTC)
+
+    async with running(settlement_worker(client, database)):
+        await client.get_schedule_handle(MONTHLY).backfill(
+            ScheduleBackfill(start_at=noon - timedelta(minutes=1), end_at=noon)
+        )
+        scheduled = await seen(client, settlement_run_workflow_id("2003-02"))
+        await start_settlement_run(client, RunRequest("2003-01"))
+        wanted = await seen(client, settlement_run_workflow_id("2003-01"))
+
+    assert scheduled == Seen("settlement", "settle 2003-02", {"Period": "2003-02"})
+    assert wanted == Seen("settlement", "settle 2003-01", {"Period": "2003-01"})
+
+
+async def test_a_schedule_of_an_older_version_gets_the_time_out(client: Client) -> None:
+    old = monthly(Terms())
+    assert isinstance(old.action, ScheduleActionStartWorkflow)
+    await client.create_schedule(
+        MONTHLY, replace(old, action=replace(old.action, task_timeout=timedelta(seconds=10)))
+    )
+
+    async def is_updated() -> bool:
+        await ensure_schedules(client, Terms())
+        action = (await client.get_schedule_handle(MONTHLY).describe()).schedule.action
+        assert isinstance(action, ScheduleActionStartWorkflow)
+        return action.task_timeout == policies.TASK_TIMEOUT
+
+    await eventually(is_updated)

@@ -20,6 +20,7 @@ from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, Paymen
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.waits import Waits
 from domain.wallet import Hold
+from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from runtime import sweeper
 from runtime.settings import Settings
 from runtime.terms import Terms
@@ -32,8 +33,6 @@ from tests.faults import Fault
 from tests.samples import new_id
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, SPLIT, UNDECIDABLE, eventually_clean, until
-from workflows.payment_saga import payment_workflow_id
-from workflows.refund_saga import refund_workflow_id
 
 DECLINED_CARD = "4000000000000002"
 

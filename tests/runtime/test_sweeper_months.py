@@ -9,6 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from domain.invoice import Closing, InvoiceOutcome
 from domain.period import Period
 from domain.settlement import Verdict
+from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import sweeper
 from runtime.terms import Terms
 from store import settlement
@@ -21,8 +22,8 @@ from tests.months import ASKS, Months
 from tests.workflows.conftest import Connections
 from tests.workflows.test_invoice_retry import a_charge_that_hangs, hanging
 from tests.workflows.test_pursuit import PATIENT
-from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
-from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+from workflows.invoice_retry import InvoiceRetry
+from workflows.monthly_settlement import MonthlySettlement
 
 AGREED = Terms(WAITS)
 

@@ -22,6 +22,7 @@ from domain.invoice import Closing
 from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.settlement import ApprovalPolicy, RunRequest, Verdict
+from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime.schedules import MONTHLY
 from service.starts import start_refund, start_relay, start_settlement_run
 from tests.billing import GOOD_CARD, Billing
@@ -46,7 +47,6 @@ from tests.workflows.test_refund_saga import a_paid_order
 from workflows import policies
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
-from workflows.outbox_relay import OUTBOX_WORKFLOW_ID
 from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
 from workflows.settlement_schedule import ScheduledSettlement

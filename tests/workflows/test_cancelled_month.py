@@ -7,10 +7,11 @@ import pytest
 
 from domain.invoice import Closing
 from domain.settlement import ApprovalPolicy, Verdict
+from domain.workflow_id import invoice_workflow_id
 from store import invoice
 from tests.dunning import SOFT_DECLINE, closes
 from tests.months import Months
-from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 
 JUNE = "2026-06"

@@ -15,6 +15,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 
 from domain.invoice import Closing, InvoiceRequest
+from domain.workflow_id import invoice_workflow_id
 from tests.billing import GOOD_CARD
 from tests.conditions import eventually
 from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
@@ -22,7 +23,7 @@ from tests.fakes import Line
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT
 from workflows import policies
-from workflows.invoice_retry import InvoiceRetry, invoice_workflow_id
+from workflows.invoice_retry import InvoiceRetry
 
 
 async def a_charge_that_hangs(

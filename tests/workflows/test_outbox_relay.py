@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.outbox import RelayTurn
+from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, running
@@ -18,7 +19,7 @@ from service.starts import start_relay
 from tests.conditions import eventually
 from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
 from workflows import policies
-from workflows.outbox_relay import OUTBOX_WORKFLOW_ID, OutboxRelay
+from workflows.outbox_relay import OutboxRelay
 
 
 @pytest.fixture

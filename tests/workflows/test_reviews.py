@@ -14,6 +14,7 @@ from domain.gateway import Operation
 from domain.payment import Capture, Marking, PaymentRequest, PaymentStatus
 from domain.refund import late_capture_refund_id
 from domain.review import ClosedReview, Outcome, Question, Resolution
+from domain.workflow_id import refund_workflow_id
 from store import review
 from tests.cashier import Cashier, Handle
 from tests.clean_slate import assert_clean_slate
@@ -33,7 +34,7 @@ from tests.workflows.test_pursuit import (
 )
 from workflows import search_attributes
 from workflows.payment_saga import PaymentSaga
-from workflows.refund_saga import RefundSaga, refund_workflow_id
+from workflows.refund_saga import RefundSaga
 
 VOIDS_DECLINED = "4000000000020000"
 REFUNDS_DECLINED = "4000000000019002"

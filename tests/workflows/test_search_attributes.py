@@ -1,10 +1,10 @@
 """Workflows are found in the Temporal UI the way docs/operations.md says."""
 
 from domain.settlement import Verdict
+from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from tests.conditions import eventually
 from tests.months import ASKS, Months
-from workflows.invoice_retry import invoice_workflow_id
-from workflows.monthly_settlement import MonthlySettlement, settlement_workflow_id
+from workflows.monthly_settlement import MonthlySettlement
 
 
 async def found(months: Months, query: str, *ids: str) -> None:

@@ -21,6 +21,7 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
+from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_id
 from runtime import temporal
 from runtime.settings import Settings
 from service.starts import start_settlement, start_settlement_run
@@ -32,8 +33,6 @@ from tests.faults import Fault, FaultInjector
 from tests.tenants import Tenants, tenants
 from tests.usage import event
 from tests.workflows.test_pursuit import PATIENT
-from workflows.monthly_settlement import settlement_workflow_id
-from workflows.settlement_run import settlement_run_workflow_id
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

@@ -7,13 +7,14 @@ import pytest
 
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.review import Outcome, Resolution
+from domain.workflow_id import payment_workflow_id
 from runtime import sweeper
 from runtime.terms import Terms
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.faults import Fault
 from tests.workflows.test_pursuit import BRISK, until
-from workflows.payment_saga import PaymentSaga, payment_workflow_id
+from workflows.payment_saga import PaymentSaga
 
 SPLIT = (1000, 2000)
 VOIDS_DECLINED = "4000000000020000"

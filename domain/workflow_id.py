@@ -1,0 +1,35 @@
+"""The ids of the workflows: one per payment, refund, invoice and month, so that there is one owner.
+
+Temporal runs one workflow of an id at a time. That is the second lock behind the rows.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+OUTBOX_WORKFLOW_ID = "outbox"
+SCHEDULED_WORKFLOW_ID = "monthly-settlement"
+"""The Schedule appends the time of each start."""
+
+
+def payment_workflow_id(payment_id: str) -> str:
+    return f"payment/{payment_id}"
+
+
+def refund_workflow_id(refund_id: str) -> str:
+    return f"refund/{refund_id}"
+
+
+def invoice_workflow_id(invoice_id: str) -> str:
+    return f"invoice/{invoice_id}"
+
+
+def settlement_workflow_id(customer_id: str, period: str) -> str:
+    return f"settlement/{customer_id}/{period}"
+
+
+def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
+    """A run of named customers has an id of its own: it must never stand for the month's run."""
+    if customers is None:
+        return f"settlement-run/{period}"
+    names = "\n".join(sorted(set(customers)))
+    return f"settlement-run/{period}/{hashlib.sha256(names.encode()).hexdigest()[:12]}"
