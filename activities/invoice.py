@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row
 from temporalio import activity
 
 from domain.customer import PaymentMethod
@@ -16,6 +14,7 @@ from domain.invoice import (
     OPEN,
     ClosedInvoice,
     Closure,
+    Invoice,
     InvoiceCharge,
     InvoiceRequest,
     InvoiceStatus,
@@ -58,7 +57,7 @@ class InvoiceActivities:
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
             payments = await payment.of_payable(tx, owed.invoice_id)
-        status = InvoiceStatus(row.status)
+        status = row.status
         if status not in OPEN:
             return OpenedInvoice(status)
         live = _live(payments)
@@ -75,7 +74,7 @@ class InvoiceActivities:
         """Make the one live payment of the invoice, or find the one that is there."""
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, charge.invoice.invoice_id)
-            if InvoiceStatus(row.status) not in OPEN:
+            if row.status not in OPEN:
                 return OpenedCharge()
             payments = await payment.of_payable(tx, charge.invoice.invoice_id)
             if live := _live(payments):
@@ -101,7 +100,7 @@ class InvoiceActivities:
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, notice.invoice.invoice_id)
             noted = (row.retries, row.next_attempt_at)
-            if InvoiceStatus(row.status) not in OPEN or noted == (
+            if row.status not in OPEN or noted == (
                 notice.step,
                 notice.next_attempt_at,
             ):
@@ -126,11 +125,11 @@ class InvoiceActivities:
         owed = closed.invoice
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
-            if row.status == closed.status.value or InvoiceStatus(row.status) not in OPEN:
-                return Closure(InvoiceStatus(row.status))
+            if row.status is closed.status or row.status not in OPEN:
+                return Closure(row.status)
             payments = await payment.of_payable(tx, owed.invoice_id)
             if live := _live(payments):
-                return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
+                return Closure(row.status, payment.request(live, owed.waits))
             if closed.status is InvoiceStatus.UNCOLLECTIBLE:
                 await _give_up(tx, given_up(closed, len(payments)), payments)
             else:
@@ -143,29 +142,28 @@ def _live(payments: Sequence[Payment]) -> Payment | None:
     return next((paid for paid in payments if paid.status not in _FAILED), None)
 
 
-def _step(row: Row[Any], payments: Sequence[Payment]) -> int:
+def _step(row: Invoice, payments: Sequence[Payment]) -> int:
     """How many steps of the ladder have passed; the last may not have been noted yet."""
     planned_at = row.next_attempt_at
     taken = bool(planned_at and payments and payments[-1].created_at >= planned_at)
-    return int(row.retries) + taken
+    return row.retries + taken
 
 
 def _first_failure_at(
-    row: Row[Any], payments: Sequence[Payment], owed: InvoiceRequest
+    row: Invoice, payments: Sequence[Payment], owed: InvoiceRequest
 ) -> datetime | None:
     """From where the ladder counts: each moment that it names is a step away from it."""
     ladder = owed.dunning.ladder
     if row.next_attempt_at and row.retries < len(ladder):
-        began: datetime = row.next_attempt_at - ladder[row.retries]
-        return began
+        return row.next_attempt_at - ladder[row.retries]
     return next((paid.updated_at for paid in payments if paid.status in _FAILED), None)
 
 
-def _last_failure(row: Row[Any], payments: Sequence[Payment]) -> PaymentOutcome | None:
+def _last_failure(row: Invoice, payments: Sequence[Payment]) -> PaymentOutcome | None:
     failed = [paid for paid in payments if paid.status in _FAILED]
     if failed:
         return _outcome(failed[-1])
-    tried_before = row.next_attempt_at or row.status == InvoiceStatus.UNCOLLECTIBLE.value
+    tried_before = row.next_attempt_at or row.status is InvoiceStatus.UNCOLLECTIBLE
     return _without_card("") if tried_before else None
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import Row
 
 from api.fields import Currency, CustomerId, Document, Id, utc
+from domain import invoice as rules
 from domain.invoice import InvoiceStatus
-from domain.pricing import decimal_text
+from domain.pricing import Step, decimal_text
 from domain.pricing_snapshot import LineKind
+from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service.invoice import InvoiceRecord
 from service.invoice import Lineage as FoundLineage
@@ -128,7 +128,7 @@ def document(found: InvoiceRecord) -> Invoice:
         period=row.period,
         currency=row.currency,
         total=row.total,
-        status=InvoiceStatus(row.status),
+        status=row.status,
         reason=row.reason,
         retries=row.retries,
         nextAttemptAt=_utc(row.next_attempt_at),
@@ -151,20 +151,24 @@ def _decision(kept: Mapping[str, str]) -> InvoiceDecision:
     return InvoiceDecision(**{name: kept[name] for name in names})
 
 
-def _line(row: Row[Any]) -> InvoiceLine:
+def _line(row: rules.InvoiceLine) -> InvoiceLine:
     return InvoiceLine(
-        kind=LineKind(row.kind),
+        kind=row.kind,
         resourceType=row.resource_type,
-        period=row.period,
+        period=str(row.period),
         quantity=decimal_text(row.quantity),
         amount=row.amount,
         steps=[_arithmetic(step) for step in row.steps],
     )
 
 
-def _arithmetic(step: Mapping[str, str]) -> Arithmetic:
-    names = ("quantity", "unitPrice", "amount")
-    return Arithmetic(label=step["label"], **{n: decimal_text(Decimal(step[n])) for n in names})
+def _arithmetic(step: Step) -> Arithmetic:
+    return Arithmetic(
+        label=step.label,
+        quantity=decimal_text(step.quantity),
+        unitPrice=decimal_text(step.unit_price),
+        amount=decimal_text(step.amount),
+    )
 
 
 def lineage_document(found: FoundLineage) -> Lineage:
@@ -183,7 +187,7 @@ def lineage_document(found: FoundLineage) -> Lineage:
     )
 
 
-def _lineage(line: Row[Any], aggregate: Row[Any] | None) -> LineageLine:
+def _lineage(line: rules.InvoiceLine, aggregate: Aggregate | None) -> LineageLine:
     return LineageLine(
         line=_line(line),
         events=None if aggregate is None else aggregate.events,

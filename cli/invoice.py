@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from sqlalchemy import Row
 
 from api.invoice_document import Invoice, document
 from cli.system import Refused, as_id, call, connected, settled
 from cli.words import reason_given, say
+from domain import invoice as rules
 from domain.access import OPERATOR
 from domain.invoice import GAVE_BACK, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
@@ -41,7 +41,7 @@ class Traced:
     link: str | None
 
     @property
-    def row(self) -> Row[Any]:
+    def row(self) -> rules.Invoice:
         return self.lineage.record.invoice
 
 
@@ -91,7 +91,7 @@ def explain(id_: Id) -> None:
     for line in _facts(found):
         say(line)
     for each in found.lineage.record.lines:
-        what = _what(each.kind, each.resource_type, each.period)
+        what = _what(each.kind, each.resource_type, str(each.period))
         say(f"{each.position}. {what}: {_sum(each.amount, found)}", style="bold")
         for words in (*_arithmetic(each, found.row.currency), *_events(each, found)):
             say(f"     {words}")
@@ -165,18 +165,18 @@ async def _lineage(id_: str) -> Traced:
         return Traced(found, document(found.record), link)
 
 
-async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
+async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[rules.Invoice]:
     async with connected() as system:
         return [each async for each in invoice.every(system.desk, status, customer_id)]
 
 
-async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
+async def _verify(id_: str) -> tuple[rules.Invoice, list[str]]:
     async with connected(BATCH_SECONDS) as system, system.desk.reads.connect() as tx:
         row = await invoice.found(tx, id_)
         if row.status in GAVE_BACK:
             was = row.status.lower()
             raise Refused(f"The invoice was {was}: its usage is free, and nothing is billed.")
-        if row.status == InvoiceStatus.DRAFT.value:
+        if row.status is InvoiceStatus.DRAFT:
             raise Refused(f"The draft is not ready: {row.reason or 'it is being made'}.")
         return row, await differences(tx, row)
 
@@ -223,7 +223,7 @@ def _why_unpaid(found: InvoiceRecord, payments_before: int) -> str:
     return f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"
 
 
-def _stands(row: Row[Any]) -> str:
+def _stands(row: rules.Invoice) -> str:
     return f"The invoice of {format_amount(row.total, row.currency)} is {row.status}."
 
 
@@ -232,7 +232,7 @@ def _facts(found: Traced) -> Iterator[str]:
     yield f"Invoice {row.id}: {row.status}, {_sum(row.total, found)}"
     number = f"number {row.number}" if row.number else "not issued"
     yield f"  {number}, {row.period} of {row.customer_id}"
-    if row.issued_at:
+    if row.issued_at and row.due_at:
         yield f"  issued {_at(row.issued_at)}, due {_at(row.due_at)}"
     if row.next_attempt_at:
         yield f"  next step of the ladder {_at(row.next_attempt_at)}, after {row.retries} retries"
@@ -250,15 +250,15 @@ def _what(kind: str, resource_type: str | None, period: str) -> str:
     return f"{resource_type or kind} of {period}{late}"
 
 
-def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
+def _arithmetic(line: rules.InvoiceLine, currency: str) -> Iterator[str]:
     """`per unit: 5,000 × 1 KRW = 5,000 KRW`, `billed before: -300 KRW`; they add up to the line."""
     for step in line.steps:
-        quantity, amount = Decimal(step["quantity"]), _exact(step["amount"], currency)
-        times = f"{_plain(quantity)} × {_exact(step['unitPrice'], currency)} = " if quantity else ""
-        yield f"{step['label']}: {times}{amount}"
+        quantity, amount = step.quantity, _exact(step.amount, currency)
+        times = f"{_plain(quantity)} × {_exact(step.unit_price, currency)} = " if quantity else ""
+        yield f"{step.label}: {times}{amount}"
 
 
-def _events(line: Row[Any], found: Traced) -> Iterator[str]:
+def _events(line: rules.InvoiceLine, found: Traced) -> Iterator[str]:
     made_of = found.lineage.aggregates.get((line.resource_type, line.period))
     if made_of is None:
         return
@@ -276,9 +276,9 @@ def _price_lists(snapshot: dict[str, Any]) -> Iterator[str]:
         yield f"price list {plan['code']} version {plan['version']} for {period}"
 
 
-def _exact(minor_units: str, currency: str) -> str:
+def _exact(minor_units: Decimal, currency: str) -> str:
     """An amount that may be a fraction of a minor unit."""
-    amount = Decimal(minor_units).scaleb(-DECIMALS[currency])
+    amount = minor_units.scaleb(-DECIMALS[currency])
     return f"{_plain(amount)} {currency}"
 
 

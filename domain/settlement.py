@@ -121,6 +121,15 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class OpenMonth:
+    """A customer's month whose settlement has not ended. `id` orders those of one kind."""
+
+    id: str
+    customer_id: str
+    period: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Answer of the query `progress`. `left_behind`: those that ran out of the run's patience."""
 

@@ -6,9 +6,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from sqlalchemy import Row
 
 from domain.access import Access, Role
 from domain.decision import Decided
@@ -20,9 +17,21 @@ from domain.errors import (
     PaymentMethodMissing,
     Rejected,
 )
-from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
+from domain.invoice import (
+    CLOSED,
+    OPEN,
+    CloseRequest,
+    Closing,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    closed,
+    unpayable,
+)
 from domain.payment import FINAL, Payment
+from domain.period import Period
 from domain.settlement import Verdict, judged
+from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service.call import Answer, Call, Seen
 from service.desk import Desk
@@ -46,8 +55,8 @@ Decision = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None
 class InvoiceRecord:
     """An invoice with its lines, and with its payments, oldest first."""
 
-    invoice: Row[Any]
-    lines: Sequence[Row[Any]]
+    invoice: Invoice
+    lines: Sequence[InvoiceLine]
     payments: Sequence[Payment]
 
 
@@ -56,7 +65,7 @@ class Lineage:
     """An invoice and the aggregates that its amounts come from, by resource type and month."""
 
     record: InvoiceRecord
-    aggregates: Mapping[tuple[str, str], Row[Any]]
+    aggregates: Mapping[tuple[str | None, Period], Aggregate]
 
 
 async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
@@ -73,7 +82,9 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         aggregates = await invoice.aggregates(tx, row.id)
-        by_month = {(each.resource_type, each.period): each for each in aggregates}
+        by_month: dict[tuple[str | None, Period], Aggregate] = {
+            (each.resource_type, each.period): each for each in aggregates
+        }
         return Lineage(await record(tx, row), by_month)
 
 
@@ -96,7 +107,7 @@ async def crawl(
     """Those after a place, oldest first, with what came late before it, and the place after them;
     None at the end. `owner`: see `whose`."""
     async with desk.reads.connect() as tx:
-        late: Sequence[Row[Any]] = ()
+        late: Sequence[Invoice] = ()
         at = None
         if place is not None:
             at = (place.created_at, place.id)
@@ -110,7 +121,7 @@ async def crawl(
 
 async def every(
     desk: Desk, status: InvoiceStatus | None, customer_id: str | None
-) -> AsyncIterator[Row[Any]]:
+) -> AsyncIterator[Invoice]:
     """All invoices and drafts, oldest first."""
     position = None
     async with desk.reads.connect() as tx:
@@ -164,7 +175,7 @@ async def decide(
     """Let a draft that waits be issued, or throw it away: its usage is then free again."""
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    waits = row.status == InvoiceStatus.AWAITING_APPROVAL
+    waits = row.status is InvoiceStatus.AWAITING_APPROVAL
     update = Update(
         workflow_id=row.workflow_id,
         name="decide",
@@ -178,14 +189,14 @@ async def decide(
 
 
 def _to_owner(
-    desk: Desk, call: Call, row: Row[Any], name: str, argument: object, decision: Decision
+    desk: Desk, call: Call, row: Invoice, name: str, argument: object, decision: Decision
 ) -> Update:
     return Update(
         workflow_id=invoice_workflow_id(row.id),
         name=name,
         argument=argument,
         id=update_id(call),
-        refusal=_not_open(InvoiceStatus(row.status)),
+        refusal=_not_open(row.status),
         decided=partial(_decided, desk, row.id, decision),
         start_owner=partial(_start_owner, desk, row.id),
     )
@@ -194,7 +205,7 @@ def _to_owner(
 async def _decided(desk: Desk, invoice_id: str, decision: Decision) -> Decided | None:
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    return decision(InvoiceStatus(row.status), row.decisions)
+    return decision(row.status, row.decisions)
 
 
 def _not_open(status: InvoiceStatus) -> Rejected | None:
@@ -226,7 +237,7 @@ async def _start_owner(desk: Desk, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    if InvoiceStatus(row.status) not in OPEN:
+    if row.status not in OPEN:
         return False
     request = invoice.request(row, desk.terms.dunning, desk.terms.waits)
     await start_invoice(desk.temporal, request)
@@ -237,13 +248,13 @@ async def _start_settlement(desk: Desk, invoice_id: str) -> bool:
     """Of a draft that waits for approval, and whose workflow is gone."""
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    if row.status != InvoiceStatus.AWAITING_APPROVAL:
+    if row.status is not InvoiceStatus.AWAITING_APPROVAL:
         return False
     await start_settlement(desk.temporal, desk.terms.settlement(row.customer_id, row.period))
     return True
 
 
-async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
+async def found(tx: Transaction, invoice_id: str) -> Invoice:
     """The invoice; raises `NotFound`."""
     row = await invoice.find(tx, invoice_id)
     if row is None:
@@ -251,13 +262,13 @@ async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
     return row
 
 
-async def record(tx: Transaction, row: Row[Any]) -> InvoiceRecord:
+async def record(tx: Transaction, row: Invoice) -> InvoiceRecord:
     """Everything that callers see of an invoice."""
     [one] = await _records(tx, [row])
     return one
 
 
-async def _records(tx: Transaction, rows: Sequence[Row[Any]]) -> list[InvoiceRecord]:
+async def _records(tx: Transaction, rows: Sequence[Invoice]) -> list[InvoiceRecord]:
     ids = [row.id for row in rows]
     lines, payments = defaultdict(list), defaultdict(list)
     for line in await invoice.lines(tx, *ids):
@@ -273,4 +284,4 @@ async def _seen(
     """As it stands now; in which statuses the answer stays."""
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
-        return Seen(await record(tx, row), InvoiceStatus(row.status) in final)
+        return Seen(await record(tx, row), row.status in final)

@@ -24,7 +24,4 @@ async def aged(desk: Desk, as_of: datetime | None) -> list[Bucket]:
     """By age and currency, at a moment or now."""
     async with desk.reads.connect() as tx:
         rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
-    return [
-        Bucket(currency, BUCKETS[int(bucket)], count, int(amount))
-        for currency, bucket, count, amount in rows
-    ]
+    return [Bucket(row.currency, BUCKETS[row.bucket], row.invoices, row.amount) for row in rows]

@@ -224,7 +224,7 @@ async def _outcome(
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
             async with desk.reads.connect() as tx:
                 found = await _of_month(tx, request.customer_id, request.period)
-            if found is not None and found.invoice.status == InvoiceStatus.AWAITING_APPROVAL:
+            if found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL
             over = status is not SettlementStatus.RUNNING and not _being_charged(found)
             if over or time.monotonic() > ends_at:
@@ -256,7 +256,7 @@ def _being_charged(found: InvoiceRecord | None) -> bool:
     """Issued, and its first charge has not failed yet."""
     return (
         found is not None
-        and found.invoice.status == InvoiceStatus.ISSUED
+        and found.invoice.status is InvoiceStatus.ISSUED
         and found.invoice.next_attempt_at is None
     )
 
