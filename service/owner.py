@@ -111,7 +111,7 @@ async def told(
         if refusal is not None and not claimed.repeated:
             raise refusal
     elif decided.update_id != update.id:
-        raise AlreadyDecided(f"It is {decided.what}: another decision came before this one.")
+        raise AlreadyDecided(f"It is {decided.words}.")
     return Answer(resource_id, seen.value, seen.final, claimed.repeated)
 
 

@@ -131,6 +131,7 @@ async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress 
 async def replay_failed(desk: Desk, period: str) -> tuple[Failure, ...]:
     """Start a run of the customers whose settlement failed; returns which. Of very many it takes
     the first ones: ask again for the rest."""
+    Period.parse(period).require_over(datetime.now(UTC), "UTC")
     failures = (await report(desk, period)).failures[:REPLAYED_AT_ONCE]
     if failures:
         names = [each.customer_id for each in failures]

@@ -7,10 +7,11 @@ from sqlalchemy import Row
 
 from domain.errors import NotFound, Rejected, UsageBilled
 from domain.invoice import InvoiceStatus
+from domain.period import Period
 from domain.usage import Receipt, UsageEvent, check_time, refused
 from domain.usage_document import named, read
 from service.desk import Desk
-from store import invoice, usage
+from store import customer, invoice, usage
 from store.database import Database, Transaction
 
 
@@ -50,6 +51,7 @@ async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str 
         await usage.lock(tx, customer_id)
         await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
         if await usage.void(tx, customer_id, event_id, reason):
+            await _require_decided(tx, customer_id, event_id)
             return None
         before = await usage.why_void(tx, customer_id, event_id)
         if before is not None:
@@ -65,6 +67,21 @@ async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> N
     if has_it is not None and has_it.status == InvoiceStatus.SKIPPED:
         await invoice.discard_draft(tx, has_it.id)
         await usage.release(tx, has_it.id)
+
+
+async def _require_decided(tx: Transaction, customer_id: str, event_id: str) -> None:
+    """Raise `UsageBilled` while a draft has late usage of the event's month: it is priced beside
+    what else was used in that month, and would be issued as if the event counted."""
+    found = await customer.find(tx, customer_id)
+    at = await usage.occurred_at(tx, customer_id, event_id)
+    if found is None or at is None:
+        return
+    month = str(Period.containing(at, found.time_zone))
+    for draft in await invoice.open_drafts(tx, customer_id):
+        if draft.month == month != draft.period:
+            waits = draft.status is InvoiceStatus.AWAITING_APPROVAL
+            how = "waits for approval: decide it" if waits else "is being made: let it be issued"
+            raise UsageBilled(f"The draft of {draft.period} has usage of {month} and {how} first.")
 
 
 def _why_not(has_it: Row[str, str], event_id: str) -> str:

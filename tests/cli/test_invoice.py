@@ -223,6 +223,16 @@ async def test_an_invoice_is_closed(
         assert str(again.exception) == f"The invoice is {status}."
 
 
+async def test_what_a_charge_has_paid_was_decided_by_nobody(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, _ = await invoiced(temporal_client, database, "2021-06", "PAID")
+
+    late = await command("invoice", "write-off", id_, "--reason", "too late")
+
+    assert str(late.exception) == "The invoice is PAID."
+
+
 async def test_a_cancelled_month_is_reported_and_settled_again_when_it_is_named(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
