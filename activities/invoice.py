@@ -1,13 +1,13 @@
 """What the owner of an invoice does to it: one transaction each."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 from temporalio import activity
 
 from domain.decision import decision
+from domain.dunning import Ladder
 from domain.event import JSON
 from domain.failure import FailureCode
 from domain.invoice import (
@@ -59,11 +59,11 @@ class InvoiceActivities:
         status = InvoiceStatus(row.status)
         if status not in OPEN:
             return OpenedInvoice(status)
-        live = _live(tried)
+        live, ladder = _live(tried), _ladder(owed, row, tried)
         return OpenedInvoice(
             status,
-            _step(row, tried),
-            _first_failure_at(row, tried, owed),
+            ladder.step,
+            ladder.failed_at,
             _last_failure(row, tried),
             None if live is None else payment.request(live, owed.waits),
         )
@@ -140,22 +140,14 @@ def _live(tried: Sequence[Row[Any]]) -> Row[Any] | None:
     return next((paid for paid in tried if paid.status not in _FAILED), None)
 
 
-def _step(row: Row[Any], tried: Sequence[Row[Any]]) -> int:
-    """How many steps of the ladder have passed; the last may not have been noted yet."""
-    planned_at = row.next_attempt_at
-    taken = bool(planned_at and tried and tried[-1].created_at >= planned_at)
-    return int(row.retries) + taken
-
-
-def _first_failure_at(
-    row: Row[Any], tried: Sequence[Row[Any]], owed: InvoiceRequest
-) -> datetime | None:
-    """From where the ladder counts: each moment that it names is a step away from it."""
-    ladder = owed.dunning.ladder
-    if row.next_attempt_at and row.retries < len(ladder):
-        began: datetime = row.next_attempt_at - ladder[row.retries]
-        return began
-    return next((paid.updated_at for paid in tried if paid.status in _FAILED), None)
+def _ladder(owed: InvoiceRequest, row: Row[Any], tried: Sequence[Row[Any]]) -> Ladder:
+    return Ladder.noted(
+        owed.dunning,
+        row.retries,
+        row.next_attempt_at,
+        last_attempt_at=tried[-1].created_at if tried else None,
+        first_failure_at=next((paid.updated_at for paid in tried if paid.status in _FAILED), None),
+    )
 
 
 def _last_failure(row: Row[Any], tried: Sequence[Row[Any]]) -> PaymentOutcome | None:

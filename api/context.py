@@ -10,9 +10,9 @@ from temporalio.client import Client
 
 from api.group_commit import GroupCommit
 from api.replay_cache import ReplayCache
+from domain.terms import Terms
 from gateway.client import GatewayProfile
 from runtime.settings import Settings
-from runtime.terms import Terms
 from store.database import Database, reading
 
 

@@ -22,13 +22,13 @@ from api.cursors import MAX_LENGTH, Position
 from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reason, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
+from domain.approval import Verdict, judged
 from domain.decision import Decided
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
 from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
 from domain.payment import FINAL, PaymentStatus
 from domain.pricing import decimal_text
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict, judged
 from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice, start_settlement
 from store import customer, invoice, payment

@@ -23,11 +23,7 @@ from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
 from domain.period import FORM as PERIOD
 from domain.period import Period
-from domain.settlement import (
-    SettlementOutcome,
-    SettlementRequest,
-    SettlementStatus,
-)
+from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
 from runtime.settlement import Report, replay_failed, report
 from service.starts import start_settlement, start_settlement_run
 from store import customer, invoice, settlement

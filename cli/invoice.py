@@ -15,13 +15,13 @@ from api.invoices import Decision, Invoice, document
 from cli.owner import WAIT, hand_over, update_id
 from cli.system import Refused, System, as_id, connected
 from cli.words import reason_given, say
+from domain.approval import Verdict, judged
 from domain.decision import Decided
 from domain.invoice import GAVE_BACK, OPEN, CloseRequest, Closing, InvoiceStatus, closed
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
-from domain.settlement import Verdict, judged
 from domain.workflow_id import invoice_workflow_id
 from runtime.verification import differences
 from store import customer, invoice, payment

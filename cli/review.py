@@ -18,8 +18,8 @@ from domain.money import format_amount
 from domain.order import OrderStatus
 from domain.review import Outcome, Question, Resolution, check
 from domain.saga import INVENTORY_RESERVE, StepState
-from domain.waits import Waits
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
+from runtime import terms
 from store import inventory, payment, refund, review, saga
 from store.database import Transaction
 
@@ -115,7 +115,7 @@ async def _restock(payment_id: str, reason: str) -> str:
             raise Refused(f"There is no payment {payment_id}.")
         count = await inventory.resolve(tx, payment_id, reason)
         if count:
-            paid = payment.request(row, Waits())
+            paid = payment.request(row, terms.of(system.settings).waits)
             undone = {INVENTORY_RESERVE: StepState.UNDONE}
             await saga.record(tx, paid, undone, order_status=OrderStatus.FAILED)
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."

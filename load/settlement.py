@@ -23,7 +23,7 @@ from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.period import Period
-from domain.settlement import Progress, RunRequest
+from domain.run import Progress, RunRequest
 from domain.usage import UsageEvent
 from runtime import temporal
 from runtime.settings import Settings

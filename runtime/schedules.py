@@ -19,8 +19,8 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from domain.terms import Terms
 from runtime.temporal import UNREACHABLE
-from runtime.terms import Terms
 from workflows import starts
 from workflows.settlement_schedule import ScheduledSettlement
 

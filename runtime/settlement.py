@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import FailureError
 
 from domain.settlement import WAITING, SettlementOutcome, SettlementRequest, SettlementStatus
-from runtime.terms import Terms
+from domain.terms import Terms
 from service.starts import start_settlement, start_settlement_run
 from store import settlement
 from store.database import Database

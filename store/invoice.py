@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from domain.invoice import GAVE_BACK, OPEN, DunningPolicy, InvoiceRequest, InvoiceStatus
+from domain.dunning import DunningPolicy
+from domain.invoice import GAVE_BACK, OPEN, InvoiceRequest, InvoiceStatus
 from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
 from domain.usage import Aggregate
 from domain.waits import Waits

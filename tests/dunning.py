@@ -9,13 +9,8 @@ from typing import Any
 from sqlalchemy import Row, select
 from temporalio.client import Client, WorkflowHandle
 
-from domain.invoice import (
-    CloseRequest,
-    Closing,
-    DunningPolicy,
-    InvoiceOutcome,
-    InvoiceRequest,
-)
+from domain.dunning import DunningPolicy
+from domain.invoice import CloseRequest, Closing, InvoiceOutcome, InvoiceRequest
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits

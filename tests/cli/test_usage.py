@@ -7,8 +7,9 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError
 
 from cli.system import Refused
+from domain.approval import ApprovalPolicy
 from domain.pricing import Charge, ChargeModel, Plan
-from domain.settlement import ApprovalPolicy, SettlementRequest
+from domain.settlement import SettlementRequest
 from runtime.settlement import settle_again
 from service.starts import start_settlement
 from store import invoice, pricing, usage
