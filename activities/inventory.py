@@ -43,6 +43,6 @@ class InventoryActivities:
 async def _reserve(tx: Transaction, payment_id: str, line: StockLine) -> None:
     if await inventory.reserve(tx, payment_id, line):
         return
-    row = await inventory.find(tx, line.sku)
-    left = 0 if row is None or row.withdrawn else row.on_hand - row.reserved
+    stock = await inventory.find(tx, line.sku)
+    left = 0 if stock is None else stock.available
     raise OutOfStock(f"{line.quantity} of {line.sku} are wanted, {left} are available.")

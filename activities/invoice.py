@@ -1,11 +1,10 @@
 """What the owner of an invoice does to it: one transaction each."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import Row
 from temporalio import activity
 
+from domain.customer import PaymentMethod
 from domain.decision import decision
 from domain.dunning import Ladder
 from domain.event import JSON
@@ -15,6 +14,7 @@ from domain.invoice import (
     OPEN,
     ClosedInvoice,
     Closure,
+    Invoice,
     InvoiceCharge,
     InvoiceRequest,
     InvoiceStatus,
@@ -33,6 +33,7 @@ from domain.payment import (
     FINAL,
     Method,
     PayableType,
+    Payment,
     PaymentOutcome,
     PaymentRequest,
     PaymentStatus,
@@ -41,7 +42,7 @@ from domain.workflow_id import invoice_workflow_id
 from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
-_FAILED = frozenset({PaymentStatus.FAILED.value, PaymentStatus.CANCELLED.value})
+_FAILED = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELLED})
 
 
 class InvoiceActivities:
@@ -55,16 +56,16 @@ class InvoiceActivities:
         """Find where an earlier run of the owner stopped; most often there was none."""
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
-            tried = await payment.of_payable(tx, owed.invoice_id)
-        status = InvoiceStatus(row.status)
+            payments = await payment.of_payable(tx, owed.invoice_id)
+        status = row.status
         if status not in OPEN:
             return OpenedInvoice(status)
-        live, ladder = _live(tried), _ladder(owed, row, tried)
+        live, ladder = _live(payments), _ladder(owed, row, payments)
         return OpenedInvoice(
             status,
             ladder.step,
             ladder.failed_at,
-            _last_failure(row, tried),
+            _last_failure(row, payments),
             None if live is None else payment.request(live, owed.waits),
         )
 
@@ -73,22 +74,23 @@ class InvoiceActivities:
         """Make the one live payment of the invoice, or find the one that is there."""
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, charge.invoice.invoice_id)
-            if InvoiceStatus(row.status) not in OPEN:
+            if row.status not in OPEN:
                 return OpenedCharge()
-            tried = await payment.of_payable(tx, charge.invoice.invoice_id)
-            if live := _live(tried):
+            payments = await payment.of_payable(tx, charge.invoice.invoice_id)
+            if live := _live(payments):
                 return OpenedCharge(payment.request(live, charge.invoice.waits))
-            for paid in tried:
+            for paid in payments:
                 if paid.id == charge.payment_id:
                     return OpenedCharge(failure=_outcome(paid))
-            return await _open(tx, charge, tried, prepaid=await _prepaid(tx, row.customer_id))
+            prepaid = await _prepaid(tx, row.customer_id)
+            return await _open(tx, charge, payments, prepaid)
 
     @activity.defn(name="invoice.payment_outcome")
     async def payment_outcome(self, payment_id: str) -> PaymentOutcome | None:
         """How a payment ended; None while it has not."""
         async with self._database.connect() as tx:
             row = await payment.find(tx, payment_id)
-        if row is None or PaymentStatus(row.status) not in FINAL:
+        if row is None or row.status not in FINAL:
             return None
         return _outcome(row)
 
@@ -98,7 +100,7 @@ class InvoiceActivities:
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, notice.invoice.invoice_id)
             noted = (row.retries, row.next_attempt_at)
-            if InvoiceStatus(row.status) not in OPEN or noted == (
+            if row.status not in OPEN or noted == (
                 notice.step,
                 notice.next_attempt_at,
             ):
@@ -123,38 +125,39 @@ class InvoiceActivities:
         owed = closed.invoice
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, owed.invoice_id)
-            if row.status == closed.status.value or InvoiceStatus(row.status) not in OPEN:
-                return Closure(InvoiceStatus(row.status))
-            tried = await payment.of_payable(tx, owed.invoice_id)
-            if live := _live(tried):
-                return Closure(InvoiceStatus(row.status), payment.request(live, owed.waits))
+            if row.status is closed.status or row.status not in OPEN:
+                return Closure(row.status)
+            payments = await payment.of_payable(tx, owed.invoice_id)
+            if live := _live(payments):
+                return Closure(row.status, payment.request(live, owed.waits))
             if closed.status is InvoiceStatus.UNCOLLECTIBLE:
-                await _give_up(tx, given_up(closed, len(tried)), tried)
+                await _give_up(tx, given_up(closed, len(payments)), payments)
             else:
                 await _close(tx, closed)
         return Closure(closed.status)
 
 
-def _live(tried: Sequence[Row[Any]]) -> Row[Any] | None:
+def _live(payments: Sequence[Payment]) -> Payment | None:
     """The payment that took the money or still may."""
-    return next((paid for paid in tried if paid.status not in _FAILED), None)
+    return next((paid for paid in payments if paid.status not in _FAILED), None)
 
 
-def _ladder(owed: InvoiceRequest, row: Row[Any], tried: Sequence[Row[Any]]) -> Ladder:
+def _ladder(owed: InvoiceRequest, row: Invoice, payments: Sequence[Payment]) -> Ladder:
+    failures = [paid.updated_at for paid in payments if paid.status in _FAILED]
     return Ladder.noted(
         owed.dunning,
         row.retries,
         row.next_attempt_at,
-        last_attempt_at=tried[-1].created_at if tried else None,
-        first_failure_at=next((paid.updated_at for paid in tried if paid.status in _FAILED), None),
+        last_attempt_at=payments[-1].created_at if payments else None,
+        first_failure_at=next(iter(failures), None),
     )
 
 
-def _last_failure(row: Row[Any], tried: Sequence[Row[Any]]) -> PaymentOutcome | None:
-    failed = [paid for paid in tried if paid.status in _FAILED]
+def _last_failure(row: Invoice, payments: Sequence[Payment]) -> PaymentOutcome | None:
+    failed = [paid for paid in payments if paid.status in _FAILED]
     if failed:
         return _outcome(failed[-1])
-    tried_before = row.next_attempt_at or row.status == InvoiceStatus.UNCOLLECTIBLE.value
+    tried_before = row.next_attempt_at or row.status is InvoiceStatus.UNCOLLECTIBLE
     return _without_card("") if tried_before else None
 
 
@@ -169,7 +172,7 @@ async def _prepaid(tx: Transaction, customer_id: str) -> bool:
 
 
 async def _open(
-    tx: Transaction, charge: InvoiceCharge, tried: Sequence[Row[Any]], prepaid: bool
+    tx: Transaction, charge: InvoiceCharge, payments: Sequence[Payment], prepaid: bool
 ) -> OpenedCharge:
     """From the wallet first for prepaid customers, the rest by card. A card that the PG declined
     for good is not charged again."""
@@ -181,7 +184,7 @@ async def _open(
     if from_wallet < owed.total:
         if card is None:
             return OpenedCharge(failure=_without_card(charge.payment_id))
-        if declined := _declined_for_good(tried, card):
+        if declined := _declined_for_good(payments, card):
             return OpenedCharge(failure=_outcome(declined))
     request = PaymentRequest(
         payment_id=charge.payment_id,
@@ -201,12 +204,12 @@ async def _open(
     return OpenedCharge(request)
 
 
-def _declined_for_good(tried: Sequence[Row[Any]], card: Row[Any]) -> Row[Any] | None:
+def _declined_for_good(payments: Sequence[Payment], card: PaymentMethod) -> Payment | None:
     wanted = (card.gateway, card.billing_key)
     return next(
         (
             paid
-            for paid in tried
+            for paid in payments
             if (paid.gateway, paid.billing_key) == wanted and paid.gateway_code in HARD_DECLINES
         ),
         None,
@@ -219,8 +222,8 @@ def _method(request: PaymentRequest) -> Method:
     return Method.SPLIT if request.card_amount else Method.WALLET
 
 
-def _outcome(row: Row[Any]) -> PaymentOutcome:
-    return PaymentOutcome(row.id, PaymentStatus(row.status), row.failure_code, row.gateway_code)
+def _outcome(paid: Payment) -> PaymentOutcome:
+    return PaymentOutcome(paid.id, paid.status, paid.failure_code, paid.gateway_code)
 
 
 async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
@@ -241,14 +244,13 @@ async def _book_outside(tx: Transaction, owed: InvoiceRequest) -> None:
         await ledger.append(tx, LedgerTransaction(key, "paid-outside", postings))
 
 
-async def _give_up(tx: Transaction, closed: ClosedInvoice, tried: Sequence[Row[Any]]) -> None:
+async def _give_up(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Payment]) -> None:
     """A dead letter waits for an operator."""
     id_ = closed.invoice.invoice_id
     await invoice.give_up(tx, id_, await _decision(tx, closed))
-    event = dead_letter_event(closed, [_attempt(row) for row in tried])
-    if await dead_letter.put(
-        tx, id_, "invoice", invoice_workflow_id(id_), closed.reason, event.data
-    ):
+    event = dead_letter_event(closed, [_attempt(paid) for paid in payments])
+    owner = invoice_workflow_id(id_)
+    if await dead_letter.put(tx, id_, "invoice", owner, closed.reason, event.data):
         await outbox.append(tx, event)
 
 
@@ -257,14 +259,14 @@ async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]
     return decision(at, closed.actor, closed.status, closed.reason, closed.update_id)
 
 
-def _attempt(row: Row[Any]) -> JSON:
+def _attempt(paid: Payment) -> JSON:
     """A payment that failed, in our terms and in the PG's."""
     return {
-        "paymentId": row.id,
-        "at": row.created_at.isoformat(),
-        "gateway": row.gateway,
-        "failure": row.failure_code,
-        "message": row.failure_message,
-        "gatewayCode": row.gateway_code,
-        "gatewayReference": row.gateway_reference,
+        "paymentId": paid.id,
+        "at": paid.created_at.isoformat(),
+        "gateway": paid.gateway,
+        "failure": paid.failure_code,
+        "message": paid.failure_message,
+        "gatewayCode": paid.gateway_code,
+        "gatewayReference": paid.gateway_reference,
     }

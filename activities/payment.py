@@ -1,14 +1,12 @@
 """A payment's beginning, its marks on the way, and its two ends: one transaction each."""
 
-from typing import Any
-
 from temporalio import activity
 
 from domain.errors import AlreadyFinal, HoldReleased
 from domain.event import JSON, Event
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
 from domain.invoice import InvoiceStatus, paid_event
-from domain.order import OrderStatus
+from domain.order import OrderLine, OrderStatus
 from domain.payment import (
     FINAL,
     Capture,
@@ -58,7 +56,7 @@ class PaymentActivities:
             row = await payments.find(tx, payment.payment_id)
             if row is None:
                 raise RuntimeError(f"payment {payment.payment_id} has no row")
-            status = PaymentStatus(row.status)
+            status = row.status
             cancel_requested = row.cancel_requested_at is not None
             watched = await watch.of(tx, payment.payment_id)
             if not payment.card_amount or (status in FINAL and watched is None):
@@ -107,7 +105,7 @@ class PaymentActivities:
             for operation in payment.operations:
                 answer = GatewayAnswer(SUCCESS[operation], reference=reference)
                 await gateway_attempt.close(tx, payment.payment_id, operation, answer)
-            items, more = await _settle_payable(tx, payment, earned)
+            lines, more = await _settle_payable(tx, payment, earned)
             if transactions := capture_transactions(payment):
                 await ledger.append(tx, *transactions)
             charged = {of_gateway(operation): StepState.DONE for operation in payment.operations}
@@ -115,7 +113,7 @@ class PaymentActivities:
                 tx,
                 payment,
                 {**charged, PAYMENT_COMPLETE: StepState.DONE},
-                *completed_events(payment, reference, items),
+                *completed_events(payment, reference, lines),
                 *more,
                 order_status=OrderStatus.COMPLETED,
             )
@@ -131,7 +129,7 @@ class PaymentActivities:
         async with self._database.begin() as tx:
             row = await payments.lock(tx, payment.payment_id)
             if row.status in FINAL:
-                return PaymentStatus(row.status)
+                return row.status
             await payments.fail(tx, failed)
             await review.supersede(tx, payment.payment_id)
             for operation, answer in failed.answers.items():
@@ -166,7 +164,7 @@ class PaymentActivities:
         late = of_late_capture(payment)
         async with self._database.begin() as tx:
             row = await payments.lock(tx, payment.payment_id)
-            if row.status == PaymentStatus.COMPLETED:
+            if row.status is PaymentStatus.COMPLETED:
                 raise AlreadyFinal("The payment has completed: its capture is not late.")
             if not await refund.create(tx, late):
                 return
@@ -198,14 +196,14 @@ async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
 
 async def _settle_payable(
     tx: Transaction, payment: PaymentRequest, earned: int
-) -> tuple[list[dict[str, Any]], tuple[Event, ...]]:
+) -> tuple[tuple[OrderLine, ...], tuple[Event, ...]]:
     """What is owed is settled: returns an order's lines, and an invoice's event."""
     match payment.payable_type:
         case PayableType.TOP_UP:
             await wallet.credit(tx, payment.customer_id, payment.currency, payment.amount)
-            return [], ()
+            return (), ()
         case PayableType.INVOICE:
-            return [], await _pay_invoice(tx, payment)
+            return (), await _pay_invoice(tx, payment)
         case PayableType.ORDER:
             if earned:
                 await wallet.credit(tx, payment.customer_id, POINT, earned)

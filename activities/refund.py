@@ -35,7 +35,7 @@ class RefundActivities:
             row = await refunds.find(tx, refund.refund_id)
             if row is None:
                 raise RuntimeError(f"refund {refund.refund_id} has no row")
-            status = RefundStatus(row.status)
+            status = row.status
             if status in FINAL or not refund.card_amount:
                 return OpenedRefund(status)
             run_id = activity.info().workflow_run_id or ""
@@ -59,7 +59,7 @@ class RefundActivities:
         async with self._database.begin() as tx:
             if not await refunds.complete(tx, refund.refund_id, completed.gateway_reference):
                 row = await refunds.find(tx, refund.refund_id)
-                if row is None or row.status != RefundStatus.COMPLETED:
+                if row is None or row.status is not RefundStatus.COMPLETED:
                     # Money went back after its part was free again: somebody must see that.
                     raise RuntimeError(f"refund {refund.refund_id} is {row and row.status}")
                 return

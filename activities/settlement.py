@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
@@ -19,10 +18,11 @@ from domain.approval import (
     needs_approval,
     quality_checks,
 )
+from domain.customer import Customer
 from domain.decision import decision
 from domain.errors import NotFound, Rejected, SettlementFailed
 from domain.event import JSON, Event, Origin, Topic
-from domain.invoice import GAVE_BACK, InvoiceRequest, InvoiceStatus, created_event
+from domain.invoice import GAVE_BACK, Invoice, InvoiceRequest, InvoiceStatus, created_event
 from domain.period import Period
 from domain.pricing import Plan
 from domain.pricing_snapshot import (
@@ -76,7 +76,7 @@ class SettlementActivities:
                 async with tx.begin_nested():
                     return await _draft(tx, wanted, whose, period, current)
             except Rejected as refusal:
-                if current is None or current.status != InvoiceStatus.DRAFT.value:
+                if current is None or current.status is not InvoiceStatus.DRAFT:
                     raise
                 # Else what an earlier run had claimed would be nobody's, and made for ever.
                 await _stop(tx, current, str(refusal), current.checks)
@@ -89,7 +89,7 @@ class SettlementActivities:
         policy = draft.settlement.approval
         async with self._database.begin() as tx:
             row = await invoice.lock(tx, draft.invoice_id)
-            if row.status != InvoiceStatus.DRAFT.value:
+            if row.status is not InvoiceStatus.DRAFT:
                 return _found(row)
             checks = await _checks(tx, draft, row)
             stored = [asdict(check) for check in checks]
@@ -114,7 +114,7 @@ class SettlementActivities:
         wanted = draft.settlement
         async with self._database.begin() as tx:
             before = await invoice.lock(tx, draft.invoice_id)
-            if before.status == InvoiceStatus.REJECTED.value:
+            if before.status is InvoiceStatus.REJECTED:
                 return SettlementStatus.REJECTED
             not_issued = before.number is None and before.status not in GAVE_BACK
             if not_issued and _says_nothing(before):
@@ -123,11 +123,11 @@ class SettlementActivities:
             whose: Any = await customer.find(tx, wanted.customer_id)
             due_in = timedelta(days=whose.due_days)
             decided = await _decision(tx, draft.verdict)
-            row = await invoice.issue(tx, draft.invoice_id, due_in, decided)
+            row, number = await invoice.issue(tx, draft.invoice_id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
-                await outbox.append(tx, created_event(owed, row.number), _completed(owed))
-            return Issued(owed, row.number)
+                await outbox.append(tx, created_event(owed, number), _completed(owed))
+            return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")
     async def reject(self, draft: DecidedDraft) -> bool:
@@ -138,7 +138,7 @@ class SettlementActivities:
             if decided and await invoice.reject(tx, draft.invoice_id, decided):
                 await usage.release(tx, draft.invoice_id)
             row = await invoice.lock(tx, draft.invoice_id)
-            return bool(row.status != InvoiceStatus.REJECTED.value)
+            return row.status is not InvoiceStatus.REJECTED
 
     @activity.defn(name="settlement.note")
     async def note(self, reminder: Reminder) -> None:
@@ -155,7 +155,7 @@ class SettlementActivities:
             await settlement.record(tx, ended)
 
 
-async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None:
+async def _plan(tx: Transaction, whose: Customer, period: Period) -> Plan | None:
     """The prices that hold for the customer when the month begins, else when it ends."""
     begins, ends = period.starts_at(whose.time_zone), period.ends_at(whose.time_zone)
     for moment in (begins, ends - timedelta(microseconds=1)):
@@ -169,9 +169,9 @@ async def _plan(tx: Transaction, whose: Row[Any], period: Period) -> Plan | None
 async def _draft(
     tx: Transaction,
     wanted: SettlementRequest,
-    whose: Row[Any],
+    whose: Customer,
     period: Period,
-    current: Row[Any] | None,
+    current: Invoice | None,
 ) -> Drafted:
     ends_at = period.ends_at(whose.time_zone)
     plan = await _plan(tx, whose, period)
@@ -211,7 +211,7 @@ async def _draft(
 
 
 async def _stop(
-    tx: Transaction, row: Row[Any], reason: str, checks: Sequence[Mapping[str, Any]]
+    tx: Transaction, row: Invoice, reason: str, checks: Sequence[Mapping[str, Any]]
 ) -> None:
     """A draft that must not be issued waits for another settlement. Other months may be settled
     meanwhile: their usage is not this one's prisoner."""
@@ -230,7 +230,7 @@ async def _undecided_months(
         its_months = {Period.parse(each) for each in (draft.period, draft.month) if each}
         if period in its_months:
             sentence = f"The draft of {draft.period} has usage of {period}"
-            if draft.status == InvoiceStatus.AWAITING_APPROVAL.value:
+            if draft.status is InvoiceStatus.AWAITING_APPROVAL:
                 raise SettlementFailed(f"{sentence} and waits for approval: decide it first.")
             raise RuntimeError(f"{sentence} and is being made")
         months |= its_months
@@ -238,7 +238,7 @@ async def _undecided_months(
 
 
 async def _snapshot(
-    tx: Transaction, whose: Row[Any], plan: Plan, period: Period, claimed: Sequence[Aggregate]
+    tx: Transaction, whose: Customer, plan: Plan, period: Period, claimed: Sequence[Aggregate]
 ) -> PricingSnapshot:
     late = sorted({each.period for each in claimed} - {period})
     billed = await invoice.billed(tx, whose.id, str(period))
@@ -251,7 +251,7 @@ async def _snapshot(
 
 
 async def _late_month(
-    tx: Transaction, whose: Row[Any], period: Period, now: Plan, claimed: Sequence[Aggregate]
+    tx: Transaction, whose: Customer, period: Period, now: Plan, claimed: Sequence[Aggregate]
 ) -> Month:
     """A month with late usage, on an invoice that is priced by the plan `now`."""
     billed = await invoice.billed(tx, whose.id, str(period))
@@ -274,12 +274,12 @@ def _new(claimed: Sequence[Aggregate], period: Period) -> dict[str, Decimal]:
     return {each.resource_type: each.quantity for each in claimed if each.period == period}
 
 
-async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[QualityCheck]:
+async def _checks(tx: Transaction, draft: DecidedDraft, row: Invoice) -> list[QualityCheck]:
     amounts = [line.amount for line in await invoice.lines(tx, row.id)]
     recomputed = price_invoice(PricingSnapshot.from_json(row.snapshot))
     aggregates = await invoice.aggregates(tx, row.id)
     late = [each for each in aggregates if _is_late(each, row)]
-    late_months = sorted({each.period for each in late})
+    late_months = sorted({str(each.period) for each in late})
     return quality_checks(
         amounts,
         row.total,
@@ -293,7 +293,7 @@ async def _checks(tx: Transaction, draft: DecidedDraft, row: Row[Any]) -> list[Q
     )
 
 
-async def _trends(tx: Transaction, row: Row[Any], aggregates: Sequence[Row[Any]]) -> list[Trend]:
+async def _trends(tx: Transaction, row: Invoice, aggregates: Sequence[Aggregate]) -> list[Trend]:
     """Also of what was used the month before and is not any more."""
     months, month = [], Period.parse(row.period)
     for _ in range(TRAILING_MONTHS):
@@ -321,12 +321,12 @@ async def _trends(tx: Transaction, row: Row[Any], aggregates: Sequence[Row[Any]]
     ]
 
 
-def _says_nothing(row: Row[Any]) -> bool:
+def _says_nothing(row: Invoice) -> bool:
     return says_nothing(price_invoice(PricingSnapshot.from_json(row.snapshot)).lines)
 
 
-def _is_late(aggregate: Row[Any], row: Row[Any]) -> bool:
-    return bool(aggregate.period != row.period)
+def _is_late(aggregate: Aggregate, row: Invoice) -> bool:
+    return str(aggregate.period) != row.period
 
 
 def _not_over(period: Period, ends_at: datetime) -> Drafted:
@@ -334,9 +334,9 @@ def _not_over(period: Period, ends_at: datetime) -> Drafted:
     return Drafted(SettlementStatus.NOT_OVER, reason=reason, not_before=ends_at)
 
 
-def _found(row: Row[Any]) -> Drafted:
+def _found(row: Invoice) -> Drafted:
     """What a draft has become already."""
-    if row.status != InvoiceStatus.AWAITING_APPROVAL.value:
+    if row.status is not InvoiceStatus.AWAITING_APPROVAL:
         return Drafted(SettlementStatus.SETTLED, row.id, row.total, row.currency, row.reason)
     status, since = SettlementStatus.AWAITING_APPROVAL, row.updated_at
     return Drafted(status, row.id, row.total, row.currency, row.reason, since)

@@ -1,7 +1,7 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, model_validator
@@ -171,15 +171,15 @@ def _coupon(code: str, body: NewCoupon) -> Coupon:
 
 
 async def _document(tx: Transaction, code: str) -> CouponDocument:
-    row = await coupon.row(tx, code)
+    row = await coupon.find(tx, code)
     if row is None:
         raise NotFound(f"There is no coupon {code}.")
     return CouponDocument(
         code=row.code,
-        kind=CouponKind(row.kind),
+        kind=row.kind,
         basisPoints=row.basis_points or None,
-        amounts=row.amounts or None,
-        minimumOrder=row.minimum_order,
+        amounts=dict(row.amounts) or None,
+        minimumOrder=dict(row.minimum_order),
         validFrom=utc(row.valid_from),
         validUntil=utc(row.valid_until),
         customerLimit=row.customer_limit,
@@ -191,7 +191,7 @@ async def _document(tx: Transaction, code: str) -> CouponDocument:
 
 
 async def _claim(tx: Transaction, claim_id: str) -> str:
-    row: Any = await coupon.claim(tx, claim_id)
+    row = await coupon.claim(tx, claim_id)
     return rendered(
         Claim(id=row.id, code=row.code, customerId=row.customer_id, createdAt=utc(row.created_at))
     )

@@ -1,16 +1,16 @@
 """Customers and their cards: set-up by operators."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
-from sqlalchemy import Row
 
 from api.access import CUSTOMER_ID, Anybody, Operator
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, new_id, utc
+from domain import customer as rules
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
 from store import customer, pricing
@@ -178,7 +178,7 @@ async def get_payment_methods(
         return [_payment_method(row) for row in await customer.payment_methods_of(tx, customer_id)]
 
 
-def _payment_method(row: Row[Any]) -> PaymentMethod:
+def _payment_method(row: rules.PaymentMethod) -> PaymentMethod:
     return PaymentMethod(
         id=row.id,
         customerId=row.customer_id,

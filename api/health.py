@@ -52,7 +52,7 @@ async def _scrape(context: Context) -> bytes:
         registry=registry,
     )
     for each in set(PaymentStatus) - FINAL:
-        payments.labels(each.value).set(0)
+        payments.labels(each).set(0)
     compensations = Gauge(
         "billing_compensations_last_hour",
         "Saga steps taken back within the last hour.",
@@ -100,13 +100,13 @@ async def _scrape(context: Context) -> bytes:
     for name in CONSUMERS:
         set_aside.labels(name).set(0)
     async with context.reads.connect() as tx:
-        for asked, count in await review.count_waiting(tx):
+        for asked, count in (await review.count_waiting(tx)).items():
             waiting.labels(asked).set(count)
         waiting.labels("stock").set(len(await inventory.in_review(tx)))
         watched.set(await watch.count_open(tx))
         for name, count in (await dead_message.count_waiting(tx)).items():
             set_aside.labels(name).set(count)
-        for status, count in await payment.count_open_by_status(tx):
+        for status, count in (await payment.count_open_by_status(tx)).items():
             payments.labels(status).set(count)
         compensations.set(await saga.undone_since(tx, datetime.now(UTC) - HOUR))
         unknown.set(await payment.oldest_unknown_age_seconds(tx))

@@ -1,10 +1,9 @@
 """Stock: what is on hand, what is reserved by payments, what can still be ordered."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
-from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 
 from api.access import Anybody, Operator
@@ -12,8 +11,10 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Document
 from api.orders import SKU, Sku
+from domain import inventory as rules
 from domain.errors import InvalidRequest, NotFound
 from store import inventory
+from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=StrictJSONRoute)
 
@@ -48,7 +49,7 @@ async def put_stock(
     try:
         async with context.database.begin() as tx:
             made = await inventory.put(tx, sku, body.on_hand, body.withdrawn)
-            row: Any = await inventory.find(tx, sku)
+            row = await _found(tx, sku)
     except IntegrityError as error:
         raise InvalidRequest(f"More than {body.on_hand} of {sku} are reserved.") from error
     response.status_code = 201 if made else 200
@@ -59,17 +60,21 @@ async def put_stock(
 async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
     """The stock of a tracked SKU; one that is not tracked can always be ordered."""
     async with context.reads.connect() as tx:
-        row = await inventory.find(tx, sku)
+        return _document(await _found(tx, sku))
+
+
+async def _found(tx: Transaction, sku: str) -> rules.Stock:
+    row = await inventory.find(tx, sku)
     if row is None:
         raise NotFound(f"{sku} is not tracked.")
-    return _document(row)
+    return row
 
 
-def _document(row: Row[Any]) -> Stock:
+def _document(row: rules.Stock) -> Stock:
     return Stock(
         sku=row.sku,
         onHand=row.on_hand,
         reserved=row.reserved,
-        available=0 if row.withdrawn else row.on_hand - row.reserved,
+        available=row.available,
         withdrawn=row.withdrawn,
     )

@@ -6,13 +6,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field
-from sqlalchemy import Row
 
 from api import cursors
 from api.access import CUSTOMER_ID, Access, Anybody, CustomerOrOperator, Operator, Role
@@ -22,13 +20,16 @@ from api.cursors import MAX_LENGTH, Position
 from api.fields import Currency, CustomerId, Document, Id, Moment, PathId, Reason, rendered, utc
 from api.idempotency import Keyed, KeyedRequest, View
 from api.updates import Handover, hand_over, unless
+from domain import invoice as rules
 from domain.approval import Verdict, judged
 from domain.decision import Decided
 from domain.errors import AlreadyFinal, InvoiceNotIssued, NotFound, PaymentMethodMissing, Rejected
 from domain.invoice import CLOSED, OPEN, CloseRequest, Closing, InvoiceStatus, closed, unpayable
-from domain.payment import FINAL, PaymentStatus
-from domain.pricing import decimal_text
+from domain.payment import FINAL, Payment
+from domain.period import Period
+from domain.pricing import Step, decimal_text
 from domain.pricing_snapshot import LineKind
+from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
@@ -205,11 +206,11 @@ async def _page(
     status: InvoiceStatus | None,
     place: Position | None,
     size: int,
-) -> tuple[list[Row[Any]], Position | None]:
+) -> tuple[list[rules.Invoice], Position | None]:
     """The rows after a place, with what came late before it, and the place after them; None at the
     end."""
     if place is None:
-        late: Sequence[Row[Any]] = ()
+        late: Sequence[rules.Invoice] = ()
         rows = await invoice.after(tx, owner, status, None, size)
     else:
         at = (place.created_at, place.id)
@@ -235,7 +236,7 @@ async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Li
     async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
-        aggregates = {
+        aggregates: dict[tuple[str | None, Period], Aggregate] = {
             (each.resource_type, each.period): each for each in await invoice.aggregates(tx, row.id)
         }
         lines = [
@@ -338,8 +339,13 @@ async def get_aged_receivables(
     async with context.reads.connect() as tx:
         rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
     return [
-        Bucket(currency=currency, bucket=BUCKETS[int(bucket)], invoices=count, amount=int(amount))
-        for currency, bucket, count, amount in rows
+        Bucket(
+            currency=row.currency,
+            bucket=BUCKETS[row.bucket],
+            invoices=row.invoices,
+            amount=row.amount,
+        )
+        for row in rows
     ]
 
 
@@ -351,7 +357,7 @@ BUCKETS = ("current", "1-30", "31-60", "61-90", "90+")
 POLL_SECONDS = 0.03
 
 
-async def found(tx: Transaction, invoice_id: str) -> Row[Any]:
+async def found(tx: Transaction, invoice_id: str) -> rules.Invoice:
     """The invoice's row; raises `NotFound`."""
     row = await invoice.find(tx, invoice_id)
     if row is None:
@@ -363,7 +369,7 @@ async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus
     """The invoice as it would be answered now; in which statuses the answer stays."""
     async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
-        return View(InvoiceStatus(row.status) in final, rendered(await document(tx, row)))
+        return View(row.status in final, rendered(await document(tx, row)))
 
 
 async def _require_card(
@@ -395,7 +401,7 @@ async def _to_owner(
         workflow_id=invoice_workflow_id(row.id),
         update=update,
         argument=argument,
-        refusal=_not_open(InvoiceStatus(row.status)),
+        refusal=_not_open(row.status),
         view=partial(view, context, row.id, CLOSED),
         decided=partial(_decided, context, row.id, decided),
         location=LOCATION.format(row.id),
@@ -408,7 +414,7 @@ async def _to_owner(
 async def _decided(context: Context, invoice_id: str, decided: Decision) -> Decided | None:
     async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    return decided(InvoiceStatus(row.status), row.decisions)
+    return decided(row.status, row.decisions)
 
 
 def _not_open(status: InvoiceStatus) -> Rejected | None:
@@ -427,7 +433,7 @@ async def _charged(context: Context, invoice_id: str, payments_before: int) -> V
         async with context.reads.connect() as tx:
             row = await found(tx, invoice_id)
             paid = await payment.of_payable(tx, invoice_id)
-        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
+        under_way = any(each.status not in FINAL for each in paid)
         begun = begun or under_way or len(paid) > payments_before or row.closed_at is not None
         waited = time.monotonic() > ends_at
         if waited or (begun and not under_way):
@@ -441,7 +447,7 @@ async def _start_owner(context: Context, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
     async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
-    if InvoiceStatus(row.status) not in OPEN:
+    if row.status not in OPEN:
         return False
     owed = invoice.request(row, context.terms.dunning, context.terms.waits)
     await start_invoice(context.temporal, owed)
@@ -494,7 +500,7 @@ def _owner(access: Access, customer_id: str | None) -> str | None:
     return owner
 
 
-async def documents(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Invoice]:
+async def documents(tx: Transaction, rows: Sequence[rules.Invoice]) -> list[Invoice]:
     """The invoices as callers see them."""
     ids = [row.id for row in rows]
     lines, payments = defaultdict(list), defaultdict(list)
@@ -505,13 +511,15 @@ async def documents(tx: Transaction, rows: Sequence[Row[Any]]) -> list[Invoice]:
     return [_document(row, lines[row.id], payments[row.id]) for row in rows]
 
 
-async def document(tx: Transaction, row: Row[Any]) -> Invoice:
+async def document(tx: Transaction, row: rules.Invoice) -> Invoice:
     """One of them."""
     [found] = await documents(tx, [row])
     return found
 
 
-def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[Any]]) -> Invoice:
+def _document(
+    row: rules.Invoice, lines: Sequence[rules.InvoiceLine], payments: Sequence[Payment]
+) -> Invoice:
     return Invoice(
         id=row.id,
         number=row.number,
@@ -519,7 +527,7 @@ def _document(row: Row[Any], lines: Sequence[Row[Any]], payments: Sequence[Row[A
         period=row.period,
         currency=row.currency,
         total=row.total,
-        status=InvoiceStatus(row.status),
+        status=row.status,
         reason=row.reason,
         retries=row.retries,
         nextAttemptAt=_utc(row.next_attempt_at),
@@ -542,23 +550,27 @@ def _decision(kept: Mapping[str, str]) -> InvoiceDecision:
     return InvoiceDecision(**{name: kept[name] for name in names})
 
 
-def _line(row: Row[Any]) -> InvoiceLine:
+def _line(row: rules.InvoiceLine) -> InvoiceLine:
     return InvoiceLine(
-        kind=LineKind(row.kind),
+        kind=row.kind,
         resourceType=row.resource_type,
-        period=row.period,
+        period=str(row.period),
         quantity=decimal_text(row.quantity),
         amount=row.amount,
         steps=[_arithmetic(step) for step in row.steps],
     )
 
 
-def _arithmetic(step: Mapping[str, str]) -> Arithmetic:
-    names = ("quantity", "unitPrice", "amount")
-    return Arithmetic(label=step["label"], **{n: decimal_text(Decimal(step[n])) for n in names})
+def _arithmetic(step: Step) -> Arithmetic:
+    return Arithmetic(
+        label=step.label,
+        quantity=decimal_text(step.quantity),
+        unitPrice=decimal_text(step.unit_price),
+        amount=decimal_text(step.amount),
+    )
 
 
-def _lineage(line: Row[Any], aggregate: Row[Any] | None) -> LineageLine:
+def _lineage(line: rules.InvoiceLine, aggregate: Aggregate | None) -> LineageLine:
     return LineageLine(
         line=_line(line),
         events=None if aggregate is None else aggregate.events,

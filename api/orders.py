@@ -1,11 +1,10 @@
 """Orders: what a customer owes for goods."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api.access import Anybody, ServiceOrOperator
 from api.bodies import StrictJSONRoute
@@ -16,7 +15,7 @@ from domain import order as rules
 from domain import points
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
-from domain.event import Event, Origin, Topic
+from domain.event import JSON, Event, Origin, Topic
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
@@ -141,14 +140,14 @@ async def _create(
         discount,
         body.points or 0,
     )
-    data = {
+    data: dict[str, JSON] = {
         "orderId": order_id,
         "customerId": customer_id,
         "currency": body.currency,
         "amount": amount,
         "discount": discount,
         "points": row.points,
-        "items": row.lines,
+        "items": [line.to_json() for line in row.lines],
     }
     await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, origin))
 
@@ -169,14 +168,14 @@ async def _text(tx: Transaction, order_id: str) -> str:
     return rendered(await _order(tx, await _found(tx, order_id)))
 
 
-async def _found(tx: Transaction, order_id: str) -> Row[Any]:
+async def _found(tx: Transaction, order_id: str) -> rules.Order:
     row = await order.find(tx, order_id)
     if row is None:
         raise NotFound(f"There is no order {order_id}.")
     return row
 
 
-async def _order(tx: Transaction, row: Row[Any]) -> Order:
+async def _order(tx: Transaction, row: rules.Order) -> Order:
     steps = [
         Step(paymentId=step.saga_id, step=step.step, state=step.state, at=utc(step.at))
         for paid in await payment.of_payable(tx, row.id)
@@ -186,13 +185,13 @@ async def _order(tx: Transaction, row: Row[Any]) -> Order:
         id=row.id,
         customerId=row.customer_id,
         currency=row.currency,
-        items=[Line(**line) for line in row.lines],
+        items=[Line.model_validate(line.to_json()) for line in row.lines],
         amount=row.amount,
         couponCode=row.coupon_code,
         discount=row.discount,
         points=row.points,
         payable=row.amount - row.discount - row.points,
-        status=OrderStatus(row.status),
+        status=row.status,
         reviewReason=row.review_reason,
         steps=steps,
         createdAt=utc(row.created_at),

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api import reviews
 from api.access import Anybody, Operator, ServiceOrOperator
@@ -28,10 +27,11 @@ from api.fields import (
 from api.idempotency import Keyed, KeyedRequest, View, replay, settle
 from api.updates import Handover, hand_over, update_id
 from domain import payment as rules
+from domain.customer import PaymentMethod
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.inventory import tracked
-from domain.order import OrderLine
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.review import Outcome, Resolution
 from domain.workflow_id import payment_workflow_id
@@ -234,7 +234,6 @@ async def _create(
     card = None
     if card_part:
         card = await card_of(tx, owed.customer_id, body.payment_method_id)
-    lines = [OrderLine(line["sku"], line["quantity"], line["unitPrice"]) for line in owed.lines]
     if not await order.begin_paying(tx, owed.id):
         raise OrderNotPayable(f"The order is {owed.status}.")
     request = PaymentRequest(
@@ -248,7 +247,7 @@ async def _create(
         points_amount=owed.points,
         coupon_code=owed.coupon_code or "",
         discount=owed.discount,
-        stock=tracked(lines, await inventory.tracked(tx, {line.sku for line in lines})),
+        stock=tracked(owed.lines, await inventory.tracked(tx, {line.sku for line in owed.lines})),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
         two_calls=card is not None and context.gateways[card.gateway].two_calls,
@@ -259,7 +258,9 @@ async def _create(
     return request
 
 
-async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | None) -> Row[Any]:
+async def card_of(
+    tx: Transaction, customer_id: str, payment_method_id: str | None
+) -> PaymentMethod:
     """The customer's card; raises `PaymentMethodMissing`."""
     card = await customer.payment_method(tx, customer_id, payment_method_id)
     if card is None:
@@ -267,7 +268,7 @@ async def card_of(tx: Transaction, customer_id: str, payment_method_id: str | No
     return card
 
 
-async def found(tx: Transaction, payment_id: str) -> Row[Any]:
+async def found(tx: Transaction, payment_id: str) -> rules.Payment:
     """The payment's row; raises `NotFound`."""
     row = await payment.find(tx, payment_id)
     if row is None:
@@ -279,12 +280,12 @@ async def view(context: Context, payment_id: str) -> View:
     """The payment as it would be answered now."""
     async with context.reads.connect() as tx:
         row = await found(tx, payment_id)
-        return View(PaymentStatus(row.status) in FINAL, rendered(await document(tx, row)))
+        return View(row.status in FINAL, rendered(await document(tx, row)))
 
 
-async def document(tx: Transaction, row: Row[Any]) -> Payment:
+async def document(tx: Transaction, row: rules.Payment) -> Payment:
     """The payment as callers see it."""
-    owed = PayableType(row.payable_type)
+    owed = row.payable_type
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
     reason = row.review_reason
     if row.two_calls and row.status in FINAL:
@@ -298,12 +299,12 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
         invoiceId=row.payable_id if owed is PayableType.INVOICE else None,
         customerId=row.customer_id,
         currency=row.currency,
-        method=Method(row.method),
+        method=row.method,
         amount=row.wallet_amount + row.card_amount,
         walletAmount=row.wallet_amount,
         cardAmount=row.card_amount,
         pointsAmount=row.points_amount,
-        status=PaymentStatus(row.status),
+        status=row.status,
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
         gateway=row.gateway or None,
@@ -319,7 +320,7 @@ async def document(tx: Transaction, row: Row[Any]) -> Payment:
     )
 
 
-def _attempt(row: Row[Any]) -> Attempt:
+def _attempt(row: GatewayAttempt) -> Attempt:
     return Attempt(
         operation=row.operation,
         referenceId=row.reference_id,

@@ -2,11 +2,10 @@
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api import reviews
 from api.access import Operator, ServiceOrOperator
@@ -29,7 +28,7 @@ from api.updates import Handover, hand_over, update_id
 from domain import points
 from domain import refund as rules
 from domain.errors import NotFound, NotRefundable
-from domain.payment import PayableType
+from domain.payment import PayableType, Payment
 from domain.refund import FINAL, RefundRequest, RefundSplit, RefundStatus
 from domain.review import Outcome, Resolution
 from domain.wallet import check_room
@@ -144,7 +143,7 @@ async def _create(
     if locked is None:
         raise NotFound(f"There is no payment {body.payment_id}.")
     row, refundable = locked
-    if row.payable_type == PayableType.TOP_UP.value:
+    if row.payable_type is PayableType.TOP_UP:
         # Its money is in the wallet: back on the card as well, it would be there twice.
         raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
     if not refundable.left:
@@ -169,7 +168,7 @@ async def _create(
     return request
 
 
-async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> None:
+async def _check_room(tx: Transaction, paid: Payment, parts: RefundSplit) -> None:
     """What goes back into the wallet must fit: nothing that is under way may get stuck."""
     if parts.wallet or parts.points:
         await customer.lock(tx, paid.customer_id)
@@ -178,7 +177,7 @@ async def _check_room(tx: Transaction, paid: Row[Any], parts: RefundSplit) -> No
             check_room(await wallet.expected(tx, paid.customer_id, unit), amount, unit)
 
 
-async def _found(tx: Transaction, refund_id: str) -> Row[Any]:
+async def _found(tx: Transaction, refund_id: str) -> rules.Refund:
     row = await refund.find(tx, refund_id)
     if row is None:
         raise NotFound(f"There is no refund {refund_id}.")
@@ -188,10 +187,10 @@ async def _found(tx: Transaction, refund_id: str) -> Row[Any]:
 async def _view(context: Context, refund_id: str) -> View:
     async with context.reads.connect() as tx:
         row = await _found(tx, refund_id)
-    return View(RefundStatus(row.status) in FINAL, rendered(_document(row)))
+    return View(row.status in FINAL, rendered(_document(row)))
 
 
-def _document(row: Row[Any]) -> Refund:
+def _document(row: rules.Refund) -> Refund:
     return Refund(
         id=row.id,
         paymentId=row.payment_id,
@@ -202,7 +201,7 @@ def _document(row: Row[Any]) -> Refund:
         walletAmount=row.wallet_amount,
         pointsAmount=row.points_amount,
         reason=row.reason,
-        status=RefundStatus(row.status),
+        status=row.status,
         failureCode=row.failure_code,
         failureMessage=row.failure_message,
         gatewayCode=row.gateway_code,

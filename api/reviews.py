@@ -3,7 +3,7 @@
 from api.context import Context
 from domain.decision import Decided
 from domain.errors import Rejected
-from domain.review import Outcome, Question, check
+from domain.review import Outcome, check
 from store import review
 from store.database import Transaction
 
@@ -11,7 +11,7 @@ from store.database import Transaction
 async def refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejected | None:
     """None when this answers the question that waits about a payment or refund."""
     asked = await review.latest(tx, reference_id)
-    question = None if asked is None else Question(asked.question)
+    question = None if asked is None else asked.question
     try:
         check(question, None if asked is None else asked.outcome, outcome)
     except Rejected as refused:

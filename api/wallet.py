@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
-from sqlalchemy import Row
 
 from api import cursors, payments
 from api.access import CUSTOMER_ID, Access, Anybody, Role
@@ -18,7 +17,7 @@ from api.fields import Amount, Currency, CustomerId, Document, Id, new_id, rende
 from api.idempotency import Keyed, KeyedRequest, View, keep, replay, respond, settle
 from domain import points
 from domain.errors import NotFound
-from domain.ledger import BANK_CLEARING, available, transfer
+from domain.ledger import BANK_CLEARING, BookedPosting, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
 from domain.money import Money
 from domain.payment import FINAL, Method, PayableType, PaymentRequest, PaymentStatus
@@ -151,11 +150,11 @@ async def get_wallet_transactions(
 
 async def _page(
     tx: Transaction, owner: str, place: Descent | None, limit: int
-) -> tuple[list[Row[Any]], Descent | None]:
+) -> tuple[list[BookedPosting], Descent | None]:
     """The rows below a place, with what came late above it, and the place below them; None at the
     end."""
     if place is None:
-        late: Sequence[Row[Any]] = ()
+        late: Sequence[BookedPosting] = ()
         rows = await wallet.transactions(tx, owner, None, limit)
     else:
         late = await wallet.came_late(tx, owner, place.newest, place.last, place.seen)
@@ -209,9 +208,8 @@ async def _new(tx: Transaction, top_up_id: str, body: NewTopUp, keyed: Keyed) ->
     if not await customer.lock(tx, owner):
         raise NotFound(f"There is no customer {owner}.")
     check_room(await wallet.expected(tx, owner, money.currency), money.minor_units, money.currency)
-    made = TopUp(top_up_id, owner, money.currency, money.minor_units, Source(body.source))
-    await top_up.create(tx, made)
-    return made
+    source = Source(body.source)
+    return await top_up.create(tx, top_up_id, owner, money.currency, money.minor_units, source)
 
 
 async def _create(
@@ -262,15 +260,17 @@ async def _view(context: Context, top_up_id: str) -> View:
 
 
 async def _document(tx: Transaction, top_up_id: str) -> TopUpDocument:
-    row: Any = await top_up.find(tx, top_up_id)
+    row = await top_up.find(tx, top_up_id)
+    if row is None:
+        raise NotFound(f"There is no top-up {top_up_id}.")
     paid = next(iter(await payment.of_payable(tx, top_up_id)), None)
     return TopUpDocument(
         id=row.id,
         customerId=row.customer_id,
         currency=row.currency,
         amount=row.amount,
-        source=Source(row.source),
-        status=PaymentStatus.COMPLETED if paid is None else PaymentStatus(paid.status),
+        source=row.source,
+        status=PaymentStatus.COMPLETED if paid is None else paid.status,
         failureCode=None if paid is None else paid.failure_code,
         paymentId=None if paid is None else paid.id,
         createdAt=utc(row.created_at),

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 from api.context import Context, Using
 from domain.errors import InvalidRequest, NotFound
 from domain.identifier import UUID, has_form
-from domain.payment import PaymentStatus
+from domain.payment import Payment, PaymentStatus
+from domain.refund import Refund
 from domain.strict_json import lossless, parse
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from gateway.webhook import verify
@@ -44,6 +45,7 @@ async def receive_gateway_webhook(name: str, request: Request, context: Using) -
 async def _waiting_owner(tx: Transaction, event: Mapping[str, object]) -> str | None:
     """The workflow that waits for news of the PG. While a call is under way its own answer is the
     news: a signal then would only make Temporal do the step again."""
+    row: Payment | Refund | None
     if (refund_id := _uuid(event.get("refundId"))) is not None:
         row, workflow_id = await refund.find(tx, refund_id), refund_workflow_id(refund_id)
     elif (payment_id := _uuid(event.get("orderId"))) is not None:

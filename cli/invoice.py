@@ -9,19 +9,28 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from sqlalchemy import Row
 
 from api.invoices import Decision, Invoice, document
 from cli.owner import WAIT, hand_over, update_id
 from cli.system import Refused, System, as_id, connected
 from cli.words import reason_given, say
+from domain import invoice as rules
 from domain.approval import Verdict, judged
 from domain.decision import Decided
-from domain.invoice import GAVE_BACK, OPEN, CloseRequest, Closing, InvoiceStatus, closed
+from domain.invoice import (
+    GAVE_BACK,
+    OPEN,
+    CloseRequest,
+    Closing,
+    InvoiceLine,
+    InvoiceStatus,
+    closed,
+)
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
+from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from runtime.verification import differences
 from store import customer, invoice, payment
@@ -43,10 +52,10 @@ Reason = Annotated[str, typer.Option(help="Why; kept with the invoice.")]
 class Lineage:
     """An invoice with everything that its amounts come from."""
 
-    row: Row[Any]
+    row: rules.Invoice
     document: Invoice
-    lines: list[Row[Any]]
-    aggregates: dict[tuple[str, str], Row[Any]]
+    lines: list[InvoiceLine]
+    aggregates: dict[tuple[str | None, Period], Aggregate]
     link: str | None
 
 
@@ -96,7 +105,7 @@ def explain(id_: Id) -> None:
     for line in _facts(found):
         say(line)
     for each in found.lines:
-        what = _what(each.kind, each.resource_type, each.period)
+        what = _what(each.kind, each.resource_type, str(each.period))
         say(f"{each.position}. {what}: {_sum(each.amount, found)}", style="bold")
         for words in (*_arithmetic(each, found.row.currency), *_events(each, found)):
             say(f"     {words}")
@@ -170,14 +179,14 @@ async def _lineage(id_: str) -> Lineage:
         return Lineage(
             row,
             await document(tx, row),
-            list(await invoice.lines(tx, id_)),
+            await invoice.lines(tx, id_),
             {(each.resource_type, each.period): each for each in aggregates},
             system.link(row.workflow_id),
         )
 
 
-async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
+async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[rules.Invoice]:
+    found: list[rules.Invoice] = []
     position = None
     async with connected() as system, system.reads.connect() as tx:
         while page := await invoice.after(tx, customer_id, status, position, PAGE):
@@ -186,13 +195,13 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[R
     return found
 
 
-async def _verify(id_: str) -> tuple[Row[Any], list[str]]:
+async def _verify(id_: str) -> tuple[rules.Invoice, list[str]]:
     async with connected(BATCH_SECONDS) as system, system.reads.connect() as tx:
         row = _found(await invoice.find(tx, id_), id_)
         if row.status in GAVE_BACK:
             was = row.status.lower()
             raise Refused(f"The invoice was {was}: its usage is free, and nothing is billed.")
-        if row.status == InvoiceStatus.DRAFT.value:
+        if row.status is InvoiceStatus.DRAFT:
             raise Refused(f"The draft is not ready: {row.reason or 'it is being made'}.")
         return row, await differences(tx, row)
 
@@ -201,7 +210,7 @@ async def _decide(id_: str, approved: bool, reason: str) -> str:
     verdict = Verdict(approved, reason, ACTOR)
     words = f"{id_} {verdict.decision}: {reason}"
 
-    async def update(system: System, row: Row[Any]) -> None:
+    async def update(system: System, row: rules.Invoice) -> None:
         nothing_waits = Refused(f"Nothing waits for a decision: the invoice is {row.status}.")
         workflow_id = row.workflow_id
         await hand_over(
@@ -223,7 +232,7 @@ async def _pay(id_: str, method_id: str | None) -> str:
     return _stands(row)
 
 
-async def _charge(system: System, row: Row[Any], method_id: str | None) -> list[str]:
+async def _charge(system: System, row: rules.Invoice, method_id: str | None) -> list[str]:
     """Ask its owner to, and wait; why it was not paid, if so."""
     async with system.reads.connect() as tx:
         before = len(await payment.of_payable(tx, row.id))
@@ -239,7 +248,7 @@ async def _close(id_: str, closing: Closing, reason: str) -> str:
     request = CloseRequest(closing, reason, ACTOR)
     words = f"{id_} {closing}: {reason}"
 
-    async def update(system: System, row: Row[Any]) -> None:
+    async def update(system: System, row: rules.Invoice) -> None:
         await _to_owner(system, row, "close", request, words)
 
     return await _decided(id_, update, words, closed)
@@ -247,15 +256,15 @@ async def _close(id_: str, closing: Closing, reason: str) -> str:
 
 async def _decided(
     id_: str,
-    update: Callable[[System, Row[Any]], Awaitable[None]],
+    update: Callable[[System, rules.Invoice], Awaitable[None]],
     words: str,
     decided: Decision,
 ) -> str:
     """Hand a decision over unless one was made, and say how the invoice stands then. Raises
     `Refused` where that was another than the one in these words."""
 
-    def made(row: Row[Any]) -> Decided | None:
-        return decided(InvoiceStatus(row.status), row.decisions)
+    def made(row: rules.Invoice) -> Decided | None:
+        return decided(row.status, row.decisions)
 
     async with connected() as system:
         row = await _row(system, id_)
@@ -278,12 +287,12 @@ async def _refusal(update: Awaitable[None]) -> Refused | None:
     return None
 
 
-def _stands(row: Row[Any]) -> str:
+def _stands(row: rules.Invoice) -> str:
     return f"The invoice of {format_amount(row.total, row.currency)} is {row.status}."
 
 
 async def _to_owner(
-    system: System, row: Row[Any], update: str, argument: object, words: str
+    system: System, row: rules.Invoice, update: str, argument: object, words: str
 ) -> None:
     refusal = Refused(f"The invoice is {row.status}.")
     if row.status not in OPEN:
@@ -299,9 +308,9 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
     for looks in range(int(WAIT.total_seconds() / LOOK_SECONDS)):
         async with system.reads.connect() as tx:
             paid = await payment.of_payable(tx, id_)
-        if any(each.status == PaymentStatus.COMPLETED.value for each in paid):
+        if any(each.status is PaymentStatus.COMPLETED for each in paid):
             return []
-        under_way = any(PaymentStatus(each.status) not in FINAL for each in paid)
+        under_way = any(each.status not in FINAL for each in paid)
         begun = begun or under_way or len(paid) > before
         if begun and not under_way:
             break
@@ -315,12 +324,12 @@ async def _failure(system: System, id_: str, before: int) -> list[str]:
     return [f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"]
 
 
-async def _row(system: System, id_: str) -> Row[Any]:
+async def _row(system: System, id_: str) -> rules.Invoice:
     async with system.reads.connect() as tx:
         return _found(await invoice.find(tx, id_), id_)
 
 
-def _found(row: Row[Any] | None, id_: str) -> Row[Any]:
+def _found(row: rules.Invoice | None, id_: str) -> rules.Invoice:
     if row is None:
         raise Refused(f"There is no invoice with the id {id_}.")
     return row
@@ -331,7 +340,7 @@ def _facts(found: Lineage) -> Iterator[str]:
     yield f"Invoice {row.id}: {row.status}, {_sum(row.total, found)}"
     number = f"number {row.number}" if row.number else "not issued"
     yield f"  {number}, {row.period} of {row.customer_id}"
-    if row.issued_at:
+    if row.issued_at and row.due_at:
         yield f"  issued {_at(row.issued_at)}, due {_at(row.due_at)}"
     if row.next_attempt_at:
         yield f"  next step of the ladder {_at(row.next_attempt_at)}, after {row.retries} retries"
@@ -349,15 +358,15 @@ def _what(kind: str, resource_type: str | None, period: str) -> str:
     return f"{resource_type or kind} of {period}{late}"
 
 
-def _arithmetic(line: Row[Any], currency: str) -> Iterator[str]:
+def _arithmetic(line: InvoiceLine, currency: str) -> Iterator[str]:
     """`per unit: 5,000 × 1 KRW = 5,000 KRW`, `billed before: -300 KRW`; they add up to the line."""
     for step in line.steps:
-        quantity, amount = Decimal(step["quantity"]), _exact(step["amount"], currency)
-        times = f"{_plain(quantity)} × {_exact(step['unitPrice'], currency)} = " if quantity else ""
-        yield f"{step['label']}: {times}{amount}"
+        quantity, amount = step.quantity, _exact(step.amount, currency)
+        times = f"{_plain(quantity)} × {_exact(step.unit_price, currency)} = " if quantity else ""
+        yield f"{step.label}: {times}{amount}"
 
 
-def _events(line: Row[Any], found: Lineage) -> Iterator[str]:
+def _events(line: InvoiceLine, found: Lineage) -> Iterator[str]:
     made_of = found.aggregates.get((line.resource_type, line.period))
     if made_of is None:
         return
@@ -375,9 +384,9 @@ def _price_lists(snapshot: dict[str, Any]) -> Iterator[str]:
         yield f"price list {plan['code']} version {plan['version']} for {period}"
 
 
-def _exact(minor_units: str, currency: str) -> str:
+def _exact(minor_units: Decimal, currency: str) -> str:
     """An amount that may be a fraction of a minor unit."""
-    amount = Decimal(minor_units).scaleb(-DECIMALS[currency])
+    amount = minor_units.scaleb(-DECIMALS[currency])
     return f"{_plain(amount)} {currency}"
 
 

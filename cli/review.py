@@ -1,22 +1,23 @@
 """`billing review`: what only a person may decide, and how it ends."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from sqlalchemy import Row
 from temporalio.client import Client
 
 from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.errors import Rejected
+from domain.inventory import Reservation
 from domain.money import format_amount
 from domain.order import OrderStatus
-from domain.review import Outcome, Question, Resolution, check
+from domain.payment import Payment
+from domain.refund import Refund
+from domain.review import Outcome, Question, Resolution, Review, WaitingReview, check
 from domain.saga import INVENTORY_RESERVE, StepState
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from runtime import terms
@@ -31,9 +32,9 @@ class Case:
     """A payment or a refund, and the last question about it, if there ever was one."""
 
     noun: str
-    row: Row[Any]
+    row: Payment | Refund
     workflow_id: str
-    review: Row[Any] | None
+    review: Review | None
 
     @property
     def id(self) -> str:
@@ -46,7 +47,7 @@ class Case:
     def refusal(self, outcome: Outcome) -> Refused | None:
         """What speaks against this answer."""
         asked = self.review
-        question = None if asked is None else Question(asked.question)
+        question = None if asked is None else asked.question
         try:
             check(question, None if asked is None else asked.outcome, outcome)
         except Rejected as refused:
@@ -67,7 +68,7 @@ def list_() -> None:
         about = f"{noun} {case.reference_id}: {amount} of {case.customer_id}"
         say(f"{about}, waits for {age}", style="bold")
         say(f"  {case.reason}")
-        say(f"  {command(case.reference_id, Question(case.question))}")
+        say(f"  {command(case.reference_id, case.question)}")
     for row in stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")
@@ -103,7 +104,7 @@ def command(id_: str, question: Question) -> str:
     return f'billing review resolve {id_} {"|".join(question.answers)} --reason "..."'
 
 
-async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+async def _waiting() -> tuple[list[WaitingReview], list[Reservation]]:
     async with connected() as system, system.reads.connect() as tx:
         return await review.waiting(tx), await inventory.in_review(tx)
 
@@ -135,14 +136,14 @@ async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
 
 async def _case(system: System, id_: str) -> Case:
     async with system.reads.connect() as tx:
-        if (row := await payment.find(tx, id_)) is not None:
-            return await _as_case(tx, "payment", row, payment_workflow_id(row.id))
-        if (row := await refund.find(tx, id_)) is not None:
-            return await _as_case(tx, "refund", row, refund_workflow_id(row.id))
+        if (paid := await payment.find(tx, id_)) is not None:
+            return await _as_case(tx, "payment", paid, payment_workflow_id(paid.id))
+        if (given_back := await refund.find(tx, id_)) is not None:
+            return await _as_case(tx, "refund", given_back, refund_workflow_id(given_back.id))
     raise Refused(f"There is no payment or refund with the id {id_}.")
 
 
-async def _as_case(tx: Transaction, noun: str, row: Row[Any], workflow_id: str) -> Case:
+async def _as_case(tx: Transaction, noun: str, row: Payment | Refund, workflow_id: str) -> Case:
     return Case(noun, row, workflow_id, await review.latest(tx, row.id))
 
 

@@ -152,7 +152,7 @@ async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
     paid = await payments.document(tx, row)
     return Story(
         payment=paid,
-        orderStatus=None if ordered is None else OrderStatus(ordered.status),
+        orderStatus=None if ordered is None else ordered.status,
         steps=_documents(Step, await saga.of(tx, payment_id)),
         postings=_documents(Posting, await ledger.of_payment(tx, payment_id)),
         events=_documents(Event, await outbox.of_aggregates(tx, [payment_id, row.payable_id])),

@@ -30,7 +30,8 @@ class Coupon:
 
     `issue_limit`: first come, first served; it must be claimed before it can be used, and so many
     claims are given out. `customer_limit` bounds the uses (and claims) of one customer,
-    `total_limit` the uses of all.
+    `total_limit` the uses of all. `issued` and `used` count what was given out and used, uses in
+    progress too.
     """
 
     code: str
@@ -43,6 +44,18 @@ class Coupon:
     customer_limit: int | None
     total_limit: int | None
     issue_limit: int | None
+    issued: int = 0
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class CouponClaim:
+    """One first-come coupon given to a customer."""
+
+    id: str
+    code: str
+    customer_id: str
+    created_at: datetime
 
 
 def check_window(coupon: Coupon, now: datetime) -> None:

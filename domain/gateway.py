@@ -96,3 +96,24 @@ class Attempt:
     opened_at: datetime
     resumed: bool
     opened_by_run: str = ""
+
+
+@dataclass(frozen=True)
+class GatewayAttempt:
+    """One operation at the PG as it is kept: `outcome`, `gateway_reference`, `code` and `message`
+    are its last answer, if there was one."""
+
+    reference_id: str
+    operation: Operation
+    payment_id: str
+    gateway: str
+    idempotency_key: str
+    amount: int
+    currency: str
+    opened_at: datetime
+    opened_by_run: str
+    outcome: GatewayStatus | None
+    gateway_reference: str | None
+    code: str | None
+    message: str | None
+    closed_at: datetime | None

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from domain.decision import Decided, recorded
 from domain.dunning import DunningPolicy, Ladder
 from domain.event import JSON, Event, Origin, Topic
 from domain.payment import PaymentOutcome, PaymentRequest
+from domain.pricing_snapshot import PricedLine
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id
 
@@ -52,6 +54,76 @@ HARD_DECLINES = frozenset(
 )
 """Decline codes after which the same card is not charged again (Stripe's documentation of declines
 calls them hard: no retry can succeed)."""
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """An invoice as it stands, a draft too: `number`, `issued_at` and `due_at` come with its issue.
+
+    `snapshot` is what it bills and by which prices, as it was stored; `PricingSnapshot` reads it.
+    `checks` and `decisions` are kept with it in the order in which they came.
+    """
+
+    id: str
+    number: int | None
+    customer_id: str
+    period: str
+    currency: str
+    total: int
+    status: InvoiceStatus
+    snapshot: dict[str, Any]
+    checks: tuple[Mapping[str, Any], ...]
+    decisions: tuple[Mapping[str, str], ...]
+    reason: str | None
+    workflow_id: str
+    run_id: str
+    retries: int
+    next_attempt_at: datetime | None
+    issued_at: datetime | None
+    due_at: datetime | None
+    closed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenInvoice:
+    """An issued invoice that is not closed: what its owner is started with."""
+
+    id: str
+    customer_id: str
+    period: str
+    currency: str
+    total: int
+    due_at: datetime
+
+
+@dataclass(frozen=True)
+class InvoiceLine(PricedLine):
+    """A line as it stands on an invoice, by its place."""
+
+    invoice_id: str
+    position: int
+
+
+@dataclass(frozen=True)
+class OpenDraft:
+    """A draft that may still be issued, and one of the months that it has usage of, if any."""
+
+    period: str
+    status: InvoiceStatus
+    month: str | None
+
+
+@dataclass(frozen=True)
+class AgedReceivables:
+    """What is unpaid in a currency and an age: `bucket` 0 is not due, 1 up to 30 days past due,
+    2 up to 60, 3 up to 90, 4 above."""
+
+    currency: str
+    bucket: int
+    invoices: int
+    amount: int
 
 
 @dataclass(frozen=True)

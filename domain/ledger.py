@@ -8,6 +8,7 @@ gateway or bank holds for us is an asset (it grows with debits, so its sum is ne
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,19 @@ class Posting:
     account: str
     unit: str
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookedPosting:
+    """A line of the ledger; `key` and `kind` are those of its transaction."""
+
+    id: int
+    key: str
+    kind: str
+    account: str
+    unit: str
+    amount: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
 """An order: what a customer owes for goods. Its totals are fixed when it is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from domain.errors import InvalidRequest
+from domain.event import JSON
 from domain.money import MAX_MINOR_UNITS, check_currency
 
 
@@ -30,6 +34,36 @@ class OrderLine:
     @property
     def amount(self) -> int:
         return self.quantity * self.unit_price
+
+    def to_json(self) -> dict[str, JSON]:
+        """As it stands in its order and in events."""
+        return {"sku": self.sku, "quantity": self.quantity, "unitPrice": self.unit_price}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "OrderLine":
+        """What `to_json` has made."""
+        return cls(stored["sku"], stored["quantity"], stored["unitPrice"])
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as it stands. `amount` is the sum of the lines; `discount` and `points` reduce what
+    a payment has to collect in money. `coupon_applied_by` is the payment that applies the
+    coupon."""
+
+    id: str
+    customer_id: str
+    currency: str
+    lines: tuple[OrderLine, ...]
+    amount: int
+    coupon_code: str | None
+    discount: int
+    points: int
+    coupon_applied_by: str | None
+    status: OrderStatus
+    review_reason: str | None
+    created_at: datetime
+    updated_at: datetime
 
 
 def total(currency: str, lines: tuple[OrderLine, ...]) -> int:

@@ -10,8 +10,8 @@ from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
 from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
 from domain.ledger import SALES, Posting, Transaction, available, gateway, held, transfer
-from domain.order import OrderStatus
-from domain.review import Question, Review
+from domain.order import OrderLine, OrderStatus
+from domain.review import NewReview, Question
 from domain.saga import StepState
 from domain.waits import Waits
 from domain.wallet import Hold
@@ -121,6 +121,51 @@ class PaymentRequest:
 
 
 @dataclass(frozen=True)
+class Payment:
+    """A payment as it stands. What `PaymentRequest` says of its parts holds here too.
+
+    `card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds as well: they
+    reserve what is left. `refunded_amount` and `money_refunded` are what completed ones gave back.
+    `period` is the month of the invoice that is paid, if it is one.
+    """
+
+    id: str
+    payable_type: PayableType
+    payable_id: str
+    period: str | None
+    customer_id: str
+    currency: str
+    method: Method
+    wallet_amount: int
+    card_amount: int
+    points_amount: int
+    coupon_code: str
+    discount: int
+    stock: tuple[StockLine, ...]
+    gateway: str
+    billing_key: str
+    two_calls: bool
+    status: PaymentStatus
+    failure_code: str | None
+    failure_message: str | None
+    gateway_code: str | None
+    gateway_reference: str | None
+    review_reason: str | None
+    card_refunded: int
+    wallet_refunded: int
+    points_refunded: int
+    refunded_amount: int
+    money_refunded: int
+    points_earned: int
+    points_taken_back: int
+    cancel_requested_at: datetime | None
+    idempotency_key: str | None
+    traceparent: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class PaymentOutcome:
     """Result of the PaymentSaga."""
 
@@ -179,12 +224,12 @@ class Marking:
     operation: Operation
     question: Question | None = None
 
-    def review(self) -> Review | None:
+    def review(self) -> NewReview | None:
         """What is asked of a person."""
         if self.question is None:
             return None
         id_ = self.payment.payment_id
-        return Review(id_, id_, self.operation, self.question, self.reason)
+        return NewReview(id_, id_, self.operation, self.question, self.reason)
 
 
 @dataclass(frozen=True)
@@ -260,12 +305,13 @@ def _money_taken(payment: PaymentRequest) -> tuple[Posting, ...]:
 
 
 def completed_events(
-    payment: PaymentRequest, gateway_reference: str | None, items: Sequence[Mapping[str, JSON]]
+    payment: PaymentRequest, gateway_reference: str | None, lines: Sequence[OrderLine]
 ) -> tuple[Event, ...]:
-    """What the world learns when the money is taken; `items` are the order's lines."""
+    """What the world learns when the money is taken; `lines` are those of an order."""
     data = {**_event_data(payment), "gatewayReference": gateway_reference}
     completed = _event(payment, Topic.PAYMENT_COMPLETED, payment.payment_id, data)
-    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {"items": list(items)})
+    items: list[JSON] = [line.to_json() for line in lines]
+    return completed, *_order_event(payment, Topic.ORDER_COMPLETED, {"items": items})
 
 
 def failed_events(failed: FailedPayment) -> tuple[Event, ...]:

@@ -4,7 +4,7 @@ Unit prices are decimals finer than a minor unit; an amount is rounded once, per
 half-even (IEEE 754 roundTiesToEven, which favours neither side over many lines).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -158,6 +158,12 @@ class Step:
             "unitPrice": decimal_text(self.unit_price),
             "amount": decimal_text(self.amount),
         }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, str]) -> "Step":
+        """The inverse of `to_json`."""
+        quantity, unit_price = Decimal(stored["quantity"]), Decimal(stored["unitPrice"])
+        return cls(stored["label"], quantity, unit_price, Decimal(stored["amount"]))
 
 
 @dataclass(frozen=True)

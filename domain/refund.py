@@ -1,6 +1,7 @@
 """A refund gives back (a part of) what a payment captured: card first, then wallet."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -10,8 +11,8 @@ from domain.event import JSON, Event, Origin, Topic
 from domain.gateway import Attempt, GatewayRequest, Operation
 from domain.ledger import LATE_CAPTURES, SALES, Posting, Transaction, available, gateway, transfer
 from domain.money import format_amount
-from domain.payment import PaymentRequest
-from domain.review import QUESTIONS, Question, Review
+from domain.payment import Payment, PaymentRequest, PaymentStatus
+from domain.review import QUESTIONS, NewReview, Question
 from domain.waits import Waits
 
 
@@ -53,6 +54,20 @@ class Refundable:
     def left(self) -> int:
         """In minor units: a point that paid one minor unit counts as one."""
         return self.card_left + self.wallet_left + self.points_spent - self.points_refunded
+
+
+def refundable(payment: Payment) -> Refundable:
+    """Nothing of a payment that has not completed."""
+    captured = payment.status is PaymentStatus.COMPLETED
+    return Refundable(
+        currency=payment.currency,
+        card_captured=payment.card_amount if captured else 0,
+        wallet_captured=payment.wallet_amount if captured else 0,
+        card_refunded=payment.card_refunded,
+        wallet_refunded=payment.wallet_refunded,
+        points_spent=payment.points_amount if captured else 0,
+        points_refunded=payment.points_refunded,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,31 @@ class RefundRequest:
 
 
 @dataclass(frozen=True)
+class Refund:
+    """A refund as it stands."""
+
+    id: str
+    payment_id: str
+    customer_id: str
+    currency: str
+    card_amount: int
+    wallet_amount: int
+    points_amount: int
+    gateway: str
+    reason: str
+    status: RefundStatus
+    failure_code: str | None
+    failure_message: str | None
+    gateway_code: str | None
+    gateway_reference: str | None
+    review_reason: str | None
+    idempotency_key: str | None
+    traceparent: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class OpenedRefund:
     """Where a run of the saga begins. `attempt` is None without a card part."""
 
@@ -137,12 +177,12 @@ class RefundMarking:
     reason: str
     question: Question | None = None
 
-    def review(self) -> Review | None:
+    def review(self) -> NewReview | None:
         """What is asked of a person."""
         if self.question is None:
             return None
         refund = self.refund
-        return Review(
+        return NewReview(
             refund.refund_id, refund.payment_id, Operation.REFUND, self.question, self.reason
         )
 

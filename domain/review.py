@@ -5,6 +5,7 @@ why a person is asked about a void, not how that is decided.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from domain.errors import AlreadyDecided, NotAnAnswer, NotInReview
@@ -73,15 +74,42 @@ class Resolution:
 
 
 @dataclass(frozen=True)
-class Review:
-    """A question that waits for a person. `reference_id` is the payment's id, or the refund's where
-    a refund is asked about; each has at most one open review."""
+class NewReview:
+    """A question to a person. `reference_id` is the payment's id, or the refund's where a refund is
+    asked about; each has at most one open review."""
 
     reference_id: str
     payment_id: str
     operation: Operation
     question: Question
     reason: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """A question that waits, or waited, for a person: `closed_at` is None while it does. What it
+    came to is `outcome`, with a `note`; see `ClosedReview` for `decided_by`."""
+
+    id: int
+    reference_id: str
+    payment_id: str
+    operation: Operation
+    question: Question
+    reason: str
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    note: str | None
+    decided_by: str | None
+
+
+@dataclass(frozen=True)
+class WaitingReview(Review):
+    """With the money and the customer that it is about."""
+
+    amount: int
+    currency: str
+    customer_id: str
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Steps of the order saga as operators and consumers of `billing.order.step` see them."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from domain.gateway import Operation
@@ -13,6 +15,16 @@ class StepState(StrEnum):
     NEEDS_REVIEW = "NEEDS_REVIEW"
     """Only a person may decide how it ends."""
     UNDONE = "UNDONE"
+
+
+@dataclass(frozen=True)
+class SagaStep:
+    """What became of a step, and when. A payment's saga has the payment's id."""
+
+    saga_id: str
+    step: str
+    state: StepState
+    at: datetime
 
 
 COUPON_USE = "coupon.use"

@@ -47,6 +47,15 @@ class SettlementRequest:
 
 
 @dataclass(frozen=True)
+class OpenMonth:
+    """A customer's month whose settlement has not ended. `id` orders those of one kind."""
+
+    id: str
+    customer_id: str
+    period: str
+
+
+@dataclass(frozen=True)
 class Drafted:
     """What drafting found or made. `invoice_id` is None when there is nothing to bill."""
 

@@ -1,6 +1,7 @@
 """A top-up adds money to a wallet."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -17,3 +18,4 @@ class TopUp:
     currency: str
     amount: int
     source: Source
+    created_at: datetime

@@ -57,6 +57,15 @@ class UsageEvent:
 
 
 @dataclass(frozen=True)
+class UsedBefore:
+    """A resource in the months before one: the mean of those that have it, and the last of them."""
+
+    resource_type: str
+    mean: Decimal
+    last_month: str
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """A customer's events of one resource and month that one invoice has claimed.
 

@@ -9,6 +9,16 @@ from domain.money import MAX_BALANCE, format_amount
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What a customer may spend in a currency, or in points, and what is set aside."""
+
+    customer_id: str
+    currency: str
+    available: int
+    held: int
+
+
+@dataclass(frozen=True)
 class Hold:
     """One per payment and unit."""
 

@@ -4,16 +4,13 @@ There is none in the normal course of things: every undo has run before a paymen
 tombstone for what comes late. Should a fault leave something all the same, it must not stay.
 """
 
-from typing import Any
-
 import structlog
-from sqlalchemy import Row
 
 from activities.coupon import CouponActivities
 from activities.inventory import InventoryActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
-from domain.payment import PaymentStatus
+from domain.payment import Payment, PaymentStatus
 from domain.waits import Waits
 from store import payment
 from store.database import Database
@@ -21,10 +18,10 @@ from store.database import Database
 log = structlog.get_logger()
 
 
-async def give_back(database: Database, row: Row[Any], waits: Waits) -> None:
+async def give_back(database: Database, row: Payment, waits: Waits) -> None:
     """Run the undos of a payment that took nothing; harmless twice. What a completed one still
     holds should have been used up: nobody but a person can tell what is right."""
-    if row.status == PaymentStatus.COMPLETED:
+    if row.status is PaymentStatus.COMPLETED:
         log.error("a completed payment still holds something", payment_id=row.id)
         return
     ended = payment.request(row, waits)

@@ -10,14 +10,14 @@ workers.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Protocol, TypeVar
 
 import structlog
-from sqlalchemy import Row
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from domain.payment import Payment
 from domain.terms import Terms
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
@@ -38,7 +38,16 @@ EVERY = timedelta(seconds=10)
 PAGE = 200
 BODIES_KEPT = timedelta(hours=24)
 
-Page = Callable[[Transaction, datetime, str | None, int], Awaitable[Sequence[Row[Any]]]]
+
+class Identified(Protocol):
+    """Whatever is swept, in the order of its ids."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Open = TypeVar("Open", bound=Identified)
+Page = Callable[[Transaction, datetime, str | None, int], Awaitable[Sequence[Open]]]
 
 
 async def sweep_for_ever(
@@ -65,8 +74,9 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
     async for row in _rows(database, payment.watched, created_before):
         await _start(start_payment(client, payment.request(row, terms.waits)), row.id)
         seen += 1
-    async for row in _rows(database, refund.open_since, created_before):
-        await _start(start_refund(client, refund.request(row, terms.waits)), row.id)
+    async for given_back in _rows(database, refund.open_since, created_before):
+        request = refund.request(given_back, terms.waits)
+        await _start(start_refund(client, request), given_back.id)
         seen += 1
     seen += await _sweep_invoices(client, database, terms, created_before)
     seen += await _sweep_months(client, database, terms, created_before)
@@ -113,7 +123,7 @@ async def _running(client: Client, workflow_type: str) -> set[str]:
     return {each.id async for each in client.list_workflows(query)}
 
 
-async def _payment(client: Client, row: Row[Any], waits: Waits) -> None:
+async def _payment(client: Client, row: Payment, waits: Waits) -> None:
     owner = await start_payment(client, payment.request(row, waits))
     if row.cancel_requested_at is not None:
         await owner.cancel()
@@ -131,8 +141,8 @@ async def _start(starting: Awaitable[object], id_: str) -> None:
 
 
 async def _rows(
-    database: Database, page: Page, created_before: datetime
-) -> AsyncIterator[Row[Any]]:
+    database: Database, page: Page[Open], created_before: datetime
+) -> AsyncIterator[Open]:
     after: str | None = None
     while True:
         async with database.connect() as tx:

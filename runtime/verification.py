@@ -1,17 +1,15 @@
 """Whether an invoice is what its events and its price list say, found out from the beginning."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Row
-
+from domain.invoice import Invoice, InvoiceLine
 from domain.pricing_snapshot import PricedInvoice, PricingSnapshot, price_invoice
 from domain.usage import Aggregate
 from store import customer, invoice, usage
 from store.database import Transaction
 
 
-async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
+async def differences(tx: Transaction, row: Invoice) -> list[str]:
     """Where the invoice and its recomputation differ, one sentence each; empty when nowhere.
 
     The aggregates are made of the raw events again, the amounts of the price list that is frozen
@@ -30,13 +28,13 @@ async def differences(tx: Transaction, row: Row[Any]) -> list[str]:
 
 async def _zone_of_today(tx: Transaction, customer_id: str) -> str:
     whose = await customer.find(tx, customer_id)
-    return "UTC" if whose is None else str(whose.time_zone)
+    return "UTC" if whose is None else whose.time_zone
 
 
-def _of_aggregates(counted: Sequence[Aggregate], stored: Sequence[Row[Any]]) -> Iterator[str]:
+def _of_aggregates(counted: Sequence[Aggregate], stored: Sequence[Aggregate]) -> Iterator[str]:
     """What the raw events say against what was noted when the invoice was made."""
     now = {(str(each.period), each.resource_type): each for each in counted}
-    then = {(each.period, each.resource_type): each for each in stored}
+    then = {(str(each.period), each.resource_type): each for each in stored}
     for period, resource in sorted({*now, *then}):
         event, note = now.get((period, resource)), then.get((period, resource))
         what = f"{resource} of {period}"
@@ -66,13 +64,13 @@ def _of_quantities(counted: Sequence[Aggregate], snapshot: PricingSnapshot) -> I
             yield f"{what}: {each.quantity} were counted, but {quantity} were priced."
 
 
-def _of_amounts(row: Row[Any], lines: Sequence[Row[Any]], priced: PricedInvoice) -> Iterator[str]:
+def _of_amounts(row: Invoice, lines: Sequence[InvoiceLine], priced: PricedInvoice) -> Iterator[str]:
     """What the frozen price list says against what is billed."""
     if len(lines) != len(priced.lines):
         yield f"The invoice has {len(lines)} lines, but its price list makes {len(priced.lines)}."
     for line, again in zip(lines, priced.lines, strict=False):
         what = (line.kind, line.resource_type, line.period, line.quantity, line.amount)
-        repriced = (again.kind, again.resource_type, str(again.period))
+        repriced = (again.kind, again.resource_type, again.period)
         if what != (*repriced, again.quantity, again.amount):
             name = f"{again.resource_type or again.kind} of {again.period}"
             yield (

@@ -1,12 +1,11 @@
 """Coupons, the claims of first-come ones, and their uses by payments."""
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.coupon import Coupon, CouponKind, CouponUseState
+from domain.coupon import Coupon, CouponClaim, CouponKind, CouponUseState
 from domain.errors import HoldReleased
 from store.database import Transaction
 from store.tables import coupon_claims, coupon_uses, coupons
@@ -42,11 +41,6 @@ async def find(tx: Transaction, code: str) -> Coupon | None:
     return None if row is None else _coupon(row)
 
 
-async def row(tx: Transaction, code: str) -> Row[Any] | None:
-    """With its counts."""
-    return (await tx.execute(select(coupons).where(coupons.c.code == code))).first()
-
-
 async def issue(tx: Transaction, code: str, claim_id: str, customer_id: str) -> Coupon | None:
     """Give one of the limited coupons to a customer; None when all are given out.
 
@@ -74,11 +68,9 @@ async def claims(tx: Transaction, code: str, customer_id: str) -> int:
     return (await tx.execute(query)).scalar_one()
 
 
-async def claim(tx: Transaction, claim_id: str) -> Row[Any]:
-    found: Row[Any] = (
-        await tx.execute(select(coupon_claims).where(coupon_claims.c.id == claim_id))
-    ).one()
-    return found
+async def claim(tx: Transaction, claim_id: str) -> CouponClaim:
+    row = (await tx.execute(select(coupon_claims).where(coupon_claims.c.id == claim_id))).one()
+    return CouponClaim(row.id, row.code, row.customer_id, row.created_at)
 
 
 async def live_uses(tx: Transaction, code: str, customer_id: str) -> int:
@@ -172,17 +164,18 @@ async def _end_use(tx: Transaction, payment_id: str, state: CouponUseState) -> b
     return ended.rowcount == 1
 
 
-def _coupon(found: Row[Any]) -> Coupon:
-    valid_from: datetime = found.valid_from
+def _coupon(row: Row[Any]) -> Coupon:
     return Coupon(
-        code=found.code,
-        kind=CouponKind(found.kind),
-        basis_points=found.basis_points,
-        amounts=found.amounts,
-        minimum_order=found.minimum_order,
-        valid_from=valid_from,
-        valid_until=found.valid_until,
-        customer_limit=found.customer_limit,
-        total_limit=found.total_limit,
-        issue_limit=found.issue_limit,
+        code=row.code,
+        kind=CouponKind(row.kind),
+        basis_points=row.basis_points,
+        amounts=row.amounts,
+        minimum_order=row.minimum_order,
+        valid_from=row.valid_from,
+        valid_until=row.valid_until,
+        customer_limit=row.customer_limit,
+        total_limit=row.total_limit,
+        issue_limit=row.issue_limit,
+        issued=row.issued,
+        used=row.used,
     )

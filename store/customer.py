@@ -1,12 +1,12 @@
 """Customers, their plans and their cards (billing keys of a PG, never card numbers)."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from domain.customer import Customer, PaymentMethod
 from store.database import Transaction
 from store.tables import customers, payment_methods, plan_assignments
 
@@ -61,15 +61,16 @@ async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | 
     return (await tx.execute(query)).scalar()
 
 
-async def find(tx: Transaction, customer_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
+async def find(tx: Transaction, customer_id: str) -> Customer | None:
+    row = (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
+    return None if row is None else _customer(row)
 
 
 async def lock(tx: Transaction, customer_id: str) -> bool:
     """To the commit: what is on its way into the customer's wallet is added up one after the other.
     False when there is no such customer."""
-    whose = select(customers.c.id).where(customers.c.id == customer_id)
-    return (await tx.execute(whose.with_for_update(key_share=True))).first() is not None
+    locked = select(customers.c.id).where(customers.c.id == customer_id)
+    return (await tx.execute(locked.with_for_update(key_share=True))).first() is not None
 
 
 async def add_payment_method(
@@ -80,7 +81,7 @@ async def add_payment_method(
     billing_key: str,
     last4: str,
     is_default: bool,
-) -> Row[Any]:
+) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
     if is_default:
         # Two at once must see each other's card: the second waits here.
@@ -99,22 +100,39 @@ async def add_payment_method(
         last4=last4,
         is_default=is_default,
     )
-    made: Row[Any] = (await tx.execute(row.returning(payment_methods))).one()
-    return made
+    return _payment_method((await tx.execute(row.returning(payment_methods))).one())
 
 
-async def payment_methods_of(tx: Transaction, customer_id: str) -> Sequence[Row[Any]]:
+async def payment_methods_of(tx: Transaction, customer_id: str) -> list[PaymentMethod]:
     """Every card of the customer, oldest first."""
     query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
-    return (await tx.execute(query.order_by(payment_methods.c.created_at))).all()
+    rows = await tx.execute(query.order_by(payment_methods.c.created_at))
+    return [_payment_method(row) for row in rows]
 
 
 async def payment_method(
     tx: Transaction, customer_id: str, method_id: str | None
-) -> Row[Any] | None:
+) -> PaymentMethod | None:
     """The customer's card with this id, or the default one; another's card is not found."""
     query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
     wanted = (
         payment_methods.c.is_default if method_id is None else payment_methods.c.id == method_id
     )
-    return (await tx.execute(query.where(wanted))).first()
+    row = (await tx.execute(query.where(wanted))).first()
+    return None if row is None else _payment_method(row)
+
+
+def _customer(row: Row[Any]) -> Customer:
+    return Customer(row.id, row.time_zone, row.prepaid, row.due_days, row.created_at)
+
+
+def _payment_method(row: Row[Any]) -> PaymentMethod:
+    return PaymentMethod(
+        id=row.id,
+        customer_id=row.customer_id,
+        gateway=row.gateway,
+        billing_key=row.billing_key,
+        last4=row.last4,
+        is_default=row.is_default,
+        created_at=row.created_at,
+    )

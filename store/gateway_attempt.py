@@ -1,12 +1,18 @@
 """One row per charge or refund, written before its first call leaves us."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
+from domain.gateway import (
+    Attempt,
+    GatewayAnswer,
+    GatewayAttempt,
+    GatewayRequest,
+    GatewayStatus,
+    Operation,
+)
 from store.database import Transaction
 from store.tables import gateway_attempts
 
@@ -51,12 +57,27 @@ async def close(
     )
 
 
-async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+async def of_payment(tx: Transaction, payment_id: str) -> list[GatewayAttempt]:
     """Charges and refunds of a payment, oldest first."""
-    return (
-        await tx.execute(
-            select(gateway_attempts)
-            .where(gateway_attempts.c.payment_id == payment_id)
-            .order_by(gateway_attempts.c.opened_at)
-        )
-    ).all()
+    query = select(gateway_attempts).where(gateway_attempts.c.payment_id == payment_id)
+    rows = await tx.execute(query.order_by(gateway_attempts.c.opened_at))
+    return [_attempt(row) for row in rows]
+
+
+def _attempt(row: Row[Any]) -> GatewayAttempt:
+    return GatewayAttempt(
+        reference_id=row.reference_id,
+        operation=Operation(row.operation),
+        payment_id=row.payment_id,
+        gateway=row.gateway,
+        idempotency_key=row.idempotency_key,
+        amount=row.amount,
+        currency=row.currency,
+        opened_at=row.opened_at,
+        opened_by_run=row.opened_by_run,
+        outcome=None if row.outcome is None else GatewayStatus(row.outcome),
+        gateway_reference=row.gateway_reference,
+        code=row.code,
+        message=row.message,
+        closed_at=row.closed_at,
+    )

@@ -1,13 +1,13 @@
 """Stock per SKU and what payments have reserved of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.errors import HoldReleased
-from domain.inventory import ReservationState
+from domain.inventory import Reservation, ReservationState, Stock
 from domain.payment import StockLine
 from store.database import Transaction
 from store.tables import inventory, stock_reservations
@@ -43,8 +43,9 @@ async def put(tx: Transaction, sku: str, on_hand: int, withdrawn: bool) -> bool:
     return False
 
 
-async def find(tx: Transaction, sku: str) -> Row[Any] | None:
-    return (await tx.execute(select(inventory).where(inventory.c.sku == sku))).first()
+async def find(tx: Transaction, sku: str) -> Stock | None:
+    row = (await tx.execute(select(inventory).where(inventory.c.sku == sku))).first()
+    return None if row is None else _stock(row)
 
 
 async def reserve(tx: Transaction, payment_id: str, line: StockLine) -> bool:
@@ -127,12 +128,13 @@ async def commit(tx: Transaction, payment_id: str) -> None:
         await _end(tx, payment_id, sku, ReservationState.COMMITTED)
 
 
-async def in_review(tx: Transaction) -> Sequence[Row[Any]]:
+async def in_review(tx: Transaction) -> list[Reservation]:
     """Reservations that could not be given back, oldest first."""
     query = select(stock_reservations).where(
         stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value
     )
-    return (await tx.execute(query.order_by(stock_reservations.c.created_at))).all()
+    rows = await tx.execute(query.order_by(stock_reservations.c.created_at))
+    return [_reservation(row) for row in rows]
 
 
 async def resolve(tx: Transaction, payment_id: str, resolution: str) -> int:
@@ -173,4 +175,19 @@ async def _end(
         update(stock_reservations)
         .where(stock_reservations.c.payment_id == payment_id, stock_reservations.c.sku == sku)
         .values(state=state.value, resolution=resolution)
+    )
+
+
+def _stock(row: Row[Any]) -> Stock:
+    return Stock(row.sku, row.on_hand, row.reserved, row.withdrawn, row.updated_at)
+
+
+def _reservation(row: Row[Any]) -> Reservation:
+    return Reservation(
+        payment_id=row.payment_id,
+        sku=row.sku,
+        quantity=row.quantity,
+        state=ReservationState(row.state),
+        resolution=row.resolution,
+        created_at=row.created_at,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -21,9 +20,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.dunning import DunningPolicy
-from domain.invoice import GAVE_BACK, OPEN, InvoiceRequest, InvoiceStatus
+from domain.invoice import (
+    GAVE_BACK,
+    OPEN,
+    AgedReceivables,
+    Invoice,
+    InvoiceLine,
+    InvoiceRequest,
+    InvoiceStatus,
+    OpenDraft,
+    OpenInvoice,
+)
+from domain.period import Period
+from domain.pricing import Step
 from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
-from domain.usage import Aggregate
+from domain.settlement import OpenMonth
+from domain.usage import Aggregate, UsedBefore
 from domain.waits import Waits
 from store.database import Transaction
 from store.seen import Seen, unseen
@@ -45,26 +57,21 @@ _IS_DRAFT = invoices.c.status.in_(
     [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
 )
 
-_OWNED: tuple[Column[Any], ...] = (
-    invoices.c.id,
-    invoices.c.customer_id,
-    invoices.c.period,
-    invoices.c.currency,
-    invoices.c.total,
-    invoices.c.due_at,
-)
+_MONTH: tuple[Column[Any], ...] = (invoices.c.id, invoices.c.customer_id, invoices.c.period)
+_OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 """What an owner is started with: a sweep reads it of every open invoice, so nothing longer."""
 
 
-async def current(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
+async def current(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
     """The invoice that has a customer's month, locked to the commit."""
-    query = _of_month(customer_id, period).with_for_update()
-    return (await tx.execute(query)).first()
+    row = (await tx.execute(_of_month(customer_id, period).with_for_update())).first()
+    return None if row is None else _invoice(row)
 
 
-async def of_month(tx: Transaction, customer_id: str, period: str) -> Row[Any] | None:
+async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
     """The same, as it stands, without a lock."""
-    return (await tx.execute(_of_month(customer_id, period))).first()
+    row = (await tx.execute(_of_month(customer_id, period))).first()
+    return None if row is None else _invoice(row)
 
 
 def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
@@ -73,16 +80,15 @@ def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-async def find(tx: Transaction, invoice_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(invoices).where(invoices.c.id == invoice_id))).first()
+async def find(tx: Transaction, invoice_id: str) -> Invoice | None:
+    row = (await tx.execute(select(invoices).where(invoices.c.id == invoice_id))).first()
+    return None if row is None else _invoice(row)
 
 
-async def lock(tx: Transaction, invoice_id: str) -> Row[Any]:
+async def lock(tx: Transaction, invoice_id: str) -> Invoice:
     """The invoice, locked to the commit."""
-    row: Row[Any] = (
-        await tx.execute(select(invoices).where(invoices.c.id == invoice_id).with_for_update())
-    ).one()
-    return row
+    locked = select(invoices).where(invoices.c.id == invoice_id).with_for_update()
+    return _invoice((await tx.execute(locked)).one())
 
 
 async def create_draft(
@@ -192,12 +198,12 @@ async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, 
 
 async def issue(
     tx: Transaction, invoice_id: str, due_in: timedelta, decision: Mapping[str, Any] | None
-) -> Row[Any]:
-    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns the row.
-    Raises `NoResultFound` when it was rejected."""
+) -> tuple[Invoice, int]:
+    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns it with
+    its number. Raises `NoResultFound` when it was rejected."""
     row = await lock(tx, invoice_id)
     if row.number is not None:
-        return row
+        return row, row.number
     number, issued_at = await _next_number(tx)
     decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
     issued = await tx.execute(
@@ -214,8 +220,7 @@ async def issue(
         )
         .returning(invoices)
     )
-    made: Row[Any] = issued.one()
-    return made
+    return _invoice(issued.one()), number
 
 
 async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
@@ -263,16 +268,18 @@ async def note_retry(
     )
 
 
-async def lines(tx: Transaction, *invoice_ids: str) -> Sequence[Row[Any]]:
+async def lines(tx: Transaction, *invoice_ids: str) -> list[InvoiceLine]:
     """The lines of these invoices, each in its order."""
     query = select(invoice_lines).where(invoice_lines.c.invoice_id.in_(invoice_ids))
-    return (await tx.execute(query.order_by(invoice_lines.c.position))).all()
+    rows = await tx.execute(query.order_by(invoice_lines.c.position))
+    return [_invoice_line(row) for row in rows]
 
 
-async def aggregates(tx: Transaction, invoice_id: str) -> Sequence[Row[Any]]:
+async def aggregates(tx: Transaction, invoice_id: str) -> list[Aggregate]:
     query = select(aggregated_usage).where(aggregated_usage.c.invoice_id == invoice_id)
     order = (aggregated_usage.c.period, aggregated_usage.c.resource_type)
-    return (await tx.execute(query.order_by(*order))).all()
+    rows = await tx.execute(query.order_by(*order))
+    return [_noted_aggregate(row) for row in rows]
 
 
 async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]:
@@ -310,11 +317,9 @@ async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[Pric
     return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
-async def open_drafts(
-    tx: Transaction, customer_id: str, other_than: str
-) -> Sequence[Row[str, str, str | None]]:
-    """(period, status, month) of the customer's drafts that may still be issued, apart from one; a
-    row for each month that they have usage of."""
+async def open_drafts(tx: Transaction, customer_id: str, other_than: str) -> list[OpenDraft]:
+    """The customer's drafts that may still be issued, apart from one; each once for every month
+    that it has usage of."""
     query = (
         select(invoices.c.period, invoices.c.status, aggregated_usage.c.period.label("month"))
         .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
@@ -326,14 +331,17 @@ async def open_drafts(
         )
         .distinct()
     )
-    return (await tx.execute(query)).all()
+    return [
+        OpenDraft(row.period, InvoiceStatus(row.status), row.month)
+        for row in await tx.execute(query)
+    ]
 
 
 async def used_before(
     tx: Transaction, customer_id: str, before: str, months: Sequence[str]
-) -> Sequence[Row[str, Decimal, str]]:
-    """(resource_type, mean quantity, last month) over those of these months in which invoices
-    before have it; what came late counts to its month."""
+) -> list[UsedBefore]:
+    """What the customer used in those of these months in which invoices before have it; what came
+    late counts to its month."""
     monthly = (
         select(
             aggregated_usage.c.resource_type,
@@ -355,7 +363,8 @@ async def used_before(
         func.avg(monthly.c.quantity).label("mean"),
         func.max(monthly.c.period).label("last_month"),
     )
-    return (await tx.execute(query.group_by(monthly.c.resource_type))).all()
+    rows = await tx.execute(query.group_by(monthly.c.resource_type))
+    return [UsedBefore(row.resource_type, row.mean, row.last_month) for row in rows]
 
 
 async def given_back(
@@ -381,14 +390,12 @@ async def given_back(
     return (await tx.execute(query)).scalars().all()
 
 
-async def page(
-    tx: Transaction, customer_id: str | None, offset: int, limit: int
-) -> Sequence[Row[Any]]:
+async def page(tx: Transaction, customer_id: str | None, offset: int, limit: int) -> list[Invoice]:
     """Newest first, by number of page: v1."""
     query = select(invoices).order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
     if customer_id is not None:
         query = query.where(invoices.c.customer_id == customer_id)
-    return (await tx.execute(query.offset(offset).limit(limit))).all()
+    return [_invoice(row) for row in await tx.execute(query.offset(offset).limit(limit))]
 
 
 async def after(
@@ -397,13 +404,12 @@ async def after(
     status: str | None,
     position: tuple[datetime, str] | None,
     limit: int,
-) -> Sequence[Row[Any]]:
+) -> list[Invoice]:
     """Oldest first, after a position."""
     query = _listed(customer_id, status).limit(limit)
     if position is not None:
         query = query.where(tuple_(*_PLACE) > _place(position))
-    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
-    return found
+    return [_invoice(row) for row in await tx.execute(query)]
 
 
 async def came_late(
@@ -412,14 +418,13 @@ async def came_late(
     status: str | None,
     position: tuple[datetime, str],
     before: Seen,
-) -> Sequence[Row[Any]]:
+) -> list[Invoice]:
     """Those up to a position that could not be seen when it was reached: as few as transactions are
     under way at one time."""
     query = _listed(customer_id, status).where(
         tuple_(*_PLACE) <= _place(position), unseen(invoices.c.created_xid, before)
     )
-    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
-    return found
+    return [_invoice(row) for row in await tx.execute(query)]
 
 
 _PLACE = (invoices.c.created_at, invoices.c.id)
@@ -441,42 +446,48 @@ def _place(position: tuple[datetime, str]) -> Tuple:
 
 async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[OpenInvoice]:
     """Issued invoices that are not closed, in id order: what the sweeper looks at."""
     query = select(*_OWNED).where(_IS_OPEN, invoices.c.issued_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
-    return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
+    rows = await tx.execute(query.order_by(invoices.c.id).limit(limit))
+    return [
+        OpenInvoice(row.id, row.customer_id, row.period, row.currency, row.total, row.due_at)
+        for row in rows
+    ]
 
 
 async def drafts_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[OpenMonth]:
     """Drafts that a settlement works on or that wait for a person, in id order. One with a reason
     that does not wait was stopped by a check: only another settlement helps it."""
-    query = select(*_OWNED).where(_IS_DRAFT, ~STOPPED, invoices.c.created_at < created_before)
+    query = select(*_MONTH).where(_IS_DRAFT, ~STOPPED, invoices.c.created_at < created_before)
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
-    return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
+    rows = await tx.execute(query.order_by(invoices.c.id).limit(limit))
+    return [OpenMonth(row.id, row.customer_id, row.period) for row in rows]
 
 
-def request(row: Row[Any], dunning: DunningPolicy, waits: Waits) -> InvoiceRequest:
+def request(invoice: Invoice | OpenInvoice, dunning: DunningPolicy, waits: Waits) -> InvoiceRequest:
     """The input of an issued invoice's owner."""
+    if invoice.due_at is None:
+        raise RuntimeError(f"invoice {invoice.id} was not issued, so it has no owner")
     return InvoiceRequest(
-        invoice_id=row.id,
-        customer_id=row.customer_id,
-        period=row.period,
-        currency=row.currency,
-        total=row.total,
-        due_at=row.due_at,
+        invoice_id=invoice.id,
+        customer_id=invoice.customer_id,
+        period=invoice.period,
+        currency=invoice.currency,
+        total=invoice.total,
+        due_at=invoice.due_at,
         dunning=dunning,
         waits=waits,
     )
 
 
-async def receivables(tx: Transaction, as_of: datetime) -> Sequence[Row[str, Any, int, Decimal]]:
-    """(currency, bucket, count, sum) of what was issued and unpaid at that moment. The bucket by
-    days past due, begun days counting: 0 not due, 1 for 1-30, 2 for 31-60, 3 for 61-90, 4 above."""
+async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]:
+    """What was issued and unpaid at that moment, by days past due, begun days counting."""
     days = func.ceil(func.extract("epoch", literal(as_of) - invoices.c.due_at) / 86_400)
     bucket = func.least(func.greatest(func.ceil(days / 30), 0), 4)
     query = (
@@ -488,7 +499,10 @@ async def receivables(tx: Transaction, as_of: datetime) -> Sequence[Row[str, Any
         .group_by(invoices.c.currency, bucket)
         .order_by(invoices.c.currency, bucket)
     )
-    return (await tx.execute(query)).all()
+    return [
+        AgedReceivables(currency, int(bucket), count, int(amount))
+        for currency, bucket, count, amount in await tx.execute(query)
+    ]
 
 
 async def _decide(
@@ -548,13 +562,55 @@ def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
         "period": str(line.period),
         "quantity": line.quantity,
         "amount": line.amount,
-        "steps": [
-            {
-                "label": step.label,
-                "quantity": str(step.quantity),
-                "unitPrice": str(step.unit_price),
-                "amount": str(step.amount),
-            }
-            for step in line.steps
-        ],
+        "steps": [step.to_json() for step in line.steps],
     }
+
+
+def _invoice(row: Row[Any]) -> Invoice:
+    return Invoice(
+        id=row.id,
+        number=row.number,
+        customer_id=row.customer_id,
+        period=row.period,
+        currency=row.currency,
+        total=row.total,
+        status=InvoiceStatus(row.status),
+        snapshot=row.snapshot,
+        checks=tuple(row.checks),
+        decisions=tuple(row.decisions),
+        reason=row.reason,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        retries=row.retries,
+        next_attempt_at=row.next_attempt_at,
+        issued_at=row.issued_at,
+        due_at=row.due_at,
+        closed_at=row.closed_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _invoice_line(row: Row[Any]) -> InvoiceLine:
+    return InvoiceLine(
+        invoice_id=row.invoice_id,
+        position=row.position,
+        kind=LineKind(row.kind),
+        resource_type=row.resource_type,
+        period=Period.parse(row.period),
+        quantity=row.quantity,
+        amount=row.amount,
+        steps=tuple(Step.from_json(step) for step in row.steps),
+    )
+
+
+def _noted_aggregate(row: Row[Any]) -> Aggregate:
+    return Aggregate(
+        resource_type=row.resource_type,
+        period=Period.parse(row.period),
+        quantity=row.quantity,
+        events=row.events,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        digest=row.digest,
+    )

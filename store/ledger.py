@@ -1,11 +1,12 @@
 """The append-only ledger. The database refuses UPDATE, DELETE and TRUNCATE, and any statement whose
 postings do not sum to zero."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, func, select, text
+from sqlalchemy import BigInteger, Row, Select, func, select, text
 
+from domain.ledger import BookedPosting
 from domain.ledger import Transaction as LedgerTransaction
 from store.database import Transaction
 from store.tables import ledger_transactions, postings
@@ -28,6 +29,17 @@ JOIN entry USING (key)
 ORDER BY line.place
 """)
 
+BOOKED: Select[Any] = select(
+    postings.c.id,
+    postings.c.account,
+    postings.c.unit,
+    postings.c.amount,
+    ledger_transactions.c.key,
+    ledger_transactions.c.kind,
+    ledger_transactions.c.created_at,
+).join_from(ledger_transactions, postings)
+"""Postings with what their transaction says of them."""
+
 
 async def append(tx: Transaction, *transactions: LedgerTransaction) -> None:
     """Append transactions; one whose key is there already raises `IntegrityError`."""
@@ -46,20 +58,28 @@ async def append(tx: Transaction, *transactions: LedgerTransaction) -> None:
     )
 
 
-async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+async def of_payment(tx: Transaction, payment_id: str) -> list[BookedPosting]:
     """Postings that belong to a payment or its refunds, in order."""
-    return (
-        await tx.execute(
-            select(postings, ledger_transactions.c.key, ledger_transactions.c.kind)
-            .join_from(ledger_transactions, postings)
-            .where(ledger_transactions.c.payment_id == payment_id)
-            .order_by(postings.c.id)
-        )
-    ).all()
+    query = BOOKED.where(ledger_transactions.c.payment_id == payment_id)
+    return [booked(row) for row in await tx.execute(query.order_by(postings.c.id))]
 
 
-async def balances(tx: Transaction) -> Sequence[Row[str, str, int]]:
-    """The sum of every account per unit: (account, unit, sum)."""
+async def balances(tx: Transaction) -> Mapping[tuple[str, str], int]:
+    """The sum of every account and unit."""
     total = func.sum(postings.c.amount).cast(BigInteger)
     query = select(postings.c.account, postings.c.unit, total)
-    return (await tx.execute(query.group_by(postings.c.account, postings.c.unit))).all()
+    rows = await tx.execute(query.group_by(postings.c.account, postings.c.unit))
+    return {(account, unit): amount for account, unit, amount in rows}
+
+
+def booked(row: Row[Any]) -> BookedPosting:
+    """A row of `BOOKED`."""
+    return BookedPosting(
+        id=row.id,
+        key=row.key,
+        kind=row.kind,
+        account=row.account,
+        unit=row.unit,
+        amount=row.amount,
+        created_at=row.created_at,
+    )

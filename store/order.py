@@ -1,11 +1,11 @@
 """Orders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
 
-from domain.order import PAYABLE, OrderLine, OrderStatus
+from domain.order import PAYABLE, Order, OrderLine, OrderStatus
 from store.database import Transaction
 from store.tables import orders
 
@@ -20,28 +20,25 @@ async def create(
     coupon_code: str | None = None,
     discount: int = 0,
     points: int = 0,
-) -> Row[Any]:
-    """Insert an order in state CREATED and return its row."""
+) -> Order:
+    """Insert an order in state CREATED and return it."""
     row = insert(orders).values(
         id=order_id,
         customer_id=customer_id,
         currency=currency,
-        lines=[
-            {"sku": line.sku, "quantity": line.quantity, "unitPrice": line.unit_price}
-            for line in lines
-        ],
+        lines=[line.to_json() for line in lines],
         amount=amount,
         coupon_code=coupon_code,
         discount=discount,
         points=points,
         status=OrderStatus.CREATED.value,
     )
-    made: Row[Any] = (await tx.execute(row.returning(orders))).one()
-    return made
+    return _order((await tx.execute(row.returning(orders))).one())
 
 
-async def find(tx: Transaction, order_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(orders).where(orders.c.id == order_id))).first()
+async def find(tx: Transaction, order_id: str) -> Order | None:
+    row = (await tx.execute(select(orders).where(orders.c.id == order_id))).first()
+    return None if row is None else _order(row)
 
 
 async def begin_paying(tx: Transaction, order_id: str) -> bool:
@@ -65,7 +62,7 @@ async def set_status(
     )
 
 
-async def complete(tx: Transaction, order_id: str) -> list[dict[str, Any]]:
+async def complete(tx: Transaction, order_id: str) -> tuple[OrderLine, ...]:
     """→ COMPLETED; returns the lines."""
     done = await tx.execute(
         update(orders)
@@ -73,8 +70,7 @@ async def complete(tx: Transaction, order_id: str) -> list[dict[str, Any]]:
         .values(status=OrderStatus.COMPLETED.value, review_reason=None, updated_at=func.now())
         .returning(orders.c.lines)
     )
-    lines: list[dict[str, Any]] = done.scalar_one()
-    return lines
+    return _lines(done.scalar_one())
 
 
 async def apply_coupon(
@@ -107,3 +103,25 @@ async def remove_coupon(tx: Transaction, order_id: str, payment_id: str) -> bool
         .values(coupon_applied_by=None)
     )
     return removed.rowcount == 1
+
+
+def _order(row: Row[Any]) -> Order:
+    return Order(
+        id=row.id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        lines=_lines(row.lines),
+        amount=row.amount,
+        coupon_code=row.coupon_code,
+        discount=row.discount,
+        points=row.points,
+        coupon_applied_by=row.coupon_applied_by,
+        status=OrderStatus(row.status),
+        review_reason=row.review_reason,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _lines(stored: Sequence[Mapping[str, Any]]) -> tuple[OrderLine, ...]:
+    return tuple(OrderLine.from_json(line) for line in stored)

@@ -1,6 +1,6 @@
 """Payments. A final status is never left again: every update says from where it may come."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ from domain.payment import (
     FailedPayment,
     Method,
     PayableType,
+    Payment,
     PaymentRequest,
     PaymentStatus,
     StockLine,
 )
-from domain.refund import Refundable, RefundRequest
+from domain.refund import Refundable, RefundRequest, refundable
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id
 from store.database import Transaction
@@ -35,8 +36,9 @@ _PERIOD = (
     .scalar_subquery()
     .label("period")
 )
-_PAYMENTS = select(payments, _PERIOD)
+_COLUMNS = (payments, _PERIOD)
 """With the month of the invoice that is paid, if it is one."""
+_PAYMENTS = select(*_COLUMNS)
 
 
 async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
@@ -65,21 +67,22 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
     )
 
 
-async def find(tx: Transaction, payment_id: str) -> Row[Any] | None:
-    return (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id))).first()
+async def find(tx: Transaction, payment_id: str) -> Payment | None:
+    row = (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id))).first()
+    return None if row is None else _payment(row)
 
 
-async def lock(tx: Transaction, payment_id: str) -> Row[Any]:
+async def lock(tx: Transaction, payment_id: str) -> Payment:
     """The payment, locked to the commit."""
-    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
-    row: Row[Any] = (await tx.execute(locked)).one()
-    return row
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
+    return _payment((await tx.execute(locked)).one())
 
 
-async def of_payable(tx: Transaction, *payable_ids: str) -> Sequence[Row[Any]]:
+async def of_payable(tx: Transaction, *payable_ids: str) -> list[Payment]:
     """Every payment of these orders, invoices or top-ups, oldest first."""
     query = _PAYMENTS.where(payments.c.payable_id.in_(payable_ids))
-    return (await tx.execute(query.order_by(payments.c.created_at, payments.c.id))).all()
+    rows = await tx.execute(query.order_by(payments.c.created_at, payments.c.id))
+    return [_payment(row) for row in rows]
 
 
 async def mark(
@@ -138,30 +141,24 @@ async def _end(
     )
     if ended.rowcount == 1:
         return True
-    row = await find(tx, payment_id)
-    if row is None:
+    payment = await find(tx, payment_id)
+    if payment is None:
         raise RuntimeError(f"payment {payment_id} has no row")
-    if row.status != status.value:
-        raise HoldReleased(f"An earlier run of this payment has ended: {row.status}, not {status}.")
+    if payment.status is not status:
+        raise HoldReleased(
+            f"An earlier run of this payment has ended: {payment.status}, not {status}."
+        )
     return False
 
 
-async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Row[Any], Refundable] | None:
+async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Payment, Refundable] | None:
     """Lock the payment's row to the commit and say what of it can be refunded."""
-    locked = select(payments).where(payments.c.id == payment_id).with_for_update()
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
     row = (await tx.execute(locked)).first()
     if row is None:
         return None
-    captured = row.status == PaymentStatus.COMPLETED.value
-    return row, Refundable(
-        currency=row.currency,
-        card_captured=row.card_amount if captured else 0,
-        wallet_captured=row.wallet_amount if captured else 0,
-        card_refunded=row.card_refunded,
-        wallet_refunded=row.wallet_refunded,
-        points_spent=row.points_amount if captured else 0,
-        points_refunded=row.points_refunded,
-    )
+    payment = _payment(row)
+    return payment, refundable(payment)
 
 
 async def reserve_refund(tx: Transaction, refund: RefundRequest) -> None:
@@ -186,7 +183,7 @@ async def _change_refunded(tx: Transaction, refund: RefundRequest, sign: int) ->
     )
 
 
-async def add_refunded(tx: Transaction, refund: RefundRequest) -> Row[Any]:
+async def add_refunded(tx: Transaction, refund: RefundRequest) -> Payment:
     """A refund completed. Returns the payment with `money_refunded`, what went back by completed
     refunds in money, this one included; its row stays locked to the commit."""
     added = await tx.execute(
@@ -197,10 +194,9 @@ async def add_refunded(tx: Transaction, refund: RefundRequest) -> Row[Any]:
             money_refunded=payments.c.money_refunded + refund.money,
             updated_at=func.now(),
         )
-        .returning(payments)
+        .returning(*_COLUMNS)
     )
-    row: Row[Any] = added.one()
-    return row
+    return _payment(added.one())
 
 
 async def add_taken_back(tx: Transaction, payment_id: str, points: int) -> None:
@@ -214,29 +210,29 @@ async def add_taken_back(tx: Transaction, payment_id: str, points: int) -> None:
 
 async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments without a final status, in id order after `after_id`: what the sweeper looks at."""
     query = _PAYMENTS.where(_OPEN, payments.c.created_at < created_before)
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
 async def watched(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments that have ended and are watched, in id order after `after_id`."""
     query = _PAYMENTS.join_from(payments, watches, watches.c.payment_id == payments.c.id).where(
         watches.c.ended_at.is_(None), watches.c.began_at < created_before
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
 async def ended_holding(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Payment]:
     """Payments that have ended and still hold money, points, stock or a coupon: there must be none.
     In id order after `after_id`."""
     holding = union_all(
@@ -251,20 +247,20 @@ async def ended_holding(
     )
     if after_id is not None:
         query = query.where(payments.c.id > after_id)
-    return (await tx.execute(query.order_by(payments.c.id).limit(limit))).all()
+    return [_payment(row) for row in await tx.execute(query.order_by(payments.c.id).limit(limit))]
 
 
-async def count_open_by_status(tx: Transaction) -> Sequence[Row[str, int]]:
+async def count_open_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
     """Those that have not ended: an index holds them, so that it costs the same however many
     have."""
     query = select(payments.c.status, func.count()).where(_OPEN).group_by(payments.c.status)
-    return (await tx.execute(query)).all()
+    return {PaymentStatus(status): count for status, count in await tx.execute(query)}
 
 
-async def count_by_status(tx: Transaction) -> Sequence[Row[str, int]]:
+async def count_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
     """All of them. Reads the whole table: not to be asked again and again."""
     query = select(payments.c.status, func.count()).group_by(payments.c.status)
-    return (await tx.execute(query)).all()
+    return {PaymentStatus(status): count for status, count in await tx.execute(query)}
 
 
 async def oldest_unknown_age_seconds(tx: Transaction) -> float:
@@ -275,14 +271,40 @@ async def oldest_unknown_age_seconds(tx: Transaction) -> float:
     return float((await tx.execute(query)).scalar() or 0)
 
 
-def request(row: Row[Any], waits: Waits) -> PaymentRequest:
+def request(payment: Payment, waits: Waits) -> PaymentRequest:
     """The input of the saga as the row remembers it: what the sweeper starts again."""
+    is_invoice = payment.payable_type is PayableType.INVOICE
     return PaymentRequest(
-        payment_id=row.id,
+        payment_id=payment.id,
+        payable_type=payment.payable_type,
+        payable_id=payment.payable_id,
+        customer_id=payment.customer_id,
+        currency=payment.currency,
+        wallet_amount=payment.wallet_amount,
+        card_amount=payment.card_amount,
+        points_amount=payment.points_amount,
+        coupon_code=payment.coupon_code,
+        discount=payment.discount,
+        stock=payment.stock,
+        gateway=payment.gateway,
+        billing_key=payment.billing_key,
+        two_calls=payment.two_calls,
+        owner=invoice_workflow_id(payment.payable_id) if is_invoice else "",
+        period=payment.period or "",
+        origin=Origin(payment.idempotency_key, payment.traceparent),
+        waits=waits,
+    )
+
+
+def _payment(row: Row[Any]) -> Payment:
+    return Payment(
+        id=row.id,
         payable_type=PayableType(row.payable_type),
         payable_id=row.payable_id,
         customer_id=row.customer_id,
         currency=row.currency,
+        period=row.period,
+        method=Method(row.method),
         wallet_amount=row.wallet_amount,
         card_amount=row.card_amount,
         points_amount=row.points_amount,
@@ -292,10 +314,22 @@ def request(row: Row[Any], waits: Waits) -> PaymentRequest:
         gateway=row.gateway,
         billing_key=row.billing_key,
         two_calls=row.two_calls,
-        owner=(
-            invoice_workflow_id(row.payable_id) if row.payable_type == PayableType.INVOICE else ""
-        ),
-        period=row.period or "",
-        origin=Origin(row.idempotency_key, row.traceparent),
-        waits=waits,
+        status=PaymentStatus(row.status),
+        failure_code=row.failure_code,
+        failure_message=row.failure_message,
+        gateway_code=row.gateway_code,
+        gateway_reference=row.gateway_reference,
+        review_reason=row.review_reason,
+        card_refunded=row.card_refunded,
+        wallet_refunded=row.wallet_refunded,
+        points_refunded=row.points_refunded,
+        refunded_amount=row.refunded_amount,
+        money_refunded=row.money_refunded,
+        points_earned=row.points_earned,
+        points_taken_back=row.points_taken_back,
+        cancel_requested_at=row.cancel_requested_at,
+        idempotency_key=row.idempotency_key,
+        traceparent=row.traceparent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

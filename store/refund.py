@@ -1,6 +1,5 @@
 """Refunds."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from domain.event import Origin
 from domain.refund import (
     FINAL,
     FailedRefund,
+    Refund,
     RefundRequest,
     RefundStatus,
     late_capture_refund_id,
@@ -41,13 +41,15 @@ async def create(tx: Transaction, refund: RefundRequest) -> bool:
     return (await tx.execute(row.on_conflict_do_nothing())).rowcount == 1
 
 
-async def find(tx: Transaction, refund_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(refunds).where(refunds.c.id == refund_id))).first()
+async def find(tx: Transaction, refund_id: str) -> Refund | None:
+    row = (await tx.execute(select(refunds).where(refunds.c.id == refund_id))).first()
+    return None if row is None else _refund(row)
 
 
-async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+async def of_payment(tx: Transaction, payment_id: str) -> list[Refund]:
     query = select(refunds).where(refunds.c.payment_id == payment_id)
-    return (await tx.execute(query.order_by(refunds.c.created_at, refunds.c.id))).all()
+    rows = await tx.execute(query.order_by(refunds.c.created_at, refunds.c.id))
+    return [_refund(row) for row in rows]
 
 
 async def mark(
@@ -87,18 +89,35 @@ async def _update(
 
 async def open_since(
     tx: Transaction, created_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[Refund]:
     """Refunds without a final status, in id order after `after_id`: what the sweeper looks at."""
     query = select(refunds).where(_OPEN, refunds.c.created_at < created_before)
     if after_id is not None:
         query = query.where(refunds.c.id > after_id)
-    return (await tx.execute(query.order_by(refunds.c.id).limit(limit))).all()
+    return [_refund(row) for row in await tx.execute(query.order_by(refunds.c.id).limit(limit))]
 
 
-def request(row: Row[Any], waits: Waits) -> RefundRequest:
+def request(refund: Refund, waits: Waits) -> RefundRequest:
     """The input of the saga as the row remembers it: what the sweeper starts again."""
     return RefundRequest(
-        refund_id=row.id,
+        refund_id=refund.id,
+        payment_id=refund.payment_id,
+        customer_id=refund.customer_id,
+        currency=refund.currency,
+        card_amount=refund.card_amount,
+        wallet_amount=refund.wallet_amount,
+        points_amount=refund.points_amount,
+        gateway=refund.gateway,
+        reason=refund.reason,
+        late_capture=refund.id == late_capture_refund_id(refund.payment_id),
+        origin=Origin(refund.idempotency_key, refund.traceparent),
+        waits=waits,
+    )
+
+
+def _refund(row: Row[Any]) -> Refund:
+    return Refund(
+        id=row.id,
         payment_id=row.payment_id,
         customer_id=row.customer_id,
         currency=row.currency,
@@ -107,7 +126,14 @@ def request(row: Row[Any], waits: Waits) -> RefundRequest:
         points_amount=row.points_amount,
         gateway=row.gateway,
         reason=row.reason,
-        late_capture=row.id == late_capture_refund_id(row.payment_id),
-        origin=Origin(row.idempotency_key, row.traceparent),
-        waits=waits,
+        status=RefundStatus(row.status),
+        failure_code=row.failure_code,
+        failure_message=row.failure_message,
+        gateway_code=row.gateway_code,
+        gateway_reference=row.gateway_reference,
+        review_reason=row.review_reason,
+        idempotency_key=row.idempotency_key,
+        traceparent=row.traceparent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

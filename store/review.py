@@ -1,12 +1,13 @@
 """Questions that wait for a person: a row each, whatever has become of the payment or refund."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.review import ClosedReview, Review
+from domain.gateway import Operation
+from domain.review import ClosedReview, NewReview, Question, Review, WaitingReview
 from store.database import Transaction
 from store.tables import payments, refunds, reviews
 
@@ -15,7 +16,7 @@ SUPERSEDED = "superseded"
 """Outcome of a review that nobody answered: a later run of its workflow found out by itself."""
 
 
-async def open_(tx: Transaction, review: Review) -> None:
+async def open_(tx: Transaction, review: NewReview) -> None:
     """Ask, or ask again: the question that waits already keeps its time."""
     row = insert(reviews).values(
         reference_id=review.reference_id,
@@ -53,10 +54,8 @@ async def close(tx: Transaction, closed: ClosedReview) -> None:
 
 async def ended(tx: Transaction, reference_id: str) -> ClosedReview | None:
     """How the last review of a payment or refund ended; None while it waits."""
-    row = await latest(tx, reference_id)
-    if row is None or row.closed_at is None:
-        return None
-    return ClosedReview(reference_id, row.outcome, row.note, row.decided_by)
+    review = await latest(tx, reference_id)
+    return None if review is None else _closed(review)
 
 
 async def ended_by(tx: Transaction, reference_id: str, update_id: str) -> ClosedReview | None:
@@ -65,7 +64,7 @@ async def ended_by(tx: Transaction, reference_id: str, update_id: str) -> Closed
         reviews.c.reference_id == reference_id, reviews.c.decided_by == update_id
     )
     row = (await tx.execute(query)).first()
-    return None if row is None else ClosedReview(reference_id, row.outcome, row.note, update_id)
+    return None if row is None else _closed(_review(row))
 
 
 async def supersede(tx: Transaction, reference_id: str) -> None:
@@ -73,7 +72,7 @@ async def supersede(tx: Transaction, reference_id: str) -> None:
     await close(tx, ClosedReview(reference_id, SUPERSEDED))
 
 
-async def waiting(tx: Transaction) -> Sequence[Row[Any]]:
+async def waiting(tx: Transaction) -> list[WaitingReview]:
     """What waits for a person, oldest first, with the amount and the customer that it is about."""
     amount = func.coalesce(
         refunds.c.card_amount + refunds.c.wallet_amount,
@@ -85,22 +84,67 @@ async def waiting(tx: Transaction) -> Sequence[Row[Any]]:
         .outerjoin(refunds, refunds.c.id == reviews.c.reference_id)
         .where(_OPEN)
     )
-    return (await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))).all()
+    rows = await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))
+    return [_waiting(row) for row in rows]
 
 
-async def of_payment(tx: Transaction, payment_id: str) -> Sequence[Row[Any]]:
+async def of_payment(tx: Transaction, payment_id: str) -> list[Review]:
     """What was asked about a payment and its refunds, oldest first."""
     query = select(reviews).where(reviews.c.payment_id == payment_id)
-    return (await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))).all()
+    rows = await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))
+    return [_review(row) for row in rows]
 
 
-async def latest(tx: Transaction, reference_id: str) -> Row[Any] | None:
+async def latest(tx: Transaction, reference_id: str) -> Review | None:
     """The open review of a payment or refund, or else the last one that ended."""
     query = select(reviews).where(reviews.c.reference_id == reference_id)
-    return (await tx.execute(query.order_by(reviews.c.id.desc()).limit(1))).first()
+    row = (await tx.execute(query.order_by(reviews.c.id.desc()).limit(1))).first()
+    return None if row is None else _review(row)
 
 
-async def count_waiting(tx: Transaction) -> Sequence[Row[str, int]]:
+async def count_waiting(tx: Transaction) -> Mapping[Question, int]:
     """How many wait, by question."""
     query = select(reviews.c.question, func.count()).where(_OPEN)
-    return (await tx.execute(query.group_by(reviews.c.question))).all()
+    rows = await tx.execute(query.group_by(reviews.c.question))
+    return {Question(question): count for question, count in rows}
+
+
+def _review(row: Row[Any]) -> Review:
+    return Review(
+        id=row.id,
+        reference_id=row.reference_id,
+        payment_id=row.payment_id,
+        operation=Operation(row.operation),
+        question=Question(row.question),
+        reason=row.reason,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        outcome=row.outcome,
+        note=row.note,
+        decided_by=row.decided_by,
+    )
+
+
+def _waiting(row: Row[Any]) -> WaitingReview:
+    return WaitingReview(
+        id=row.id,
+        reference_id=row.reference_id,
+        payment_id=row.payment_id,
+        operation=Operation(row.operation),
+        question=Question(row.question),
+        reason=row.reason,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        outcome=row.outcome,
+        note=row.note,
+        decided_by=row.decided_by,
+        amount=row.amount,
+        currency=row.currency,
+        customer_id=row.customer_id,
+    )
+
+
+def _closed(review: Review) -> ClosedReview | None:
+    if review.outcome is None:
+        return None
+    return ClosedReview(review.reference_id, review.outcome, review.note, review.decided_by)

@@ -1,7 +1,7 @@
 """The state of each step of a saga, written with the event that tells of it, in the transaction of
 the step's own effect."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.event import Event
 from domain.order import OrderStatus
 from domain.payment import PaymentRequest, step_event
-from domain.saga import IN_ORDER, StepState
+from domain.saga import IN_ORDER, SagaStep, StepState
 from store import outbox
 from store.database import Transaction
 from store.tables import saga_steps
@@ -50,10 +50,10 @@ async def record(
         await outbox.append(tx, *events, *then)
 
 
-async def of(tx: Transaction, saga_id: str) -> Sequence[Row[Any]]:
+async def of(tx: Transaction, saga_id: str) -> list[SagaStep]:
     """The steps in the order in which the saga goes forward."""
-    rows = (await tx.execute(select(saga_steps).where(saga_steps.c.saga_id == saga_id))).all()
-    return sorted(rows, key=lambda row: IN_ORDER.index(row.step))
+    rows = await tx.execute(select(saga_steps).where(saga_steps.c.saga_id == saga_id))
+    return sorted((_step(row) for row in rows), key=lambda step: IN_ORDER.index(step.step))
 
 
 async def undone_since(tx: Transaction, moment: datetime) -> int:
@@ -62,3 +62,7 @@ async def undone_since(tx: Transaction, moment: datetime) -> int:
         saga_steps.c.state == StepState.UNDONE.value, saga_steps.c.at > moment
     )
     return (await tx.execute(query)).scalar_one()
+
+
+def _step(row: Row[Any]) -> SagaStep:
+    return SagaStep(row.saga_id, row.step, StepState(row.state), row.at)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
-from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, SettlementStatus
+from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, OpenMonth, SettlementStatus
 from store.database import Transaction
 from store.tables import (
     customers,
@@ -187,9 +187,8 @@ async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
 
 async def not_over(
     tx: Transaction, noted_before: datetime, after_id: str | None, limit: int
-) -> Sequence[Row[Any]]:
-    """(id, customer_id, period) of the settlements that wait for the end of their month, in the
-    order of what is an id here."""
+) -> list[OpenMonth]:
+    """The settlements that wait for the end of their month, in the order of what is an id here."""
     row = settlement_outcomes.c
     id_ = (row.customer_id + "/" + row.period).label("id")
     columns: tuple[ColumnElement[Any], ...] = (id_, row.customer_id, row.period)
@@ -198,7 +197,8 @@ async def not_over(
     )
     if after_id is not None:
         query = query.where(id_ > after_id)
-    return (await tx.execute(query.order_by(id_).limit(limit))).all()
+    rows = await tx.execute(query.order_by(id_).limit(limit))
+    return [OpenMonth(row.id, row.customer_id, row.period) for row in rows]
 
 
 async def counts(tx: Transaction, period: str) -> dict[str, int]:

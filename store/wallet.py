@@ -3,12 +3,10 @@
 Every change of a row stands beside its postings in the same transaction.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     and_,
     case,
@@ -23,9 +21,10 @@ from sqlalchemy.dialects.postgresql import insert
 from domain import ledger as accounts
 from domain import points
 from domain.errors import HoldReleased
+from domain.ledger import BookedPosting
 from domain.payment import FINAL, PayableType
 from domain.refund import FINAL as REFUND_FINAL
-from domain.wallet import Hold
+from domain.wallet import Balance, Hold
 from store import ledger
 from store.database import Transaction
 from store.seen import Seen, unseen
@@ -151,13 +150,13 @@ def _is(wanted: Hold) -> ColumnElement[bool]:
     )
 
 
-async def balances(tx: Transaction, customer_id: str) -> Sequence[Row[Any]]:
-    """One row per currency."""
-    return (
-        await tx.execute(
-            select(wallets).where(wallets.c.customer_id == customer_id).order_by("currency")
-        )
-    ).all()
+async def balances(tx: Transaction, customer_id: str) -> list[Balance]:
+    """One per currency."""
+    query = select(wallets).where(wallets.c.customer_id == customer_id).order_by("currency")
+    return [
+        Balance(row.customer_id, row.currency, row.available, row.held)
+        for row in await tx.execute(query)
+    ]
 
 
 async def available(tx: Transaction, customer_id: str, currency: str) -> int:
@@ -195,32 +194,25 @@ async def expected(tx: Transaction, customer_id: str, unit: str) -> int:
 
 async def transactions(
     tx: Transaction, customer_id: str, before: int | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> list[BookedPosting]:
     """The wallet's postings, newest first, below posting id `before`."""
     query = _listed(customer_id).limit(limit)
     if before is not None:
         query = query.where(postings.c.id < before)
-    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
-    return found
+    return [ledger.booked(row) for row in await tx.execute(query)]
 
 
 async def came_late(
     tx: Transaction, customer_id: str, newest: int, before: int, seen: Seen
-) -> Sequence[Row[Any]]:
+) -> list[BookedPosting]:
     """Those between the newest and `before` that could not be seen when that was reached."""
     passed = postings.c.id.between(before, newest)
     late = unseen(ledger_transactions.c.created_xid, seen)
     query = _listed(customer_id).where(passed, late)
-    found: Sequence[Row[Any]] = (await tx.execute(query)).all()
-    return found
+    return [ledger.booked(row) for row in await tx.execute(query)]
 
 
 def _listed(customer_id: str) -> Select[Any]:
     wallet = [accounts.available(customer_id), accounts.held(customer_id)]
-    return (
-        select(postings, ledger_transactions.c.key, ledger_transactions.c.kind)
-        .add_columns(ledger_transactions.c.created_at)
-        .join_from(postings, ledger_transactions)
-        .where(postings.c.account == func.any(wallet))
-        .order_by(postings.c.id.desc())
-    )
+    mine = ledger.BOOKED.where(postings.c.account == func.any(wallet))
+    return mine.order_by(postings.c.id.desc())

@@ -10,7 +10,8 @@ from sqlalchemy import Row, select
 from temporalio.client import Client, WorkflowHandle
 
 from domain.dunning import DunningPolicy
-from domain.invoice import CloseRequest, Closing, InvoiceOutcome, InvoiceRequest
+from domain.invoice import CloseRequest, Closing, Invoice, InvoiceOutcome, InvoiceRequest
+from domain.payment import Payment
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits
@@ -57,7 +58,7 @@ class Dunning:
             fee = PricedLine(LineKind.FLAT_FEE, None, period, Decimal(1), total, ())
             await invoice.create_draft(tx, id_, owner, str(period), "KRW", "settlement/test", "")
             await invoice.fill_draft(tx, id_, "", "KRW", total, {}, [], [fee] if total else [])
-            row = await invoice.issue(tx, id_, due_in, None)
+            row, _ = await invoice.issue(tx, id_, due_in, None)
             return invoice.request(row, dunning or DunningPolicy(), waits)
 
     async def add_card(self, gateway: str, number: str = GOOD_CARD) -> str:
@@ -72,11 +73,11 @@ class Dunning:
     async def start(self, owed: InvoiceRequest) -> Owner:
         return await start_invoice(self.client, owed)
 
-    async def failed(self, owed: InvoiceRequest, step: int = 0) -> Row[Any]:
+    async def failed(self, owed: InvoiceRequest, step: int = 0) -> Invoice:
         """Wait until the ladder stands before this step, or has passed it; returns the invoice.
         A step that must not pass meanwhile is parked: see `failures`."""
 
-        async def noted() -> Row[Any] | None:
+        async def noted() -> Invoice | None:
             row = await self.row(owed)
             return row if row.next_attempt_at is not None and row.retries >= step else None
 
@@ -84,10 +85,10 @@ class Dunning:
         assert found is not None
         return found
 
-    async def given_up(self, owed: InvoiceRequest) -> Row[Any]:
+    async def given_up(self, owed: InvoiceRequest) -> Invoice:
         """Wait until the ladder has ended; returns the invoice."""
 
-        async def uncollectible() -> Row[Any] | None:
+        async def uncollectible() -> Invoice | None:
             row = await self.row(owed)
             return row if row.status == "UNCOLLECTIBLE" else None
 
@@ -108,13 +109,13 @@ class Dunning:
         """The steps of the owner that ran."""
         return self.faults.calls[invoice_workflow_id(owed.invoice_id)]
 
-    async def row(self, owed: InvoiceRequest) -> Row[Any]:
+    async def row(self, owed: InvoiceRequest) -> Invoice:
         async with self.billing.database.connect() as tx:
             row = await invoice.find(tx, owed.invoice_id)
         assert row is not None
         return row
 
-    async def payments(self, owed: InvoiceRequest) -> Sequence[Row[Any]]:
+    async def payments(self, owed: InvoiceRequest) -> list[Payment]:
         """Every attempt, oldest first."""
         async with self.billing.database.connect() as tx:
             return await payment.of_payable(tx, owed.invoice_id)

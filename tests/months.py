@@ -1,20 +1,20 @@
 """One customer's months: a price list, usage, and the settlement of a month."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from temporalio.client import Client, WorkflowHandle
 
 from domain.approval import ApprovalPolicy
+from domain.invoice import Invoice
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
 from domain.workflow_id import settlement_workflow_id
 from service.starts import start_settlement
 from store import invoice, settlement, usage
-from store.tables import invoices, usage_events
+from store.tables import usage_events
 from tests.billing import Billing
 from tests.cashier import WAITS
 from tests.conditions import eventually
@@ -83,10 +83,10 @@ class Months:
     async def settle(self, period: str = MAY, **more: Any) -> SettlementOutcome:
         return await (await self.start(period, **more)).result()
 
-    async def waiting(self, period: str = MAY) -> Row[Any]:
+    async def waiting(self, period: str = MAY) -> Invoice:
         """Wait until the draft waits for a person; returns it."""
 
-        async def awaiting() -> Row[Any] | None:
+        async def awaiting() -> Invoice | None:
             async with self.billing.database.connect() as tx:
                 standing = await settlement.find(tx, period, self.customer_id)
                 draft = await invoice.of_month(tx, self.customer_id, period)
@@ -101,11 +101,10 @@ class Months:
         """The next execution of this step meets the fault."""
         return self.faults.plan(settlement_workflow_id(self.customer_id, period), step, fault)
 
-    async def invoices(self) -> Sequence[Row[Any]]:
+    async def invoices(self) -> list[Invoice]:
         """Every invoice of the customer, oldest first."""
-        query = select(invoices).where(invoices.c.customer_id == self.customer_id)
         async with self.billing.database.connect() as tx:
-            return (await tx.execute(query.order_by(invoices.c.created_at))).all()
+            return await invoice.after(tx, self.customer_id, None, None, 1_000)
 
     async def paid(self, invoice_id: str) -> None:
         """Wait until the invoice's owner has ended."""

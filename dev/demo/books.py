@@ -46,8 +46,8 @@ async def compare_ledger(stage: Stage) -> None:
 async def ledger_balances(stage: Stage) -> Counter[str]:
     """The sum of every account."""
     async with stage.database.connect() as tx:
-        rows = await ledger.balances(tx)
-    return Counter({account: total for account, unit, total in rows if unit == CURRENCY})
+        sums = await ledger.balances(tx)
+    return Counter({account: total for (account, unit), total in sums.items() if unit == CURRENCY})
 
 
 async def read_events(stage: Stage) -> None:

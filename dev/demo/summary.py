@@ -11,14 +11,14 @@ from store import payment
 async def summary(stage: Stage) -> Table:
     """What the demo leaves behind: payments, balances, events, and where to see more."""
     async with stage.database.connect() as tx:
-        by_status = await payment.count_by_status(tx)
+        by_status = sorted((await payment.count_by_status(tx)).items())
     balances = await ledger_balances(stage)
     table = Table(
         show_header=False,
         caption="What we owe or have earned is positive, what others hold for us is negative.",
         caption_justify="left",
     )
-    table.add_row("Payments", ", ".join(f"{count} {status}" for status, count in sorted(by_status)))
+    table.add_row("Payments", ", ".join(f"{count} {status}" for status, count in by_status))
     table.add_section()
     for account, amount in sorted(balances.items()):
         table.add_row(account, krw(amount))

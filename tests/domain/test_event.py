@@ -18,7 +18,7 @@ from domain.invoice import (
     overdue_event,
     paid_event,
 )
-from domain.order import OrderStatus
+from domain.order import OrderLine, OrderStatus
 from domain.payment import (
     FailedPayment,
     PayableType,
@@ -47,7 +47,7 @@ def test_the_page_about_events_names_every_topic() -> None:
     assert f"{PARTITIONS} partitions" in page
 
 
-ITEMS: list[dict[str, JSON]] = [{"sku": "SKU-1", "quantity": 2, "unitPrice": 1000}]
+LINES = (OrderLine("SKU-1", 2, 1_000),)
 
 
 def sample_events() -> list[Event]:
@@ -56,9 +56,9 @@ def sample_events() -> list[Event]:
     free = a_payment(0, 0)
     for_wallet = a_payment(0, 5, payable_type=PayableType.TOP_UP)
     events = [
-        event for each in (card, top_up, for_wallet) for event in completed_events(each, "p", ITEMS)
+        event for each in (card, top_up, for_wallet) for event in completed_events(each, "p", LINES)
     ]
-    events += [event for each in (wallet, free) for event in completed_events(each, None, ITEMS)]
+    events += [event for each in (wallet, free) for event in completed_events(each, None, LINES)]
     for code in FailureCode:
         for status in (PaymentStatus.FAILED, PaymentStatus.CANCELLED):
             events += failed_events(FailedPayment(card, status, code, "No."))

@@ -70,13 +70,14 @@ async def test_a_charge_that_outlasts_its_steps_and_its_owner_is_followed_by_a_p
     [failed] = dunning.failures(owed, 1)
     owner = await dunning.start(owed)
     await failed.reached.wait()
-    first = await dunning.row(owed)
+    planned_at = (await dunning.row(owed)).next_attempt_at
+    assert planned_at is not None
     line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
     failed.release.set()
 
     async def the_next_step_has_passed() -> bool:
         under_way = [each.status for each in await dunning.payments(owed)] == ["FAILED", "UNKNOWN"]
-        return under_way and datetime.now(UTC) > first.next_attempt_at + timedelta(seconds=1)
+        return under_way and datetime.now(UTC) > planned_at + timedelta(seconds=1)
 
     await eventually(the_next_step_has_passed)
     await owner.terminate("by hand")

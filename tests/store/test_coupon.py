@@ -38,7 +38,7 @@ async def a_coupon(database: Database, **limits: int) -> str:
 async def counted(database: Database, code: str) -> tuple[int, int]:
     """(issued, used)."""
     async with database.connect() as tx:
-        row = await coupon.row(tx, code)
+        row = await coupon.find(tx, code)
     assert row is not None
     return row.issued, row.used
 

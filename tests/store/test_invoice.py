@@ -8,10 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Row, literal_column, select, text, update
+from sqlalchemy import literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
-from domain.invoice import CLOSED, GAVE_BACK, InvoiceStatus
+from domain.invoice import CLOSED, GAVE_BACK, Invoice, InvoiceStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from store import invoice, settlement
@@ -36,22 +36,22 @@ class Abandoned(Exception):
     """A transaction that does not commit."""
 
 
-async def issued_in(tx: Transaction, invoice_id: str) -> Row[Any]:
+async def issued_in(tx: Transaction, invoice_id: str) -> tuple[Invoice, int]:
     return await invoice.issue(tx, invoice_id, DUE_IN, None)
 
 
 async def issued(database: Database, invoice_id: str, rolled_back: bool = False) -> int | None:
     try:
         async with database.begin() as tx:
-            row = await issued_in(tx, invoice_id)
+            _, number = await issued_in(tx, invoice_id)
             if rolled_back:
                 raise Abandoned
-            return int(row.number)
+            return number
     except Abandoned:
         return None
 
 
-async def found(database: Database, invoice_id: str) -> Row[Any]:
+async def found(database: Database, invoice_id: str) -> Invoice:
     async with database.connect() as tx:
         row = await invoice.find(tx, invoice_id)
     assert row is not None
@@ -109,7 +109,7 @@ async def test_a_clock_that_is_put_back_puts_no_date_back(database: Database) ->
         await issued_in(tx, await draft(database))
         await tx.execute(update(invoice_numbers).values(last_at=ahead))
 
-        row = await issued_in(tx, one)
+        row, _ = await issued_in(tx, one)
 
         assert row.issued_at == ahead
         await tx.rollback()
@@ -212,7 +212,7 @@ async def test_it_is_overdue_once(database: Database) -> None:
     assert marked == [True, False]
     async with database.begin() as tx:
         assert await invoice.close(tx, one, InvoiceStatus.WRITTEN_OFF, DECISION)
-    assert (await found(database, one)).decisions == [DECISION]
+    assert (await found(database, one)).decisions == (DECISION,)
 
 
 async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:

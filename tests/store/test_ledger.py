@@ -258,7 +258,7 @@ async def test_all_accounts_together_sum_to_zero(database: Database) -> None:
         sums = await ledger.balances(tx)
 
     totals: dict[str, int] = {}
-    for _, unit, amount in sums:
+    for (_, unit), amount in sums.items():
         totals[unit] = totals.get(unit, 0) + amount
     assert not any(totals.values())
-    assert [amount for name, _, amount in sums if name == account] == [10**12]
+    assert [amount for (name, _), amount in sums.items() if name == account] == [10**12]

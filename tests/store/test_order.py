@@ -1,12 +1,10 @@
 """Orders: their totals are fixed, and one payment at a time owns them."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from sqlalchemy import Row
 
-from domain.order import PAYABLE, OrderLine, OrderStatus
+from domain.order import PAYABLE, Order, OrderLine, OrderStatus
 from store import order
 from store.database import Database
 from tests.samples import new_customer, new_id
@@ -20,7 +18,7 @@ async def create(database: Database) -> str:
     return order_id
 
 
-async def found(database: Database, order_id: str) -> Row[Any]:
+async def found(database: Database, order_id: str) -> Order:
     async with database.connect() as tx:
         row = await order.find(tx, order_id)
     assert row is not None
@@ -31,10 +29,7 @@ async def test_an_order_is_stored_with_its_lines_in_order(database: Database) ->
     row = await found(database, await create(database))
 
     assert (row.status, row.amount, row.currency) == ("CREATED", 2_000, "KRW")
-    assert row.lines == [
-        {"sku": "SKU-1", "quantity": 2, "unitPrice": 1_000},
-        {"sku": "SKU-2", "quantity": 1, "unitPrice": 0},
-    ]
+    assert row.lines == (OrderLine("SKU-1", 2, 1_000), OrderLine("SKU-2", 1, 0))
 
 
 async def test_of_16_concurrent_payers_one_gets_the_order(database: Database) -> None:

@@ -234,10 +234,10 @@ async def test_the_figures_for_operators(database: Database) -> None:
         await payments.mark(tx, payment.payment_id, PaymentStatus.UNKNOWN)
 
     async with database.connect() as tx:
-        counts = {row.status: row[1] for row in await payments.count_by_status(tx)}
-        of_open = {row.status: row[1] for row in await payments.count_open_by_status(tx)}
+        counts = await payments.count_by_status(tx)
+        of_open = await payments.count_open_by_status(tx)
         assert of_open == {status: counts[status] for status in counts.keys() - FINAL}
-        assert of_open["UNKNOWN"] >= 1
+        assert of_open[PaymentStatus.UNKNOWN] >= 1
         assert await payments.oldest_unknown_age_seconds(tx) > 0
     await end(database, payment, FAILED)
 

@@ -1,17 +1,17 @@
 """A question to a person is a row: one waits at a time, and how it ended stays."""
 
 from domain.gateway import Operation
-from domain.review import ClosedReview, Question, Review
+from domain.review import ClosedReview, NewReview, Question
 from store import review
 from store.database import Database
 from tests.samples import a_payment
 from tests.store.test_payment import create
 
 
-async def a_review(database: Database, reason: str = "undecided") -> Review:
+async def a_review(database: Database, reason: str = "undecided") -> NewReview:
     payment = await create(database, a_payment(card_amount=10))
     id_ = payment.payment_id
-    return Review(id_, id_, Operation.CHARGE, Question.CAPTURE, reason)
+    return NewReview(id_, id_, Operation.CHARGE, Question.CAPTURE, reason)
 
 
 async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Database) -> None:
@@ -40,7 +40,7 @@ async def test_asked_again_it_keeps_its_time(database: Database) -> None:
     async with database.begin() as tx:
         await review.open_(tx, asked)
         first = await review.latest(tx, asked.reference_id)
-    another = Review(
+    another = NewReview(
         asked.reference_id, asked.payment_id, Operation.VOID, Question.VOID, "not voided"
     )
     async with database.begin() as tx:
@@ -59,7 +59,7 @@ async def test_a_new_question_after_an_old_one_is_another_row(database: Database
         await review.supersede(tx, asked.reference_id)
         await review.open_(tx, asked)
         outcomes = [row.outcome for row in await review.of_payment(tx, asked.payment_id)]
-        counts = {row.question: row[1] for row in await review.count_waiting(tx)}
+        counts = await review.count_waiting(tx)
 
     assert outcomes == [review.SUPERSEDED, None]
-    assert counts["capture"] >= 1
+    assert counts[Question.CAPTURE] >= 1

@@ -43,7 +43,8 @@ async def lines(months: Months, invoice_id: str) -> list[tuple[Any, ...]]:
     async with months.billing.database.connect() as tx:
         rows = await invoice.lines(tx, invoice_id)
     return [
-        (row.kind, row.resource_type, row.period, int(row.quantity), row.amount) for row in rows
+        (row.kind, row.resource_type, str(row.period), int(row.quantity), row.amount)
+        for row in rows
     ]
 
 
@@ -61,6 +62,8 @@ async def test_a_cancelled_month_is_settled_again_with_its_usage_and_its_fee(
     [cancelled, again] = await unpaid.invoices()
     assert (cancelled.id, cancelled.status, cancelled.total) == (first, "CANCELLED", 1500)
     assert (again.id, again.status, again.total) == (second, "ISSUED", 1500)
+    assert cancelled.number is not None
+    assert again.number is not None
     assert again.number > cancelled.number
     assert await unpaid.claims() == [second]
     assert (await unpaid.settle()).invoice_id == second

@@ -53,6 +53,7 @@ async def test_an_invoice_never_paid_is_given_up_after_the_last_step(dunning: Du
     row = await dunning.given_up(owed)
 
     assert (row.closed_at, row.next_attempt_at) == (None, None), "it is still owed"
+    assert row.issued_at is not None
     assert row.updated_at - row.issued_at >= timedelta(seconds=2)
     assert (await owner.describe()).close_time is None
     assert len(await dunning.payments(owed)) == 5
@@ -103,7 +104,9 @@ async def test_a_charge_that_outlasts_its_steps_is_not_followed_by_all_of_them_a
     await dunning.start(owed)
     await failed.reached.wait()
     line = await a_charge_that_hangs(dunning, connections, SOFT_DECLINE)
-    over = (await dunning.row(owed)).next_attempt_at + timedelta(seconds=2)
+    planned_at = (await dunning.row(owed)).next_attempt_at
+    assert planned_at is not None
+    over = planned_at + timedelta(seconds=2)
     failed.release.set()
 
     async def every_step_has_passed() -> bool:
@@ -135,6 +138,8 @@ async def test_a_soft_decline_climbs_the_ladder_and_a_later_step_is_paid(dunning
 
     assert (await owner.result()).status == "PAID"
     assert (first.retries, second.retries) == (0, 1)
+    assert first.next_attempt_at is not None
+    assert second.next_attempt_at is not None
     # Or more, when the charge between them outlasted the second step. Exactly: test_days.
     assert second.next_attempt_at - first.next_attempt_at >= timedelta(seconds=1)
     assert [each.status for each in await dunning.payments(owed)] == [

@@ -20,7 +20,7 @@ CALL = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
 async def lines(months: Months, invoice_id: str | None) -> list[tuple[Any, ...]]:
     async with months.billing.database.connect() as tx:
         rows = await invoice.lines(tx, invoice_id or "")
-    return [(row.kind, row.resource_type, row.period, row.amount) for row in rows]
+    return [(row.kind, row.resource_type, str(row.period), row.amount) for row in rows]
 
 
 async def test_what_may_could_not_price_is_billed_once_it_has_a_price(months: Months) -> None:

@@ -98,7 +98,7 @@ async def test_a_draft_that_is_approved_is_issued_and_the_person_is_kept(months:
     running = await months.start(approval=ASKS)
     draft = await months.waiting()
     assert (draft.status, draft.number) == ("AWAITING_APPROVAL", None)
-    assert "above 2,000 KRW" in draft.reason
+    assert "above 2,000 KRW" in (draft.reason or "")
 
     outcome = await running.execute_update(MonthlySettlement.decide, APPROVED)
 
@@ -183,6 +183,8 @@ async def test_a_month_is_billed_by_the_plan_that_its_customer_had_then(months: 
     may, june = await months.settle(), await months.settle("2026-06")
 
     totals = {row.id: row.total for row in await months.invoices()}
+    assert may.invoice_id is not None
+    assert june.invoice_id is not None
     assert (totals[may.invoice_id], totals[june.invoice_id]) == (1_000, 70_000)
 
 
@@ -202,7 +204,7 @@ async def test_what_cannot_be_priced_fails_and_is_settled_once_it_can(months: Mo
 
     [draft] = await months.invoices()
     assert (draft.status, draft.number) == ("DRAFT", None)
-    assert "API_CALL" in draft.reason
+    assert "API_CALL" in (draft.reason or "")
     await months.price(code=code, effectiveFrom="2020-01-02T00:00:00Z")
     assert (await months.settle()).status == "SETTLED"
     [row] = await months.invoices()
@@ -260,7 +262,7 @@ async def test_a_month_of_nothing_that_a_person_approved_is_skipped_too(months: 
     await months.use(10)
     running = await months.start()
     draft = await months.waiting()
-    assert "usual" in draft.reason
+    assert "usual" in (draft.reason or "")
 
     outcome = await running.execute_update(MonthlySettlement.decide, APPROVED)
 
