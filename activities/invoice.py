@@ -1,12 +1,12 @@
 """What the owner of an invoice does to it: one transaction each."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from temporalio import activity
 
 from domain.customer import PaymentMethod
 from domain.decision import decision
+from domain.dunning import Ladder
 from domain.event import JSON
 from domain.failure import FailureCode
 from domain.invoice import (
@@ -60,11 +60,11 @@ class InvoiceActivities:
         status = row.status
         if status not in OPEN:
             return OpenedInvoice(status)
-        live = _live(payments)
+        live, ladder = _live(payments), _ladder(owed, row, payments)
         return OpenedInvoice(
             status,
-            _step(row, payments),
-            _first_failure_at(row, payments, owed),
+            ladder.step,
+            ladder.failed_at,
             _last_failure(row, payments),
             None if live is None else payment.request(live, owed.waits),
         )
@@ -142,21 +142,15 @@ def _live(payments: Sequence[Payment]) -> Payment | None:
     return next((paid for paid in payments if paid.status not in _FAILED), None)
 
 
-def _step(row: Invoice, payments: Sequence[Payment]) -> int:
-    """How many steps of the ladder have passed; the last may not have been noted yet."""
-    planned_at = row.next_attempt_at
-    taken = bool(planned_at and payments and payments[-1].created_at >= planned_at)
-    return row.retries + taken
-
-
-def _first_failure_at(
-    row: Invoice, payments: Sequence[Payment], owed: InvoiceRequest
-) -> datetime | None:
-    """From where the ladder counts: each moment that it names is a step away from it."""
-    ladder = owed.dunning.ladder
-    if row.next_attempt_at and row.retries < len(ladder):
-        return row.next_attempt_at - ladder[row.retries]
-    return next((paid.updated_at for paid in payments if paid.status in _FAILED), None)
+def _ladder(owed: InvoiceRequest, row: Invoice, payments: Sequence[Payment]) -> Ladder:
+    failures = [paid.updated_at for paid in payments if paid.status in _FAILED]
+    return Ladder.noted(
+        owed.dunning,
+        row.retries,
+        row.next_attempt_at,
+        last_attempt_at=payments[-1].created_at if payments else None,
+        first_failure_at=next(iter(failures), None),
+    )
 
 
 def _last_failure(row: Invoice, payments: Sequence[Payment]) -> PaymentOutcome | None:
@@ -255,9 +249,8 @@ async def _give_up(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Pa
     id_ = closed.invoice.invoice_id
     await invoice.give_up(tx, id_, await _decision(tx, closed))
     event = dead_letter_event(closed, [_attempt(paid) for paid in payments])
-    if await dead_letter.put(
-        tx, id_, "invoice", invoice_workflow_id(id_), closed.reason, event.data
-    ):
+    owner = invoice_workflow_id(id_)
+    if await dead_letter.put(tx, id_, "invoice", owner, closed.reason, event.data):
         await outbox.append(tx, event)
 
 

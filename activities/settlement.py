@@ -9,6 +9,15 @@ from typing import Any
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
+from domain.approval import (
+    QualityCheck,
+    Reminder,
+    Trend,
+    Verdict,
+    blocked,
+    needs_approval,
+    quality_checks,
+)
 from domain.customer import Customer
 from domain.decision import decision
 from domain.errors import NotFound, Rejected, SettlementFailed
@@ -29,15 +38,8 @@ from domain.settlement import (
     Drafted,
     EndedSettlement,
     Issued,
-    QualityCheck,
-    Reminder,
     SettlementRequest,
     SettlementStatus,
-    Trend,
-    Verdict,
-    blocked,
-    needs_approval,
-    quality_checks,
 )
 from domain.usage import Aggregate
 from store import clock, customer, invoice, outbox, pricing, settlement, usage

@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from domain.settlement import Begun, CustomerPage
+from domain.run import Begun, CustomerPage
 from store import settlement
 from store.database import Database
 

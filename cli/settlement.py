@@ -20,7 +20,8 @@ from cli.words import say
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
-from domain.settlement import Progress, SettlementStatus
+from domain.run import Progress
+from domain.settlement import SettlementStatus
 from domain.workflow_id import settlement_workflow_id
 from service import settlement
 from service.settlement import Failure, MonthStanding, Report

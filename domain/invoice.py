@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from domain.decision import Decided, recorded
+from domain.dunning import DunningPolicy, Ladder
 from domain.event import JSON, Event, Origin, Topic
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.pricing_snapshot import PricedLine
@@ -126,19 +127,6 @@ class AgedReceivables:
 
 
 @dataclass(frozen=True)
-class DunningPolicy:
-    """When a failed invoice is charged again, counted from its first failure; the last step's
-    failure makes it uncollectible."""
-
-    ladder: tuple[timedelta, ...] = (
-        timedelta(days=1),
-        timedelta(days=3),
-        timedelta(days=5),
-        timedelta(days=7),
-    )
-
-
-@dataclass(frozen=True)
 class InvoiceRequest:
     """Input of InvoiceRetry, the owner of an issued invoice."""
 
@@ -175,6 +163,11 @@ class OpenedInvoice:
     first_failure_at: datetime | None = None
     last: PaymentOutcome | None = None
     payment: PaymentRequest | None = None
+
+    def ladder(self, policy: DunningPolicy) -> Ladder:
+        """Where its ladder stands: at the end once it was given up, whatever the policy is now."""
+        stood = Ladder(policy, self.step, self.first_failure_at)
+        return stood.at_its_end() if self.status is InvoiceStatus.UNCOLLECTIBLE else stood
 
 
 @dataclass(frozen=True)

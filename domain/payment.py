@@ -126,12 +126,13 @@ class Payment:
 
     `card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds as well: they
     reserve what is left. `refunded_amount` and `money_refunded` are what completed ones gave back.
+    `period` is the month of the invoice that is paid, if it is one.
     """
 
     id: str
     payable_type: PayableType
     payable_id: str
-    period: str
+    period: str | None
     customer_id: str
     currency: str
     method: Method

@@ -23,7 +23,7 @@ from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.event import TOPICS
 from domain.period import Period
-from domain.settlement import Progress
+from domain.run import Progress
 from domain.usage import UsageEvent
 from runtime.desk import connected
 from runtime.settings import Settings

@@ -18,13 +18,13 @@ from store.database import Database
 log = structlog.get_logger()
 
 
-async def give_back(database: Database, row: Payment) -> None:
+async def give_back(database: Database, row: Payment, waits: Waits) -> None:
     """Run the undos of a payment that took nothing; harmless twice. What a completed one still
     holds should have been used up: nobody but a person can tell what is right."""
     if row.status is PaymentStatus.COMPLETED:
         log.error("a completed payment still holds something", payment_id=row.id)
         return
-    ended = payment.request(row, Waits())
+    ended = payment.request(row, waits)
     if ended.points_amount:
         await PointsActivities(database).give_back(ended)
     if ended.wallet_amount:

@@ -19,7 +19,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from runtime.terms import Terms
+from domain.terms import Terms
 from service.temporal import UNREACHABLE
 from workflows import starts
 from workflows.settlement_schedule import ScheduledSettlement

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from domain.invoice import DunningPolicy
-from domain.settlement import ApprovalPolicy, DeadlineEffect
+from domain.approval import ApprovalPolicy, DeadlineEffect
+from domain.dunning import DunningPolicy
 from domain.usage import LATE
 
 Days = Annotated[float, Field(gt=0, le=3_660)]

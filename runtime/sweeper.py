@@ -18,10 +18,10 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain.payment import Payment
+from domain.terms import Terms
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import residue
-from runtime.terms import Terms
 from service.starts import (
     start_invoice,
     start_payment,
@@ -81,7 +81,7 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
     seen += await _sweep_invoices(client, database, terms, created_before)
     seen += await _sweep_months(client, database, terms, created_before)
     async for row in _rows(database, payment.ended_holding, created_before):
-        await residue.give_back(database, row)
+        await residue.give_back(database, row, terms.waits)
         seen += 1
     async with database.begin() as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)

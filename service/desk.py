@@ -6,8 +6,8 @@ from functools import cached_property
 
 from temporalio.client import Client
 
+from domain.terms import Terms
 from gateway.client import GatewayProfile
-from runtime.terms import Terms
 from store.database import Database, reading
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from domain.access import Access, Role
+from domain.approval import Verdict, judged
 from domain.decision import Decided
 from domain.errors import (
     AlreadyFinal,
@@ -30,7 +31,6 @@ from domain.invoice import (
 )
 from domain.payment import FINAL, Payment
 from domain.period import Period
-from domain.settlement import Verdict, judged
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service.call import Answer, Call, Seen

@@ -15,9 +15,9 @@ from temporalio.service import RPCError
 from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
 from domain.period import Period
+from domain.run import Progress
 from domain.settlement import (
     WAITING,
-    Progress,
     SettlementOutcome,
     SettlementRequest,
     SettlementStatus,

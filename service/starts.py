@@ -5,7 +5,8 @@ from temporalio.client import Client, WorkflowHandle
 from domain.invoice import InvoiceOutcome, InvoiceRequest
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.refund import RefundOutcome, RefundRequest
-from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
+from domain.run import Progress, RunRequest
+from domain.settlement import SettlementOutcome, SettlementRequest
 from workflows import starts
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement

@@ -19,11 +19,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from domain.dunning import DunningPolicy
 from domain.invoice import (
     GAVE_BACK,
     OPEN,
     AgedReceivables,
-    DunningPolicy,
     Invoice,
     InvoiceLine,
     InvoiceRequest,

@@ -36,8 +36,9 @@ _PERIOD = (
     .scalar_subquery()
     .label("period")
 )
-_PAYMENTS = select(payments, _PERIOD)
+_COLUMNS = (payments, _PERIOD)
 """With the month of the invoice that is paid, if it is one."""
+_PAYMENTS = select(*_COLUMNS)
 
 
 async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
@@ -73,7 +74,7 @@ async def find(tx: Transaction, payment_id: str) -> Payment | None:
 
 async def lock(tx: Transaction, payment_id: str) -> Payment:
     """The payment, locked to the commit."""
-    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update(of=payments)
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
     return _payment((await tx.execute(locked)).one())
 
 
@@ -152,7 +153,7 @@ async def _end(
 
 async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Payment, Refundable] | None:
     """Lock the payment's row to the commit and say what of it can be refunded."""
-    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update(of=payments)
+    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
     row = (await tx.execute(locked)).first()
     if row is None:
         return None
@@ -193,7 +194,7 @@ async def add_refunded(tx: Transaction, refund: RefundRequest) -> Payment:
             money_refunded=payments.c.money_refunded + refund.money,
             updated_at=func.now(),
         )
-        .returning(payments, _PERIOD)
+        .returning(*_COLUMNS)
     )
     return _payment(added.one())
 
@@ -289,7 +290,7 @@ def request(payment: Payment, waits: Waits) -> PaymentRequest:
         billing_key=payment.billing_key,
         two_calls=payment.two_calls,
         owner=invoice_workflow_id(payment.payable_id) if is_invoice else "",
-        period=payment.period,
+        period=payment.period or "",
         origin=Origin(payment.idempotency_key, payment.traceparent),
         waits=waits,
     )
@@ -300,9 +301,9 @@ def _payment(row: Row[Any]) -> Payment:
         id=row.id,
         payable_type=PayableType(row.payable_type),
         payable_id=row.payable_id,
-        period=row.period or "",
         customer_id=row.customer_id,
         currency=row.currency,
+        period=row.period,
         method=Method(row.method),
         wallet_amount=row.wallet_amount,
         card_amount=row.card_amount,

@@ -8,13 +8,7 @@ from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
-from domain.settlement import (
-    HANDED_OVER,
-    WAITING,
-    EndedSettlement,
-    OpenMonth,
-    SettlementStatus,
-)
+from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, OpenMonth, SettlementStatus
 from store.database import Transaction
 from store.tables import (
     customers,

@@ -2,7 +2,7 @@
 
 from temporalio.client import Client
 
-from runtime.terms import Terms
+from domain.terms import Terms
 from service.desk import Desk
 from store.database import Database
 

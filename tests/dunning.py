@@ -9,14 +9,8 @@ from typing import Any
 from sqlalchemy import Row, select
 from temporalio.client import Client, WorkflowHandle
 
-from domain.invoice import (
-    CloseRequest,
-    Closing,
-    DunningPolicy,
-    Invoice,
-    InvoiceOutcome,
-    InvoiceRequest,
-)
+from domain.dunning import DunningPolicy
+from domain.invoice import CloseRequest, Closing, Invoice, InvoiceOutcome, InvoiceRequest
 from domain.payment import Payment
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine

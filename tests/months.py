@@ -8,13 +8,9 @@ from uuid import uuid4
 from sqlalchemy import select
 from temporalio.client import Client, WorkflowHandle
 
+from domain.approval import ApprovalPolicy
 from domain.invoice import Invoice
-from domain.settlement import (
-    ApprovalPolicy,
-    SettlementOutcome,
-    SettlementRequest,
-    SettlementStatus,
-)
+from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
 from domain.workflow_id import settlement_workflow_id
 from service.starts import start_settlement
 from store import invoice, settlement, usage

@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.invoice import InvoiceActivities
+    from domain.dunning import Ladder
     from domain.failure import FailureCode
     from domain.invoice import (
         CLOSED,
@@ -45,8 +46,7 @@ class InvoiceRetry:
     @workflow.init
     def __init__(self, invoice: InvoiceRequest) -> None:
         self._invoice = invoice
-        self._step = 0
-        self._failed_at: datetime | None = None
+        self._ladder = Ladder(invoice.dunning)
         self._card: str | None = None
         self._pay_now = False
         self._charging: str | None = None
@@ -115,19 +115,17 @@ class InvoiceRetry:
             return opened.status
         if not self._invoice.total:
             return await self._close(InvoiceStatus.PAID, "nothing to pay", SYSTEM)
-        self._step, self._failed_at = opened.step, opened.first_failure_at
-        if opened.status is InvoiceStatus.UNCOLLECTIBLE:
-            self._step = len(self._invoice.dunning.ladder)
+        self._ladder = opened.ladder(self._invoice.dunning)
         last = opened.last
         if opened.payment is not None:
             last = await self._end_of(opened.payment)
-            self._keep_the_steps_apart()
+            self._ladder = self._ladder.after_charge(workflow.now())
         while last is None or last.status is not PaymentStatus.COMPLETED:
             await self._reason_to_charge(last)
             if self._closing is not None:
                 return await self._close_as_asked(self._closing)
             last = await self._attempt()
-            self._keep_the_steps_apart()
+            self._ladder = self._ladder.after_charge(workflow.now())
         return InvoiceStatus.PAID
 
     async def _reason_to_charge(self, last: PaymentOutcome | None) -> None:
@@ -135,27 +133,15 @@ class InvoiceRetry:
         only for somebody."""
         if last is None or self._asked:
             return
-        self._failed_at = self._failed_at or workflow.now()
-        ladder = self._invoice.dunning.ladder
-        if self._step >= len(ladder):
+        self._ladder = self._ladder.after_failure(workflow.now())
+        next_at = self._ladder.next_at
+        if next_at is None:
             if await self._give_up(last) is InvoiceStatus.UNCOLLECTIBLE:
                 await workflow.wait_condition(lambda: self._asked)
             return
-        next_at = self._failed_at + ladder[self._step]
         await self._note(last, next_at)
         await self._wait_until(next_at)
-        if workflow.now() >= next_at:
-            self._step += 1
-
-    def _keep_the_steps_apart(self) -> None:
-        """A charge that ended only after the next step was due moves the rest of the ladder: the
-        customer is not charged several times in a row for what the PG was slow with."""
-        ladder = self._invoice.dunning.ladder
-        if self._failed_at is None or self._step >= len(ladder):
-            return
-        if self._failed_at + ladder[self._step] <= workflow.now():
-            passed = ladder[self._step - 1] if self._step else timedelta(0)
-            self._failed_at = workflow.now() - passed
+        self._ladder = self._ladder.after_wait(workflow.now())
 
     @property
     def _asked(self) -> bool:
@@ -168,7 +154,7 @@ class InvoiceRetry:
         if not self._overdue and self._invoice.due_at <= moment:
             await self._interrupted(self._invoice.due_at, "due date")
             await self._note_overdue()
-        await self._interrupted(moment, f"charge again: step {self._step + 1}")
+        await self._interrupted(moment, f"charge again: step {self._ladder.step + 1}")
 
     async def _interrupted(self, moment: datetime, summary: str) -> None:
         wait = moment - workflow.now()
@@ -196,7 +182,7 @@ class InvoiceRetry:
         opened = await workflow.execute_local_activity_method(
             InvoiceActivities.open_payment,
             charge,
-            **policies.step(f"charge {self._sum()}: attempt {self._step}"),
+            **policies.step(f"charge {self._sum()}: attempt {self._ladder.step}"),
         )
         if opened.payment is not None:
             outcome = await self._end_of(opened.payment)
@@ -251,7 +237,7 @@ class InvoiceRetry:
     async def _note(self, failure: PaymentOutcome, next_at: datetime) -> None:
         await self._note_overdue()
         code = _code(failure)
-        notice = Notice(self._invoice, self._step, code, next_at, self._overdue)
+        notice = Notice(self._invoice, self._ladder.step, code, next_at, self._overdue)
         await workflow.execute_local_activity_method(
             InvoiceActivities.note, notice, **policies.step(f"failed: {code}")
         )

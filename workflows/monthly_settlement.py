@@ -12,17 +12,15 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.settlement import SYSTEM, SettlementActivities
+    from domain.approval import DeadlineEffect, Reminder, Verdict
     from domain.money import format_amount
     from domain.settlement import (
-        DeadlineEffect,
         DecidedDraft,
         Drafted,
         EndedSettlement,
-        Reminder,
         SettlementOutcome,
         SettlementRequest,
         SettlementStatus,
-        Verdict,
     )
 
 from workflows import policies, search_attributes, starts

@@ -16,13 +16,8 @@ from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.settlement_run import SettlementRunActivities
-    from domain.settlement import (
-        CustomerPage,
-        Progress,
-        RunRequest,
-        SettlementOutcome,
-        SettlementRequest,
-    )
+    from domain.run import CustomerPage, Progress, RunRequest
+    from domain.settlement import SettlementOutcome, SettlementRequest
 
 from workflows import policies, starts
 from workflows.monthly_settlement import MonthlySettlement

@@ -14,7 +14,7 @@ from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from domain.period import Period
-    from domain.settlement import RunRequest
+    from domain.run import RunRequest
 
 from workflows import starts
 from workflows.settlement_run import SettlementRun

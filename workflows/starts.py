@@ -22,7 +22,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.money import format_amount
     from domain.payment import PayableType, PaymentRequest
     from domain.refund import RefundRequest
-    from domain.settlement import RunRequest, SettlementRequest
+    from domain.run import RunRequest
+    from domain.settlement import SettlementRequest
     from domain.workflow_id import (
         OUTBOX_WORKFLOW_ID,
         SCHEDULED_WORKFLOW_ID,

@@ -11,9 +11,11 @@ from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
-from domain.invoice import CLOSED, DunningPolicy, InvoiceStatus
+from domain.dunning import DunningPolicy
+from domain.invoice import CLOSED, InvoiceStatus
 from domain.period import Period
-from domain.settlement import HANDED_OVER, Progress
+from domain.run import Progress
+from domain.settlement import HANDED_OVER
 from service.settlement import report, start_run
 from store import invoice
 

@@ -7,16 +7,10 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.invoice import InvoiceActivities
 from activities.settlement import SettlementActivities
-from domain.invoice import ClosedInvoice, DunningPolicy, InvoiceStatus
-from domain.settlement import (
-    ApprovalPolicy,
-    DecidedDraft,
-    Issued,
-    Reminder,
-    SettlementRequest,
-    SettlementStatus,
-    Verdict,
-)
+from domain.approval import ApprovalPolicy, Reminder, Verdict
+from domain.dunning import DunningPolicy
+from domain.invoice import ClosedInvoice, InvoiceStatus
+from domain.settlement import DecidedDraft, Issued, SettlementRequest, SettlementStatus
 from domain.waits import Waits
 from store import invoice, usage
 from store.database import Database

@@ -11,10 +11,11 @@ from sqlalchemy import text, update
 from temporalio.client import Client
 
 from cli.system import Refused
+from domain.approval import ApprovalPolicy
+from domain.dunning import DunningPolicy
 from domain.errors import NotFound
-from domain.invoice import DunningPolicy
 from domain.pricing import Charge, ChargeModel, Plan
-from domain.settlement import ApprovalPolicy, SettlementRequest
+from domain.settlement import SettlementRequest
 from service.settlement import settle_again
 from service.starts import start_settlement
 from store import customer, invoice, pricing, usage

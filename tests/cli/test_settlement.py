@@ -6,7 +6,9 @@ from temporalio.client import Client
 
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
-from domain.settlement import ApprovalPolicy, RunRequest, SettlementRequest, Verdict
+from domain.approval import ApprovalPolicy, Verdict
+from domain.run import RunRequest
+from domain.settlement import SettlementRequest
 from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_id
 from service.settlement import settle_again
 from service.starts import start_settlement_run

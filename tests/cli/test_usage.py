@@ -6,9 +6,10 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
+from domain.approval import ApprovalPolicy
 from domain.errors import UsageBilled
 from domain.pricing import Charge, ChargeModel, Plan
-from domain.settlement import ApprovalPolicy, SettlementRequest
+from domain.settlement import SettlementRequest
 from service.settlement import settle_again
 from service.starts import start_settlement
 from store import invoice, pricing, usage
@@ -132,7 +133,7 @@ async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decide
         await usage.ingest(tx, [event(name, None, "600", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     october = SettlementRequest(name, "2021-10", approval=asks, waits=WAITS)
-    await settle_again(temporal_client, database, october)
+    await settle_again(desk(database, temporal_client), october)
     if status == "CANCELLED":
         await command("invoice", "cancel", billed.invoice_id or "", "--reason", "a typo in it")
     void = ("usage", "void", name, wrong, "--reason", "a typo")

@@ -1,6 +1,6 @@
 """An invoice's statuses and what the world is told of it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,7 +11,6 @@ from domain.invoice import (
     OPEN,
     ClosedInvoice,
     Closing,
-    DunningPolicy,
     InvoiceRequest,
     InvoiceStatus,
     Notice,
@@ -36,10 +35,6 @@ def test_an_issued_invoice_is_open_or_closed_and_never_both() -> None:
 def test_whoever_closes_an_invoice_closes_it() -> None:
     assert set(CLOSES_AS) == set(Closing)
     assert set(CLOSES_AS.values()) <= CLOSED
-
-
-def test_it_is_charged_again_after_one_three_five_and_seven_days() -> None:
-    assert DunningPolicy().ladder == tuple(timedelta(days=each) for each in (1, 3, 5, 7))
 
 
 def test_every_event_is_on_the_invoices_own_line() -> None:

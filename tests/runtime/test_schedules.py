@@ -13,13 +13,13 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
 )
 
-from domain.settlement import RunRequest
+from domain.run import RunRequest
+from domain.terms import Terms
 from domain.waits import Waits
 from domain.workflow_id import settlement_run_workflow_id
 from runtime import temporal
 from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules, monthly
 from runtime.settings import Settings
-from runtime.terms import Terms
 from runtime.workers import running, settlement_worker
 from service.starts import start_settlement_run
 from store.database import Database

@@ -18,12 +18,12 @@ from activities.points import PointsActivities
 from activities.wallet import WalletActivities
 from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, PaymentStatus
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
+from domain.terms import Terms
 from domain.waits import Waits
 from domain.wallet import Hold
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from runtime import sweeper
 from runtime.settings import Settings
-from runtime.terms import Terms
 from store import payment, refund, wallet
 from tests.cashier import WAITS, Cashier
 from tests.clean_slate import assert_clean_slate

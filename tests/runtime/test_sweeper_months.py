@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from domain.approval import Verdict
 from domain.invoice import Closing, InvoiceOutcome
 from domain.period import Period
-from domain.settlement import Verdict
+from domain.terms import Terms
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import sweeper
-from runtime.terms import Terms
 from store import settlement
 from tests.billing import GOOD_CARD
 from tests.cashier import WAITS

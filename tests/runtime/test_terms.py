@@ -4,7 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from domain.settlement import DeadlineEffect, RunRequest, SettlementRequest
+from domain.approval import DeadlineEffect
+from domain.run import RunRequest
+from domain.settlement import SettlementRequest
+from domain.terms import Terms
 from runtime import terms
 from runtime.settings import Settings
 
@@ -19,7 +22,7 @@ VARIABLES = {
 
 
 def test_without_settings_the_terms_are_those_of_the_requests() -> None:
-    agreed = terms.Terms()
+    agreed = Terms()
 
     assert agreed.settlement("acme", "2026-05") == SettlementRequest("acme", "2026-05")
     assert agreed.run("2026-05") == RunRequest("2026-05")

@@ -10,7 +10,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.invoice import InvoiceOutcome, InvoiceRequest
     from domain.payment import Marking, PaymentOutcome, PaymentRequest, PaymentStatus
     from domain.refund import RefundOutcome, RefundRequest
-    from domain.settlement import Progress, RunRequest, SettlementOutcome, SettlementRequest
+    from domain.run import Progress, RunRequest
+    from domain.settlement import SettlementOutcome, SettlementRequest
 
 from workflows import policies
 from workflows.invoice_retry import InvoiceRetry

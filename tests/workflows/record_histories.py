@@ -18,10 +18,11 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from domain.approval import ApprovalPolicy, Verdict
 from domain.invoice import Closing
 from domain.period import Period
 from domain.review import Outcome, Resolution
-from domain.settlement import ApprovalPolicy, RunRequest, Verdict
+from domain.run import RunRequest
 from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime.schedules import MONTHLY
 from service.starts import start_refund, start_relay, start_settlement_run

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from domain.approval import ApprovalPolicy, Verdict
 from domain.invoice import Closing
-from domain.settlement import ApprovalPolicy, Verdict
 from domain.workflow_id import invoice_workflow_id
 from store import invoice
 from tests.dunning import SOFT_DECLINE, closes

@@ -22,9 +22,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from domain.approval import DeadlineEffect, Verdict
 from domain.invoice import Closing
 from domain.period import Period
-from domain.settlement import DeadlineEffect, SettlementRequest, Verdict
+from domain.settlement import SettlementRequest
 from runtime.temporal import register_search_attributes
 from runtime.workers import running, settlement_worker
 from store import customer

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from domain.settlement import Verdict
+from domain.approval import Verdict
 from store import customer, invoice
 from tests.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement

@@ -9,7 +9,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.settlement import SettlementActivities
-from domain.settlement import ApprovalPolicy, DeadlineEffect, DecidedDraft, Verdict
+from domain.approval import ApprovalPolicy, DeadlineEffect, Verdict
+from domain.settlement import DecidedDraft
 from tests.conditions import eventually
 from tests.faults import Fault
 from tests.months import ASKS, Months

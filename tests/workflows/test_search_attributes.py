@@ -1,6 +1,6 @@
 """Workflows are found in the Temporal UI the way docs/operations.md says."""
 
-from domain.settlement import Verdict
+from domain.approval import Verdict
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from tests.conditions import eventually
 from tests.months import ASKS, Months

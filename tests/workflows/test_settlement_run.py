@@ -13,14 +13,10 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 
 from dev import process
+from domain.approval import ApprovalPolicy
 from domain.period import Period
-from domain.settlement import (
-    ApprovalPolicy,
-    Progress,
-    RunRequest,
-    SettlementRequest,
-    SettlementStatus,
-)
+from domain.run import Progress, RunRequest
+from domain.settlement import SettlementRequest, SettlementStatus
 from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_id
 from runtime import temporal
 from runtime.settings import Settings

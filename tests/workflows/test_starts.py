@@ -12,7 +12,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.invoice import InvoiceRequest
 from domain.refund import late_capture_refund_id
-from domain.settlement import RunRequest
+from domain.run import RunRequest
+from domain.terms import Terms
 from domain.workflow_id import (
     invoice_workflow_id,
     payment_workflow_id,
@@ -20,7 +21,6 @@ from domain.workflow_id import (
     settlement_workflow_id,
 )
 from runtime import sweeper
-from runtime.terms import Terms
 from service.starts import start_settlement_run
 from tests.billing import Billing
 from tests.cashier import WAITS, Cashier

@@ -7,9 +7,9 @@ import pytest
 
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.review import Outcome, Resolution
+from domain.terms import Terms
 from domain.workflow_id import payment_workflow_id
 from runtime import sweeper
-from runtime.terms import Terms
 from tests.cashier import TWO_CALLS, WAITS, Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.faults import Fault

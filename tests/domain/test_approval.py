@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.settlement import (
+from domain.approval import (
     ApprovalPolicy,
     QualityCheck,
     Trend,

@@ -1,0 +1,38 @@
+"""The terms on which an installation settles, collects and waits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from domain.approval import ApprovalPolicy
+from domain.dunning import DunningPolicy
+from domain.run import RunRequest
+from domain.settlement import SettlementRequest
+from domain.waits import Waits
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Whoever starts a workflow takes them from here: the API, the command line, the Schedule and
+    the sweeper mean the same."""
+
+    waits: Waits = field(default_factory=Waits)
+    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    concurrency: int = 20
+
+    def settlement(self, customer_id: str, period: str) -> SettlementRequest:
+        """Of a customer's month."""
+        return SettlementRequest(
+            customer_id, period, approval=self.approval, dunning=self.dunning, waits=self.waits
+        )
+
+    def run(self, period: str, customers: Sequence[str] | None = None) -> RunRequest:
+        """Of a month for these customers, or for everybody."""
+        return RunRequest(
+            period,
+            None if customers is None else tuple(customers),
+            concurrency=self.concurrency,
+            approval=self.approval,
+            dunning=self.dunning,
+            waits=self.waits,
+        )
