@@ -146,16 +146,26 @@ async def pay(
     async with desk.reads.connect() as tx:
         row = await found(tx, invoice_id)
         call.access.require(row.customer_id)
-        card = await customer.payment_method(tx, row.customer_id, payment_method_id)
+        await _require_card(tx, row, payment_method_id)
         before = len(await payment.of_payable(tx, invoice_id))
-    if payment_method_id is not None and card is None:
-        raise PaymentMethodMissing(f"{row.customer_id} has no such card; add one first.")
     update = _to_owner(desk, call, row, "pay", payment_method_id, unpayable)
 
     async def view(taken: bool) -> Seen[InvoiceRecord]:
         return await (_charged(desk, invoice_id, before) if taken else _seen(desk, invoice_id))
 
     return await told(desk, call, row.id, update, view)
+
+
+async def _require_card(tx: Transaction, row: Invoice, payment_method_id: str | None) -> None:
+    """Raise `PaymentMethodMissing` where the card that is named, or any that could be charged, is
+    not there; a prepaid customer's wallet may be enough."""
+    if await customer.payment_method(tx, row.customer_id, payment_method_id) is not None:
+        return
+    if payment_method_id is not None:
+        raise PaymentMethodMissing(f"{row.customer_id} has no such card; add one first.")
+    owner = await customer.find(tx, row.customer_id)
+    if row.status in OPEN and not (owner and owner.prepaid):
+        raise PaymentMethodMissing(f"{row.customer_id} has no card; add one first.")
 
 
 async def close(
