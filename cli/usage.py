@@ -4,11 +4,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-from sqlalchemy import Row
 
 from cli.system import Refused, connected
 from cli.words import reason_given, say
-from domain.invoice import InvoiceStatus
+from domain.invoice import InvoiceState, InvoiceStatus
 from store import invoice, usage
 from store.database import Transaction
 
@@ -41,18 +40,18 @@ async def _void(customer_id: str, event_id: str, reason: str) -> str:
         raise Refused(_why_not(has_it, event_id))
 
 
-async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> None:
+async def _reopen_if_skipped(tx: Transaction, has_it: InvoiceState | None) -> None:
     """Nothing was billed: whoever settles the month, or what comes late of it, counts anew."""
-    if has_it is not None and has_it.status == InvoiceStatus.SKIPPED.value:
+    if has_it is not None and has_it.status is InvoiceStatus.SKIPPED:
         await invoice.discard_draft(tx, has_it.id)
         await usage.release(tx, has_it.id)
 
 
-def _why_not(has_it: Row[str, str], event_id: str) -> str:
-    id_, status = has_it
-    if status == InvoiceStatus.AWAITING_APPROVAL.value:
+def _why_not(has_it: InvoiceState, event_id: str) -> str:
+    id_, status = has_it.id, has_it.status
+    if status is InvoiceStatus.AWAITING_APPROVAL:
         return f"The draft {id_} has event {event_id} and waits for approval: reject it first."
-    if status == InvoiceStatus.DRAFT.value:
+    if status is InvoiceStatus.DRAFT:
         return f"The draft {id_} with event {event_id} is being made: try again in a moment."
     stays = "what is issued stays as it is, unless it is cancelled"
     return f"Invoice {id_} has event {event_id}: {stays}."

@@ -121,6 +121,26 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class Run:
+    """When the settlement of a month for everybody began and ended."""
+
+    period: str
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RecordedSettlement:
+    """How the settlement of a customer's month stands."""
+
+    period: str
+    customer_id: str
+    status: SettlementStatus
+    reason: str | None
+    invoice_id: str | None
+
+
+@dataclass(frozen=True)
 class OpenMonth:
     """A customer's month whose settlement has not ended. `id` orders those of one kind."""
 
