@@ -28,13 +28,14 @@ def list_() -> None:
     if not cases and not stock:
         say("Nothing waits for a decision.")
     for case in cases:
-        age = duration(datetime.now(UTC) - case.opened_at)
-        noun = "payment" if case.reference_id == case.payment_id else "refund"
+        asked = case.review
+        age = duration(datetime.now(UTC) - asked.opened_at)
+        noun = "payment" if asked.reference_id == asked.payment_id else "refund"
         amount = format_amount(case.amount, case.currency)
-        about = f"{noun} {case.reference_id}: {amount} of {case.customer_id}"
+        about = f"{noun} {asked.reference_id}: {amount} of {case.customer_id}"
         say(f"{about}, waits for {age}", style="bold")
-        say(f"  {case.reason}")
-        say(f"  {command(case.reference_id, case.question)}")
+        say(f"  {asked.reason}")
+        say(f"  {command(asked.reference_id, asked.question)}")
     for row in stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")

@@ -1,17 +1,14 @@
 """Dead letters: what could not be done, and what no consumer could take."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
-
+from domain.dead_letter import DeadLetter
 from domain.errors import NotFound
+from domain.message import DeadMessage
 from service.desk import Desk
 from store import dead_letter, dead_message
 from store.database import Transaction
 
 
-async def waiting(desk: Desk) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+async def waiting(desk: Desk) -> tuple[list[DeadLetter], list[DeadMessage]]:
     """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
     async with desk.reads.connect() as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Row
-
 from domain.errors import NotFound, Rejected, UsageBilled
-from domain.invoice import InvoiceStatus
+from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
 from domain.usage import Receipt, UsageEvent, check_time, refused
 from domain.usage_document import named, read
@@ -62,9 +60,9 @@ async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str 
     raise UsageBilled(_why_not(has_it, event_id))
 
 
-async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> None:
+async def _reopen_if_skipped(tx: Transaction, has_it: InvoiceState | None) -> None:
     """Nothing was billed: whoever settles the month, or what comes late of it, counts anew."""
-    if has_it is not None and has_it.status == InvoiceStatus.SKIPPED:
+    if has_it is not None and has_it.status is InvoiceStatus.SKIPPED:
         await invoice.discard_draft(tx, has_it.id)
         await usage.release(tx, has_it.id)
 
@@ -84,11 +82,11 @@ async def _require_decided(tx: Transaction, customer_id: str, event_id: str) -> 
             raise UsageBilled(f"The draft of {draft.period} has usage of {month} and {how} first.")
 
 
-def _why_not(has_it: Row[str, str], event_id: str) -> str:
-    id_, status = has_it
-    if status == InvoiceStatus.AWAITING_APPROVAL:
+def _why_not(has_it: InvoiceState, event_id: str) -> str:
+    id_, status = has_it.id, has_it.status
+    if status is InvoiceStatus.AWAITING_APPROVAL:
         return f"The draft {id_} has event {event_id} and waits for approval: reject it first."
-    if status == InvoiceStatus.DRAFT:
+    if status is InvoiceStatus.DRAFT:
         return f"The draft {id_} with event {event_id} is being made: try again in a moment."
     stays = "what is issued stays as it is, unless it is cancelled"
     return f"Invoice {id_} has event {event_id}: {stays}."
