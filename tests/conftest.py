@@ -27,6 +27,7 @@ from tests.billing import Billing
 from tests.conditions import PATIENCE_SECONDS
 from tests.databases import connected
 from tests.faults import FaultInjector
+from tests.updates import patient
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis_settings.register_profile("billing", deadline=None)
@@ -98,7 +99,7 @@ async def owner(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 async def temporal_client(settings: Settings) -> Client:
-    return await temporal.connect_when_ready(settings)
+    return patient(await temporal.connect_when_ready(settings))
 
 
 @pytest.fixture(scope="session")
