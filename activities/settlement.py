@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 from temporalio import activity
-from uuid_utils.compat import uuid7
 
 from domain.approval import (
     QualityCheck,
@@ -44,6 +43,7 @@ from domain.settlement import (
 from domain.usage import Aggregate
 from store import clock, customer, invoice, outbox, pricing, settlement, usage
 from store.database import Database, Transaction
+from store.identifier import new_id
 
 TRAILING_MONTHS = 6
 SYSTEM = "deadline"
@@ -180,7 +180,7 @@ async def _draft(
             return Drafted(SettlementStatus.SKIPPED)
         raise NotFound(f"{whose.id} has no plan with prices for {period}.")
     info = activity.info()
-    invoice_id = str(uuid7()) if current is None else current.id
+    invoice_id = new_id() if current is None else current.id
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)

@@ -8,7 +8,6 @@ import orjson
 from fastapi import Header, Path
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from uuid_utils.compat import uuid7
 
 from api.access import CUSTOMER_ID
 from domain.identifier import CURRENCY, NAME, UUID
@@ -96,11 +95,6 @@ Key = Annotated[
     ),
 ]
 Traceparent = Annotated[str | None, Header(description="W3C Trace Context; copied to events.")]
-
-
-def new_id() -> str:
-    """A UUIDv7: new ids sort behind old ones."""
-    return str(uuid7())
 
 
 def rendered(body: BaseModel | dict[str, Any]) -> str:

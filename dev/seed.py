@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from uuid_utils.compat import uuid7
-
 from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, inventory, pricing
 from store.database import Database, Transaction
+from store.identifier import new_id
 
 CUSTOMERS = ("demo", "acme-corp")
 TEST_CARD = "4242424242424242"
@@ -49,7 +48,7 @@ async def _customer(tx: Transaction, name: str) -> None:
     if await customer.payment_method(tx, name, None) is None:
         await customer.add_payment_method(
             tx,
-            method_id=str(uuid7()),
+            method_id=new_id(),
             customer_id=name,
             gateway="simulator",
             billing_key=f"bk_{TEST_CARD}",

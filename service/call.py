@@ -13,7 +13,6 @@ import structlog
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
-from uuid_utils.compat import uuid7
 
 from domain.access import Access
 from domain.event import Origin
@@ -51,11 +50,6 @@ class Answer(Generic[T]):
     value: T
     final: bool
     repeated: bool
-
-
-def new_id() -> str:
-    """A UUIDv7: new ids sort behind old ones."""
-    return str(uuid7())
 
 
 async def followed(

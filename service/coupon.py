@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
 from domain.money import check_currency
-from service.call import Answer, Call, new_id
+from service.call import Answer, Call
 from service.desk import Desk
 from store import coupon, customer, idempotency
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.identifier import new_id
 
 
 async def put(desk: Desk, wanted: Coupon) -> tuple[Coupon, bool]:

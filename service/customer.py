@@ -7,10 +7,10 @@ from domain.access import Access
 from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
-from service.call import new_id
 from service.desk import Desk
 from store import customer, pricing
 from store.database import Transaction
+from store.identifier import new_id
 
 
 @dataclass(frozen=True)

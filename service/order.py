@@ -11,11 +11,12 @@ from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import JSON, Event, Topic
 from domain.order import Order, OrderLine
 from domain.saga import SagaStep
-from service.call import Answer, Call, new_id
+from service.call import Answer, Call
 from service.desk import Desk
 from store import coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.identifier import new_id
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
 from domain.workflow_id import payment_workflow_id
 from service import review as reviews
-from service.call import Answer, Call, Seen, followed, new_id
+from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_payment
 from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.identifier import new_id
 
 
 @dataclass(frozen=True)

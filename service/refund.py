@@ -13,13 +13,14 @@ from domain.review import Resolution
 from domain.wallet import check_room
 from domain.workflow_id import refund_workflow_id
 from service import review as reviews
-from service.call import Answer, Call, Seen, followed, new_id
+from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_refund
 from store import customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.identifier import new_id
 
 
 @dataclass(frozen=True)

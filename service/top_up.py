@@ -18,13 +18,14 @@ from domain.payment import (
 )
 from domain.top_up import Source, TopUp
 from domain.wallet import check_room
-from service.call import Answer, Call, Seen, followed, new_id
+from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.payment import card_of
 from service.starts import start_payment
 from store import customer, idempotency, ledger, payment, top_up, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.identifier import new_id
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from uuid_utils.compat import uuid7
 
 from domain.message import DeadMessage, Message, Refused
 from store.database import Transaction
+from store.identifier import new_id
 from store.tables import dead_messages
 
 
@@ -16,7 +16,7 @@ async def put(tx: Transaction, consumer: str, refused: Refused) -> bool:
     """False when it is there already: until its offset is committed a message comes again."""
     message = refused.message
     row = insert(dead_messages).values(
-        id=str(uuid7()),
+        id=new_id(),
         consumer=consumer,
         topic=message.topic,
         partition=message.partition,

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Row, exists, func, select, text, update
-from uuid_utils.compat import uuid7
 
 from domain.event import Event, OutboxEvent, UnpublishedEvent
 from store.database import Transaction
+from store.identifier import new_uuid
 from store.tables import outbox
 
 _APPEND = text("""
@@ -59,7 +59,7 @@ async def append(tx: Transaction, *events: Event) -> None:
     await tx.execute(
         _APPEND,
         {
-            "event_ids": [uuid7() for _ in events],
+            "event_ids": [new_uuid() for _ in events],
             "topics": [event.topic.value for event in events],
             "aggregate_ids": [event.aggregate_id for event in events],
             "customer_ids": [event.customer_id for event in events],
