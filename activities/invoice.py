@@ -52,21 +52,21 @@ class InvoiceActivities:
         self._database = database
 
     @activity.defn(name="invoice.open")
-    async def open(self, owed: InvoiceRequest) -> OpenedInvoice:
+    async def open(self, issued: InvoiceRequest) -> OpenedInvoice:
         """Find where an earlier run of the owner stopped; most often there was none."""
         async with self._database.begin() as tx:
-            row = await invoice.lock(tx, owed.invoice_id)
-            payments = await payment.of_payable(tx, owed.invoice_id)
+            row = await invoice.lock(tx, issued.invoice_id)
+            payments = await payment.of_payable(tx, issued.invoice_id)
         status = row.status
         if status not in OPEN:
             return OpenedInvoice(status)
-        live, ladder = _live(payments), _ladder(owed, row, payments)
+        live, ladder = _live(payments), _ladder(issued, row, payments)
         return OpenedInvoice(
             status,
             ladder.step,
             ladder.failed_at,
             _last_failure(row, payments),
-            None if live is None else payment.request(live, owed.waits),
+            None if live is None else payment.request(live, issued.waits),
         )
 
     @activity.defn(name="invoice.open_payment")
@@ -112,24 +112,24 @@ class InvoiceActivities:
                 await outbox.append(tx, notice_event(notice))
 
     @activity.defn(name="invoice.overdue")
-    async def overdue(self, owed: InvoiceRequest) -> None:
+    async def overdue(self, issued: InvoiceRequest) -> None:
         """The due date has passed; told once."""
         async with self._database.begin() as tx:
-            if await invoice.mark_overdue(tx, owed.invoice_id):
-                await outbox.append(tx, overdue_event(owed))
+            if await invoice.mark_overdue(tx, issued.invoice_id):
+                await outbox.append(tx, overdue_event(issued))
 
     @activity.defn(name="invoice.close")
     async def close(self, closed: ClosedInvoice) -> Closure:
         """Paid outside, written off or cancelled, or given up for the time being; never while a
         payment is under way, which would take money that nobody owes any more."""
-        owed = closed.invoice
+        issued = closed.invoice
         async with self._database.begin() as tx:
-            row = await invoice.lock(tx, owed.invoice_id)
+            row = await invoice.lock(tx, issued.invoice_id)
             if row.status is closed.status or row.status not in OPEN:
                 return Closure(row.status)
-            payments = await payment.of_payable(tx, owed.invoice_id)
+            payments = await payment.of_payable(tx, issued.invoice_id)
             if live := _live(payments):
-                return Closure(row.status, payment.request(live, owed.waits))
+                return Closure(row.status, payment.request(live, issued.waits))
             if closed.status is InvoiceStatus.UNCOLLECTIBLE:
                 await _give_up(tx, given_up(closed, len(payments)), payments)
             else:
@@ -142,10 +142,10 @@ def _live(payments: Sequence[Payment]) -> Payment | None:
     return next((paid for paid in payments if paid.status not in _FAILED), None)
 
 
-def _ladder(owed: InvoiceRequest, row: Invoice, payments: Sequence[Payment]) -> Ladder:
+def _ladder(issued: InvoiceRequest, row: Invoice, payments: Sequence[Payment]) -> Ladder:
     failures = [paid.updated_at for paid in payments if paid.status in _FAILED]
     return Ladder.noted(
-        owed.dunning,
+        issued.dunning,
         row.retries,
         row.next_attempt_at,
         last_attempt_at=payments[-1].created_at if payments else None,
@@ -176,12 +176,13 @@ async def _open(
 ) -> OpenedCharge:
     """From the wallet first for prepaid customers, the rest by card. A card that the PG declined
     for good is not charged again."""
-    owed = charge.invoice
+    issued = charge.invoice
     from_wallet = 0
     if prepaid:
-        from_wallet = min(await wallet.available(tx, owed.customer_id, owed.currency), owed.total)
-    card = await customer.payment_method(tx, owed.customer_id, charge.payment_method_id)
-    if from_wallet < owed.total:
+        available = await wallet.available(tx, issued.customer_id, issued.currency)
+        from_wallet = min(available, issued.total)
+    card = await customer.payment_method(tx, issued.customer_id, charge.payment_method_id)
+    if from_wallet < issued.total:
         if card is None:
             return OpenedCharge(failure=_without_card(charge.payment_id))
         if declined := _declined_for_good(payments, card):
@@ -189,16 +190,16 @@ async def _open(
     request = PaymentRequest(
         payment_id=charge.payment_id,
         payable_type=PayableType.INVOICE,
-        payable_id=owed.invoice_id,
-        customer_id=owed.customer_id,
-        currency=owed.currency,
+        payable_id=issued.invoice_id,
+        customer_id=issued.customer_id,
+        currency=issued.currency,
         wallet_amount=from_wallet,
-        card_amount=owed.total - from_wallet,
+        card_amount=issued.total - from_wallet,
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
-        owner=invoice_workflow_id(owed.invoice_id),
-        period=owed.period,
-        waits=owed.waits,
+        owner=invoice_workflow_id(issued.invoice_id),
+        period=issued.period,
+        waits=issued.waits,
     )
     await payment.create(tx, request, _method(request))
     return OpenedCharge(request)
@@ -237,10 +238,10 @@ async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
         await outbox.append(tx, paid_without_payment_event(closed))
 
 
-async def _book_outside(tx: Transaction, owed: InvoiceRequest) -> None:
-    if owed.total:
-        postings = transfer(BANK_CLEARING, SALES, owed.currency, owed.total)
-        key = f"invoice/{owed.invoice_id}/paid-outside"
+async def _book_outside(tx: Transaction, issued: InvoiceRequest) -> None:
+    if issued.total:
+        postings = transfer(BANK_CLEARING, SALES, issued.currency, issued.total)
+        key = f"invoice/{issued.invoice_id}/paid-outside"
         await ledger.append(tx, LedgerTransaction(key, "paid-outside", postings))
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import typer
 
 from api.invoice_document import Invoice, document
-from cli.system import Refused, as_id, call, connected, settled
+from cli.system import Refused, as_id, call, connected, decided
 from cli.words import reason_given, say
 from domain import invoice as rules
 from domain.access import OPERATOR
@@ -184,17 +184,17 @@ async def _verify(id_: str) -> tuple[rules.Invoice, list[str]]:
 async def _decide(id_: str, approved: bool, reason: str) -> str:
     decision = "invoice approve" if approved else "invoice reject"
     async with connected() as system:
-        decided = await invoice.decide(
+        answer = await invoice.decide(
             system.desk, call(decision, id_, reason), id_, approved=approved, reason=reason
         )
-    return _stands(settled(decided).invoice)
+    return _stands(decided(answer).invoice)
 
 
 async def _close(id_: str, closing: Closing, reason: str) -> str:
     asked = call("invoice close", id_, closing, reason)
     async with connected() as system:
         closed = await invoice.close(system.desk, asked, id_, closing, reason)
-    return _stands(settled(closed).invoice)
+    return _stands(decided(closed).invoice)
 
 
 async def _pay(id_: str, method_id: str | None) -> str:

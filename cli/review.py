@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.system import Refused, as_id, call, connected, settled
+from cli.system import Refused, as_id, call, connected, decided
 from cli.words import duration, reason_given, say
 from domain.errors import NotFound
 from domain.inventory import Reservation
@@ -85,11 +85,11 @@ async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
     resolution = Resolution(outcome, reason)
     async with connected() as system:
         with suppress(NotFound):
-            resolved = settled(await payment.resolve(system.desk, asked, id_, resolution))
+            resolved = decided(await payment.resolve(system.desk, asked, id_, resolution))
             return _stands("payment", resolved.payment)
         with suppress(NotFound):
             return _stands(
-                "refund", settled(await refund.resolve(system.desk, asked, id_, resolution))
+                "refund", decided(await refund.resolve(system.desk, asked, id_, resolution))
             )
     raise Refused(f"There is no payment or refund with the id {id_}.")
 

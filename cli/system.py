@@ -75,7 +75,7 @@ def call(*words: str) -> Call:
 Value = TypeVar("Value")
 
 
-def settled(answer: Answer[Value] | StoredAnswer) -> Value:
+def decided(answer: Answer[Value] | StoredAnswer) -> Value:
     """What a decision came to. Raises `Refused` where nobody took it yet."""
     assert isinstance(answer, Answer), "no command keeps an answer"
     if not answer.final:

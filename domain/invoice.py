@@ -282,15 +282,15 @@ def paid_event(invoice_id: str, customer_id: str, data: dict[str, JSON]) -> Even
 
 def paid_without_payment_event(closed: ClosedInvoice) -> Event:
     """The money came another way, or there was nothing to pay."""
-    owed = closed.invoice
+    issued = closed.invoice
     data: dict[str, JSON] = {
-        "invoiceId": owed.invoice_id,
-        "customerId": owed.customer_id,
-        "currency": owed.currency,
-        "total": owed.total,
-        "paidOutside": closed.reason if owed.total else None,
+        "invoiceId": issued.invoice_id,
+        "customerId": issued.customer_id,
+        "currency": issued.currency,
+        "total": issued.total,
+        "paidOutside": closed.reason if issued.total else None,
     }
-    return paid_event(owed.invoice_id, owed.customer_id, data)
+    return paid_event(issued.invoice_id, issued.customer_id, data)
 
 
 def overdue_event(invoice: InvoiceRequest) -> Event:

@@ -292,10 +292,10 @@ def _usage_lines(kind: LineKind, month: Month) -> list[PricedLine]:
             continue
         within = min(left, more.amount)
         left -= within
-        owed = more.less("paid by the minimum", Decimal(within))
+        priced = more.less("paid by the minimum", Decimal(within))
         lines.append(
             PricedLine(
-                kind, usage.resource_type, month.period, usage.quantity, owed.amount, owed.steps
+                kind, usage.resource_type, month.period, usage.quantity, priced.amount, priced.steps
             )
         )
     return lines

@@ -54,12 +54,12 @@ async def start_settlement_run(
 
 
 async def start_invoice(
-    client: Client, owed: InvoiceRequest
+    client: Client, issued: InvoiceRequest
 ) -> WorkflowHandle[InvoiceRetry, InvoiceOutcome]:
     """Start the owner of an issued invoice, or find the one that runs. One that has ended may run
     again: it reads from the rows where the invoice stands."""
     return await client.start_workflow(
-        InvoiceRetry.run, owed, **starts.of_invoice(owed).by_client()
+        InvoiceRetry.run, issued, **starts.of_invoice(issued).by_client()
     )
 
 
