@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.coupon import CouponUseState, check_window
 from domain.errors import CouponNotApplicable, CouponNotIssued, HoldReleased
 from domain.payment import PaymentRequest
@@ -21,7 +22,7 @@ class CouponActivities:
     @activity.defn(name="coupon.use")
     async def use(self, payment: PaymentRequest) -> None:
         """Take the coupon's place in its limits, once; raises `CouponNotApplicable`."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             state = await coupon.use_state(tx, payment.payment_id)
             if state is CouponUseState.RESTORED:
                 raise HoldReleased("An earlier run of this payment gave its coupon back.")
@@ -32,7 +33,7 @@ class CouponActivities:
     @activity.defn(name="coupon.restore")
     async def restore(self, payment: PaymentRequest) -> None:
         """Give the coupon back if it is in use; a use that comes later is refused."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             code, customer = payment.coupon_code, payment.customer_id
             if await coupon.restore(tx, payment.payment_id, code, customer):
                 # Here too: a late `order.apply_coupon` could have come after its own undo.

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.errors import HoldReleased, OutOfStock
 from domain.payment import PaymentRequest, StockLine
 from domain.saga import INVENTORY_RESERVE, StepState
@@ -18,7 +19,7 @@ class InventoryActivities:
     @activity.defn(name="inventory.reserve")
     async def reserve(self, payment: PaymentRequest) -> None:
         """Set stock aside for every tracked SKU, or for none; raises `OutOfStock`."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             there = await inventory.reservations(tx, payment.payment_id)
             if not inventory.HELD.issuperset(there.values()):
                 raise HoldReleased("An earlier run of this payment gave its stock back.")
@@ -31,7 +32,7 @@ class InventoryActivities:
     @activity.defn(name="inventory.restore")
     async def restore(self, payment: PaymentRequest) -> None:
         """Give the stock back; what belongs to a withdrawn SKU waits for a person instead."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             await inventory.bury(tx, payment.payment_id, payment.stock)
             restored, stuck = await inventory.restore(tx, payment.payment_id)
             if stuck:

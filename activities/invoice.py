@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.customer import PaymentMethod
 from domain.decision import decision
 from domain.dunning import Ladder
@@ -54,7 +55,7 @@ class InvoiceActivities:
     @activity.defn(name="invoice.open")
     async def open(self, issued: InvoiceRequest) -> OpenedInvoice:
         """Find where an earlier run of the owner stopped; most often there was none."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, issued.invoice_id)
             payments = await payment.of_payable(tx, issued.invoice_id)
         status = row.status
@@ -72,7 +73,7 @@ class InvoiceActivities:
     @activity.defn(name="invoice.open_payment")
     async def open_payment(self, charge: InvoiceCharge) -> OpenedCharge:
         """Make the one live payment of the invoice, or find the one that is there."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, charge.invoice.invoice_id)
             if row.status not in OPEN:
                 return OpenedCharge()
@@ -88,7 +89,7 @@ class InvoiceActivities:
     @activity.defn(name="invoice.payment_outcome")
     async def payment_outcome(self, payment_id: str) -> PaymentOutcome | None:
         """How a payment ended; None while it has not."""
-        async with self._database.connect() as tx:
+        async with self._database.read(SYSTEM) as tx:
             row = await payment.find(tx, payment_id)
         if row is None or row.status not in FINAL:
             return None
@@ -97,7 +98,7 @@ class InvoiceActivities:
     @activity.defn(name="invoice.note")
     async def note(self, notice: Notice) -> None:
         """Where the ladder stands; once it is overdue the customer is told, once a step."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, notice.invoice.invoice_id)
             noted = (row.retries, row.next_attempt_at)
             if row.status not in OPEN or noted == (
@@ -114,7 +115,7 @@ class InvoiceActivities:
     @activity.defn(name="invoice.overdue")
     async def overdue(self, issued: InvoiceRequest) -> None:
         """The due date has passed; told once."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await invoice.mark_overdue(tx, issued.invoice_id):
                 await outbox.append(tx, overdue_event(issued))
 
@@ -123,7 +124,7 @@ class InvoiceActivities:
         """Paid outside, written off or cancelled, or given up for the time being; never while a
         payment is under way, which would take money that nobody owes any more."""
         issued = closed.invoice
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, issued.invoice_id)
             if row.status is closed.status or row.status not in OPEN:
                 return Closure(row.status)

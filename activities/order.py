@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.coupon import CouponUseState
 from domain.errors import CouponNotApplicable, HoldReleased
 from domain.payment import PaymentRequest
@@ -19,7 +20,7 @@ class OrderActivities:
     @activity.defn(name="order.apply_coupon")
     async def apply_coupon(self, payment: PaymentRequest) -> None:
         """Confirm the discount that was fixed when the order was made, for this payment."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             code, discount = payment.coupon_code, payment.discount
             # Locks the use, so that giving it back waits for us, or we for it.
             if await coupon.lock_use(tx, payment.payment_id) is not CouponUseState.IN_USE:
@@ -33,6 +34,6 @@ class OrderActivities:
     @activity.defn(name="order.remove_coupon")
     async def remove_coupon(self, payment: PaymentRequest) -> None:
         """Take the coupon off again if this payment applied it."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await order.remove_coupon(tx, payment.payable_id, payment.payment_id):
                 await saga.record(tx, payment, {ORDER_APPLY_COUPON: StepState.UNDONE})

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
+from domain.access import SYSTEM
 from domain.event import OutboxEvent, UnpublishedEvent
 from store import outbox
 from store.database import Database
@@ -44,8 +45,6 @@ class OutboxActivities:
 
     def __init__(self, database: Database, bootstrap_servers: str) -> None:
         self._database = database
-        # Each statement is a transaction of its own.
-        self._reading = database.execution_options(isolation_level="AUTOCOMMIT")
         self._bootstrap_servers = bootstrap_servers
 
     @activity.defn(name="outbox.relay")
@@ -56,7 +55,7 @@ class OutboxActivities:
         published = 0
         try:
             # One connection for all looks: it costs more to get one than to look.
-            async with heartbeats(), self._reading.connect() as reading:
+            async with heartbeats(), self._database.statements(SYSTEM) as reading:
                 await outbox.try_again(reading, TRIED_AGAIN)
                 while time.monotonic() < ends_at:
                     waiting = await outbox.unpublished(reading, BATCH)
@@ -77,7 +76,7 @@ class OutboxActivities:
             activity.logger.error("Kafka refused %s events: %s", len(refused), first)
         refused |= {each.event.id: BEHIND for each in waiting if each.behind}
         published = [each.event.id for each in waiting if each.event.id not in refused]
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             await outbox.mark_published(tx, published)
             await outbox.refuse(tx, refused)
         return len(published)

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.errors import AlreadyFinal, HoldReleased
 from domain.event import JSON, Event
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
@@ -52,7 +53,7 @@ class PaymentActivities:
     async def open(self, payment: PaymentRequest) -> OpenedPayment:
         """Write the attempt rows before anything is sent, or find that an earlier run did."""
         run_id = activity.info().workflow_run_id or ""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await payments.find(tx, payment.payment_id)
             if row is None:
                 raise RuntimeError(f"payment {payment.payment_id} has no row")
@@ -76,7 +77,7 @@ class PaymentActivities:
         payment = marking.payment
         asked = marking.review()
         order_status = OrderStatus.NEEDS_REVIEW if asked else OrderStatus.PAYING
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             marked = await payments.mark(tx, payment.payment_id, marking.status, marking.reason)
             watched = None if marked else await watch.of(tx, payment.payment_id)
             if asked and (marked or (watched and watched.may_ask(asked.operation))):
@@ -96,7 +97,7 @@ class PaymentActivities:
         payment = capture.payment
         reference = capture.gateway_reference
         earned = earned_points(payment)
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if not await payments.complete(tx, payment.payment_id, reference, earned):
                 return
             await _refuse_given_back(tx, payment)
@@ -126,7 +127,7 @@ class PaymentActivities:
         of a workflow task that a cancellation interrupted after its end was written.
         """
         payment = failed.payment
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await payments.lock(tx, payment.payment_id)
             if row.status in FINAL:
                 return row.status
@@ -152,7 +153,7 @@ class PaymentActivities:
     @activity.defn(name="payment.end_watch")
     async def end_watch(self, payment: PaymentRequest) -> None:
         """Nothing can come late any more, or what came is undone."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             await review.supersede(tx, payment.payment_id)
             await watch.end(tx, payment.payment_id)
 
@@ -162,7 +163,7 @@ class PaymentActivities:
         comes late has come: nobody need watch for it any more. Raises `AlreadyFinal` where an
         earlier run has completed the payment meanwhile: then nothing is owed."""
         late = of_late_capture(payment)
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await payments.lock(tx, payment.payment_id)
             if row.status is PaymentStatus.COMPLETED:
                 raise AlreadyFinal("The payment has completed: its capture is not late.")

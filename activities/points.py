@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.errors import HoldReleased, InsufficientPoints
 from domain.payment import PaymentRequest
 from domain.saga import POINTS_DEDUCT, StepState
@@ -19,7 +20,7 @@ class PointsActivities:
     async def deduct(self, payment: PaymentRequest) -> None:
         """Take the points from what the customer can spend, once; raises `InsufficientPoints`."""
         wanted = payment.points_hold()
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):
                 await saga.record(tx, payment, {POINTS_DEDUCT: StepState.DONE})
                 return
@@ -32,6 +33,6 @@ class PointsActivities:
     @activity.defn(name="points.give_back")
     async def give_back(self, payment: PaymentRequest) -> None:
         """Give the points back if they were taken; a deduction that comes later does nothing."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await wallet.release(tx, payment.points_hold()):
                 await saga.record(tx, payment, {POINTS_DEDUCT: StepState.UNDONE})

@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from domain import points
+from domain.access import SYSTEM
 from domain.failure import FailureCode
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.refund import (
@@ -31,7 +32,7 @@ class RefundActivities:
     @activity.defn(name="refund.open")
     async def open(self, refund: RefundRequest) -> OpenedRefund:
         """Write the attempt row before anything is sent, or find that an earlier run did."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await refunds.find(tx, refund.refund_id)
             if row is None:
                 raise RuntimeError(f"refund {refund.refund_id} has no row")
@@ -45,7 +46,7 @@ class RefundActivities:
     @activity.defn(name="refund.mark")
     async def mark(self, marking: RefundMarking) -> None:
         """UNKNOWN or NEEDS_REVIEW: its part of the capture stays reserved."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             marked = await refunds.mark(
                 tx, marking.refund.refund_id, marking.status, marking.reason
             )
@@ -56,7 +57,7 @@ class RefundActivities:
     async def complete(self, completed: CompletedRefund) -> None:
         """The money went back: status, wallet, postings and event commit together."""
         refund = completed.refund
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if not await refunds.complete(tx, refund.refund_id, completed.gateway_reference):
                 row = await refunds.find(tx, refund.refund_id)
                 if row is None or row.status is not RefundStatus.COMPLETED:
@@ -79,7 +80,7 @@ class RefundActivities:
     @activity.defn(name="refund.fail")
     async def fail(self, failed: FailedRefund) -> None:
         """The PG gave nothing back: the reserved part can be refunded again."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if not await refunds.fail(tx, failed):
                 return
             await review.supersede(tx, failed.refund.refund_id)

@@ -3,6 +3,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.review import ClosedReview
 from store import review
 from store.database import Database
@@ -19,7 +20,7 @@ class ReviewActivities:
         """Note how it ended, and who decided; returns how it did end. A workflow task that is done
         again may meet the answers in another order: the first that was written counts. One that
         another run has superseded tells nothing."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             await review.close(tx, closed)
             written = await review.ended(tx, closed.reference_id)
         if written is None or written.outcome == review.SUPERSEDED:

@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.approval import (
     QualityCheck,
     Reminder,
@@ -46,7 +47,7 @@ from store.database import Database, Transaction
 from store.identifier import new_id
 
 TRAILING_MONTHS = 6
-SYSTEM = "deadline"
+DEADLINE = "deadline"
 """Who acts on a draft when no person does."""
 
 
@@ -61,7 +62,7 @@ class SettlementActivities:
         """Claim the month's usage and price it. What is issued, or waits for a person, is only
         found."""
         period = Period.parse(wanted.period)
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             whose = await customer.find(tx, wanted.customer_id)
             if whose is None:
                 raise NotFound(f"There is no customer {wanted.customer_id}.")
@@ -87,7 +88,7 @@ class SettlementActivities:
     async def check(self, draft: DecidedDraft) -> Drafted:
         """Look the draft over: it may be issued, must be approved, or must not leave."""
         policy = draft.settlement.approval
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, draft.invoice_id)
             if row.status is not InvoiceStatus.DRAFT:
                 return _found(row)
@@ -112,7 +113,7 @@ class SettlementActivities:
         """Number it, date it, tell the world; once. Where it is not issued, how it stands instead:
         SKIPPED when there is nothing to tell, REJECTED when somebody was faster."""
         wanted = draft.settlement
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             before = await invoice.lock(tx, draft.invoice_id)
             if before.status is InvoiceStatus.REJECTED:
                 return SettlementStatus.REJECTED
@@ -133,7 +134,7 @@ class SettlementActivities:
     async def reject(self, draft: DecidedDraft) -> bool:
         """The draft is void and its usage is free again. True when it was issued before: then it
         stays so."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             decided = await _decision(tx, draft.verdict)
             if decided and await invoice.reject(tx, draft.invoice_id, decided):
                 await usage.release(tx, draft.invoice_id)
@@ -143,7 +144,7 @@ class SettlementActivities:
     @activity.defn(name="settlement.note")
     async def note(self, reminder: Reminder) -> None:
         """Keep with the draft that somebody was reminded; once by each name."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, reminder.invoice_id)
             if reminder.name not in [each["decision"] for each in row.decisions]:
                 await invoice.add_decision(tx, row.id, await _noted(tx, reminder))
@@ -151,7 +152,7 @@ class SettlementActivities:
     @activity.defn(name="settlement.record")
     async def record(self, ended: EndedSettlement) -> None:
         """What the run report shows of this customer."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             await settlement.record(tx, ended)
 
 
@@ -350,7 +351,7 @@ async def _decision(tx: Transaction, verdict: Verdict | None) -> Mapping[str, st
 
 
 async def _noted(tx: Transaction, reminder: Reminder) -> Mapping[str, str]:
-    return decision(await clock.now(tx), SYSTEM, reminder.name, reminder.reason)
+    return decision(await clock.now(tx), DEADLINE, reminder.name, reminder.reason)
 
 
 def _completed(owed: InvoiceRequest) -> Event:

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from domain.access import SYSTEM
 from domain.errors import HoldReleased, InsufficientFunds
 from domain.money import format_amount
 from domain.payment import PaymentRequest
@@ -20,7 +21,7 @@ class WalletActivities:
     async def hold(self, payment: PaymentRequest) -> None:
         """Move the wallet part from available to held, once; raises `InsufficientFunds`."""
         wanted = payment.wallet_hold()
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):
                 await saga.record(tx, payment, {WALLET_HOLD: StepState.DONE})
                 return
@@ -34,6 +35,6 @@ class WalletActivities:
     @activity.defn(name="wallet.release")
     async def release(self, payment: PaymentRequest) -> None:
         """Give the hold back if there is one; a hold that comes later does nothing."""
-        async with self._database.begin() as tx:
+        async with self._database.begin(SYSTEM) as tx:
             if await wallet.release(tx, payment.wallet_hold()):
                 await saga.record(tx, payment, {WALLET_HOLD: StepState.UNDONE})

@@ -14,7 +14,7 @@ from api.invoice_document import Invoice, document
 from cli.system import Refused, as_id, call, connected, decided
 from cli.words import reason_given, say
 from domain import invoice as rules
-from domain.access import OPERATOR
+from domain.access import OPERATOR, SYSTEM
 from domain.invoice import GAVE_BACK, Closing, InvoiceStatus
 from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL
@@ -171,7 +171,7 @@ async def _list(status: InvoiceStatus | None, customer_id: str | None) -> list[r
 
 
 async def _verify(id_: str) -> tuple[rules.Invoice, list[str]]:
-    async with connected(BATCH_SECONDS) as system, system.desk.reads.connect() as tx:
+    async with connected(BATCH_SECONDS) as system, system.desk.database.read(SYSTEM) as tx:
         row = await invoice.found(tx, id_)
         if row.status in GAVE_BACK:
             was = row.status.lower()

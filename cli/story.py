@@ -9,6 +9,7 @@ from pydantic import Field
 from api import payment as documents
 from api.fields import Document
 from cli.system import Refused, System
+from domain.access import SYSTEM
 from domain.order import OrderStatus
 from domain.refund import FINAL, RefundStatus
 from domain.review import Question
@@ -128,14 +129,14 @@ async def stories(system: System, id_: str) -> list[Story]:
 
     Raises `Refused` when there is none.
     """
-    async with system.desk.reads.connect() as tx:
+    async with system.desk.database.read(SYSTEM) as tx:
         ids = await _payment_ids(tx, id_)
         if not ids:
             raise Refused(f"There is no payment, and nothing that has payments, with the id {id_}.")
         begun = [await _stored(tx, payment_id, system) for payment_id in ids]
     at_work = [await _workflows(story, system) for story in begun]
     # The rows as they stand now: what a workflow that has ended came to is in them.
-    async with system.desk.reads.connect() as tx:
+    async with system.desk.database.read(SYSTEM) as tx:
         told = [await _stored(tx, payment_id, system) for payment_id in ids]
     return [story.model_copy(update=found) for story, found in zip(told, at_work, strict=True)]
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from domain.access import SYSTEM
 from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, inventory, pricing
 from store.database import Database, Transaction
@@ -31,13 +32,13 @@ STANDARD_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 
 async def seed(database: Database) -> None:
     """Make what is missing; run again it changes nothing."""
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         if not await pricing.versions(tx, STANDARD.code):
             await pricing.put(tx, STANDARD, STANDARD_SINCE)
         if await inventory.find(tx, SKU) is None:
             await inventory.put(tx, SKU, PIECES, withdrawn=False)
     for name in CUSTOMERS:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await _customer(tx, name)
 
 

@@ -34,5 +34,23 @@ class Access:
         return owner
 
 
+class Actor(StrEnum):
+    """What kind of somebody acts on the database."""
+
+    SYSTEM = "system"
+    PERSON = "person"
+    CUSTOMER = "customer"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """For whom a transaction acts. It will say which rows can be seen; today every caller is the
+    system, which sees all."""
+
+    actor: Actor
+    id: str = ""
+
+
+SYSTEM = Scope(Actor.SYSTEM)
 OPERATOR = Access("operator", frozenset({Role.OPERATOR}), "")
 """Whoever sits at the command line of an installation."""

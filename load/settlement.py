@@ -21,6 +21,7 @@ from cli.dev import report as tell
 from dev import process, services
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
+from domain.access import SYSTEM
 from domain.event import TOPICS
 from domain.period import Period
 from domain.run import Progress
@@ -89,7 +90,7 @@ async def _prepare(pool: Database) -> None:
             )
             for number in range(EVENTS_EACH)
         ]
-        async with pool.begin() as tx:
+        async with pool.begin(SYSTEM) as tx:
             await customer.put(tx, name)
             await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
             await customer.add_payment_method(
@@ -101,7 +102,7 @@ async def _prepare(pool: Database) -> None:
 async def _until_paid(pool: Database) -> None:
     query = text("SELECT count(*) FROM invoices WHERE status = 'PAID'")
     while True:
-        async with pool.connect() as tx:
+        async with pool.read(SYSTEM) as tx:
             if (await tx.execute(query)).scalar_one() >= CUSTOMERS - POISONED:
                 return
         await asyncio.sleep(0.1)

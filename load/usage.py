@@ -25,6 +25,7 @@ from cli.dev import report
 from dev import process, services
 from dev.services import prepare
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
+from domain.access import SYSTEM
 from domain.event import TOPICS
 from domain.usage import UsageEvent
 from runtime.settings import Settings
@@ -131,7 +132,7 @@ async def _batches(table: Table, port: int, in_flight: int) -> None:
 
 async def _below_http(table: Table, pool: Database) -> None:
     async def alone(worker: int) -> None:
-        async with pool.begin() as tx:
+        async with pool.begin(SYSTEM) as tx:
             await usage.ingest(tx, [_event()])
 
     group_commit = GroupCommit(pool)
@@ -147,7 +148,7 @@ async def _below_http(table: Table, pool: Database) -> None:
 
 async def _claim(table: Table, pool: Database) -> None:
     began = time.perf_counter()
-    async with pool.begin() as tx:
+    async with pool.begin(SYSTEM) as tx:
         before = datetime.now(UTC) + timedelta(days=1)
         found = await usage.claim(tx, str(uuid4()), CUSTOMER, before, "Asia/Seoul")
     seconds = time.perf_counter() - began

@@ -15,6 +15,7 @@ import confluent_kafka
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from domain.access import SYSTEM
 from domain.message import Headers, Message, Refused, refused
 from store import dead_message
 from store.database import ERRORS, Database, refuses_values
@@ -140,7 +141,7 @@ def _is_of_the_message(error: Exception) -> bool:
 async def _set_aside(database: Database, name: str, cannot_be_taken: Sequence[Refused]) -> None:
     if not cannot_be_taken:
         return
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         for each in cannot_be_taken:
             await dead_message.put(tx, group_id(name), each)
     reason = cannot_be_taken[0].reason

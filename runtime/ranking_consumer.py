@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from domain.access import SYSTEM
 from domain.errors import InvalidRequest
 from domain.event import Topic
 from domain.message import Message, Refused, refused
@@ -37,7 +38,7 @@ async def take(database: Database, messages: Sequence[Message]) -> list[Refused]
             orders.append((_event_id(message), read(parse(message.value or b"", exact))))
         except InvalidRequest as refusal:
             wrong.append(refused(message, refusal))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         new = [pieces for id_, pieces in orders if await inbox.take(tx, CONSUMER, id_)]
         await ranking.count(tx, sold(new))
     return wrong

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from domain.access import SYSTEM
 from domain.payment import Payment
 from domain.terms import Terms
 from domain.waits import Waits
@@ -83,7 +84,7 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
     async for row in _rows(database, payment.ended_holding, created_before):
         await residue.give_back(database, row, terms.waits)
         seen += 1
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
     return seen
 
@@ -145,7 +146,7 @@ async def _rows(
 ) -> AsyncIterator[Open]:
     after: str | None = None
     while True:
-        async with database.connect() as tx:
+        async with database.read(SYSTEM) as tx:
             rows = await page(tx, created_before, after, PAGE)
         for row in rows:
             yield row

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from domain.access import SYSTEM
 from domain.period import Period
 from store import usage
 from store.database import Database
@@ -38,5 +39,5 @@ async def make(database: Database, now: datetime, late: timedelta) -> None:
     last = Period.containing(now, "UTC")
     for _ in range(AHEAD_MONTHS):
         last = last.next()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await usage.make_partitions(tx, first, last)

@@ -14,7 +14,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from domain.access import Access
+from domain.access import SYSTEM, Access
 from domain.event import Origin
 from service.desk import Desk
 from service.temporal import is_down
@@ -85,5 +85,5 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
 
 async def keep(desk: Desk, claim: Claim, answer: StoredAnswer) -> StoredAnswer:
     """Store a final answer; the first writer wins and everybody gets that one."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         return await idempotency.store_answer(tx, claim, answer)

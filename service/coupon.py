@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from domain.access import SYSTEM
 from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
 from domain.money import check_currency
@@ -17,14 +18,14 @@ async def put(desk: Desk, wanted: Coupon) -> tuple[Coupon, bool]:
     """Make a coupon or change it; True when made. Orders made before keep their discount."""
     for currency in {**wanted.amounts, **wanted.minimum_order}:
         check_currency(currency)
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         made = await coupon.put(tx, wanted)
         return await _found(tx, wanted.code), made
 
 
 async def get(desk: Desk, code: str) -> Coupon:
     """A coupon with its counts; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await _found(tx, code)
 
 
@@ -33,7 +34,7 @@ async def claim(
 ) -> Answer[CouponClaim] | StoredAnswer:
     """Get one of the limited coupons, first come, first served."""
     owner = call.access.named(customer_id)
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer

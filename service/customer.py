@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from domain.access import Access
+from domain.access import SYSTEM, Access
 from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
@@ -45,7 +45,7 @@ class NewCard:
 
 async def put(desk: Desk, customer_id: str, terms: Agreement) -> tuple[CustomerRecord, bool]:
     """Make a customer, or change how it is billed; True when made."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         await _check(tx, terms)
         made = await customer.put(tx, customer_id)
         await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
@@ -58,7 +58,7 @@ async def put(desk: Desk, customer_id: str, terms: Agreement) -> tuple[CustomerR
 async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
     """A customer and how it is billed now; raises `NotFound`."""
     access.require(customer_id)
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await _found(tx, customer_id)
 
 
@@ -66,7 +66,7 @@ async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod
     """Add a card; as the default one it replaces the default before it."""
     if card.gateway not in desk.gateways:
         raise InvalidRequest(f"There is no gateway {card.gateway!r}.")
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         if await customer.find(tx, customer_id) is None:
             raise NotFound(f"There is no customer {customer_id}.")
         return await customer.add_payment_method(
@@ -83,7 +83,7 @@ async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod
 async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
     access.require(customer_id)
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         await _found(tx, customer_id)
         return await customer.payment_methods_of(tx, customer_id)
 

@@ -1,5 +1,6 @@
 """Dead letters: what could not be done, and what no consumer could take."""
 
+from domain.access import SYSTEM
 from domain.dead_letter import DeadLetter
 from domain.errors import NotFound
 from domain.message import DeadMessage
@@ -10,13 +11,13 @@ from store.database import Transaction
 
 async def waiting(desk: Desk) -> tuple[list[DeadLetter], list[DeadMessage]]:
     """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)
 
 
 async def resolve(desk: Desk, id_: str) -> bool:
     """Note that somebody has seen to it; False when somebody had before. Raises `NotFound`."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
             return True
         if not await _is_known(tx, id_):

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from temporalio.client import Client
 
 from domain.terms import Terms
 from gateway.client import GatewayProfile
-from store.database import Database, reading
+from store.database import Database
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,3 @@ class Desk:
     terms: Terms
     gateways: Mapping[str, GatewayProfile]
     wait_seconds: float
-
-    @cached_property
-    def reads(self) -> Database:
-        """For whatever is only read."""
-        return reading(self.database)

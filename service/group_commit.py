@@ -6,6 +6,7 @@ flush of the disk serve everybody who came meanwhile.
 
 import asyncio
 
+from domain.access import SYSTEM
 from domain.usage import MAX_BATCH, Receipt, UsageEvent
 from store import usage
 from store.database import Database
@@ -31,7 +32,7 @@ class GroupCommit:
         while self._waiting:
             group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
-                async with self._database.begin() as tx:
+                async with self._database.begin(SYSTEM) as tx:
                     receipts = await usage.ingest(tx, [event for event, _ in group])
             except Exception as error:
                 for _, waiting in group:

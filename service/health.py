@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from domain.access import SYSTEM
 from domain.payment import PaymentStatus
 from domain.review import Question
 from service.desk import Desk
@@ -36,13 +37,13 @@ class Figures:
 
 async def ready(desk: Desk) -> None:
     """Raises unless the database answers soon."""
-    async with asyncio.timeout(READY_WITHIN_SECONDS), desk.reads.connect() as tx:
+    async with asyncio.timeout(READY_WITHIN_SECONDS), desk.database.read(SYSTEM) as tx:
         await clock.now(tx)
 
 
 async def figures(desk: Desk) -> Figures:
     """Read at each scrape."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return Figures(
             open_payments=await payment.count_open_by_status(tx),
             reviews_waiting=await review.count_waiting(tx),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from domain.access import Access, Role
+from domain.access import SYSTEM, Access, Role
 from domain.approval import Verdict, judged
 from domain.decision import Decided
 from domain.errors import (
@@ -70,7 +70,7 @@ class Lineage:
 
 async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
     """An invoice as it stands; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         return await record(tx, row)
@@ -78,7 +78,7 @@ async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
 
 async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
     """Every amount back to its events."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         aggregates = await invoice.aggregates(tx, row.id)
@@ -92,7 +92,7 @@ async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
 ) -> list[InvoiceRecord]:
     """By number of page, newest first."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         owner = whose(access, customer_id)
         return await _records(tx, await invoice.page(tx, owner, (number - 1) * size, size))
 
@@ -106,7 +106,7 @@ async def crawl(
 ) -> tuple[list[InvoiceRecord], Position | None]:
     """Those after a place, oldest first, with what came late before it, and the place after them;
     None at the end. `owner`: see `whose`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         late: Sequence[Invoice] = ()
         at = None
         if place is not None:
@@ -124,7 +124,7 @@ async def every(
 ) -> AsyncIterator[Invoice]:
     """All invoices and drafts, oldest first."""
     position = None
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         while rows := await invoice.after(tx, customer_id, status, position, PAGE):
             for row in rows:
                 yield row
@@ -143,7 +143,7 @@ async def pay(
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Charge now instead of at the next step of the ladder, with another card if one is named. The
     answer is final when that charge has ended, however."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         call.access.require(row.customer_id)
         await _require_card(tx, row, payment_method_id)
@@ -172,7 +172,7 @@ async def close(
     desk: Desk, call: Call, invoice_id: str, closing: Closing, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Paid outside, written off, or cancelled: nothing is charged any more."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
     request = CloseRequest(closing, reason, call.access.caller)
     update = _to_owner(desk, call, row, "close", request, closed)
@@ -183,7 +183,7 @@ async def decide(
     desk: Desk, call: Call, invoice_id: str, *, approved: bool, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Let a draft that waits be issued, or throw it away: its usage is then free again."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
     waits = row.status is InvoiceStatus.AWAITING_APPROVAL
     update = Update(
@@ -213,7 +213,7 @@ def _to_owner(
 
 
 async def _decided(desk: Desk, invoice_id: str, decision: Decision) -> Decided | None:
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
     return decision(row.status, row.decisions)
 
@@ -231,7 +231,7 @@ async def _charged(desk: Desk, invoice_id: str, payments_before: int) -> Seen[In
     ends_at = time.monotonic() + desk.wait_seconds
     begun = False
     while True:
-        async with desk.reads.connect() as tx:
+        async with desk.database.read(SYSTEM) as tx:
             seen = await record(tx, await found(tx, invoice_id))
         paid = seen.payments
         under_way = any(each.status not in FINAL for each in paid)
@@ -245,7 +245,7 @@ async def _charged(desk: Desk, invoice_id: str, payments_before: int) -> Seen[In
 
 async def _start_owner(desk: Desk, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
     if row.status not in OPEN:
         return False
@@ -256,7 +256,7 @@ async def _start_owner(desk: Desk, invoice_id: str) -> bool:
 
 async def _start_settlement(desk: Desk, invoice_id: str) -> bool:
     """Of a draft that waits for approval, and whose workflow is gone."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
     if row.status is not InvoiceStatus.AWAITING_APPROVAL:
         return False
@@ -292,6 +292,6 @@ async def _seen(
     desk: Desk, invoice_id: str, final: frozenset[InvoiceStatus] = CLOSED
 ) -> Seen[InvoiceRecord]:
     """As it stands now; in which statuses the answer stays."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         return Seen(await record(tx, row), row.status in final)

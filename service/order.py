@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from domain import order as rules
 from domain import points
-from domain.access import Access
+from domain.access import SYSTEM, Access
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import JSON, Event, Topic
@@ -40,7 +40,7 @@ class OrderRecord:
 
 async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord] | StoredAnswer:
     """Make an order. Its total and its discount are fixed now and never change."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -52,7 +52,7 @@ async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord
 
 async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
     """An order as it stands; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
         return await _record(tx, row)

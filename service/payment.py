@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from domain import payment as rules
-from domain.access import Access
+from domain.access import SYSTEM, Access
 from domain.customer import PaymentMethod
 from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
 from domain.gateway import GatewayAttempt
@@ -48,7 +48,7 @@ async def create(
     desk: Desk, call: Call, wanted: NewPayment
 ) -> Answer[PaymentRecord] | StoredAnswer:
     """Pay an order, and wait shortly for the end. A declined payment is an answer."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -63,7 +63,7 @@ async def create(
 
 async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
     """A payment as it stands; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
         return await record(tx, row)
@@ -71,7 +71,7 @@ async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
 
 async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRecord]:
     """Every payment of an order, oldest first."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         ordered = await order.find(tx, order_id)
         if ordered is None:
             raise NotFound(f"There is no order {order_id}.")
@@ -81,7 +81,7 @@ async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRec
 
 async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:
     """Ask for a cancellation. The payment ends CANCELLED without residue or COMPLETED whole."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         await found(tx, payment_id)
         claimed = await idempotency.claim(tx, call.claim, payment_id)
         if claimed.answer is not None:
@@ -98,7 +98,7 @@ async def resolve(
     desk: Desk, call: Call, payment_id: str, resolution: Resolution
 ) -> Answer[PaymentRecord] | StoredAnswer:
     """Answer the question that waits about a payment, which may have ended meanwhile."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         id_ = (await found(tx, payment_id)).id
     update = await reviews.answering(desk, call, id_, payment_workflow_id(id_), resolution)
     return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
@@ -177,6 +177,6 @@ async def record(tx: Transaction, row: Payment) -> PaymentRecord:
 
 
 async def _seen(desk: Desk, payment_id: str) -> Seen[PaymentRecord]:
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, payment_id)
         return Seen(await record(tx, row), row.status in FINAL)

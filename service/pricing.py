@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from domain.access import SYSTEM
 from domain.errors import NotFound
 from domain.pricing import Plan, PlanVersion
 from service.desk import Desk
@@ -12,7 +13,7 @@ from store.database import Transaction
 async def put(desk: Desk, plan: Plan, since: datetime | None) -> tuple[PlanVersion, bool]:
     """Add a version, from now on unless said otherwise; True when added. The same prices from the
     same moment on are no new one."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         await pricing.lock(tx, plan.code)
         since = since or await _since(tx, plan, datetime.now(UTC))
         plan, added = await pricing.put(tx, plan, since)
@@ -21,13 +22,13 @@ async def put(desk: Desk, plan: Plan, since: datetime | None) -> tuple[PlanVersi
 
 async def versions(desk: Desk, code: str) -> list[PlanVersion]:
     """Those of a plan, in the order in which they were added; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await _known(tx, code)
 
 
 async def withdraw(desk: Desk, code: str) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         await _known(tx, code)
         await pricing.withdraw(tx, code, datetime.now(UTC))
 

@@ -1,5 +1,6 @@
 """Popular SKUs, counted from the events of completed orders."""
 
+from domain.access import SYSTEM
 from domain.ranking import Ranked
 from service.desk import Desk
 from store import ranking
@@ -7,5 +8,5 @@ from store import ranking
 
 async def top(desk: Desk, limit: int) -> list[Ranked]:
     """Most sold first."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await ranking.top(tx, limit)

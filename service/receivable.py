@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from domain.access import SYSTEM
 from service.desk import Desk
 from store import invoice
 
@@ -22,6 +23,6 @@ class Bucket:
 
 async def aged(desk: Desk, as_of: datetime | None) -> list[Bucket]:
     """By age and currency, at a moment or now."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
     return [Bucket(row.currency, BUCKETS[row.bucket], row.invoices, row.amount) for row in rows]

@@ -5,7 +5,7 @@ from functools import partial
 
 from domain import points
 from domain import refund as rules
-from domain.access import Access
+from domain.access import SYSTEM, Access
 from domain.errors import NotFound, NotRefundable
 from domain.payment import PayableType, Payment
 from domain.refund import FINAL, Refund, RefundRequest, RefundSplit
@@ -34,7 +34,7 @@ class NewRefund:
 
 async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | StoredAnswer:
     """Refund a payment, and wait shortly for the end. What the PG refuses is an answer."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -48,7 +48,7 @@ async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | 
 
 async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
     """A refund as it stands; raises `NotFound`."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await found(tx, refund_id)
 
 
@@ -56,7 +56,7 @@ async def resolve(
     desk: Desk, call: Call, refund_id: str, resolution: Resolution
 ) -> Answer[Refund] | StoredAnswer:
     """Answer the question that waits about a refund: has the PG given the money back?"""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         id_ = (await found(tx, refund_id)).id
     update = await reviews.answering(desk, call, id_, refund_workflow_id(id_), resolution)
     return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
@@ -112,6 +112,6 @@ async def found(tx: Transaction, refund_id: str) -> Refund:
 
 
 async def _seen(desk: Desk, refund_id: str) -> Seen[Refund]:
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, refund_id)
     return Seen(row, row.status in FINAL)

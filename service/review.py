@@ -1,5 +1,6 @@
 """What waits for a person, what speaks against an answer, and who has answered."""
 
+from domain.access import SYSTEM
 from domain.decision import Decided
 from domain.errors import Rejected
 from domain.review import Outcome, Resolution, WaitingReview, check
@@ -19,7 +20,7 @@ async def answering(
 ) -> Update:
     """The Update that answers the question which waits about a payment or refund."""
     id_ = update_id(call)
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         refused = await _refusal(tx, reference_id, resolution.outcome)
 
     async def decided() -> Decided | None:
@@ -44,7 +45,7 @@ async def _refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Reje
 async def _decided(desk: Desk, reference_id: str, update_id: str) -> Decided | None:
     """How the review ended that this Update has answered, or else the last one; None while that
     waits. A payment can be asked about more than once."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         answered = await review.ended_by(tx, reference_id, update_id)
         closed = answered or await review.ended(tx, reference_id)
     return None if closed is None else Decided(closed.outcome, closed.decided_by or "")
@@ -52,5 +53,5 @@ async def _decided(desk: Desk, reference_id: str, update_id: str) -> Decided | N
 
 async def waiting(desk: Desk) -> list[WaitingReview]:
     """What waits for a person, oldest first."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await review.waiting(tx)

@@ -12,6 +12,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError
 
+from domain.access import SYSTEM
 from domain.errors import NotFound, SettlementFailed
 from domain.invoice import InvoiceStatus
 from domain.period import Period
@@ -83,7 +84,7 @@ class Report:
 
 async def report(desk: Desk, period: str) -> Report:
     """What became of a month so far."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         run = await settlement.run(tx, period)
         failed = await settlement.unsettled(tx, period)
         return Report(
@@ -107,7 +108,7 @@ async def start_run(
     nothing is in a row yet, so nobody would start it later.
     """
     Period.parse(period).require_over(datetime.now(UTC), "UTC")
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         for customer_id in customers:
             await _require_customer(tx, customer_id)
     async with _reaching_temporal(desk):
@@ -115,7 +116,7 @@ async def start_run(
             desk.temporal, desk.terms.run(period, customers or None)
         )
     if not customers:
-        async with desk.database.begin() as tx:
+        async with desk.database.begin(SYSTEM) as tx:
             await settlement.announce_run(tx, period)
     return handle
 
@@ -151,7 +152,7 @@ class MonthStanding:
 
 async def standing(desk: Desk, period: str, customer_id: str) -> MonthStanding | None:
     """None when nobody has ever tried to settle it."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         row = await settlement.find(tx, period, customer_id)
     if row is None:
         return None
@@ -171,7 +172,7 @@ class SettledMonth:
 async def settle(desk: Desk, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         zone = await _require_customer(tx, customer_id)
         Period.parse(period).require_over(datetime.now(UTC), zone)
         found = await _of_month(tx, customer_id, period)
@@ -223,7 +224,7 @@ async def _outcome(
         while True:
             # The invoice is read after what proves that it is there, numbered.
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
-            async with desk.reads.connect() as tx:
+            async with desk.database.read(SYSTEM) as tx:
                 found = await _of_month(tx, request.customer_id, request.period)
             if found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from domain.access import Role
+from domain.access import SYSTEM, Role
 from domain.errors import NotFound
 from domain.ledger import BANK_CLEARING, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
@@ -56,7 +56,7 @@ async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord
     """Charge a card, or book what the bank has received. A declined card is an answer."""
     if wanted.source is Source.BANK_TRANSFER:
         return await _book(desk, call, wanted)
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -73,7 +73,7 @@ async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord]
     """Only for operators: raises `NotFound` for others."""
     if Role.OPERATOR not in call.access.roles:
         raise NotFound("There is no such thing.")
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -131,6 +131,6 @@ async def _record(tx: Transaction, top_up_id: str) -> TopUpRecord:
 
 
 async def _seen(desk: Desk, top_up_id: str) -> Seen[TopUpRecord]:
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         seen = await _record(tx, top_up_id)
     return Seen(seen, seen.status in FINAL)

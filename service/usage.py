@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from domain.access import SYSTEM
 from domain.errors import NotFound, Rejected, UsageBilled
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
@@ -28,7 +29,7 @@ async def take(database: Database, documents: Sequence[object], late: timedelta)
     """
     admitted = [_admitted(document, late) for document in documents]
     events = [each for each in admitted if isinstance(each, UsageEvent)]
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         counted = iter(await usage.ingest(tx, events))
     return [each if isinstance(each, Receipt) else next(counted) for each in admitted]
 
@@ -45,7 +46,7 @@ def _admitted(document: object, late: timedelta) -> UsageEvent | Receipt:
 async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str | None:
     """Never bill an event that no invoice has, or only a draft that a check stopped. Returns the
     reason for which it was voided before, if it was. Raises `NotFound` and `UsageBilled`."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         await usage.lock(tx, customer_id)
         await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
         if await usage.void(tx, customer_id, event_id, reason):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from domain.access import SYSTEM
 from domain.ledger import BookedPosting
 from domain.wallet import Balance
 from service.desk import Desk
@@ -12,7 +13,7 @@ from store.seen import seen
 
 async def balances(desk: Desk, owner: str) -> list[Balance]:
     """What the wallet of a customer holds, per currency and in points."""
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         return await wallet.balances(tx, owner)
 
 
@@ -22,7 +23,7 @@ async def transactions(
     """The postings below a place, with what came late above it, and the place below them; None at
     the end."""
     late: Sequence[BookedPosting] = ()
-    async with desk.reads.connect() as tx:
+    async with desk.database.read(SYSTEM) as tx:
         if place is None:
             rows = await wallet.transactions(tx, owner, None, limit)
         else:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from domain.access import SYSTEM
 from domain.identifier import UUID, has_form
 from domain.payment import Payment, PaymentStatus
 from domain.refund import Refund
@@ -19,7 +20,7 @@ _NO_NEWS_NEEDED = frozenset({PaymentStatus.PENDING, PaymentStatus.COMPLETED})
 async def take(desk: Desk, gateway: str, event_id: str, event: Mapping[str, object]) -> None:
     """Store an event of the PG, and hint whoever waits for it. One that came before changes
     nothing."""
-    async with desk.database.begin() as tx:
+    async with desk.database.begin(SYSTEM) as tx:
         new = await webhook.store(tx, gateway, event_id, event)
         owner = await _waiting_owner(tx, event) if new else None
     if owner is not None:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
@@ -8,9 +9,42 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-Database = AsyncEngine
+from domain.access import Scope
+
 Transaction = AsyncConnection
 """What every function of the store takes first: none can run outside a transaction."""
+
+
+class Database:
+    """PostgreSQL as everybody above the store sees it: transactions, for somebody.
+
+    `scope` says for whom. This is the one place where it will be told to PostgreSQL, for row-level
+    security, and where what only reads can go to a replica.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._statements = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def begin(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that is committed at the end of the block."""
+        return self.engine.begin()
+
+    def read(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
+        """For whoever only reads: one transaction sees one moment, from its first statement to its
+        last, and cannot write. A document made of several statements is whole."""
+        return self._reading.connect()
+
+    def statements(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
+        """Each statement is a transaction of its own: for whoever looks again and again."""
+        return self._statements.connect()
+
+    async def dispose(self) -> None:
+        """Close every connection that is free."""
+        await self.engine.dispose()
 
 
 ERRORS = (
@@ -30,13 +64,13 @@ invoice claims two million events in 17 s."""
 
 
 def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database:
-    """An engine; connects when first used.
+    """A database; connects when first used.
 
     A statement may take so long, and a free connection 5 s to come: both are then errors, which
     Temporal retries, instead of a request that hangs. PostgreSQL ends a transaction whose process
     has been silent for 5 s: one that is frozen must not keep its locks from whoever takes over.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
@@ -49,12 +83,7 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
             "server_settings": {"idle_in_transaction_session_timeout": "5s"},
         },
     )
-
-
-def reading(database: Database) -> Database:
-    """The same connections for whoever only reads: one transaction sees one moment, from its first
-    statement to its last, and cannot write. A document made of several statements is whole."""
-    return database.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Database(engine)
 
 
 def refuses_values(error: Exception) -> bool:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx2
 
 from domain import ledger, points
+from domain.access import SYSTEM
 from store import wallet
 from store.database import Database
 from store.ledger import append
@@ -87,7 +88,7 @@ class Billing:
 
     async def give_points(self, amount: int) -> None:
         """Points as a present, booked as issued."""
-        async with self.database.begin() as tx:
+        async with self.database.begin(SYSTEM) as tx:
             await wallet.credit(tx, self.customer_id, points.UNIT, amount)
             target = ledger.available(self.customer_id)
             postings = ledger.transfer(points.ISSUED, target, points.UNIT, amount)

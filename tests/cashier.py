@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
+from domain.access import SYSTEM
 from domain.payment import Method, PayableType, PaymentOutcome, PaymentRequest, StockLine
 from domain.refund import RefundOutcome, RefundRequest
 from domain.waits import Waits
@@ -79,7 +80,7 @@ class Cashier:
             waits=waits or self.waits,
         )
         method = Method.SPLIT if wallet and card else Method.CARD if card else Method.WALLET
-        async with self.billing.database.begin() as tx:
+        async with self.billing.database.begin(SYSTEM) as tx:
             assert await order.begin_paying(tx, request.payable_id)
             await payment.create(tx, request, method)
         return request
@@ -132,7 +133,7 @@ class Cashier:
             reason=reason,
             waits=paid.waits,
         )
-        async with self.billing.database.begin() as tx:
+        async with self.billing.database.begin(SYSTEM) as tx:
             await payment.reserve_refund(tx, request)
             assert await refund.create(tx, request)
         return request

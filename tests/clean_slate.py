@@ -100,7 +100,7 @@ async def assert_clean_slate(billing: Billing, book: Book | None = None) -> Slat
 async def read(billing: Billing, book: Book) -> Slate:
     """Read one customer from the database in one snapshot, and its payments from the PG's book."""
     customer_id = billing.customer_id
-    async with billing.database.connect() as connection:
+    async with billing.database.engine.connect() as connection:
         tx = await connection.execution_options(isolation_level="REPEATABLE READ")
         paid = await _rows(tx, select(payments).where(payments.c.customer_id == customer_id))
         ids = [row["id"] for row in paid]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import text
 
+from domain.access import SYSTEM
 from store import database as database_module
 from store.database import Database, Transaction
 from tests.conditions import eventually
@@ -49,7 +50,7 @@ async def crowd(works: Iterable[Coroutine[Any, Any, T]], at_a_time: int = 20) ->
 
 async def execute(url: str, statement: str) -> list[str]:
     """Run one statement as databases come and go by; returns the first column."""
-    async with connected(url) as database, database.connect() as connection:
+    async with connected(url) as database, database.engine.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
         result = await connection.execute(text(statement))
         return [str(row[0]) for row in result] if result.returns_rows else []
@@ -58,7 +59,7 @@ async def execute(url: str, statement: str) -> list[str]:
 @asynccontextmanager
 async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
     """Nobody else reads the table meanwhile; yields its owner's transaction."""
-    async with connected(owner_url) as owner, owner.begin() as tx:
+    async with connected(owner_url) as owner, owner.begin(SYSTEM) as tx:
         await may_idle(tx)
         await tx.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         yield tx
@@ -89,7 +90,7 @@ async def somebody_waits_for_a_row(database: Database) -> None:
     """)
 
     async def waits() -> bool:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             return bool(await tx.scalar(waiting))
 
     await eventually(waits)

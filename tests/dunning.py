@@ -7,6 +7,7 @@ from decimal import Decimal
 from sqlalchemy import select
 from temporalio.client import Client, WorkflowHandle
 
+from domain.access import SYSTEM
 from domain.dead_letter import DeadLetter
 from domain.dunning import DunningPolicy
 from domain.event import OutboxEvent
@@ -51,7 +52,7 @@ class Dunning:
     ) -> InvoiceRequest:
         """An issued invoice without an owner, of the month before the customer's last one."""
         id_, period = new_id(), MAY
-        async with self.billing.database.begin() as tx:
+        async with self.billing.database.begin(SYSTEM) as tx:
             owner = self.billing.customer_id
             for _ in await invoice.page(tx, owner, 0, 100):
                 period = period.previous()
@@ -64,7 +65,7 @@ class Dunning:
     async def add_card(self, gateway: str, number: str = GOOD_CARD) -> str:
         """Make this card, at this gateway, the default one."""
         id_, owner = new_id(), self.billing.customer_id
-        async with self.billing.database.begin() as tx:
+        async with self.billing.database.begin(SYSTEM) as tx:
             await customer.add_payment_method(
                 tx, id_, owner, gateway, f"bk_{number}", number[-4:], is_default=True
             )
@@ -110,14 +111,14 @@ class Dunning:
         return self.faults.calls[invoice_workflow_id(owed.invoice_id)]
 
     async def row(self, owed: InvoiceRequest) -> Invoice:
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             row = await invoice.find(tx, owed.invoice_id)
         assert row is not None
         return row
 
     async def payments(self, owed: InvoiceRequest) -> list[Payment]:
         """Every attempt, oldest first."""
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return await payment.of_payable(tx, owed.invoice_id)
 
     async def captured(self, owed: InvoiceRequest) -> list[int]:
@@ -132,19 +133,19 @@ class Dunning:
 
     async def events(self, owed: InvoiceRequest) -> list[OutboxEvent]:
         """The invoice's events, in order."""
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return await outbox.of_aggregates(tx, [owed.invoice_id])
 
     async def buried(self, owed: InvoiceRequest) -> DeadLetter | None:
         """Its dead letter."""
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return await dead_letter.find(tx, owed.invoice_id)
 
     async def booked_outside(self, owed: InvoiceRequest) -> list[int]:
         """Postings of money that came another way."""
         key = f"invoice/{owed.invoice_id}/paid-outside"
         query = select(postings.c.amount).join_from(postings, ledger_transactions)
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             rows = await tx.execute(query.where(ledger_transactions.c.key == key))
             return sorted(rows.scalars())
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 from sqlalchemy import select
 from temporalio.client import Client, WorkflowHandle
 
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.invoice import Invoice
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
@@ -70,7 +71,7 @@ class Months:
         await self.use_at(datetime(2026, month, 10, tzinfo=UTC), quantity, resource_type)
 
     async def use_at(self, when: datetime, quantity: int, resource_type: str = "API_CALL") -> None:
-        async with self.billing.database.begin() as tx:
+        async with self.billing.database.begin(SYSTEM) as tx:
             used = event(self.customer_id, None, str(quantity), when, resource_type)
             await usage.ingest(tx, [used])
 
@@ -87,7 +88,7 @@ class Months:
         """Wait until the draft waits for a person; returns it."""
 
         async def awaiting() -> Invoice | None:
-            async with self.billing.database.connect() as tx:
+            async with self.billing.database.engine.connect() as tx:
                 standing = await settlement.find(tx, period, self.customer_id)
                 draft = await invoice.of_month(tx, self.customer_id, period)
             waits = standing is not None and standing.status == SettlementStatus.AWAITING_APPROVAL
@@ -103,7 +104,7 @@ class Months:
 
     async def invoices(self) -> list[Invoice]:
         """Every invoice of the customer, oldest first."""
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return await invoice.after(tx, self.customer_id, None, None, 1_000)
 
     async def paid(self, invoice_id: str) -> None:
@@ -115,7 +116,7 @@ class Months:
         query = select(usage_events.c.invoice_id).where(
             usage_events.c.customer_id == self.customer_id
         )
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return list((await tx.execute(query)).scalars())
 
     async def events(self) -> list[str]:
@@ -123,5 +124,5 @@ class Months:
         query = select(usage_events.c.event_id).where(
             usage_events.c.customer_id == self.customer_id
         )
-        async with self.billing.database.connect() as tx:
+        async with self.billing.database.engine.connect() as tx:
             return list((await tx.execute(query)).scalars())

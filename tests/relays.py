@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from dev import kafka, process
 from dev.process import Server
+from domain.access import SYSTEM
 from domain.event import PARTITIONS, TOPICS, Event, Topic
 from runtime import schema
 from runtime.settings import Settings
@@ -89,25 +90,25 @@ class RelayBed:
 
     async def published(self) -> int:
         """How many events are marked."""
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return int(await tx.scalar(select(func.count(tables.outbox.c.published_at))) or 0)
 
     async def waiting(self) -> int:
         """How many events are not marked."""
         waits = tables.outbox.c.published_at.is_(None)
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return int(await tx.scalar(select(func.count()).where(waits)) or 0)
 
     async def catches_up(self) -> None:
         """Wait until everything is marked that is committed by now."""
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             newest = await tx.scalar(select(func.max(tables.outbox.c.id))) or 0
         waits = select(func.count()).where(
             tables.outbox.c.published_at.is_(None), tables.outbox.c.id <= newest
         )
 
         async def none_waits() -> bool:
-            async with self.database.connect() as tx:
+            async with self.database.engine.connect() as tx:
                 return await tx.scalar(waits) == 0
 
         await eventually(none_waits)
@@ -119,13 +120,13 @@ class RelayBed:
         return await self.waiting() == await self.refused()
 
     async def refused(self) -> int:
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return await outbox.count_refused(tx)
 
     async def committed_of(self, topics: Sequence[Topic]) -> set[str]:
         """The ids of the events of these topics."""
         query = select(tables.outbox.c.event_id).where(tables.outbox.c.topic.in_(topics))
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return set((await tx.execute(query)).scalars())
 
 
@@ -195,7 +196,7 @@ class Writers:
 
 async def commit(database: Database, events: Sequence[Event], abort: bool = False) -> None:
     """One transaction that tells of these events."""
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.append(tx, *events)
         if abort:
             raise PlannedAbort

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import func, select
 
+from domain.access import SYSTEM
 from domain.period import Period
 from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, pricing, usage
@@ -39,7 +40,7 @@ class Tenants:
             invoices.c.number.is_not(None),
         )
         found: dict[str, list[int]] = {}
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             for customer_id, total in await tx.execute(query):
                 found.setdefault(customer_id, []).append(int(total))
         return found
@@ -51,7 +52,7 @@ class Tenants:
             .where(payments.c.customer_id.in_(self.customers), payments.c.status == "COMPLETED")
             .group_by(payments.c.customer_id)
         )
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             rows = await tx.execute(query)
             return {owner: (count, int(total)) for owner, count, total in rows}
 
@@ -71,7 +72,7 @@ async def price(database: Database, code: str, *resource_types: str) -> None:
         Charge(name, ChargeModel.PER_UNIT, unit_price=Decimal(1)) for name in resource_types
     )
     plan = Plan(code=code, version=1, currency="KRW", charges=charges)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await pricing.put(tx, plan, SINCE)
 
 
@@ -87,7 +88,7 @@ async def tenants(
     good, bad = names[: count - poisoned], tuple(names[count - poisoned :])
     made = Tenants(database, period, {name: 1_000 + n for n, name in enumerate(good)}, bad)
     await price(database, made.plan, "API_CALL")
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         for name in names:
             await customer.put(tx, name)
             await customer.assign_plan(tx, name, made.plan, SINCE)

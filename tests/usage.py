@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from domain.access import SYSTEM
 from domain.usage import UsageEvent
 from store import customer
 from store.database import Database
@@ -15,7 +16,7 @@ MAY = datetime(2026, 5, 10, 12, tzinfo=UTC)
 async def new_customer(database: Database) -> str:
     """A customer without anything; returns its id."""
     customer_id = f"c-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.put(tx, customer_id)
     return customer_id
 

@@ -3,6 +3,7 @@
 from sqlalchemy import func, select
 
 from domain import ledger as accounts
+from domain.access import SYSTEM
 from domain.ledger import BANK_CLEARING, transfer
 from domain.ledger import Transaction as LedgerTransaction
 from store import ledger, wallet
@@ -21,14 +22,14 @@ async def credit(tx: Transaction, customer_id: str, currency: str, amount: int) 
 async def a_funded_customer(database: Database, amount: int, currency: str = "KRW") -> str:
     """A customer with this much in the wallet; returns its id."""
     customer_id = new_customer()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await credit(tx, customer_id, currency, amount)
     return customer_id
 
 
 async def balances(database: Database, customer_id: str) -> dict[str, tuple[int, int]]:
     """(available, held) per currency as the wallet's rows say; without those of nothing."""
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await wallet.balances(tx, customer_id)
     return {row.currency: (row.available, row.held) for row in rows if row.available or row.held}
 
@@ -38,7 +39,7 @@ async def posted(database: Database, customer_id: str) -> dict[str, tuple[int, i
     names = [accounts.available(customer_id), accounts.held(customer_id)]
     total = func.sum(postings.c.amount)
     query = select(postings.c.account, postings.c.unit, total).where(postings.c.account.in_(names))
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = (await tx.execute(query.group_by(postings.c.account, postings.c.unit))).all()
     sums = {(account, unit): int(amount) for account, unit, amount in rows}
     found = {

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.settlement import SYSTEM, SettlementActivities
+    from activities.settlement import DEADLINE, SettlementActivities
     from domain.approval import DeadlineEffect, Reminder, Verdict
     from domain.money import format_amount
     from domain.settlement import (
@@ -134,7 +134,7 @@ class MonthlySettlement:
         self._awaiting = False
         if self._verdict is None:
             approved = policy.at_deadline is DeadlineEffect.APPROVE
-            self._verdict = Verdict(approved, f"nobody decided in {policy.deadline}", SYSTEM)
+            self._verdict = Verdict(approved, f"nobody decided in {policy.deadline}", DEADLINE)
         return self._verdict
 
     async def _decided_by(self, moment: datetime, name: str) -> bool:

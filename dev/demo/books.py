@@ -12,6 +12,7 @@ from dev.demo.shop import CURRENCY, CUSTOMER
 from dev.demo.stage import Stage
 from dev.demo.verdict import expect
 from domain import ledger as accounts
+from domain.access import SYSTEM
 from domain.event import PARTITIONS, Topic
 from store import ledger, outbox
 
@@ -45,14 +46,14 @@ async def compare_ledger(stage: Stage) -> None:
 
 async def ledger_balances(stage: Stage) -> Counter[str]:
     """The sum of every account."""
-    async with stage.desk.database.connect() as tx:
+    async with stage.desk.database.read(SYSTEM) as tx:
         sums = await ledger.balances(tx)
     return Counter({account: total for (account, unit), total in sums.items() if unit == CURRENCY})
 
 
 async def read_events(stage: Stage) -> None:
     """Every event of this demo is on Kafka, each aggregate's without a gap."""
-    async with stage.desk.database.connect() as tx:
+    async with stage.desk.database.read(SYSTEM) as tx:
         rows = await outbox.of_aggregates(tx, sorted(stage.shop.aggregates))
     received = await _consume(stage, {row.event_id for row in rows})
     stage.events.update(event.topic for event in received)

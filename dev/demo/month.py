@@ -11,6 +11,7 @@ from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
+from domain.access import SYSTEM
 from domain.dunning import DunningPolicy
 from domain.invoice import CLOSED, InvoiceStatus
 from domain.period import Period
@@ -204,7 +205,7 @@ async def _card(stage: Stage, name: str, number: str) -> None:
 
 
 async def _invoice(stage: Stage, name: str) -> dict[str, Any]:
-    async with stage.desk.database.connect() as tx:
+    async with stage.desk.database.read(SYSTEM) as tx:
         row = await invoice.of_month(tx, name, str(_month()))
     if row is None:
         raise Unexpected(f"{name} has no invoice")

@@ -5,12 +5,13 @@ from rich.table import Table
 from dev.demo.books import ledger_balances
 from dev.demo.payments import krw
 from dev.demo.stage import Stage
+from domain.access import SYSTEM
 from store import payment
 
 
 async def summary(stage: Stage) -> Table:
     """What the demo leaves behind: payments, balances, events, and where to see more."""
-    async with stage.desk.database.connect() as tx:
+    async with stage.desk.database.read(SYSTEM) as tx:
         by_status = sorted((await payment.count_by_status(tx)).items())
     balances = await ledger_balances(stage)
     table = Table(

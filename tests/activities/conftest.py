@@ -71,7 +71,7 @@ class Twice:
 
         slate = await read(self._billing, no_book)
         ids = [row["id"] for row in slate.payments]
-        async with self._billing.database.connect() as tx:
+        async with self._billing.database.engine.connect() as tx:
             query = select(gateway_attempts).where(gateway_attempts.c.payment_id.in_(ids))
             attempts = [dict(row) for row in (await tx.execute(query)).mappings()]
             months = await self._months(tx)

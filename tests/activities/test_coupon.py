@@ -15,7 +15,7 @@ from tests.cashier import Cashier
 
 
 async def steps(database: Database, request: PaymentRequest) -> dict[str, str]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return {row.step: row.state for row in await saga.of(tx, request.payment_id)}
 
 
@@ -108,7 +108,7 @@ async def test_an_apply_that_comes_between_the_undos_leaves_nothing(
 
     await twice(coupons.restore, request_)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await order.find(tx, request_.payable_id)
     assert row is not None
     assert row.coupon_applied_by is None

@@ -61,6 +61,6 @@ async def test_stock_of_a_withdrawn_sku_waits_for_a_person(
     await twice(inventory.restore, request)
 
     assert await stock(cashier, request) == (5, 1)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         [step] = await saga.of(tx, request.payment_id)
     assert (step.step, step.state) == ("inventory.reserve", "NEEDS_REVIEW")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.invoice import InvoiceActivities
+from domain.access import SYSTEM
 from domain.invoice import ClosedInvoice, InvoiceCharge, InvoiceRequest, InvoiceStatus, Notice
 from domain.payment import FailedPayment, PaymentRequest, PaymentStatus
 from store import payment
@@ -26,7 +27,7 @@ async def opened(database: Database, owed: InvoiceRequest, twice: Twice) -> Paym
 
 async def declined(database: Database, request: PaymentRequest, code: str) -> None:
     failed = FailedPayment(request, PaymentStatus.FAILED, "declined", "No.", code)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payment.fail(tx, failed)
 
 

@@ -10,7 +10,7 @@ from tests.cashier import Cashier
 
 
 async def applied_by(database: Database, order_id: str) -> str | None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await order.find(tx, order_id)
     assert row is not None
     payment_id: str | None = row.coupon_applied_by

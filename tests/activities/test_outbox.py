@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Producer
 from temporalio.testing import ActivityEnvironment
 
 from activities.outbox import OutboxActivities, RelayTurn
+from domain.access import SYSTEM
 from domain.event import PARTITIONS, TOPICS, Event, Origin, Topic
 from runtime.settings import Settings
 from store import outbox
@@ -93,7 +94,7 @@ async def test_a_message_is_a_cloud_event_under_the_key_of_its_aggregate(bed: Re
 
     await relay_until_published(bed)
 
-    async with bed.database.connect() as tx:
+    async with bed.database.engine.connect() as tx:
         rows = await outbox.of_aggregates(tx, [payment_id])
     first, second = (
         each for each in deliveries(bed.settings, [Topic.PAYMENT_FAILED]) if each.key == payment_id
@@ -282,7 +283,7 @@ async def test_an_event_that_is_too_large_holds_up_its_own_topic_and_aggregate_o
     steps = await numbers(bed, Topic.ORDER_STEP)
     assert (steps[order_id], steps[other_id]) == ([1], [2, 3])
     assert (await numbers(bed, Topic.ORDER_FAILED))[order_id] == [2, 3]
-    async with bed.database.begin() as tx:
+    async with bed.database.begin(SYSTEM) as tx:
         rows = await outbox.of_aggregates(tx, [order_id])
         reasons = [row.refusal for row in rows if row.topic == Topic.ORDER_STEP]
         # Nothing mends a size: an operator gives this one event up.

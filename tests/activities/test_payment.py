@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from activities.payment import PaymentActivities
 from activities.wallet import WalletActivities
+from domain.access import SYSTEM
 from domain.errors import HoldReleased
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
@@ -64,7 +65,7 @@ async def test_open_tells_a_run_that_an_earlier_one_may_have_sent_something(
     database: Database, cashier: Cashier, twice: Twice
 ) -> None:
     request = await cashier.prepare(*SPLIT)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await gateway_attempt.open_(tx, request.gateway_request(Operation.CHARGE), "another run")
         await payment.request_cancel(tx, request.payment_id)
 
@@ -110,7 +111,7 @@ async def test_marks_can_be_made_again_until_the_end(
     late = asks(request, "a mark that comes late")
     await twice(payments.mark, late)
     assert await cashier.status(request) == "COMPLETED"
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         asked = await review.of_payment(tx, request.payment_id)
     # What has ended and is not watched has nobody who could take an answer.
     assert [(row.reason, row.outcome) for row in asked] == [("undecidable", review.SUPERSEDED)]
@@ -178,6 +179,6 @@ async def test_a_late_capture_is_booked_in_suspense_once(
 
     await twice(payments.record_late_capture, request)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         (attempt,) = await gateway_attempt.of_payment(tx, request.payment_id)
     assert attempt.outcome == GatewayStatus.CAPTURED

@@ -5,6 +5,7 @@ import pytest
 from activities.payment import PaymentActivities
 from activities.refund import RefundActivities
 from activities.wallet import WalletActivities
+from domain.access import SYSTEM
 from domain.payment import Capture, PaymentRequest
 from domain.refund import (
     CompletedRefund,
@@ -45,7 +46,7 @@ async def test_open_finds_its_own_attempt_and_that_of_an_earlier_run(
     refunds = RefundActivities(database)
     first = await twice(refunds.open, await cashier.prepare_refund(paid, 500))
     resumed = await cashier.prepare_refund(paid, 500)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await gateway_attempt.open_(tx, resumed.gateway_refund(), "another run")
 
     second = await twice(refunds.open, resumed)
@@ -88,7 +89,7 @@ async def test_an_attempt_says_whether_the_gateway_was_ever_asked(
     paid = await a_paid_order(database, cashier)
     refund = await cashier.prepare_refund(paid, 2000)
     refunds = RefundActivities(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await gateway_attempt.open_(tx, refund.gateway_refund(), "run")
 
     await refunds.fail(FailedRefund(refund, code, "No."))

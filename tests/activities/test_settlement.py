@@ -7,6 +7,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.invoice import InvoiceActivities
 from activities.settlement import SettlementActivities
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy, Reminder, Verdict
 from domain.dunning import DunningPolicy
 from domain.invoice import ClosedInvoice, InvoiceStatus
@@ -112,7 +113,7 @@ async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_b
     [row] = await months.invoices()
     assert (row.id, row.status, row.reason) == (id_, "DRAFT", reason)
     [event_id] = await months.events()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await usage.void(tx, months.customer_id, event_id, "a mistake")
     assert await months.claims() == [None]
 
@@ -143,7 +144,7 @@ async def cancel_one(database: Database, months: Months, chance: Random) -> None
 
 
 async def billed_of_may(database: Database, months: Months) -> int:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return sum(each.amount for each in await invoice.billed(tx, months.customer_id, MAY))
 
 
@@ -169,7 +170,7 @@ async def test_a_month_comes_to_the_same_however_its_usage_is_split_and_what_is_
         else:
             await cancel_one(database, months, chance)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         stands = await invoice.of_month(tx, months.customer_id, MAY)
     for period in ("2026-09",) if stands else (MAY, "2026-09"):
         await settle(database, months, period)

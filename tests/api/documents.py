@@ -43,7 +43,7 @@ def refused(answer: httpx2.Response, status: int, slug: str) -> None:
 async def rows_of(database: Database, customer_id: str) -> dict[str, int]:
     """How many rows there are of one customer in every table that a POST may write."""
     counted: dict[str, int] = {}
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         for table in (orders, payments, refunds, top_ups, outbox, invoices, usage_events):
             query = select(func.count()).where(table.c.customer_id == customer_id)
             counted[table.name] = (await tx.execute(query)).scalar_one()

@@ -70,7 +70,7 @@ async def test_the_last_default_card_is_the_default_one(billing: Billing) -> Non
 async def test_ten_default_cards_at_once_leave_one_default(billing: Billing) -> None:
     await asyncio.gather(*(billing.add_card(GOOD_CARD) for _ in range(10)))
 
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         query = select(payment_methods.c.is_default)
         mine = query.where(payment_methods.c.customer_id == billing.customer_id)
         defaults = (await tx.execute(mine)).scalars().all()

@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.app import create_app
+from domain.access import SYSTEM
 from runtime.settings import Settings
 from store.tables import idempotency_keys
 from tests.api.documents import problem_of, refused
@@ -194,7 +195,7 @@ async def test_whoever_decided_is_known_when_the_answer_and_the_history_are_gone
     path, key = f"/api/v1/invoices/{owed['id']}/write-off", uuid4().hex
     body = {"reason": "bankrupt"}
     first = await billing.post(path, body, key)
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         whose = update(idempotency_keys).where(idempotency_keys.c.resource_id == owed["id"])
         await tx.execute(whose.values(response_status=None, response_body=None))
     await forgotten(temporal_client, f"invoice/{owed['id']}")

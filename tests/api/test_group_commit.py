@@ -22,7 +22,7 @@ async def test_who_arrives_during_a_transaction_shares_the_next(database: Databa
         "SELECT count(*), count(DISTINCT CAST(xmin AS text)) FROM usage_events "
         "WHERE customer_id = :customer_id"
     )
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await tx.execute(transactions, {"customer_id": customer_id})
         events, used = rows.one()
     assert events == 200

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
 from api.app import create_app
+from domain.access import SYSTEM
 from domain.message import Message, refused
 from runtime.settings import Settings
 from store import dead_message
@@ -65,7 +66,7 @@ async def test_messages_that_were_set_aside_are_counted_for_each_consumer(
     assert before.keys() >= {"billing-usage", "billing-ranking"}
     message = Message("billing.usage", 1, 1, random.getrandbits(60), None, (), None)
     for offset in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             each = refused(replace(message, offset=offset), ValueError("wrong"))
             await dead_message.put(tx, "billing-usage", each)
 
@@ -154,9 +155,11 @@ async def test_a_scrape_reads_only_what_has_not_ended(
         for statement in _MANY.split(";"):
             await execute(bed.owner_url, statement)
         app = create_app(bed.settings)
-        async with served(app) as http, bed.database.connect() as tx:
+        async with served(app) as http, bed.database.engine.connect() as tx:
 
-            @event.listens_for(app.state.context.desk.database.sync_engine, "before_cursor_execute")
+            @event.listens_for(
+                app.state.context.desk.database.engine.sync_engine, "before_cursor_execute"
+            )
             def note(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, _4: Any) -> None:
                 asked.append((statement, parameters))
 

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from api.app import create_app
 from api.bodies import LONGER, MAX_BYTES
+from domain.access import SYSTEM
 from runtime.settings import Settings
 from store import invoice
 from store.database import Database
@@ -188,7 +189,7 @@ def _of_draft(action: str, body: dict[str, Any]) -> Callable[[Billing], Awaitabl
 
     async def good(billing: Billing) -> Call:
         invoice_id, who = new_id(), billing.customer_id
-        async with billing.database.begin() as tx:
+        async with billing.database.begin(SYSTEM) as tx:
             await invoice.create_draft(tx, invoice_id, who, new_id(), "KRW", "settlement/-", "-")
         return Call(f"/api/v1/invoices/{invoice_id}/{action}", body)
 
@@ -737,7 +738,7 @@ async def test_a_refused_webhook_is_not_stored(
     billing: Billing, send: Send, database: Database
 ) -> None:
     async def stored() -> int:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             query = select(func.count()).select_from(gateway_webhooks)
             return int((await tx.execute(query)).scalar_one())
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from temporalio.client import Client
 
 from api.app import create_app
+from domain.access import SYSTEM
 from runtime.settings import Settings
 from store import idempotency
 from store.database import Database
@@ -43,7 +44,7 @@ async def valkey(settings: Settings) -> AsyncIterator[Redis]:
 
 async def forget_answers(database: Database, valkey: Redis) -> None:
     """25 hours later: every stored body is purged, and the cache has forgotten them too."""
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await idempotency.purge_bodies(tx, datetime.now(UTC) + timedelta(hours=25))
     await valkey.flushall()
 

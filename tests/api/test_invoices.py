@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from api import access
 from api.app import create_app
-from domain.access import Access, Role
+from domain.access import SYSTEM, Access, Role
 from domain.invoice import InvoiceStatus
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime.settings import Settings
@@ -36,7 +36,7 @@ async def drafts(billing: Billing, count: int) -> list[str]:
     """Ids of drafts of the customer, one for a month, each in a transaction of its own."""
     ids = [new_id() for _ in range(count)]
     for invoice_id in ids:
-        async with billing.database.begin() as tx:
+        async with billing.database.begin(SYSTEM) as tx:
             month = uuid4().hex
             await invoice.create_draft(
                 tx, invoice_id, billing.customer_id, month, "KRW", "settlement/-", "-"
@@ -130,7 +130,10 @@ async def test_what_commits_late_is_on_the_next_page_whenever_that_is_read(
     path = f"/api/v2/invoices?customerId={billing.customer_id}&size=2"
     first, second = await drafts(billing, 2)
 
-    async with billing.database.connect() as begun, billing.database.connect() as written:
+    async with (
+        billing.database.engine.connect() as begun,
+        billing.database.engine.connect() as written,
+    ):
         await may_idle(begun)
         await may_idle(written)
         early = await draft(written, billing)
@@ -155,7 +158,7 @@ async def test_a_fresh_invoice_is_seen_while_an_older_transaction_is_open(
     billing: Billing,
 ) -> None:
     path = f"/api/v2/invoices?customerId={billing.customer_id}&size=1"
-    async with billing.database.begin() as open_:
+    async with billing.database.begin(SYSTEM) as open_:
         await may_idle(open_)
         await draft(open_, billing)
         made = await drafts(billing, 3)
@@ -166,7 +169,7 @@ async def test_a_fresh_invoice_is_seen_while_an_older_transaction_is_open(
 async def test_rows_of_another_cluster_are_not_taken_for_late_ones(billing: Billing) -> None:
     """After a restore the numbers of transactions begin anew, below those that the rows bear."""
     made = await drafts(billing, 4)
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         for _ in range(2):
             made.append(await draft(tx, billing, created_xid=10**15))
     path = f"/api/v2/invoices?customerId={billing.customer_id}&size=2"
@@ -177,7 +180,7 @@ async def test_rows_of_another_cluster_are_not_taken_for_late_ones(billing: Bill
 async def test_many_of_one_moment_are_crawled_in_the_order_of_their_ids(billing: Billing) -> None:
     """The moment alone is no position: rows of one transaction share it."""
     ids = sorted(new_id() for _ in range(7))
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         for invoice_id in reversed(ids):
             await invoice.create_draft(
                 tx, invoice_id, billing.customer_id, uuid4().hex, "KRW", "settlement/-", "-"
@@ -205,7 +208,7 @@ async def test_a_cursor_is_good_for_its_filter_only(billing: Billing) -> None:
 
 async def test_a_crawl_by_status_shows_no_other(billing: Billing) -> None:
     made = await drafts(billing, 3)
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         written_off = update(invoices).where(invoices.c.id == made[1])
         await tx.execute(written_off.values(status="WRITTEN_OFF"))
     path = f"/api/v2/invoices?customerId={billing.customer_id}&status=DRAFT&size=1"
@@ -403,7 +406,7 @@ async def test_without_a_worker_a_decision_is_accepted(
 ) -> None:
     """202, and the repeat is told to come back; nothing is lost that a repeat does not mend."""
     invoice_id, owner = new_id(), settlement_workflow_id(billing.customer_id, PERIOD)
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         await invoice.create_draft(tx, invoice_id, billing.customer_id, PERIOD, "KRW", owner, "-")
         waits = InvoiceStatus.AWAITING_APPROVAL
         await invoice.set_draft_status(tx, invoice_id, waits, "above", [])

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 from domain import ledger, points
+from domain.access import SYSTEM
 from store import wallet
 from store.ledger import append
 from tests.billing import Billing
@@ -31,7 +32,7 @@ async def put_stock(billing: Billing, on_hand: int) -> str:
 
 async def give_points(billing: Billing, amount: int) -> None:
     """Points out of nowhere, booked as issued."""
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         await wallet.credit(tx, billing.customer_id, points.UNIT, amount)
         target = ledger.available(billing.customer_id)
         postings = ledger.transfer(points.ISSUED, target, points.UNIT, amount)

@@ -35,7 +35,7 @@ async def test_an_order_is_announced_once(billing: Billing) -> None:
 
     made = await billing.api.post("/api/v1/orders", json=body, headers=headers)
 
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         query = select(outbox).where(outbox.c.aggregate_id == made.json()["id"])
         [event] = (await tx.execute(query)).all()
     assert (event.topic, event.aggregate_version) == ("billing.order.created", 1)

@@ -22,6 +22,7 @@ from dev import process, services
 from dev import temporal as temporal_server
 from dev.process import Server
 from dev.stack import Stack
+from domain.access import SYSTEM
 from gateway.client import PaymentGateway
 from runtime import temporal, terms
 from runtime.settings import Settings
@@ -354,7 +355,7 @@ async def test_postgresql_ends_our_sessions(
     ):
         remote = replace(billing, api=http)
         order_id = await remote.order(1000)
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             ended = await tx.execute(
                 text(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -376,9 +377,12 @@ async def test_the_pool_is_exhausted(billing: Billing, settings: Settings) -> No
     app = create_app(settings)
     async with served(app) as http:
         busy = create_async_engine(
-            app.state.context.desk.database.url, pool_size=1, max_overflow=0, pool_timeout=0.1
+            app.state.context.desk.database.engine.url,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=0.1,
         )
-        desk = replace(app.state.context.desk, database=busy)
+        desk = replace(app.state.context.desk, database=Database(busy))
         app.state.context = replace(app.state.context, desk=desk)
         try:
             async with busy.connect():

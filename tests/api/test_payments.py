@@ -6,6 +6,7 @@ from uuid import uuid4
 from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
+from domain.access import SYSTEM
 from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from runtime.settings import Settings
 from store import gateway_attempt, order, payment
@@ -171,7 +172,7 @@ async def test_a_payable_of_zero_is_paid_without_asking_anybody(
     billing: Billing, database: Database
 ) -> None:
     order_id = str(uuid7())
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await order.create(tx, order_id, billing.customer_id, "KRW", (), 0)
 
     split = {"orderId": order_id, "method": "SPLIT", "walletAmount": 1}
@@ -220,7 +221,7 @@ async def test_a_payment_and_its_attempts_are_shown_as_of_one_moment(
     request = GatewayRequest(
         Operation.CHARGE, "simulator", pending["id"], pending["id"], 1000, "KRW", "bk_1"
     )
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         await gateway_attempt.open_(tx, request, "run")
 
     async with locked(settings.database_owner_url, "gateway_attempts") as tx:

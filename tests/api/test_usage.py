@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
+from domain.access import SYSTEM
 from store import usage
 from store.database import Database
 from store.tables import usage_events
@@ -29,7 +30,7 @@ async def customer_id(database: Database) -> str:
 async def quantities(database: Database, customer_id: str) -> list[str]:
     """What was counted, exactly."""
     query = select(usage_events.c.quantity).where(usage_events.c.customer_id == customer_id)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return [str(row.quantity) for row in await tx.execute(query.order_by("quantity"))]
 
 
@@ -290,7 +291,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along(
 async def test_events_without_a_partition_are_an_alarm(
     api: httpx2.AsyncClient, database: Database, customer_id: str
 ) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         far = datetime(2060, 1, 1, tzinfo=UTC)
         await usage.ingest(tx, [event(customer_id, occurred_at=far)])
 

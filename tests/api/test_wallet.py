@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from domain.access import SYSTEM
 from domain.ledger import BANK_CLEARING, Transaction, available, transfer
 from domain.money import MAX_BALANCE
 from runtime.settings import Settings
@@ -111,7 +112,7 @@ async def test_a_posting_that_commits_late_is_on_the_next_page(billing: Billing)
         await billing.top_up(amount)
     path = f"/api/v1/wallet/transactions?customerId={billing.customer_id}&limit=1"
 
-    async with billing.database.begin() as late:
+    async with billing.database.begin(SYSTEM) as late:
         await may_idle(late)
         await wallet.credit(late, billing.customer_id, "USD", 3)
         await ledger.append(late, bank_transfer(billing, "USD", 3))
@@ -162,7 +163,7 @@ async def test_without_a_card_nothing_is_charged(billing: Billing) -> None:
 
 async def filled(billing: Billing, unit: str, amount: int) -> None:
     """A wallet that holds so much."""
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         await wallet.credit(tx, billing.customer_id, unit, amount)
         moved = transfer(BANK_CLEARING, available(billing.customer_id), unit, amount)
         await ledger.append(tx, Transaction(f"test/{uuid4()}", "bank-transfer", moved))

@@ -52,7 +52,7 @@ async def deliver(
 
 
 async def stored(database: Database, event_id: str) -> list[Any]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         query = select(gateway_webhooks.c.body).where(gateway_webhooks.c.event_id == event_id)
         return list((await tx.execute(query)).scalars())
 
@@ -120,7 +120,7 @@ async def test_a_hint_wakes_the_payment(
     await billing.add_card("4000000000014003")
     body = {"orderId": await billing.order(1000), "method": "CARD"}
     pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await payment.find(tx, pending["id"])
     assert row is not None
     await start_payment(temporal_client, payments.request(row, PATIENT))
@@ -142,7 +142,7 @@ async def test_a_hint_wakes_the_refund(
     await billing.simulator.post("/control/behaviours", json=lost)
     body = {"paymentId": paid["id"], "reason": "broken"}
     pending = (await accepted(billing, settings, "/api/v1/refunds", body)).json()
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await refund.find(tx, pending["id"])
     assert row is not None
     await start_refund(temporal_client, refunds.request(row, PATIENT))
@@ -164,7 +164,7 @@ async def test_a_payment_whose_call_is_under_way_is_left_alone(
     again that records it."""
     body = {"orderId": await billing.order(1000), "method": "CARD"}
     pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await payment.find(tx, pending["id"])
     assert row is not None
     busy = await temporal_client.start_workflow(

@@ -55,7 +55,7 @@ async def payment_in_review(billing: Billing, settings: Settings, client: Client
     answer = await accepted(billing, settings, "/api/v1/payments", body)
     payment_id, location = str(answer.json()["id"]), answer.headers["Location"]
     await _fails(billing, payment_id, "charge")
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await payment.find(tx, payment_id)
     assert row is not None
     sent = await start_payment(client, payments.request(row, SENT))
@@ -74,7 +74,7 @@ async def refund_in_review(billing: Billing, settings: Settings, client: Client)
     body = {"paymentId": paid["id"], "reason": "goods came back"}
     answer = await accepted(billing, settings, "/api/v1/refunds", body)
     refund_id, location = str(answer.json()["id"]), answer.headers["Location"]
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await refund.find(tx, refund_id)
     assert row is not None
     sent = await start_refund(client, refunds.request(row, SENT))

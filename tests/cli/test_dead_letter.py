@@ -5,6 +5,7 @@ import random
 
 import orjson
 
+from domain.access import SYSTEM
 from domain.errors import InvalidRequest
 from domain.message import Message, refused
 from store import dead_message
@@ -20,7 +21,7 @@ async def test_a_message_is_listed_with_its_bytes_and_resolved(
     headers = (("twice", b"\xff"), ("twice", None))
     place = ("billing.usage", 3, random.getrandbits(60))
     message = Message(*place, 1_780_000_000_000, b"\xfe", headers, VALUE)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         why = InvalidRequest("It is [red] JSON.\nNot.")
         await dead_message.put(tx, "billing-usage", refused(message, why))
         [row] = [row for row in await dead_message.waiting(tx) if row.message == message]

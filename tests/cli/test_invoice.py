@@ -11,6 +11,7 @@ from sqlalchemy import text, update
 from temporalio.client import Client
 
 from cli.system import Refused
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy
 from domain.errors import NotFound
@@ -50,7 +51,7 @@ async def invoiced(
     await start_settlement(client, request)
 
     async def there() -> str | None:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             row = await invoice.of_month(tx, customer_id, period)
         charged = row is not None and (row.status != "ISSUED" or row.next_attempt_at is not None)
         return row.id if row is not None and charged and row.status == status else None
@@ -91,7 +92,7 @@ async def test_what_is_set_off_is_explained_without_a_product_of_nothing(
     wanted = await tenants(database, "2021-08", 1)
     [name] = wanted.customers
     cents = Charge("API_CALL", ChargeModel.PER_UNIT, unit_price=Decimal("1.000225"))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await pricing.put(tx, Plan(wanted.plan, 1, "USD", (cents,)), SINCE)
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     settled = await (await start_settlement(temporal_client, request)).result()
@@ -109,13 +110,13 @@ async def test_an_invoice_stays_right_when_its_customer_moves(
     wanted = await tenants(database, "2022-03", 1)
     [name] = wanted.customers
     early = event(name, None, "5", datetime(2022, 2, 28, 16, tzinfo=UTC))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.agree(tx, name, time_zone="Asia/Seoul")
         await usage.ingest(tx, [early])
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     settled = await (await start_settlement(temporal_client, request)).result()
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.agree(tx, name, time_zone="UTC")
     verified = await command("invoice", "verify", settled.invoice_id or "")
 
@@ -144,7 +145,7 @@ async def test_what_was_tampered_with_is_found(
 ) -> None:
     """By whoever owns the tables: nobody else can."""
     id_, _ = await invoiced(temporal_client, database, "2022-02", "PAID")
-    async with owner.begin() as tx:
+    async with owner.begin(SYSTEM) as tx:
         await tx.execute(text("ALTER TABLE invoices DISABLE TRIGGER issued_stays"))
         await tx.execute(
             update(usage_events).where(usage_events.c.invoice_id == id_).values(quantity=999)
@@ -264,7 +265,7 @@ async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
 
     in_vain = await command("invoice", "pay", id_)
     unknown = await command("invoice", "pay", id_, "--payment-method", id_)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.add_payment_method(
             tx, str(uuid4()), name, "simulator", f"bk_{GOOD_CARD}", "4242", is_default=True
         )

@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import Client
 
 from cli.system import Refused, as_id
+from domain.access import SYSTEM
 from domain.ledger import Transaction
 from domain.refund import late_capture_transaction
 from domain.waits import Waits
@@ -74,14 +75,14 @@ async def test_a_failed_payment_whose_money_came_late_does_not_say_that_nothing_
     card = await billing.add_card("4000000000009995")
     paid = await billing.pay(await billing.order(3000), paymentMethodId=card)
     before = await command("payment", "show", paid["id"])
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         row = await payment.find(tx, paid["id"])
         assert row is not None
         captured = late_capture_transaction(payment.request(row, Waits()))
         await ledger.append(tx, captured)
 
     kept = await command("payment", "show", paid["id"])
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         back = tuple(replace(each, amount=-each.amount) for each in captured.postings)
         key = f"refund/{uuid4()}"
         await ledger.append(tx, Transaction(key, "refund", back, paid["id"]))
@@ -118,7 +119,7 @@ async def test_what_it_waits_for_comes_from_temporal(
     await billing.add_card("4000000000014003")
     body = {"orderId": await billing.order(1000), "method": "CARD"}
     payment_id = (await accepted(billing, settings, "/api/v1/payments", body)).json()["id"]
-    async with billing.database.connect() as tx:
+    async with billing.database.engine.connect() as tx:
         row = await payment.find(tx, payment_id)
     assert row is not None
     patient = payment.request(row, Waits(ladder=(timedelta(hours=1),)))

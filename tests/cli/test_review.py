@@ -6,6 +6,7 @@ import pytest
 from temporalio.client import Client
 
 from cli.system import Refused
+from domain.access import SYSTEM
 from domain.errors import NotAnAnswer, NotInReview
 from domain.payment import StockLine
 from runtime.settings import Settings
@@ -108,10 +109,10 @@ async def test_stock_of_a_withdrawn_sku_is_listed_and_let_go(
     card = await billing.add_card("4000000000000002")
     failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
     payment_id = failed["id"]
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         assert await inventory.reserve(tx, payment_id, StockLine(sku, 1))
     await billing.put_stock(5, sku, withdrawn=True)
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         assert await inventory.restore(tx, payment_id) == (0, 1)
 
     listed = await command("review", "list")

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.errors import UsageBilled
 from domain.pricing import Charge, ChargeModel, Plan
@@ -31,7 +32,7 @@ async def test_a_month_that_an_absurd_event_stopped_can_be_settled(
     wanted = await tenants(database, "2022-11", 1)
     [name] = wanted.customers
     wrong = f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         month = event(name).occurred_at.replace(year=2022, month=11)
         await usage.ingest(tx, [event(name, wrong, ABSURD, month)])
     request = SettlementRequest(name, wanted.period, waits=WAITS)
@@ -53,7 +54,7 @@ async def test_usage_without_a_price_that_stopped_its_month_can_be_voided(
     wanted = await tenants(database, "2021-03", 1)
     [name] = wanted.customers
     month, wrong = event(name).occurred_at.replace(year=2021, month=3), f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await usage.ingest(tx, [event(name, wrong, "5", month, "EGRESS")])
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     with pytest.raises(WorkflowFailureError):
@@ -72,7 +73,7 @@ async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_reject
     wanted = await tenants(database, "2021-04", 1)
     [name] = wanted.customers
     month, wrong = event(name).occurred_at.replace(year=2021, month=4), f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await usage.ingest(tx, [event(name, wrong, "5", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
@@ -80,7 +81,7 @@ async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_reject
     void = ("usage", "void", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         draft = await invoice.of_month(tx, name, wanted.period)
     assert draft is not None
     await command("invoice", "reject", draft.id, "--reason", "a typo in it")
@@ -99,14 +100,14 @@ async def test_usage_of_a_skipped_month_can_be_voided_and_its_allowance_is_whole
     [name] = wanted.customers
     free = Charge("API_CALL", ChargeModel.PER_UNIT, Decimal(1_500), unit_price=Decimal(1))
     month, wrong = event(name).occurred_at.replace(year=2021, month=5), f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await pricing.put(tx, Plan(wanted.plan, 1, "KRW", (free,)), SINCE)
         await usage.ingest(tx, [event(name, wrong, "400", month)])
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     skipped = await (await start_settlement(temporal_client, request)).result()
 
     voided = await command("usage", "void", name, wrong, "--reason", "a typo")
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await usage.ingest(tx, [event(name, None, "600", month)])
     await (await start_settlement(temporal_client, request)).result()
 
@@ -124,12 +125,12 @@ async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decide
     [name] = wanted.customers
     charge = Charge("API_CALL", ChargeModel.PER_UNIT, Decimal(free), unit_price=Decimal(1))
     month, wrong = event(name).occurred_at.replace(year=2021, month=9), f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await pricing.put(tx, Plan(wanted.plan, 1, "KRW", (charge,)), SINCE)
         await usage.ingest(tx, [event(name, wrong, "400", month)])
     september = SettlementRequest(name, wanted.period, waits=WAITS)
     billed = await (await start_settlement(temporal_client, september)).result()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await usage.ingest(tx, [event(name, None, "600", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     october = SettlementRequest(name, "2021-10", approval=asks, waits=WAITS)
@@ -139,7 +140,7 @@ async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decide
     void = ("usage", "void", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         draft = await invoice.of_month(tx, name, "2021-10")
         before = await invoice.find(tx, billed.invoice_id or "")
     assert draft is not None
@@ -160,7 +161,7 @@ async def test_what_an_invoice_has_cannot_be_voided(
     wanted = await tenants(database, "2022-12", 1)
     [name] = wanted.customers
     billed = f"e-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         month = event(name).occurred_at.replace(year=2022, month=12)
         await usage.ingest(tx, [event(name, billed, "1", month)])
     request = SettlementRequest(name, wanted.period, waits=WAITS)
@@ -171,7 +172,7 @@ async def test_what_an_invoice_has_cannot_be_voided(
     silent = await command("usage", "void", name, billed, "--reason", " ")
 
     assert isinstance(refused.exception, UsageBilled)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         issued = await invoice.of_month(tx, name, wanted.period)
     assert issued is not None
     stays = "what is issued stays as it is, unless it is cancelled"

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from dev.seed import CUSTOMERS, SKU, seed
 from dev.stack import Stack
+from domain.access import SYSTEM
 from domain.pricing import price
 from runtime import schema
 from store import customer, inventory, pricing
@@ -35,7 +36,7 @@ async def fresh(stack: Stack) -> AsyncIterator[Database]:
 async def test_the_customers_have_a_card_and_a_plan_with_free_calls(fresh: Database) -> None:
     await seed(fresh)
 
-    async with fresh.connect() as tx:
+    async with fresh.engine.connect() as tx:
         plan = await pricing.effective(tx, "standard", datetime(2020, 1, 1, tzinfo=UTC))
         assert plan is not None
         calls = plan.charge("API_CALL")
@@ -55,7 +56,7 @@ async def test_the_customers_have_a_card_and_a_plan_with_free_calls(fresh: Datab
 
 async def test_again_it_changes_nothing_that_was_changed_since(fresh: Database) -> None:
     await seed(fresh)
-    async with fresh.begin() as tx:
+    async with fresh.begin(SYSTEM) as tx:
         await inventory.put(tx, SKU, 7, withdrawn=False)
         await customer.agree(tx, "demo", due_days=3)
         await customer.assign_plan(tx, "demo", "other", datetime(2026, 1, 1, tzinfo=UTC))
@@ -63,7 +64,7 @@ async def test_again_it_changes_nothing_that_was_changed_since(fresh: Database) 
 
     await seed(fresh)
 
-    async with fresh.connect() as tx:
+    async with fresh.engine.connect() as tx:
         stock, demo = await inventory.find(tx, SKU), await customer.find(tx, "demo")
         assert stock is not None
         assert demo is not None

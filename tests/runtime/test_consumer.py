@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 
 from domain import ranking as rules
+from domain.access import SYSTEM
 from domain.event import USAGE, USAGE_DEAD_LETTERS, Topic
 from domain.message import Headers, Message, Refused
 from domain.ranking import Sold
@@ -104,7 +105,7 @@ class Usage(Reader):
     name, topic = usage_consumer.CONSUMER, USAGE
 
     async def prepare(self) -> None:
-        async with self.database.begin() as tx:
+        async with self.database.begin(SYSTEM) as tx:
             await customer.put(tx, self.sku)
 
     async def consume_until(self, stop: asyncio.Event, database: Database) -> None:
@@ -120,7 +121,7 @@ class Usage(Reader):
 
     async def taken(self) -> int:
         mine = usage_events.c.customer_id == self.sku
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return int(await tx.scalar(select(func.count()).where(mine)) or 0)
 
     async def dead_letters(self) -> Mapping[int, Sent]:
@@ -152,7 +153,7 @@ class Ranking(Reader):
 
     async def taken(self) -> int:
         query = select(sku_rankings.c.orders).where(sku_rankings.c.sku == self.sku)
-        async with self.database.connect() as tx:
+        async with self.database.engine.connect() as tx:
             return int(await tx.scalar(query) or 0)
 
 
@@ -173,7 +174,7 @@ class Credulous(Ranking):
             self.calls += 1
             if self.faults:
                 raise self.faults.pop()
-            async with database.begin() as tx:
+            async with database.begin(SYSTEM) as tx:
                 for message in messages:
                     [item] = json.loads(message.value or b"")["items"]
                     if await inbox.take(tx, self.name, item["id"]):
@@ -312,7 +313,7 @@ async def set_aside(reader: Reader) -> dict[int, Sent]:
     query = select(dead_messages).where(
         dead_messages.c.consumer == group_id(reader.name), dead_messages.c.topic == reader.topic
     )
-    async with reader.database.connect() as tx:
+    async with reader.database.engine.connect() as tx:
         rows = (await tx.execute(query)).all()
     assert len({row.offset for row in rows}) == len(rows)
     assert {row.partition for row in rows} <= {PARTITION}

@@ -38,7 +38,7 @@ def received(settings: Settings, order_ids: set[str]) -> list[Message]:
 
 
 async def ranked(database: Database, sku: str) -> Sold | None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         query = select(sku_rankings).where(sku_rankings.c.sku == sku)
         row = (await tx.execute(query)).first()
     return None if row is None else Sold(row.orders, row.quantity)
@@ -47,7 +47,7 @@ async def ranked(database: Database, sku: str) -> Sold | None:
 async def told(database: Database, sku: str) -> Sold | None:
     """What the outbox says of this SKU."""
     query = select(outbox.c.data).where(outbox.c.topic == Topic.ORDER_COMPLETED)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return sold(map(read, (await tx.execute(query)).scalars())).get(sku)
 
 
@@ -92,7 +92,7 @@ async def _published_again(
     )
 
     async def none_waits() -> bool:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             return (await tx.execute(waits)).first() is None
 
     await eventually(none_waits)

@@ -16,6 +16,7 @@ from activities.order import OrderActivities
 from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
+from domain.access import SYSTEM
 from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, PaymentStatus
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.terms import Terms
@@ -120,7 +121,7 @@ async def test_a_cancellation_outlives_the_workflow_that_was_asked(cashier: Cash
     """The row remembers it: the next run does not charge a payment that was to be cancelled."""
     await cashier.billing.top_up(5000)
     request = await cashier.prepare(*SPLIT)
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, request.payment_id)
 
     await sweep(cashier)
@@ -135,7 +136,7 @@ async def test_a_cancelled_payment_terminated_while_undoing_stays_cancelled(
 ) -> None:
     await cashier.billing.top_up(5000)
     request = await cashier.prepare(*SPLIT)
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, request.payment_id)
     parked = cashier.plan(request, "wallet.release", Fault.PARK_BEFORE)
     handle = await cashier.start(request)
@@ -161,7 +162,7 @@ async def test_a_cancellation_already_made_does_not_stop_the_sweep(
     stubborn = await cashier.prepare(0, 2000, gateway=name, waits=waits)
     handle = await cashier.start(stubborn)
     await until(cashier, stubborn, "UNKNOWN")
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, stubborn.payment_id)
     await sweep(cashier)
     forgotten = await cashier.prepare(0, 2000)
@@ -210,7 +211,7 @@ async def test_a_capture_found_twice_is_given_back_once(
     handle = await cashier.start(request)
     await completing.reached.wait()
     await handle.terminate("by hand")
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, request.payment_id)
     await sweep(cashier)
     await asyncio.gather(failing.reached.wait(), refunding.reached.wait())
@@ -268,7 +269,7 @@ async def test_a_refund_that_was_never_started_is_given_once(cashier: Cashier) -
         gateway="simulator",
         reason=LATE_CAPTURE,
     )
-    async with billing.database.begin() as tx:
+    async with billing.database.begin(SYSTEM) as tx:
         await payment.reserve_refund(tx, forgotten)
         assert await refund.create(tx, forgotten)
 
@@ -365,7 +366,7 @@ async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cash
     await cashier.pay(request)
     hold = Hold(request.payment_id, request.customer_id, "POINT", 5)
     await cashier.billing.give_points(5)
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await wallet.hold(tx, hold)
 
     with capture_logs() as logs:
@@ -373,6 +374,6 @@ async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cash
 
     event = "a completed payment still holds something"
     assert {"log_level": "error", "payment_id": request.payment_id, "event": event} in logs
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await wallet.hold_state(tx, hold) == "HELD"
         assert await wallet.release(tx, hold)

@@ -241,7 +241,7 @@ async def test_a_month_that_waits_for_its_end_gets_its_owner_back(months: Months
     running = await months.start(period)
 
     async def waits() -> bool:
-        async with months.billing.database.connect() as tx:
+        async with months.billing.database.engine.connect() as tx:
             standing = await settlement.find(tx, period, months.customer_id)
         return standing is not None and standing.status == "NOT_OVER"
 

@@ -56,7 +56,7 @@ def encoded(body: object) -> bytes:
 
 async def count(database: Database, customer_id: str) -> int:
     query = select(func.count()).where(usage_events.c.customer_id == customer_id)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return int((await tx.execute(query)).scalar_one())
 
 

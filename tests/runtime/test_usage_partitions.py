@@ -18,7 +18,7 @@ async def test_months_are_made_from_the_oldest_event_to_two_ahead(database: Data
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'usage_events'::regclass ORDER BY 1"
     )
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         names = [name for (name,) in await tx.execute(partitions)]
     made = [name for name in names if "usage_events_2049" < name < "usage_events_2052"]
     assert (made[0], made[-1], len(made)) == ("usage_events_2049_11", "usage_events_2051_02", 16)

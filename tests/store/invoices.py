@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy import update
 
+from domain.access import SYSTEM
 from store import invoice
 from store.database import Database
 from store.tables import invoices
@@ -16,7 +17,7 @@ async def draft(
 ) -> str:
     """A draft of somebody for some month; returns its id."""
     invoice_id = new_id()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         who = customer_id or new_customer()
         month = uuid4().hex
         await invoice.create_draft(tx, invoice_id, who, month, currency, "settlement/-", "-")
@@ -34,7 +35,7 @@ async def owed(
 ) -> str:
     """An invoice that was issued, and perhaps closed, at these moments."""
     invoice_id = await draft(database, None, currency, total)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         dates = {"issued_at": issued_at, "due_at": due_at, "closed_at": closed_at}
         status = "ISSUED" if closed_at is None else "PAID"
         issued = update(invoices).where(invoices.c.id == invoice_id)

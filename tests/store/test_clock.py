@@ -1,12 +1,13 @@
 """The clock that business goes by."""
 
+from domain.access import SYSTEM
 from store import clock, settlement
 from store.database import Database
 
 
 async def test_it_goes_on_within_a_transaction(database: Database) -> None:
     """Whoever waited for a lock must not be told when it began to wait."""
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         began = await settlement.now(tx)
         moments = [await clock.now(tx) for _ in range(2)]
 

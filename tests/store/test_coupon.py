@@ -7,6 +7,7 @@ from uuid import uuid4
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from domain.access import SYSTEM
 from domain.coupon import Coupon, CouponKind, CouponUseState
 from store import coupon
 from store.database import Database
@@ -30,21 +31,21 @@ async def a_coupon(database: Database, **limits: int) -> str:
         total_limit=limits.get("total_limit"),
         issue_limit=limits.get("issue_limit"),
     )
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await coupon.put(tx, terms)
     return code
 
 
 async def counted(database: Database, code: str) -> tuple[int, int]:
     """(issued, used)."""
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await coupon.find(tx, code)
     assert row is not None
     return row.issued, row.used
 
 
 async def use(database: Database, code: str, payment_id: str, customer_id: str = "c-1") -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         if await coupon.take_place(tx, code) is None:
             return False
         await coupon.begin_use(tx, payment_id, code, customer_id)
@@ -52,7 +53,7 @@ async def use(database: Database, code: str, payment_id: str, customer_id: str =
 
 
 async def restore(database: Database, code: str, payment_id: str) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await coupon.restore(tx, payment_id, code, "c-1")
 
 
@@ -62,14 +63,14 @@ async def test_a_thousand_claims_of_a_hundred_coupons_get_exactly_a_hundred(
     code = await a_coupon(database, issue_limit=100)
 
     async def claim() -> bool:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             return await coupon.issue(tx, code, new_id(), new_customer()) is not None
 
     got = await crowd(claim() for _ in range(1000))
 
     assert got.count(True) == 100
     assert await counted(database, code) == (100, 0)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         query = select(func.count()).where(coupon_claims.c.code == code)
         assert await tx.scalar(query) == 100
 
@@ -88,7 +89,7 @@ async def test_the_uses_of_one_customer_are_counted_after_each_other(database: D
     code, customer_id = await a_coupon(database, customer_limit=3), new_customer()
 
     async def use_within_limit() -> bool:
-        async with database.connect() as connection, connection.begin() as transaction:
+        async with database.engine.connect() as connection, connection.begin() as transaction:
             assert await coupon.take_place(connection, code) is not None
             if await coupon.live_uses(connection, code, customer_id) >= 3:
                 await transaction.rollback()
@@ -141,6 +142,6 @@ async def test_uses_and_restores_at_once_leave_no_place_taken(database: Database
     for payment_id in payments:
         await restore(database, code, payment_id)
     assert await counted(database, code) == (0, 0)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         states = {await coupon.use_state(tx, payment_id) for payment_id in payments}
     assert states == {CouponUseState.RESTORED}

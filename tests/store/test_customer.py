@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from domain.access import SYSTEM
 from store import customer
 from store.database import Database
 from tests.samples import new_customer, new_id
@@ -15,14 +16,14 @@ SECOND = timedelta(seconds=1)
 
 async def a_customer(database: Database) -> str:
     customer_id = new_customer()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await customer.put(tx, customer_id)
     return customer_id
 
 
 async def add_card(database: Database, customer_id: str, is_default: bool = True) -> str:
     method_id = new_id()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.add_payment_method(
             tx, method_id, customer_id, "simulator", "bk_1", "4242", is_default
         )
@@ -30,7 +31,7 @@ async def add_card(database: Database, customer_id: str, is_default: bool = True
 
 
 async def default_card(database: Database, customer_id: str) -> str | None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await customer.payment_method(tx, customer_id, None)
     return None if row is None else str(row.id)
 
@@ -39,7 +40,7 @@ async def test_a_customer_is_made_once(database: Database) -> None:
     customer_id = new_customer()
 
     async def put() -> bool:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             return await customer.put(tx, customer_id)
 
     assert (await asyncio.gather(*(put() for _ in range(8)))).count(True) == 1
@@ -50,7 +51,7 @@ async def test_a_plan_holds_from_its_moment_until_the_next_and_the_last_word_cou
 ) -> None:
     customer_id = await a_customer(database)
     june, july = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         for code, since in (("a", june), ("b", july), ("c", july), ("a", june)):
             await customer.assign_plan(tx, customer_id, code, since)
         found = [
@@ -89,7 +90,7 @@ async def test_nobody_pays_with_another_customers_card(database: Database) -> No
     mine, other = await a_customer(database), await a_customer(database)
     card = await add_card(database, mine)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await customer.payment_method(tx, mine, card) is not None
         assert await customer.payment_method(tx, other, card) is None
 

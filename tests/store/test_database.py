@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Select, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from domain.access import SYSTEM
 from runtime.settings import Settings
-from store.database import ERRORS, Database, Transaction, reading, refuses_values
+from store.database import ERRORS, Database, Transaction, refuses_values
 from store.tables import inbox, outbox, sku_rankings
 from tests.api.cables import starting_up
 from tests.databases import connected
@@ -20,10 +21,10 @@ LOCK = select(func.pg_advisory_xact_lock(20_261_120))
 
 
 async def test_the_locks_of_a_frozen_process_are_free_again_soon(database: Database) -> None:
-    async with database.connect() as frozen:
+    async with database.engine.connect() as frozen:
         await frozen.execute(LOCK)
 
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             # Waits for the lock; a statement of ours may wait 10 s.
             await tx.execute(LOCK)
 
@@ -34,7 +35,7 @@ async def test_the_locks_of_a_frozen_process_are_free_again_soon(database: Datab
 async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> None:
     async with (
         connected(settings.database_url, statement_seconds=1) as impatient,
-        impatient.connect() as tx,
+        impatient.engine.connect() as tx,
     ):
         with pytest.raises(TimeoutError):
             await tx.execute(select(func.pg_sleep(3600)))
@@ -46,11 +47,11 @@ async def test_whoever_only_reads_sees_one_moment_and_cannot_write(settings: Set
     write = text("INSERT INTO invoice_numbers VALUES ('test', 1, now()) ON CONFLICT DO NOTHING")
     async with connected(settings.database_url) as single:
         for _ in range(2):
-            async with reading(single).connect() as tx:
+            async with single.read(SYSTEM) as tx:
                 assert await tx.scalar(isolation) == "repeatable read"
                 with pytest.raises(DBAPIError, match="read-only transaction"):
                     await tx.execute(write)
-            async with single.connect() as tx:
+            async with single.engine.connect() as tx:
                 assert await tx.scalar(isolation) == "read committed"
                 await tx.execute(write)
 
@@ -73,14 +74,14 @@ async def test_what_is_wrong_with_a_value_is_known_as_that(
 ) -> None:
     wrong = insert(sku_rankings).values({"sku": new_id(), "orders": 1, "quantity": 1, **row})
     with pytest.raises(ERRORS) as caught:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await tx.execute(wrong)
 
     assert refuses_values(caught.value)
 
 
 async def test_so_is_a_value_that_the_driver_cannot_send(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         with pytest.raises(ERRORS) as caught:
             await tx.execute(insert(outbox).values(data={"a set": {1}}))
 
@@ -90,7 +91,7 @@ async def test_so_is_a_value_that_the_driver_cannot_send(database: Database) -> 
 async def test_so_is_a_second_row_of_one_key(database: Database) -> None:
     row = {"consumer": "test", "event_id": new_id()}
     with pytest.raises(ERRORS) as caught:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await tx.execute(insert(inbox).values([row, row]))
 
     assert refuses_values(caught.value)
@@ -111,7 +112,7 @@ async def test_so_is_a_second_row_of_one_key(database: Database) -> None:
 async def test_what_is_wrong_with_the_database_says_nothing_of_the_values(
     database: Database, statement: str
 ) -> None:
-    async with database.connect() as holder, database.connect() as tx:
+    async with database.engine.connect() as holder, database.engine.connect() as tx:
         await holder.execute(text("LOCK TABLE inbox IN ROW EXCLUSIVE MODE"))
         with pytest.raises(ERRORS) as caught:
             await execute_all(tx, statement)
@@ -129,7 +130,7 @@ async def test_nor_does_a_deadlock(database: Database) -> None:
     both = asyncio.Barrier(2)
 
     async def meet(*locks: Select[Any]) -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await tx.execute(locks[0])
             await both.wait()
             await tx.execute(locks[1])
@@ -144,7 +145,7 @@ async def test_nor_does_a_deadlock(database: Database) -> None:
 async def test_nor_does_a_database_that_cannot_be_reached(settings: Settings) -> None:
     async with starting_up() as port, connecting_to(settings, port) as pool:
         with pytest.raises(ERRORS) as caught:
-            async with pool.connect():
+            async with pool.engine.connect():
                 pass
     assert not refuses_values(caught.value)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain.access import SYSTEM
 from domain.errors import InvalidRequest
 from domain.message import MAX_REASON, Message, refused
 from store import dead_message
@@ -23,7 +24,7 @@ MESSAGE = Message(
 
 
 async def put(database: Database, consumer: str, message: Message, error: Exception) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await dead_message.put(tx, consumer, refused(message, error))
 
 
@@ -33,7 +34,7 @@ async def test_every_byte_is_kept_and_the_reason_in_text_that_can_be_stored(
     consumer = new_id()
     assert await put(database, consumer, MESSAGE, ValueError("a NUL \0 and a half \ud800"))
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         [row] = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
     assert row.message == MESSAGE
     assert (row.error, row.reason) == ("ValueError", "a NUL \\x00 and a half \\ud800")
@@ -44,7 +45,7 @@ async def test_a_message_without_anything_is_kept_too(database: Database) -> Non
     nothing = replace(MESSAGE, key=None, headers=(), value=None)
     assert await put(database, consumer, nothing, InvalidRequest(""))
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         [row] = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
     assert row.message == nothing
     assert (row.error, row.reason) == ("invalid-request", "")
@@ -77,17 +78,17 @@ async def test_it_is_counted_until_it_is_resolved(database: Database) -> None:
     consumer = new_id()
     for offset in range(3):
         await put(database, consumer, replace(MESSAGE, offset=offset, value=b""), ValueError())
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         rows = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
         assert [row.message.offset for row in rows] == [0, 1, 2]
         assert (await dead_message.count_waiting(tx))[consumer] == 3
 
     resolved = []
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             resolved.append(await dead_message.resolve(tx, rows[0].id))
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert (await dead_message.count_waiting(tx))[consumer] == 2
         assert await dead_message.find(tx, rows[0].id) is not None
     assert resolved == [True, False]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from domain.access import SYSTEM
 from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from domain.payment import Method, PaymentRequest
 from store import gateway_attempt
@@ -15,13 +16,13 @@ from tests.samples import a_payment, a_refund
 
 async def a_stored_payment(database: Database) -> PaymentRequest:
     payment = a_payment(0, 1_000)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payments.create(tx, payment, Method.CARD)
     return payment
 
 
 async def open_(database: Database, request: GatewayRequest, run_id: str) -> Attempt:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await gateway_attempt.open_(tx, request, run_id)
 
 
@@ -58,10 +59,10 @@ async def test_a_later_outcome_replaces_an_earlier(database: Database) -> None:
     captured = GatewayAnswer(GatewayStatus.CAPTURED, reference="pay_1")
 
     for answer in (declined, captured):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await gateway_attempt.close(tx, payment.payment_id, Operation.CHARGE, answer)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         charge, other = await gateway_attempt.of_payment(tx, payment.payment_id)
     assert (charge.outcome, charge.gateway_reference, charge.code) == ("CAPTURED", "pay_1", None)
     assert charge.closed_at is not None

@@ -5,6 +5,7 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from dev.postgres import APPLICATION
+from domain.access import SYSTEM
 from store.database import Database
 from store.tables import metadata
 from tests.samples import new_id
@@ -91,7 +92,7 @@ _COLUMN_GRANTS = text("""
 
 
 async def test_the_application_reads_and_adds_and_changes_state_only(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         granted = {tuple(row) for row in await tx.execute(_GRANTS)}
 
     expected = {
@@ -114,7 +115,7 @@ def _expected(table: str) -> set[str]:
 
 
 async def test_of_a_row_it_changes_only_what_may_change(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         granted = {tuple(row) for row in await tx.execute(_COLUMN_GRANTS)}
 
     columns = {name: set(table.c.keys()) for name, table in metadata.tables.items()}
@@ -129,7 +130,7 @@ async def test_of_a_row_it_changes_only_what_may_change(database: Database) -> N
 
 
 async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         role = (
             await tx.execute(
                 text("""
@@ -184,7 +185,7 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
 )
 async def test_what_it_may_not_do_is_refused(database: Database, statement: str) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await tx.execute(text(statement))
 
 
@@ -215,12 +216,12 @@ async def test_what_was_set_aside_and_has_ended_is_not_set_aside_again(
     database: Database, owner: Database, table: str
 ) -> None:
     mine = {"id": new_id()}
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await tx.execute(text(ENDED[table]), mine)
     rows = metadata.tables[table]
     reopened = update(rows).where(rows.c.payment_id == mine["id"]).values(state="RESERVED")
 
     for role in (database, owner):
         with pytest.raises(DBAPIError, match="for good"):
-            async with role.begin() as tx:
+            async with role.begin(SYSTEM) as tx:
                 await tx.execute(reopened)

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, text, update
 
+from domain.access import SYSTEM
 from domain.errors import KeyReused
 from store import idempotency, tables
 from store.database import Database
@@ -20,7 +21,7 @@ def a_claim(key: str | None = None, request_hash: bytes = b"request") -> Claim:
 
 
 async def claim(database: Database, claimed: Claim, resource_id: str) -> Claimed:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await idempotency.claim(tx, claimed, resource_id)
 
 
@@ -40,13 +41,13 @@ async def test_a_claim_waits_for_the_transaction_that_has_the_key(
     database: Database, commits: bool
 ) -> None:
     wanted, first_id, second_id = a_claim(), new_id(), new_id()
-    async with database.connect() as first, database.connect() as second:
+    async with database.engine.connect() as first, database.engine.connect() as second:
         await idempotency.claim(first, wanted, first_id)
         pid = await second.scalar(text("SELECT pg_backend_pid()"))
         waiting = asyncio.create_task(idempotency.claim(second, wanted, second_id))
 
         async def is_blocked() -> bool:
-            async with database.connect() as tx:
+            async with database.engine.connect() as tx:
                 blockers = text("SELECT cardinality(pg_blocking_pids(:pid)) > 0")
                 return bool(await tx.scalar(blockers, {"pid": pid}))
 
@@ -91,7 +92,7 @@ async def test_the_first_writer_of_the_answer_wins_and_everybody_reads_it(
     await claim(database, wanted, new_id())
 
     async def answer(number: int) -> StoredAnswer:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             mine = StoredAnswer(200 + number, f'{{"writer":{number}}}')
             return await idempotency.store_answer(tx, wanted, mine)
 
@@ -104,7 +105,7 @@ async def test_the_first_writer_of_the_answer_wins_and_everybody_reads_it(
 
 async def test_a_key_is_found_without_being_taken(database: Database) -> None:
     wanted = a_claim()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await idempotency.find(tx, wanted) is None
         assert not (await idempotency.claim(tx, wanted, new_id())).repeated
 
@@ -116,22 +117,22 @@ async def test_the_body_may_expire_and_the_obligation_may_not(
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     for each in (old, young):
         await claim(database, each, resource_id)
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await idempotency.store_answer(tx, each, StoredAnswer(201, "{}"))
     keys = tables.idempotency_keys
-    async with owner.begin() as tx:
+    async with owner.begin(SYSTEM) as tx:
         aged = update(keys).where(keys.c.key == old.key).values(created_at=long_ago)
         await tx.execute(aged)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await idempotency.purge_bodies(tx, long_ago + timedelta(days=1)) == 1
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await idempotency.purge_bodies(tx, long_ago + timedelta(days=1)) == 0
 
     assert await claim(database, old, new_id()) == Claimed(resource_id, True, None)
     with pytest.raises(KeyReused):
         await claim(database, a_claim(old.key, b"another"), new_id())
     assert (await claim(database, young, new_id())).answer == StoredAnswer(201, "{}")
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         count = await tx.scalar(func.count(keys.c.key).select().where(keys.c.key == old.key))
     assert count == 1

@@ -2,13 +2,14 @@
 
 import asyncio
 
+from domain.access import SYSTEM
 from store import inbox
 from store.database import Database
 from tests.samples import new_id
 
 
 async def take(database: Database, consumer: str, event_id: str) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await inbox.take(tx, consumer, event_id)
 
 
@@ -29,7 +30,7 @@ async def test_each_consumer_takes_an_event_for_itself(database: Database) -> No
 
 async def test_what_was_rolled_back_was_not_taken(database: Database) -> None:
     consumer, event_id = new_id(), new_id()
-    async with database.connect() as connection, connection.begin() as transaction:
+    async with database.engine.connect() as connection, connection.begin() as transaction:
         assert await inbox.take(connection, consumer, event_id)
         await transaction.rollback()
 
@@ -41,7 +42,7 @@ async def test_a_consumer_that_forgets_takes_everything_again(database: Database
     assert await take(database, consumer, event_id)
     assert await take(database, other, event_id)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await inbox.forget(tx, consumer) == 1
 
     assert await take(database, consumer, event_id)

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import IntegrityError
 
+from domain.access import SYSTEM
 from domain.inventory import ReservationState
 from domain.payment import StockLine
 from store import inventory
@@ -15,32 +16,32 @@ from tests.samples import new_id
 
 async def a_sku(database: Database, on_hand: int) -> str:
     sku = f"S-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await inventory.put(tx, sku, on_hand, withdrawn=False)
     return sku
 
 
 async def stock(database: Database, sku: str) -> tuple[int, int]:
     """(on hand, reserved)."""
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await inventory.find(tx, sku)
     assert row is not None
     return row.on_hand, row.reserved
 
 
 async def reserve(database: Database, payment_id: str, line: StockLine) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await inventory.reserve(tx, payment_id, line)
 
 
 async def restore(database: Database, payment_id: str, line: StockLine) -> tuple[int, int]:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await inventory.bury(tx, payment_id, [line])
         return await inventory.restore(tx, payment_id)
 
 
 async def state(database: Database, payment_id: str, sku: str) -> ReservationState | None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return (await inventory.reservations(tx, payment_id)).get(sku)
 
 
@@ -104,7 +105,7 @@ async def test_what_is_paid_leaves_the_stock_and_is_not_given_back(database: Dat
     await reserve(database, payment_id, line)
 
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await inventory.commit(tx, payment_id)
     assert await restore(database, payment_id, line) == (0, 0)
 
@@ -135,20 +136,20 @@ async def test_a_withdrawn_sku_is_not_sold_and_waits_for_a_person(database: Data
     sku, payment_id = await a_sku(database, 10), new_id()
     line = StockLine(sku, 2)
     await reserve(database, payment_id, line)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await inventory.put(tx, sku, 10, withdrawn=True)
 
     assert not await reserve(database, new_id(), line)
     assert await restore(database, payment_id, line) == (0, 1)
     assert await restore(database, payment_id, line) == (0, 0), "a second undo changes nothing"
     assert await state(database, payment_id, sku) is ReservationState.NEEDS_REVIEW
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         waiting = [(row.payment_id, row.sku) for row in await inventory.in_review(tx)]
     assert (payment_id, sku) in waiting
     assert await stock(database, sku) == (10, 2)
 
     for expected in (1, 0):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             assert await inventory.resolve(tx, payment_id, "counted") == expected
     assert await stock(database, sku) == (10, 0)
     assert await state(database, payment_id, sku) is ReservationState.RESTORED

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
+from domain.access import SYSTEM
 from domain.invoice import CLOSED, GAVE_BACK, Invoice, InvoiceStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
@@ -42,7 +43,7 @@ async def issued_in(tx: Transaction, invoice_id: str) -> tuple[Invoice, int]:
 
 async def issued(database: Database, invoice_id: str, rolled_back: bool = False) -> int | None:
     try:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             _, number = await issued_in(tx, invoice_id)
             if rolled_back:
                 raise Abandoned
@@ -52,7 +53,7 @@ async def issued(database: Database, invoice_id: str, rolled_back: bool = False)
 
 
 async def found(database: Database, invoice_id: str) -> Invoice:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await invoice.find(tx, invoice_id)
     assert row is not None
     return row
@@ -60,7 +61,7 @@ async def found(database: Database, invoice_id: str) -> Invoice:
 
 async def put_into(database: Database, invoice_id: str, status: InvoiceStatus) -> None:
     closed_at = None if status not in {*CLOSED, InvoiceStatus.REJECTED} else DUE
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         changed = update(invoices).where(invoices.c.id == invoice_id)
         await tx.execute(changed.values(status=status.value, closed_at=closed_at))
 
@@ -86,7 +87,7 @@ async def test_dates_rise_with_numbers_whoever_has_begun_first(database: Databas
     ids = [await draft(database) for _ in range(210)]
     reverse, at_once = ids[:10], ids[10:]
     async with AsyncExitStack() as stack:
-        begun = [await stack.enter_async_context(database.connect()) for _ in reverse]
+        begun = [await stack.enter_async_context(database.engine.connect()) for _ in reverse]
         for tx in begun:
             await settlement.now(tx)
         for tx, id_ in zip(reversed(begun), reverse, strict=True):
@@ -94,7 +95,7 @@ async def test_dates_rise_with_numbers_whoever_has_begun_first(database: Databas
             await tx.commit()
     await asyncio.gather(*[issued(database, each) for each in at_once])
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         query = select(invoices).where(invoices.c.id.in_(ids)).order_by(invoices.c.number)
         rows = (await tx.execute(query)).all()
     dates = [row.issued_at for row in rows]
@@ -105,7 +106,7 @@ async def test_dates_rise_with_numbers_whoever_has_begun_first(database: Databas
 async def test_a_clock_that_is_put_back_puts_no_date_back(database: Database) -> None:
     one = await draft(database)
     ahead = datetime.now(UTC) + timedelta(hours=1)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         await issued_in(tx, await draft(database))
         await tx.execute(update(invoice_numbers).values(last_at=ahead))
 
@@ -132,7 +133,7 @@ async def test_a_customer_has_one_invoice_for_a_month(database: Database) -> Non
     async def make() -> str | None:
         invoice_id = new_id()
         try:
-            async with database.begin() as tx:
+            async with database.begin(SYSTEM) as tx:
                 await invoice.create_draft(tx, invoice_id, who, "2026-05", "KRW", "w", "r")
         except IntegrityError:
             return None
@@ -145,7 +146,7 @@ async def test_a_customer_has_one_invoice_for_a_month(database: Database) -> Non
 
     assert second is not None
     assert await make() is None
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         current = await invoice.of_month(tx, who, "2026-05")
     assert current is not None
     assert current.id == second
@@ -159,7 +160,7 @@ async def test_closed_is_never_left(database: Database, status: InvoiceStatus) -
     await put_into(database, closed, status)
     before = await found(database, closed)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         for other in sorted(CLOSED):
             assert not await invoice.close(tx, closed, other, DECISION)
         assert not await invoice.reject(tx, closed, DECISION)
@@ -185,7 +186,7 @@ async def test_what_is_issued_is_not_rejected(database: Database) -> None:
     one = await draft(database)
     await issued(database, one)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert not await invoice.reject(tx, one, DECISION)
 
     assert (await found(database, one)).status == "ISSUED"
@@ -194,7 +195,7 @@ async def test_what_is_issued_is_not_rejected(database: Database) -> None:
 async def test_a_draft_cannot_be_closed(database: Database) -> None:
     one = await draft(database)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert not await invoice.close(tx, one, InvoiceStatus.PAID)
 
     assert (await found(database, one)).status == "DRAFT"
@@ -206,11 +207,11 @@ async def test_it_is_overdue_once(database: Database) -> None:
 
     marked = []
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             marked.append(await invoice.mark_overdue(tx, one))
 
     assert marked == [True, False]
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await invoice.close(tx, one, InvoiceStatus.WRITTEN_OFF, DECISION)
     assert (await found(database, one)).decisions == (DECISION,)
 
@@ -218,7 +219,7 @@ async def test_it_is_overdue_once(database: Database) -> None:
 async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
     who = new_customer()
     ids = [await draft(database, who) for _ in range(5)]
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await invoice.after(tx, who, None, None, 2)
         more = await invoice.after(tx, who, None, (rows[-1].created_at, rows[-1].id), 10)
         newest = await invoice.page(tx, who, 0, 10)
@@ -232,7 +233,7 @@ async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not
 ) -> None:
     who, month = new_customer(), Period(2026, 5)
     fee = PricedLine(LineKind.FLAT_FEE, None, month, Decimal(1), 500, ())
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         id_ = new_id()
         await invoice.create_draft(tx, id_, who, str(month), "KRW", "w", "r")
         await invoice.fill_draft(tx, id_, "r", "KRW", 500, {}, [], [fee])
@@ -240,7 +241,7 @@ async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not
             await issued_in(tx, id_)
     await put_into(database, id_, status)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         billed = await invoice.billed(tx, who, str(month))
         of_month = await invoice.of_month(tx, who, str(month))
 
@@ -250,7 +251,7 @@ async def test_what_is_owed_or_was_stays_billed_and_what_was_given_back_does_not
 
 
 async def test_nothing_was_billed_of_a_month_that_nobody_knows(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await invoice.billed(tx, f"c-{uuid4().hex}", "2026-05") == []
 
 
@@ -278,7 +279,7 @@ async def test_what_was_issued_stays_whoever_asks(
     database: Database, owner: Database, column: str
 ) -> None:
     one = await draft(database, total=1000)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await invoice.issue(tx, one, DUE_IN, DECISION)
     before = await found(database, one)
     change = update(invoices).where(invoices.c.id == one)
@@ -286,7 +287,7 @@ async def test_what_was_issued_stays_whoever_asks(
 
     for role in (database, owner):
         with pytest.raises(DBAPIError, match=r"was issued and stays|permission denied"):
-            async with role.begin() as tx:
+            async with role.begin(SYSTEM) as tx:
                 await tx.execute(change.values(**values))
 
     assert await found(database, one) == before
@@ -295,7 +296,7 @@ async def test_what_was_issued_stays_whoever_asks(
 async def test_a_draft_may_be_written_anew(database: Database) -> None:
     one = await draft(database, total=1000)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await invoice.empty_draft(tx, one)
         await invoice.fill_draft(tx, one, "another run", "USD", 7, {"other": 1}, [], [])
 
@@ -309,7 +310,7 @@ async def test_only_a_draft_gets_and_loses_lines(
 ) -> None:
     one = await draft(database)
     line = PricedLine(LineKind.USAGE, "API_CALL", Period(2026, 5), Decimal(1), 5, ())
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await invoice.fill_draft(tx, one, "-", "KRW", 5, {}, [], [line])
     if status in ("ISSUED", "PAID"):
         await issued(database, one)
@@ -324,10 +325,10 @@ async def test_only_a_draft_gets_and_loses_lines(
             "INSERT INTO aggregated_usage VALUES (:id, 'A', '2026-05', 1, 1, now(), now(), '')",
         ):
             with pytest.raises(DBAPIError, match=r"refused: the invoice is|permission denied"):
-                async with role.begin() as tx:
+                async with role.begin(SYSTEM) as tx:
                     await tx.execute(text(change), {"id": one})
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         [kept] = await invoice.lines(tx, one)
     assert kept.amount == 5
 
@@ -339,10 +340,10 @@ async def test_a_line_that_comes_while_the_invoice_is_issued_waits_and_is_refuse
     line = PricedLine(LineKind.USAGE, "API_CALL", Period(2026, 5), Decimal(1), 5, ())
 
     async def late() -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await invoice.fill_draft(tx, one, "-", "KRW", 5, {}, [], [line])
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await invoice.issue(tx, one, DUE_IN, None)
         adding = asyncio.create_task(late())
         await somebody_waits_for_a_row(database)
@@ -363,5 +364,5 @@ async def test_a_closed_invoice_is_not_opened_again_by_anybody(
 
     for role in (database, owner):
         with pytest.raises(DBAPIError, match=f"is {status} for good"):
-            async with role.begin() as tx:
+            async with role.begin(SYSTEM) as tx:
                 await tx.execute(whose.values(status="ISSUED", closed_at=None))

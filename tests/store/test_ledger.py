@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dev import postgres
+from domain.access import SYSTEM
 from domain.ledger import Posting, Transaction, transfer
 from runtime.settings import Settings
 from store import ledger
@@ -26,19 +27,19 @@ async def superuser(settings: Settings) -> AsyncIterator[Database]:
 async def execute(
     database: Database, statement: str, *, replica: bool = False, **values: str
 ) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         if replica:
             await tx.execute(text("SET LOCAL session_replication_role = replica"))
         await tx.execute(text(statement), values)
 
 
 async def append(database: Database, payment_id: str, *moved: Posting) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await ledger.append(tx, Transaction(f"test/{payment_id}", "test", moved, payment_id))
 
 
 async def entries(database: Database, payment_id: str) -> list[tuple[str, str, int]]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await ledger.of_payment(tx, payment_id)
     return [(row.account, row.unit, row.amount) for row in rows]
 
@@ -64,10 +65,10 @@ async def test_several_transactions_go_in_with_one_statement(database: Database)
         for name, amount in [("first", 1), ("second", 2)]
     ]
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await ledger.append(tx, *both)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await ledger.of_payment(tx, payment_id)
     assert [(row.kind, row.amount) for row in rows] == [
         ("first", -1),
@@ -213,7 +214,7 @@ async def test_a_transaction_without_postings_is_refused(
 
 async def test_postings_that_come_by_a_later_statement_are_too_late(database: Database) -> None:
     async def write() -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             key = {"key": new_id()}
             await tx.execute(text(ALONE), key)
             await tx.execute(text(BALANCED), key)
@@ -226,7 +227,7 @@ async def test_a_savepoint_is_no_transaction_of_its_own(database: Database) -> N
     kept, given_up = new_id(), new_id()
     moved = transfer("a", "b", "KRW", 300)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         async with tx.begin_nested():
             await ledger.append(tx, Transaction(f"test/{kept}", "test", moved, kept))
         savepoint = await tx.begin_nested()
@@ -254,7 +255,7 @@ async def test_all_accounts_together_sum_to_zero(database: Database) -> None:
     account = f"test:{new_id()}"
     await append(database, new_id(), *transfer("sales", account, "KRW", 10**12))
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         sums = await ledger.balances(tx)
 
     totals: dict[str, int] = {}

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from domain.access import SYSTEM
 from domain.order import PAYABLE, Order, OrderLine, OrderStatus
 from store import order
 from store.database import Database
@@ -13,13 +14,13 @@ from tests.samples import new_customer, new_id
 async def create(database: Database) -> str:
     order_id = new_id()
     lines = [OrderLine("SKU-1", 2, 1_000), OrderLine("SKU-2", 1, 0)]
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await order.create(tx, order_id, new_customer(), "KRW", lines, 2_000)
     return order_id
 
 
 async def found(database: Database, order_id: str) -> Order:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await order.find(tx, order_id)
     assert row is not None
     return row
@@ -36,7 +37,7 @@ async def test_of_16_concurrent_payers_one_gets_the_order(database: Database) ->
     order_id = await create(database)
 
     async def begin() -> bool:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             return await order.begin_paying(tx, order_id)
 
     assert (await asyncio.gather(*(begin() for _ in range(16)))).count(True) == 1
@@ -47,7 +48,7 @@ async def test_paying_begins_from_the_payable_states_only(
     database: Database, status: OrderStatus
 ) -> None:
     order_id = await create(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await order.set_status(tx, order_id, status, "a reason")
         assert await order.begin_paying(tx, order_id) == (status in PAYABLE)
 
@@ -57,6 +58,6 @@ async def test_paying_begins_from_the_payable_states_only(
 
 
 async def test_an_order_that_is_not_there_cannot_be_paid(database: Database) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await order.find(tx, new_id()) is None
         assert not await order.begin_paying(tx, new_id())

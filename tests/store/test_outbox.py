@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, update
 
+from domain.access import SYSTEM
 from domain.event import JSON, Event, Origin, OutboxEvent, Topic
 from store import outbox, tables
 from store.database import Database
@@ -19,7 +20,7 @@ class PlannedAbort(Exception):
 
 
 async def rows_of(database: Database, *aggregate_ids: str) -> list[OutboxEvent]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return await outbox.of_aggregates(tx, aggregate_ids)
 
 
@@ -37,7 +38,7 @@ async def test_an_event_is_stored_as_it_was_told(database: Database) -> None:
         Origin("key-1", "00-trace"),
     )
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.append(tx, event)
 
     [row] = await rows_of(database, payment_id)
@@ -53,7 +54,7 @@ async def test_one_statement_numbers_the_events_of_each_aggregate(database: Data
     mixed = [order_id, payment_id, order_id, order_id, payment_id]
 
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await outbox.append(tx, *(an_event(each, number) for number, each in enumerate(mixed)))
 
     rows = await rows_of(database, order_id, payment_id)
@@ -73,7 +74,7 @@ async def test_an_aborted_transaction_leaves_no_event_and_no_gap(database: Datab
 
 
 async def tell(database: Database, events: Sequence[Event], abort: bool) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.append(tx, *events)
         if abort:
             raise PlannedAbort
@@ -138,7 +139,7 @@ async def test_what_is_published_is_not_read_again(database: Database) -> None:
     await tell(database, [an_event(payment_id, number) for number in range(5)], abort=False)
 
     async def unpublished() -> list[OutboxEvent]:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             events = [each.event for each in await outbox.unpublished(tx, 1_000_000)]
         return [event for event in events if event.aggregate_id == payment_id]
 
@@ -146,7 +147,7 @@ async def test_what_is_published_is_not_read_again(database: Database) -> None:
     assert [row.data["number"] for row in read] == [0, 1, 2, 3, 4]
 
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await outbox.mark_published(tx, [read[0].id, read[2].id])
 
     assert [row.data["number"] for row in await unpublished()] == [1, 3, 4]
@@ -160,7 +161,7 @@ async def test_a_second_mark_keeps_the_time_of_the_first(database: Database) -> 
     times = []
     for _ in range(2):
         [row] = await rows_of(database, payment_id)
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await outbox.mark_published(tx, [row.id])
         [row] = await rows_of(database, payment_id)
         times.append(row.published_at)
@@ -174,7 +175,7 @@ async def test_the_age_of_the_event_that_waits_longest(database: Database, owner
     [row] = await rows_of(database, payment_id)
     mine = update(tables.outbox).where(tables.outbox.c.id == row.id)
     others = update(tables.outbox).where(tables.outbox.c.id != row.id)
-    async with owner.connect() as tx:  # The events of other tests get back as they were.
+    async with owner.engine.connect() as tx:  # The events of other tests get back as they were.
         await tx.execute(others.values(published_at=func.now()))
         await tx.execute(mine.values(occurred_at=func.now() - timedelta(days=365)))
         assert await outbox.oldest_unpublished_age_seconds(tx) == 365 * 86_400
@@ -186,7 +187,7 @@ async def test_the_age_of_the_event_that_waits_longest(database: Database, owner
 
 async def waiting(database: Database, *aggregate_ids: str) -> dict[str, list[tuple[JSON, bool]]]:
     """Which events a relay would read now, and whether it passes them over."""
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await outbox.unpublished(tx, 1_000_000)
     return {
         each: [
@@ -203,7 +204,7 @@ async def test_behind_a_refused_event_its_own_topic_and_aggregate_wait(database:
     await tell(database, [*there, *elsewhere], abort=False)
     rows = await rows_of(database, first)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.refuse(tx, {rows[1].id: "It is too large."})
 
     assert await waiting(database, first, other) == {
@@ -220,11 +221,11 @@ async def test_a_refused_event_that_is_taken_frees_its_topic(database: Database)
     for id_, topic in zip(ids, topics, strict=True):
         await tell(database, [an_event(id_, topic=topic)], abort=False)
     rows = await rows_of(database, *ids)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.refuse(tx, {row.id: "There is no such topic." for row in rows})
     assert await waiting(database, *ids) == {id_: [] for id_ in ids}
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.mark_published(tx, [rows[0].id])
 
     one = [(0, False)]
@@ -235,24 +236,24 @@ async def test_of_the_refused_events_the_first_of_each_aggregate_is_tried_again_
     database: Database,
 ) -> None:
     left_by_others = update(tables.outbox).where(tables.outbox.c.refused_at.is_not(None))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await tx.execute(left_by_others.values(published_at=func.now()))
     ids = [new_id() for _ in range(3)]
     for id_ in ids:
         await tell(database, [an_event(id_, number) for number in range(2)], abort=False)
         for row in await rows_of(database, id_):
-            async with database.begin() as tx:
+            async with database.begin(SYSTEM) as tx:
                 await outbox.refuse(tx, {row.id: "why"})
 
     tried = []
     for _ in range(4):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await outbox.try_again(tx, 1)
         found = await waiting(database, *ids)
         [id_] = [each for each, events in found.items() if events]
         assert found[id_] == [(0, False)]
         tried.append(id_)
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             first, _ = await rows_of(database, id_)
             await outbox.refuse(tx, {first.id: "why"})
 
@@ -263,7 +264,7 @@ async def test_what_is_published_is_not_refused_any_more(database: Database) -> 
     payment_id = new_id()
     await tell(database, [an_event(payment_id)], abort=False)
     [row] = await rows_of(database, payment_id)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await outbox.mark_published(tx, [row.id])
         before = await outbox.count_refused(tx)
         # By another relay, which was frozen in between.

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from domain.access import SYSTEM
 from domain.errors import HoldReleased
 from domain.payment import FINAL, FailedPayment, Method, PayableType, PaymentRequest, PaymentStatus
 from domain.refund import Refundable
@@ -19,20 +20,20 @@ FAILED, CANCELLED = PaymentStatus.FAILED, PaymentStatus.CANCELLED
 
 
 async def create(database: Database, payment: PaymentRequest) -> PaymentRequest:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payments.create(tx, payment, Method.SPLIT)
     return payment
 
 
 async def end(database: Database, payment: PaymentRequest, status: PaymentStatus) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         if status is PaymentStatus.COMPLETED:
             return await payments.complete(tx, payment.payment_id, "pay_1", 0)
         return await payments.fail(tx, FailedPayment(payment, status, "declined", "No.", "lost"))
 
 
 async def status_of(database: Database, payment: PaymentRequest) -> str:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await payments.find(tx, payment.payment_id)
     assert row is not None
     return str(row.status)
@@ -59,13 +60,13 @@ async def test_an_order_may_be_paid_again_only_after_a_failure(
     if status in FINAL:
         await end(database, first, status)
     else:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await payments.mark(tx, first.payment_id, status)
     again = a_payment(card_amount=10, payable_id=first.payable_id)
 
     if status in (FAILED, CANCELLED):
         await create(database, again)
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             rows = await payments.of_payable(tx, first.payable_id)
         assert [row.id for row in rows] == [first.payment_id, again.payment_id]
     else:
@@ -91,7 +92,7 @@ async def test_a_final_status_is_never_left(database: Database, final: PaymentSt
     for other in FINAL - {final}:
         with pytest.raises(HoldReleased, match=f"{final}, not {other}"):
             await end(database, payment, other)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         for status in set(PaymentStatus) - FINAL:
             assert not await payments.mark(tx, payment.payment_id, status, "late")
         assert not await payments.request_cancel(tx, payment.payment_id)
@@ -123,12 +124,12 @@ async def test_the_end_of_a_payment_that_is_not_there_is_an_error(database: Data
 
 async def test_the_reason_of_a_review_ends_with_the_payment(database: Database) -> None:
     payment = await create(database, a_payment(card_amount=10))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payments.mark(tx, payment.payment_id, PaymentStatus.NEEDS_REVIEW, "undecided")
 
     await end(database, payment, FAILED)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         row = await payments.find(tx, payment.payment_id)
     assert row is not None
     assert (row.failure_code, row.gateway_code, row.review_reason) == ("declined", "lost", None)
@@ -138,9 +139,9 @@ async def test_the_first_request_to_cancel_is_the_one_that_is_noted(database: Da
     payment = await create(database, a_payment(card_amount=10))
     noted = []
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             assert await payments.request_cancel(tx, payment.payment_id)
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             row = await payments.find(tx, payment.payment_id)
         assert row is not None
         noted.append(row.cancel_requested_at)
@@ -153,7 +154,7 @@ async def test_nothing_of_an_open_or_failed_payment_can_be_refunded(database: Da
     payment = await create(database, a_payment(100, 200))
 
     async def left() -> Refundable:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             locked = await payments.lock_refundable(tx, payment.payment_id)
         assert locked is not None
         return locked[1]
@@ -168,7 +169,7 @@ async def test_concurrent_refunds_reserve_no_more_than_the_capture(database: Dat
     await end(database, payment, PaymentStatus.COMPLETED)
 
     async def reserve() -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await payments.reserve_refund(tx, a_refund(payment, 300, 0))
 
     results = await asyncio.gather(*(reserve() for _ in range(8)), return_exceptions=True)
@@ -184,11 +185,11 @@ async def test_a_failed_refund_can_be_made_again(database: Database) -> None:
     refund = a_refund(payment, 200, 100)
 
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await payments.reserve_refund(tx, refund)
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await payments.release_refund(tx, refund)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         locked = await payments.lock_refundable(tx, payment.payment_id)
 
     assert locked is not None
@@ -198,11 +199,11 @@ async def test_a_failed_refund_can_be_made_again(database: Database) -> None:
 async def test_no_more_is_refunded_than_was_reserved(database: Database) -> None:
     payment = await create(database, a_payment(100, 200))
     await end(database, payment, PaymentStatus.COMPLETED)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payments.reserve_refund(tx, a_refund(payment, 50, 0))
 
     with pytest.raises(IntegrityError, match="ck_payments_refunded_amount"):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await payments.add_refunded(tx, a_refund(payment, 51, 0))
 
 
@@ -213,7 +214,7 @@ async def test_the_sweeper_sees_open_payments_page_by_page(database: Database) -
     seen: list[str] = []
     after = None
     while True:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             page = await payments.open_since(tx, soon, after, limit=2)
         if not page:
             break
@@ -223,17 +224,17 @@ async def test_the_sweeper_sees_open_payments_page_by_page(database: Database) -
     assert len(seen) == len(set(seen))
     expected = {each.payment_id for each in mine} - {mine[2].payment_id}
     assert {each.payment_id for each in mine} & set(seen) == expected
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         long_ago = datetime(2000, 1, 1, tzinfo=UTC)
         assert await payments.open_since(tx, long_ago, None, limit=2) == []
 
 
 async def test_the_figures_for_operators(database: Database) -> None:
     payment = await create(database, a_payment(card_amount=10))
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await payments.mark(tx, payment.payment_id, PaymentStatus.UNKNOWN)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         counts = await payments.count_by_status(tx)
         of_open = await payments.count_open_by_status(tx)
         assert of_open == {status: counts[status] for status in counts.keys() - FINAL}
@@ -252,7 +253,7 @@ async def test_the_database_keeps_a_final_status_whoever_asks(
 
     for role in (database, owner):
         with pytest.raises(DBAPIError, match=f"is {status} for good"):
-            async with role.begin() as tx:
+            async with role.begin(SYSTEM) as tx:
                 await tx.execute(whose.values(status="PENDING"))
 
     assert await status_of(database, ended) == status

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 
+from domain.access import SYSTEM
 from domain.pricing import Charge, ChargeModel, Plan
 from store import pricing
 from store.database import Database
@@ -29,13 +30,13 @@ def dearer(plan: Plan, fee: int) -> Plan:
 
 
 async def put(database: Database, plan: Plan, since: datetime) -> tuple[Plan, bool]:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await pricing.put(tx, plan, since)
 
 
 async def fees(database: Database, code: str) -> list[int | None]:
     """The flat fee just before February, at it, and in March; None where there is no plan."""
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         found = [await pricing.effective(tx, code, at) for at in (FEBRUARY - TICK, FEBRUARY, MARCH)]
     return [None if plan is None else plan.flat_fee for plan in found]
 
@@ -45,7 +46,7 @@ async def test_a_plan_comes_back_as_it_was_put(database: Database) -> None:
 
     assert await put(database, plan, JANUARY) == (replace(plan, version=1), True)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await pricing.effective(tx, plan.code, JANUARY) == replace(plan, version=1)
         assert await pricing.effective(tx, plan.code, JANUARY - TICK) is None
         assert await pricing.effective(tx, f"p-{uuid4().hex}", JANUARY) is None
@@ -80,14 +81,14 @@ async def test_withdrawing_leaves_the_past_and_takes_what_was_planned(database: 
     for moment, fee in ((JANUARY, 100), (MARCH, 300), (MARCH, 350)):
         await put(database, dearer(plan, fee), moment)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await pricing.offered(tx, plan.code, FEBRUARY)
         assert await pricing.withdraw(tx, plan.code, FEBRUARY)
         assert not await pricing.withdraw(tx, plan.code, FEBRUARY + TICK)
         assert not await pricing.offered(tx, plan.code, FEBRUARY)
 
     assert await fees(database, plan.code) == [100, None, None]
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         known = await pricing.versions(tx, plan.code)
     assert [(each.version, each.effective_from, each.plan is None) for each in known] == [
         (1, JANUARY, False),
@@ -101,7 +102,7 @@ async def test_withdrawing_leaves_the_past_and_takes_what_was_planned(database: 
 async def test_a_withdrawn_plan_can_be_offered_again(database: Database) -> None:
     plan = a_plan()
     await put(database, plan, JANUARY)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await pricing.withdraw(tx, plan.code, FEBRUARY)
 
     again, added = await put(database, plan, FEBRUARY)
@@ -114,7 +115,7 @@ async def test_what_begins_later_is_offered_already(database: Database) -> None:
     plan = a_plan()
     await put(database, plan, MARCH)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await pricing.effective(tx, plan.code, JANUARY) is None
         assert await pricing.offered(tx, plan.code, JANUARY)
 
@@ -139,5 +140,5 @@ async def test_the_application_cannot_change_or_delete_a_version(database: Datab
         delete(pricing_plans).where(pricing_plans.c.code == plan.code),
     ):
         with pytest.raises(DBAPIError, match="permission denied"):
-            async with database.begin() as tx:
+            async with database.begin(SYSTEM) as tx:
                 await tx.execute(change)

@@ -1,5 +1,6 @@
 """A question to a person is a row: one waits at a time, and how it ended stays."""
 
+from domain.access import SYSTEM
 from domain.gateway import Operation
 from domain.review import ClosedReview, NewReview, Question
 from store import review
@@ -16,7 +17,7 @@ async def a_review(database: Database, reason: str = "undecided") -> NewReview:
 
 async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Database) -> None:
     asked = await a_review(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await review.open_(tx, asked)
         [row] = [
             each for each in await review.waiting(tx) if each.review.payment_id == asked.payment_id
@@ -24,7 +25,7 @@ async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Dat
     assert (row.review.question, row.review.reason, row.amount) == ("capture", "undecided", 10)
 
     closed = ClosedReview(asked.reference_id, "failed", "not there", "update-1")
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await review.close(tx, closed)
         # Only the first decision counts.
         await review.close(tx, ClosedReview(asked.reference_id, "captured"))
@@ -39,13 +40,13 @@ async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Dat
 
 async def test_asked_again_it_keeps_its_time(database: Database) -> None:
     asked = await a_review(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await review.open_(tx, asked)
         first = await review.latest(tx, asked.reference_id)
     another = NewReview(
         asked.reference_id, asked.payment_id, Operation.VOID, Question.VOID, "not voided"
     )
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await review.open_(tx, another)
         [row] = await review.of_payment(tx, asked.payment_id)
 
@@ -56,7 +57,7 @@ async def test_asked_again_it_keeps_its_time(database: Database) -> None:
 
 async def test_a_new_question_after_an_old_one_is_another_row(database: Database) -> None:
     asked = await a_review(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await review.open_(tx, asked)
         await review.supersede(tx, asked.reference_id)
         await review.open_(tx, asked)

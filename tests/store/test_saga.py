@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
+from domain.access import SYSTEM
 from domain.payment import PaymentRequest
 from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, WALLET_HOLD, StepState
 from store import outbox, saga
@@ -12,13 +13,13 @@ from tests.samples import a_payment
 
 
 async def steps(database: Database, payment: PaymentRequest) -> list[tuple[str, str]]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return [(row.step, row.state) for row in await saga.of(tx, payment.payment_id)]
 
 
 async def record(database: Database, payment: PaymentRequest, **outcomes: StepState) -> None:
     named = {name.replace("_", ".", 1): state for name, state in outcomes.items()}
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await saga.record(tx, payment, named)
 
 
@@ -45,7 +46,7 @@ async def test_every_outcome_is_told_on_the_line_of_the_order(database: Database
     await record(database, payment, wallet_hold=StepState.DONE)
     await record(database, payment, wallet_hold=StepState.UNDONE)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         events = await outbox.of_aggregates(tx, [payment.payable_id])
     assert [(event.aggregate_version, event.data["outcome"]) for event in events] == [
         (1, "DONE"),
@@ -55,7 +56,7 @@ async def test_every_outcome_is_told_on_the_line_of_the_order(database: Database
 
 
 async def test_what_was_taken_back_is_counted(database: Database) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         now = (await tx.execute(select(func.now()))).scalar_one()
         just_now, just_later = now - timedelta(microseconds=1), now
         before = await saga.undone_since(tx, just_now)

@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+from domain.access import SYSTEM
 from domain.settlement import EndedSettlement, SettlementRequest, SettlementStatus
 from store import settlement
 from store.database import Database
@@ -10,20 +11,20 @@ from tests.samples import new_customer
 
 async def tell(database: Database, period: str, who: str, status: SettlementStatus) -> None:
     reason = "no price" if status is SettlementStatus.FAILED else None
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await settlement.record(tx, EndedSettlement(SettlementRequest(who, period), status, reason))
 
 
 async def test_the_last_word_counts(database: Database) -> None:
     period, who = uuid4().hex, new_customer()
     await tell(database, period, who, SettlementStatus.FAILED)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert [row.reason for row in await settlement.unsettled(tx, period)] == ["no price"]
         assert await settlement.counts(tx, period) == {"FAILED": 1}
 
     await tell(database, period, who, SettlementStatus.SETTLED)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await settlement.unsettled(tx, period) == []
         assert await settlement.counts(tx, period) == {"SETTLED": 1}
         row = await settlement.find(tx, period, who)
@@ -36,14 +37,14 @@ async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
 ) -> None:
     period, early, late, never = uuid4().hex, new_customer(), new_customer(), new_customer()
     await tell(database, period, early, SettlementStatus.FAILED)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         began = await settlement.now(tx)
     await tell(database, period, late, SettlementStatus.SETTLED)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await settlement.leave_behind(tx, period, [early, late, never], "slow", began)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await settlement.counts(tx, period) == {"RUNNING": 2, "SETTLED": 1}
         left = {row.customer_id: row.reason for row in await settlement.unsettled(tx, period)}
     assert left == {early: "slow", never: "slow"}
@@ -51,19 +52,19 @@ async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
 
 async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Database) -> None:
     period = uuid4().hex
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await settlement.run(tx, period) is None
         await settlement.announce_run(tx, period)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await settlement.begin_run(tx, period)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         begun = await settlement.run(tx, period)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await settlement.announce_run(tx, period)
         await settlement.end_run(tx, period)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         ended = await settlement.run(tx, period)
     assert begun is not None
     assert ended is not None
@@ -75,12 +76,12 @@ async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Datab
 async def test_a_run_that_begins_again_is_not_over(database: Database) -> None:
     period = uuid4().hex
     for end in (True, False):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await settlement.begin_run(tx, period)
             if end:
                 await settlement.end_run(tx, period)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         run = await settlement.run(tx, period)
     assert run is not None
     assert run.finished_at is None

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from domain.access import SYSTEM
 from domain.errors import NotFound, UsageConflict
 from domain.period import Period
 from domain.usage import Aggregate, Receipt, UsageEvent
@@ -27,14 +28,14 @@ JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 async def ingest(database: Database, *events: UsageEvent) -> list[Receipt]:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await usage.ingest(tx, events)
 
 
 async def claim(
     database: Database, invoice_id: str, customer_id: str, before: datetime = JUNE
 ) -> list[Aggregate]:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await usage.claim(tx, invoice_id, customer_id, before, "UTC")
 
 
@@ -45,7 +46,7 @@ def outcomes(receipts: Sequence[Receipt]) -> list[str]:
 async def counted(database: Database, customer_id: str) -> tuple[int, Decimal]:
     """(events, their quantity)"""
     total = select(func.count(), func.coalesce(func.sum(usage_events.c.quantity), 0))
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         rows = await tx.execute(total.where(usage_events.c.customer_id == customer_id))
         events, quantity = rows.one()
     return events, quantity
@@ -106,7 +107,7 @@ async def test_a_repeat_waits_for_the_first_to_commit(
     database: Database, commits: bool, quantity: str, outcome: str
 ) -> None:
     customer_id = await new_customer(database)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         await usage.ingest(tx, [event(customer_id, "a")])
         second = asyncio.create_task(ingest(database, event(customer_id, "a", quantity=quantity)))
         await eventually(lambda: _somebody_waits(database))
@@ -120,7 +121,7 @@ async def _somebody_waits(database: Database) -> bool:
         "SELECT EXISTS (SELECT FROM pg_stat_activity "
         "WHERE wait_event = 'transactionid' AND query LIKE '%INTO usage_identities%')"
     )
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return bool((await tx.execute(waiting)).scalar())
 
 
@@ -186,7 +187,7 @@ async def test_a_claim_again_finds_the_same_and_what_came_late(database: Databas
 
     assert await claim(database, invoice_id, customer_id) == [first]
     assert await claim(database, str(uuid4()), customer_id) == []
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await usage.aggregates(tx, invoice_id, "UTC") == [first]
 
     await ingest(database, event(customer_id))
@@ -199,9 +200,9 @@ async def test_released_events_are_claimed_by_the_next_invoice(database: Databas
     await ingest(database, event(customer_id), event(customer_id))
     first = await claim(database, rejected, customer_id)
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await usage.release(tx, rejected) == 2
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         assert await usage.release(tx, rejected) == 0
 
     assert await claim(database, str(uuid4()), customer_id) == first
@@ -225,7 +226,7 @@ async def test_each_event_is_on_one_claim_while_ingest_and_claims_race(
     last = str(uuid4())
     await claim(database, last, customer_id)
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         claimed = [
             found for each in [*claims, last] for found in await usage.aggregates(tx, each, "UTC")
         ]
@@ -247,7 +248,7 @@ async def test_what_a_claim_returned_is_what_it_keeps_whatever_races(database: D
         crowd(ingesting),
     )
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         kept = [await usage.aggregates(tx, invoice_id, "UTC") for invoice_id in claims]
     assert kept == returned
 
@@ -264,7 +265,7 @@ async def test_months_are_those_of_the_zone_to_the_microsecond(
     times = [time for edge in edges for time in (edge - moment, edge)]
     await ingest(database, *(event(customer_id, occurred_at=time) for time in times))
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         found = await usage.claim(tx, invoice_id, customer_id, edges[-1] + moment, zone)
 
     by_month = {each.period: each.events for each in found}
@@ -282,7 +283,7 @@ async def test_a_claim_ends_exactly_where_the_period_does(database: Database) ->
         event(customer_id, "out", occurred_at=outside.astimezone(UTC)),
     )
 
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         [found] = await usage.claim(tx, str(uuid4()), customer_id, end, "Asia/Seoul")
 
     assert (found.period, found.digest) == (Period(2026, 5), _digest("in"))
@@ -299,7 +300,7 @@ async def test_each_instant_around_each_boundary_is_in_the_month_that_the_clock_
     wrong: list[str] = []
     compared = 0
     for zone in zones.ALL:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             found, expected = await billed_by_month(tx, zone)
         compared += len(expected)
         if found != expected:
@@ -349,14 +350,14 @@ async def test_an_event_without_a_partition_waits_in_the_default_one(database: D
     await ingest(
         database, *(event(customer_id, occurred_at=time.astimezone(UTC)) for time in times)
     )
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         before = await usage.in_default_partition(tx)
 
     for _ in range(2):
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await usage.make_partitions(tx, first, first.next())
 
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await usage.in_default_partition(tx) == before - 3
         where = await tx.execute(
             select(text("tableoid::regclass::text"))
@@ -384,7 +385,7 @@ async def test_partitions_are_made_by_several_at_once_while_events_come(
     times = [datetime(2035, 1 + n % 6, 1 + n % 28, tzinfo=UTC) for n in range(120)]
 
     async def make() -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await usage.make_partitions(tx, first, last)
 
     await asyncio.gather(
@@ -398,10 +399,10 @@ async def test_partitions_are_made_by_several_at_once_while_events_come(
 
 
 async def test_who_cannot_lock_the_table_gives_up_soon(database: Database) -> None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         await usage.ingest(tx, [event(await new_customer(database))])
 
-        async with database.begin() as other:
+        async with database.begin(SYSTEM) as other:
             with pytest.raises(DBAPIError, match="lock timeout"):
                 await usage.make_partitions(other, Period(2037, 1), Period(2037, 1))
         await tx.rollback()

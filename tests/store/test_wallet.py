@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from domain.access import SYSTEM
 from domain.errors import HoldReleased
 from domain.payment import PaymentRequest, capture_transactions
 from store import ledger, wallet
@@ -17,23 +18,23 @@ from tests.wallets import a_funded_customer, balances, credit, posted
 
 
 async def hold(database: Database, payment: PaymentRequest) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await wallet.hold(tx, payment.wallet_hold())
 
 
 async def release(database: Database, payment: PaymentRequest) -> bool:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         return await wallet.release(tx, payment.wallet_hold())
 
 
 async def commit(database: Database, payment: PaymentRequest) -> None:
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await wallet.commit_hold(tx, payment.wallet_hold())
         await ledger.append(tx, *capture_transactions(payment))
 
 
 async def state(database: Database, payment: PaymentRequest) -> str | None:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return await wallet.hold_state(tx, payment.wallet_hold())
 
 
@@ -66,7 +67,7 @@ async def test_holds_releases_and_credits_at_once_lose_nothing(database: Databas
     payments = [a_payment(1_000, customer_id=customer_id) for _ in range(64)]
 
     async def add() -> None:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             await credit(tx, customer_id, "KRW", 10)
 
     async def live(number: int, payment: PaymentRequest) -> None:
@@ -169,7 +170,7 @@ async def test_a_payment_cannot_complete_without_its_hold(database: Database) ->
 
 async def test_a_wallet_holds_each_currency_apart(database: Database) -> None:
     customer_id = await a_funded_customer(database, 5_000, "KRW")
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await credit(tx, customer_id, "USD", 1)
 
     assert not await hold(database, a_payment(2, customer_id=customer_id, currency="USD"))
@@ -187,7 +188,7 @@ async def test_a_statement_newest_first_pages_without_gap_or_overlap(database: D
     read: list[int] = []
     before = None
     while True:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             page = await wallet.transactions(tx, customer_id, before, limit=4)
         if not page:
             break
@@ -283,7 +284,7 @@ async def test_any_sequence_of_steps_agrees_with_the_model_after_every_one(
     for what, number, currency in steps:
         payment = payments[number % len(payments)]
         if what == "credit":
-            async with database.begin() as tx:
+            async with database.begin(SYSTEM) as tx:
                 await credit(tx, customers[number], currency, 50)
             model.credit(customers[number], currency, 50)
         elif what == "hold":

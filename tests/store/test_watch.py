@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from domain.access import SYSTEM
 from domain.gateway import Operation
 from domain.payment import Watch
 from store import payment as payments
@@ -17,18 +18,18 @@ async def test_a_watched_payment_is_found_until_its_watch_ends(database: Databas
     payment = await create(database, a_payment(card_amount=10))
     await end(database, payment, FAILED)
     begun = Watch(Operation.CHARGE, TOMORROW)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await watch.begin(tx, payment.payment_id, begun)
         await watch.begin(tx, payment.payment_id, Watch(Operation.CAPTURE, TOMORROW))
         assert await watch.of(tx, payment.payment_id) == begun
 
     async def found() -> bool:
-        async with database.connect() as tx:
+        async with database.engine.connect() as tx:
             rows = await payments.watched(tx, TOMORROW, None, 10_000)
         return payment.payment_id in {row.id for row in rows}
 
     assert await found()
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         before = await watch.count_open(tx)
         await watch.end(tx, payment.payment_id)
         await watch.end(tx, payment.payment_id)

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+from domain.access import SYSTEM
 from store import webhook
 from store.database import Database
 
@@ -11,7 +12,7 @@ async def test_of_concurrent_copies_of_an_event_one_is_new(database: Database) -
     event_id = f"evt_{uuid4().hex}"
 
     async def store(gateway: str) -> bool:
-        async with database.begin() as tx:
+        async with database.begin(SYSTEM) as tx:
             return await webhook.store(tx, gateway, event_id, {"id": event_id})
 
     assert (await asyncio.gather(*(store("simulator") for _ in range(8)))).count(True) == 1

@@ -40,7 +40,7 @@ async def close(months: Months, invoice_id: str, how: Closing = Closing.CANCEL) 
 
 
 async def lines(months: Months, invoice_id: str) -> list[tuple[Any, ...]]:
-    async with months.billing.database.connect() as tx:
+    async with months.billing.database.engine.connect() as tx:
         rows = await invoice.lines(tx, invoice_id)
     return [
         (row.kind, row.resource_type, str(row.period), int(row.quantity), row.amount)

@@ -22,6 +22,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from domain.access import SYSTEM
 from domain.approval import DeadlineEffect, Verdict
 from domain.invoice import Closing
 from domain.period import Period
@@ -143,7 +144,7 @@ async def test_a_month_that_is_not_over_is_settled_at_its_customers_own_midnight
     present = Period.containing(datetime.now(UTC), HONOLULU)
     async with leaping_server(billing, faults, MonthThatPasses(present)) as environment:
         months = Months(billing, environment.client, faults)
-        async with billing.database.begin() as tx:
+        async with billing.database.begin(SYSTEM) as tx:
             await customer.agree(tx, billing.customer_id, time_zone=HONOLULU)
         await months.price()
         await months.use_at(present.previous().starts_at(HONOLULU), 700)

@@ -24,6 +24,7 @@ from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
 from domain import saga
+from domain.access import SYSTEM
 from domain.errors import Rejected
 from domain.payment import PaymentRequest
 from domain.waits import Waits
@@ -139,7 +140,7 @@ async def _in_two_runs(row: Row, cashier: Cashier) -> None:
     handle = await cashier.start(request)
     await parked.reached.wait()
     if row.happens.startswith("cancelled"):
-        async with cashier.billing.database.begin() as tx:
+        async with cashier.billing.database.begin(SYSTEM) as tx:
             assert await payment.request_cancel(tx, request.payment_id)
         await handle.cancel()
     await handle.terminate("by hand")

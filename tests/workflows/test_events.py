@@ -15,7 +15,7 @@ from tests.schemas import complaints
 async def told(database: Database, customer_id: str) -> list[Row[Any]]:
     """Every event about this customer, oldest first."""
     query = select(tables.outbox).where(tables.outbox.c.customer_id == customer_id)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return list((await tx.execute(query.order_by(tables.outbox.c.id))).all())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError
 
+from domain.access import SYSTEM
 from domain.approval import Verdict
 from store import customer, invoice
 from tests.months import ASKS, Months
@@ -18,7 +19,7 @@ CALL = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
 
 
 async def lines(months: Months, invoice_id: str | None) -> list[tuple[Any, ...]]:
-    async with months.billing.database.connect() as tx:
+    async with months.billing.database.engine.connect() as tx:
         rows = await invoice.lines(tx, invoice_id or "")
     return [(row.kind, row.resource_type, str(row.period), row.amount) for row in rows]
 
@@ -245,7 +246,7 @@ async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
 async def test_a_month_is_the_same_for_whoever_selects_and_whoever_names(months: Months) -> None:
     """A customer from before abbreviations were refused: for PostgreSQL that zone has no summer,
     so what came half an hour after the end of August was billed as late usage of August."""
-    async with months.billing.database.begin() as tx:
+    async with months.billing.database.begin(SYSTEM) as tx:
         await customer.agree(tx, months.customer_id, time_zone="CET")
     await months.price(charges=[{**CALL, "freeUnits": "1000"}])
     await months.use(1500, month=8)

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from temporalio.client import Client
 
 from domain import saga
+from domain.access import SYSTEM
 from domain.payment import PaymentRequest
 from store.database import Database
 from store.tables import orders
@@ -202,7 +203,7 @@ async def _make_it_refuse(
     if step == saga.COUPON_USE:
         await billing.put_coupon(goods.coupon_code, validUntil="2021-01-01T00:00:00Z")
     elif step == saga.ORDER_APPLY_COUPON:
-        async with owner.begin() as tx:
+        async with owner.begin(SYSTEM) as tx:
             whose = update(orders).where(orders.c.id == request.payable_id)
             await tx.execute(whose.values(coupon_code="another"))
     elif step == saga.INVENTORY_RESERVE:

@@ -42,7 +42,7 @@ REFUNDS_DECLINED = "4000000000019002"
 
 async def waiting(cashier: Cashier, reference_id: str) -> str | None:
     """The question about this payment or refund that `billing review list` shows."""
-    async with cashier.billing.database.connect() as tx:
+    async with cashier.billing.database.engine.connect() as tx:
         rows = [row.review for row in await review.waiting(tx)]
     found = [row for row in rows if row.reference_id == reference_id]
     return found[0].question if found else None

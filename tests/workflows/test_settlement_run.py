@@ -13,6 +13,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 
 from dev import process
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.period import Period
 from domain.run import Progress, RunRequest
@@ -42,7 +43,7 @@ def request(wanted: Tenants) -> RunRequest:
 
 async def statuses(wanted: Tenants) -> dict[str, str]:
     """How the settlement of each customer stands."""
-    async with wanted.database.connect() as tx:
+    async with wanted.database.engine.connect() as tx:
         rows = [await settlement.find(tx, wanted.period, each) for each in wanted.customers]
     return {row.customer_id: row.status for row in rows if row is not None}
 
@@ -243,10 +244,10 @@ async def test_usage_of_a_customer_without_a_plan_is_reported(
 ) -> None:
     """Nobody could bill it, and nobody would ever know."""
     name = f"unplanned-{uuid4().hex}"
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         await customer.put(tx, name)
     listed = await _to_be_settled(database)
-    async with database.begin() as tx:
+    async with database.begin(SYSTEM) as tx:
         used = event(name, None, "5", Period.parse("2024-12").starts_at("UTC"))
         await usage.ingest(tx, [used])
 
@@ -254,7 +255,7 @@ async def test_usage_of_a_customer_without_a_plan_is_reported(
     assert name in await _to_be_settled(database)
     run = RunRequest("2024-12", (name,), waits=WAITS, ask_again=SOON)
     await (await start_settlement_run(temporal_client, run)).result()
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         [failed] = [
             row for row in await settlement.unsettled(tx, "2024-12") if row.customer_id == name
         ]
@@ -317,13 +318,13 @@ async def a_worker(settings: Settings) -> AsyncIterator[None]:
 
 
 async def _to_be_settled(database: Database) -> list[str]:
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         return await settlement.customers_after(tx, None, 100_000)
 
 
 async def _unsettled(wanted: Tenants) -> dict[str, str | None]:
     """Whom the report names, with the reason."""
-    async with wanted.database.connect() as tx:
+    async with wanted.database.engine.connect() as tx:
         rows = await settlement.unsettled(tx, wanted.period)
     return {row.customer_id: row.reason for row in rows if row.customer_id in wanted.customers}
 

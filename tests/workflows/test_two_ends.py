@@ -15,6 +15,7 @@ from activities.inventory import InventoryActivities
 from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
+from domain.access import SYSTEM
 from domain.errors import HoldReleased
 from domain.failure import FailureCode
 from domain.gateway import Operation
@@ -57,7 +58,7 @@ async def test_a_late_completion_and_what_is_given_back_are_never_both(
     earlier = cashier.plan(request, "payment.complete", Fault.PARK_BEFORE)
     handle = await cashier.start(request)
     await earlier.reached.wait()
-    async with cashier.billing.database.begin() as tx:
+    async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, request.payment_id)
     await handle.terminate("by hand")
     fault = Fault.PARK_AFTER if first == "given back" else Fault.PARK_BEFORE
@@ -91,7 +92,7 @@ async def test_a_capture_of_what_an_earlier_run_has_failed_meanwhile_is_given_ba
 
     assert (await handle.result()).status == "FAILED"
     await eventually_clean(cashier)
-    async with database.connect() as tx:
+    async with database.engine.connect() as tx:
         assert await watch.of(tx, request.payment_id) is None
 
 
