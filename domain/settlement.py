@@ -1,12 +1,15 @@
 """Settlement: closing one customer's month into an invoice."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from domain.approval import ApprovalPolicy, Verdict
 from domain.dunning import DunningPolicy
-from domain.invoice import InvoiceRequest
+from domain.event import JSON, Event, Origin, Topic
+from domain.invoice import GAVE_BACK, Invoice, InvoiceRequest, InvoiceStatus
+from domain.period import Period
+from domain.pricing_snapshot import PricingSnapshot, price_invoice, says_nothing
 from domain.waits import Waits
 
 
@@ -117,3 +120,44 @@ class Issued:
 
     invoice: InvoiceRequest
     number: int
+
+
+def not_over(period: Period, ends_at: datetime) -> Drafted:
+    """The month lasts by its customer's own clock."""
+    reason = f"{period} lasts until {ends_at.isoformat()}"
+    return Drafted(SettlementStatus.NOT_OVER, reason=reason, not_before=ends_at)
+
+
+def found(invoice: Invoice) -> Drafted:
+    """What a draft has become already."""
+    drafted = Drafted(
+        SettlementStatus.SETTLED, invoice.id, invoice.total, invoice.currency, invoice.reason
+    )
+    if invoice.status is not InvoiceStatus.AWAITING_APPROVAL:
+        return drafted
+    waits = SettlementStatus.AWAITING_APPROVAL
+    return replace(drafted, status=waits, waiting_since=invoice.updated_at)
+
+
+def not_issued(draft: Invoice) -> SettlementStatus | None:
+    """How it stands instead: REJECTED, or SKIPPED where there is nothing to pay and nothing to
+    show. None: it is to be issued, or was."""
+    if draft.status is InvoiceStatus.REJECTED:
+        return SettlementStatus.REJECTED
+    if draft.number is not None or draft.status in GAVE_BACK:
+        return None
+    lines = price_invoice(PricingSnapshot.from_json(draft.snapshot)).lines
+    return SettlementStatus.SKIPPED if says_nothing(lines) else None
+
+
+def completed_event(owed: InvoiceRequest) -> Event:
+    """A month has become an invoice."""
+    data: dict[str, JSON] = {
+        "customerId": owed.customer_id,
+        "period": owed.period,
+        "invoiceId": owed.invoice_id,
+        "currency": owed.currency,
+        "total": owed.total,
+    }
+    topic = Topic.SETTLEMENT_COMPLETED
+    return Event(topic, owed.invoice_id, owed.customer_id, data, Origin())
