@@ -25,7 +25,7 @@ TOPIC = Topic.ORDER_COMPLETED
 async def consume_until(stop: asyncio.Event, database: Database, bootstrap_servers: str) -> None:
     """Consume until told to stop."""
     counting = partial(take, database)
-    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC.value, counting)
+    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC, counting)
 
 
 async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:

@@ -10,7 +10,7 @@ from store import inbox, outbox, ranking
 async def republish(desk: Desk, topic: Topic) -> int:
     """Every event of this topic, oldest first, under its old id; returns how many."""
     async with desk.database.begin(SYSTEM) as tx:
-        return await outbox.republish(tx, topic.value)
+        return await outbox.republish(tx, topic)
 
 
 async def rebuild_ranking(desk: Desk) -> int:
@@ -18,4 +18,4 @@ async def rebuild_ranking(desk: Desk) -> int:
     async with desk.database.begin(SYSTEM) as tx:
         await inbox.forget(tx, RANKING)
         await ranking.forget(tx)
-        return await outbox.republish(tx, Topic.ORDER_COMPLETED.value)
+        return await outbox.republish(tx, Topic.ORDER_COMPLETED)
