@@ -22,7 +22,7 @@ from domain.payment import FINAL, PaymentStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
 from domain.settlement import Verdict, judged
-from runtime.verification import differences
+from service.recomputation import differences
 from store import customer, invoice, payment
 from store.database import BATCH_SECONDS
 from workflows.invoice_retry import invoice_workflow_id
