@@ -15,9 +15,8 @@ from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.errors import Rejected
 from domain.money import format_amount
-from domain.order import OrderStatus
 from domain.review import Outcome, Question, Resolution, check
-from domain.saga import INVENTORY_RESERVE, StepState
+from domain.saga import INVENTORY_RESERVE
 from domain.waits import Waits
 from store import inventory, payment, refund, review, saga
 from store.database import Transaction
@@ -117,8 +116,7 @@ async def _restock(payment_id: str, reason: str) -> str:
         count = await inventory.resolve(tx, payment_id, reason)
         if count:
             paid = payment.request(row, Waits())
-            undone = {INVENTORY_RESERVE: StepState.UNDONE}
-            await saga.record(tx, paid, undone, order_status=OrderStatus.FAILED)
+            await saga.record_undone(tx, paid, INVENTORY_RESERVE)
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
 
 
