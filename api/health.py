@@ -14,6 +14,7 @@ from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
 from runtime import ranking_consumer, usage_consumer
 from runtime.consumer import group_id
+from service import verification
 from store import dead_message, inventory, outbox, payment, review, saga, usage, watch
 
 HOUR = timedelta(hours=1)
@@ -113,4 +114,25 @@ async def _scrape(context: Context) -> bytes:
         unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
         refused.set(await outbox.count_refused(tx))
         unplaced.set(await usage.in_default_partition(tx))
+    await _add_invariants(context, registry)
     return generate_latest(registry)
+
+
+async def _add_invariants(context: Context, registry: CollectorRegistry) -> None:
+    """As the last hourly verification found them: absent while Temporal knows of none."""
+    report = await verification.last(context.temporal)
+    if report is None:
+        return
+    violations = Gauge(
+        "billing_invariant_violations",
+        "Violations that the last verification found, by invariant.",
+        ["invariant"],
+        registry=registry,
+    )
+    for finding in report.findings:
+        violations.labels(finding.invariant.value).set(finding.violations)
+    Gauge(
+        "billing_invariants_checked_at_seconds",
+        "When the last verification began, in seconds since 1970.",
+        registry=registry,
+    ).set(report.at.timestamp())
