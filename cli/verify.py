@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
+from rich.status import Status
 
 from cli.errors import in_words
 from cli.system import connected
@@ -59,8 +61,16 @@ async def _verify(tell: Tell) -> Report:
             gateways.books(settings),
             patience(timedelta(seconds=settings.sweep_seconds)),
         )
-        with waiting.status("looking ..."):
-            return await verify(sources, tell)
+        with waiting.status("looking ...") as status:
+            return await verify(sources, partial(_between, status, tell))
+
+
+def _between(status: Status, tell: Tell, finding: Finding) -> None:
+    """What turns stops while a line is written: it would take the line for its own, also one that
+    goes into a file."""
+    status.stop()
+    tell(finding)
+    status.start()
 
 
 def _silent(finding: Finding) -> None:

@@ -695,7 +695,8 @@ WITH months AS (
         -- Who gave usage back leaves it for the next settlement.
         AND NOT EXISTS (
             SELECT FROM invoices g WHERE g.customer_id = i.customer_id
-                AND g.status IN ('REJECTED', 'CANCELLED', 'DRAFT') AND g.updated_at > i.created_at
+                AND g.status IN ('REJECTED', 'CANCELLED', 'DRAFT')
+                AND GREATEST(g.updated_at, g.closed_at) > i.created_at
         )
 ), free AS (
     SELECT s.id, count(*) AS events, min(e.event_id) AS first
@@ -862,10 +863,12 @@ async def at_gateways(
     payment_ids: Sequence[str] | None = None,
     customers: Customers = None,
 ) -> dict[str, Booked]:
-    """What the ledger says of each payment through these gateways, or of these payments."""
+    """What the ledger says of each payment through these gateways, or of these payments. Read as it
+    comes: PostgreSQL ends a transaction that is silent for as long as a million rows would take."""
     values = {"gateways": list(gateways), "ids": payment_ids, "customers": customers}
     booked: dict[str, Booked] = {}
-    for id_, unit, captured, refunded, at_rest in await tx.execute(_AT_GATEWAYS, values):
+    rows = await tx.stream(_AT_GATEWAYS, values)
+    async for id_, unit, captured, refunded, at_rest in rows:
         before = booked[id_].moves if id_ in booked else {}
         moves = {} if unit is None else {unit: Moved(captured, refunded)}
         booked[id_] = Booked({**before, **moves}, at_rest)
