@@ -39,7 +39,7 @@ class CouponActivities:
                 # Here too: a late `order.apply_coupon` could have come after its own undo.
                 late = await order.remove_coupon(tx, payment.payable_id, payment.payment_id)
                 steps = [ORDER_APPLY_COUPON, COUPON_USE] if late else [COUPON_USE]
-                await saga.record(tx, payment, dict.fromkeys(steps, StepState.UNDONE))
+                await saga.record_undone(tx, payment, *steps)
 
 
 async def _use(tx: Transaction, payment: PaymentRequest) -> None:

@@ -36,9 +36,10 @@ class InventoryActivities:
             await inventory.bury(tx, payment.payment_id, payment.stock)
             restored, stuck = await inventory.restore(tx, payment.payment_id)
             if stuck:
-                await saga.record(tx, payment, {INVENTORY_RESERVE: StepState.NEEDS_REVIEW})
+                state = StepState.NEEDS_REVIEW
+                await saga.record_undone(tx, payment, INVENTORY_RESERVE, state=state)
             elif restored:
-                await saga.record(tx, payment, {INVENTORY_RESERVE: StepState.UNDONE})
+                await saga.record_undone(tx, payment, INVENTORY_RESERVE)
 
 
 async def _reserve(tx: Transaction, payment_id: str, line: StockLine) -> None:

@@ -36,4 +36,4 @@ class OrderActivities:
         """Take the coupon off again if this payment applied it."""
         async with self._database.begin(SYSTEM) as tx:
             if await order.remove_coupon(tx, payment.payable_id, payment.payment_id):
-                await saga.record(tx, payment, {ORDER_APPLY_COUPON: StepState.UNDONE})
+                await saga.record_undone(tx, payment, ORDER_APPLY_COUPON)

@@ -36,4 +36,4 @@ class PointsActivities:
         """Give the points back if they were taken; a deduction that comes later does nothing."""
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.release(tx, payment.points_hold()):
-                await saga.record(tx, payment, {POINTS_DEDUCT: StepState.UNDONE})
+                await saga.record_undone(tx, payment, POINTS_DEDUCT)

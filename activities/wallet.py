@@ -38,4 +38,4 @@ class WalletActivities:
         """Give the hold back if there is one; a hold that comes later does nothing."""
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.release(tx, payment.wallet_hold()):
-                await saga.record(tx, payment, {WALLET_HOLD: StepState.UNDONE})
+                await saga.record_undone(tx, payment, WALLET_HOLD)

@@ -11,9 +11,10 @@ from api.idempotency import REPLAYS
 from domain import ranking
 from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
+from domain.verification import Report
 from runtime import usage_consumer
 from runtime.consumer import group_id
-from service import health
+from service import health, verification
 from service.health import Figures
 
 CONSUMERS = [group_id(name) for name in (ranking.CONSUMER, usage_consumer.CONSUMER)]
@@ -37,10 +38,12 @@ async def ready(context: Using) -> str:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(context: Using) -> Response:
     """Prometheus. What the database knows is read at each scrape."""
-    return Response(_rendered(await health.figures(context.desk)), media_type=CONTENT_TYPE_LATEST)
+    figures = await health.figures(context.desk)
+    report = await verification.last(context.desk.temporal)
+    return Response(_rendered(figures, report), media_type=CONTENT_TYPE_LATEST)
 
 
-def _rendered(figures: Figures) -> bytes:
+def _rendered(figures: Figures, report: Report | None) -> bytes:
     registry = CollectorRegistry()
     registry.register(REPLAYS)
     _by_label(
@@ -101,7 +104,27 @@ def _rendered(figures: Figures) -> bytes:
         ),
     ):
         Gauge(name, words, registry=registry).set(value)
+    if report is not None:
+        _add_invariants(registry, report)
     return generate_latest(registry)
+
+
+def _add_invariants(registry: CollectorRegistry, report: Report) -> None:
+    """As the last hourly verification found them: absent while Temporal knows of none."""
+    violations = {str(each.invariant): each.violations for each in report.findings}
+    _by_label(
+        registry,
+        "billing_invariant_violations",
+        "Violations that the last verification found, by invariant.",
+        "invariant",
+        (),
+        violations,
+    )
+    Gauge(
+        "billing_invariants_checked_at_seconds",
+        "When the last verification began, in seconds since 1970.",
+        registry=registry,
+    ).set(report.at.timestamp())
 
 
 def _by_label(

@@ -20,10 +20,10 @@ from domain.money import DECIMALS, format_amount
 from domain.payment import FINAL
 from domain.period import Period
 from domain.pricing_snapshot import LineKind
-from runtime.verification import differences
 from service import invoice
 from service.call import Answer
 from service.invoice import InvoiceRecord, Lineage
+from service.recomputation import differences
 from store.database import BATCH_SECONDS
 
 app = typer.Typer(help="Look at invoices and decide about them.", no_args_is_help=True)

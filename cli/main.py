@@ -22,8 +22,10 @@ OPERATORS = (
     "invoice",
     "dead-letter",
     "usage",
+    "verify",
 )
-"""Groups of commands, each with a module of its own; in the order of the help."""
+"""Commands of operators, most of them groups, each with a module of its own; in the order of the
+help."""
 
 
 class Commands(TyperGroup):

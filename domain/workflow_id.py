@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 OUTBOX_WORKFLOW_ID = "outbox"
 SCHEDULED_WORKFLOW_ID = "monthly-settlement"
-"""The Schedule appends the time of each start."""
+VERIFICATION_WORKFLOW_ID = "hourly-verification"
+"""A Schedule appends the time of each start."""
 
 
 def payment_workflow_id(payment_id: str) -> str:

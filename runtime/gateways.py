@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from domain.waits import Waits
+from gateway.book import GatewayBook, HttpBook
 from gateway.client import GatewayProfile, PaymentGateway
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
@@ -26,6 +27,11 @@ def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
         profile.name: GuardedGateway(HttpGateway(profile), profile)
         for profile in profiles(settings)
     }
+
+
+def books(settings: Settings) -> tuple[GatewayBook, ...]:
+    """The books that PGs show of themselves; both profiles are one PG with one book."""
+    return (HttpBook(settings.gateway_url, tuple(each.name for each in profiles(settings))),)
 
 
 def waits(settings: Settings) -> Waits:

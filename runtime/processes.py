@@ -21,7 +21,14 @@ from runtime import (
 )
 from runtime.settings import Settings
 from runtime.sweeper import sweep_for_ever
-from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
+from runtime.workers import (
+    outbox_worker,
+    payments_worker,
+    running,
+    settlement_worker,
+    verification_worker,
+)
+from service import verification
 from store import database
 from store.database import Database
 
@@ -42,10 +49,17 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         settings.database_url, settings.database_pool_size, database.BATCH_SECONDS
     )
     connected = gateways.connect(settings)
+    sources = verification.Sources(
+        batch_pool,
+        client,
+        gateways.books(settings),
+        verification.patience(timedelta(seconds=settings.sweep_seconds)),
+    )
     workers = (
         payments_worker(client, pool, connected),
         settlement_worker(client, batch_pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
+        verification_worker(client, partial(verification.verify, sources)),
     )
     try:
         async with running(*workers), _duties(settings, client, pool, stop):

@@ -1,4 +1,5 @@
-"""The Schedule of the monthly settlement. Every worker sees to it when it starts."""
+"""What runs by the clock: the monthly settlement and the hourly verification. Every worker sees to
+the Schedules when it starts."""
 
 import asyncio
 from dataclasses import replace
@@ -11,6 +12,7 @@ from temporalio.client import (
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleCalendarSpec,
+    ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleRange,
@@ -23,21 +25,28 @@ from domain.terms import Terms
 from service.temporal import UNREACHABLE
 from workflows import starts
 from workflows.settlement_schedule import ScheduledSettlement
+from workflows.verification import Verification
 
 MONTHLY = "monthly-settlement"
 CATCH_UP = timedelta(days=60)
 """How long Temporal may be down and still settle every month that it missed."""
+HOURLY = "hourly-verification"
 
 log = structlog.get_logger()
 
 
 async def ensure_schedules(client: Client, terms: Terms) -> None:
-    """Make the Schedule, or bring the one that is there up to date; that somebody paused it stays.
+    """Make every Schedule, or bring the one that is there up to date."""
+    for id_, wanted in ((MONTHLY, monthly(terms)), (HOURLY, hourly())):
+        await _ensure(client, id_, wanted)
+
+
+async def _ensure(client: Client, id_: str, wanted: Schedule) -> None:
+    """That somebody has paused it stays.
 
     Several workers may do it at once: all of them want the same. One that is up to date is left
     alone: Temporal applies a pause before an update of the same moment, which would undo it.
     """
-    wanted = monthly(terms)
 
     def updated(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
         there = found.description.schedule
@@ -46,9 +55,9 @@ async def ensure_schedules(client: Client, terms: Terms) -> None:
         return ScheduleUpdate(replace(wanted, state=there.state))
 
     try:
-        await client.create_schedule(MONTHLY, wanted)
+        await client.create_schedule(id_, wanted)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(MONTHLY).update(updated)
+        await client.get_schedule_handle(id_).update(updated)
 
 
 async def ensure_sooner_or_later(client: Client, terms: Terms) -> None:
@@ -77,6 +86,19 @@ def monthly(terms: Terms) -> Schedule:
         ),
         spec=ScheduleSpec(calendars=[first_at_noon]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.BUFFER_ALL, catchup_window=CATCH_UP),
+    )
+
+
+def hourly() -> Schedule:
+    """One at a time; what was missed is missed, because the next one looks at everything again."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            Verification.run, **starts.of_verification().by_schedule()
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=10)
+        ),
     )
 
 

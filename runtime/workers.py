@@ -1,6 +1,6 @@
 """The worker process: which workflows and activities run on which task queue."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
@@ -26,7 +26,9 @@ from activities.rejections import RejectionInterceptor
 from activities.review import ReviewActivities
 from activities.settlement import SettlementActivities
 from activities.settlement_run import SettlementRunActivities
+from activities.verification import VerificationActivities
 from activities.wallet import WalletActivities
+from domain.verification import Report
 from gateway.client import PaymentGateway
 from runtime.logs import LogContextInterceptor
 from store.database import Database
@@ -38,6 +40,7 @@ from workflows.payment_saga import PaymentSaga
 from workflows.refund_saga import RefundSaga
 from workflows.settlement_run import SettlementRun
 from workflows.settlement_schedule import ScheduledSettlement
+from workflows.verification import Verification
 
 STICKY = timedelta(seconds=2)
 """How soon a dead worker's workflows go to another."""
@@ -163,6 +166,22 @@ def outbox_worker(client: Client, database: Database, bootstrap_servers: str) ->
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=1,
         sticky_queue_schedule_to_start_timeout=STICKY,
+    )
+
+
+def verification_worker(client: Client, verify: Callable[[], Awaitable[Report]]) -> Worker:
+    """The hourly look at everything, one at a time, beside whatever else is under way."""
+    verification = VerificationActivities(verify)
+    return Worker(
+        client,
+        task_queue=policies.VERIFICATION,
+        workflows=[Verification],
+        activities=[verification.verify],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[LogContextInterceptor()],
+        max_concurrent_activities=1,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        graceful_shutdown_timeout=GRACE,
     )
 
 

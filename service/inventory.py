@@ -5,8 +5,7 @@ from sqlalchemy.exc import IntegrityError
 from domain.access import SYSTEM
 from domain.errors import InvalidRequest, NotFound
 from domain.inventory import Reservation, Stock
-from domain.order import OrderStatus
-from domain.saga import INVENTORY_RESERVE, StepState
+from domain.saga import INVENTORY_RESERVE
 from service.desk import Desk
 from store import inventory, payment, saga
 from store.database import Transaction
@@ -50,7 +49,5 @@ async def let_go(desk: Desk, payment_id: str, reason: str) -> int:
             raise NotFound(f"There is no payment {payment_id}.")
         count = await inventory.resolve(tx, payment_id, reason)
         if count:
-            undone = {INVENTORY_RESERVE: StepState.UNDONE}
-            request = payment.request(row, desk.terms.waits)
-            await saga.record(tx, request, undone, order_status=OrderStatus.FAILED)
+            await saga.record_undone(tx, payment.request(row, desk.terms.waits), INVENTORY_RESERVE)
     return count

@@ -41,6 +41,12 @@ async def find(tx: Transaction, order_id: str) -> Order | None:
     return None if row is None else _order(row)
 
 
+async def lock_status(tx: Transaction, order_id: str) -> OrderStatus:
+    """As it stands; its row is locked to the commit, so that it stands so when that is told."""
+    query = select(orders.c.status).where(orders.c.id == order_id).with_for_update()
+    return OrderStatus((await tx.execute(query)).scalar_one())
+
+
 async def begin_paying(tx: Transaction, order_id: str) -> bool:
     """CREATED or FAILED → PAYING; False from every other state. Locks the row to the commit."""
     begun = await tx.execute(

@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import Event
 from domain.order import OrderStatus
-from domain.payment import PaymentRequest, step_event
+from domain.payment import PayableType, PaymentRequest, step_event
 from domain.saga import IN_ORDER, SagaStep, StepState
-from store import outbox
+from store import order, outbox
 from store.database import Transaction
 from store.tables import saga_steps
 
@@ -48,6 +48,17 @@ async def record(
     ]
     if events or then:
         await outbox.append(tx, *events, *then)
+
+
+async def record_undone(
+    tx: Transaction, payment: PaymentRequest, *steps: str, state: StepState = StepState.UNDONE
+) -> None:
+    """These steps are taken back, perhaps after the payment has ended, and its order has been paid
+    by another one: it is told as it stands."""
+    stands = OrderStatus.PAYING
+    if payment.payable_type is PayableType.ORDER:
+        stands = await order.lock_status(tx, payment.payable_id)
+    await record(tx, payment, dict.fromkeys(steps, state), order_status=stands)
 
 
 async def of(tx: Transaction, saga_id: str) -> list[SagaStep]:

@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from api.app import create_app
 from dev.stack import SimulatorOptions, Stack, temporary_stack
 from domain.event import TOPICS
+from gateway.book import HttpBook
 from gateway.client import PaymentGateway
 from runtime import gateways as gateway_composition
 from runtime import schema, temporal
@@ -24,6 +25,7 @@ from runtime.settings import Settings
 from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store.database import Database
 from tests.billing import Billing
+from tests.clean_slate import assert_everything_agrees
 from tests.conditions import PATIENCE_SECONDS
 from tests.databases import connected
 from tests.faults import FaultInjector
@@ -85,9 +87,10 @@ def settings(stack: Stack) -> Settings:
 
 @pytest.fixture(scope="session")
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    """As the application's role."""
+    """As the application's role. When all tests are done, whatever they left is compared."""
     async with connected(settings.database_url, pool_size=20) as pool:
         yield pool
+        await assert_everything_agrees(pool, HttpBook(settings.gateway_url, ()))
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from sqlalchemy import text
 
 from domain.access import SYSTEM
+from runtime import schema
+from runtime.settings import Settings
 from store import database as database_module
 from store.database import Database, Transaction
 from tests.conditions import eventually
@@ -94,3 +97,16 @@ async def somebody_waits_for_a_row(database: Database) -> None:
             return bool(await tx.scalar(waiting))
 
     await eventually(waits)
+
+
+@asynccontextmanager
+async def settings_of_its_own(settings: Settings) -> AsyncIterator[Settings]:
+    """The same with an empty database of its own, up to date: for whoever looks at everything."""
+    name = f"own_{uuid4().hex}"
+    owner_url, url = (
+        each.rpartition("/")[0] + f"/{name}"
+        for each in (settings.database_owner_url, settings.database_url)
+    )
+    async with database_of_its_own(settings.database_owner_url, name):
+        await asyncio.to_thread(schema.upgrade, owner_url)
+        yield settings.model_copy(update={"database_url": url, "database_owner_url": owner_url})

@@ -50,7 +50,9 @@ class Dunning:
         dunning: DunningPolicy | None = None,
         waits: Waits = WAITS,
     ) -> InvoiceRequest:
-        """An issued invoice without an owner, of the month before the customer's last one."""
+        """An issued invoice without an owner, of the month before the customer's last one, out of
+        nothing: neither a price list nor an event tells of it."""
+        self.billing.leaves_residue()
         id_, period = new_id(), MAY
         async with self.billing.database.begin(SYSTEM) as tx:
             owner = self.billing.customer_id

@@ -13,7 +13,7 @@ from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, pricing, usage
 from store.database import Database
 from store.tables import invoices, payments
-from tests.billing import GOOD_CARD
+from tests.billing import GOOD_CARD, WITHOUT_RESIDUE
 from tests.usage import event
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -86,6 +86,7 @@ async def tenants(
     batch = uuid4().hex[:12]
     names = [f"t-{batch}-{number:04}" for number in range(count)]
     good, bad = names[: count - poisoned], tuple(names[count - poisoned :])
+    WITHOUT_RESIDUE.update(names)
     made = Tenants(database, period, {name: 1_000 + n for n, name in enumerate(good)}, bad)
     await price(database, made.plan, "API_CALL")
     async with database.begin(SYSTEM) as tx:

@@ -11,6 +11,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityConfig, LocalA
 PAYMENTS = "payments"
 OUTBOX = "outbox"
 SETTLEMENT = "settlement"
+VERIFICATION = "verification"
 """Task queues."""
 
 TASK_TIMEOUT = timedelta(seconds=5)
@@ -81,5 +82,15 @@ def relay(summary: str) -> ActivityConfig:
         retry_policy=RetryPolicy(
             initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)
         ),
+        summary=summary,
+    )
+
+
+def verification(summary: str) -> ActivityConfig:
+    """A look at everything, which may take minutes. After a few tries the next hour's is due."""
+    return ActivityConfig(
+        start_to_close_timeout=timedelta(minutes=50),
+        heartbeat_timeout=timedelta(seconds=30),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=10), maximum_attempts=5),
         summary=summary,
     )

@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.workflow_id import (
         OUTBOX_WORKFLOW_ID,
         SCHEDULED_WORKFLOW_ID,
+        VERIFICATION_WORKFLOW_ID,
         invoice_workflow_id,
         payment_workflow_id,
         refund_workflow_id,
@@ -183,6 +184,12 @@ def of_scheduled_settlement() -> Start:
     """Of the small workflow that the monthly Schedule starts."""
     return Start(
         SCHEDULED_WORKFLOW_ID, policies.SETTLEMENT, "start the settlement of the month before"
+    )
+
+
+def of_verification() -> Start:
+    return Start(
+        VERIFICATION_WORKFLOW_ID, policies.VERIFICATION, "does everything agree with everything?"
     )
 
 

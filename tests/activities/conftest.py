@@ -4,26 +4,49 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from store.database import Transaction
 from store.tables import (
     aggregated_usage,
+    coupon_uses,
+    coupons,
     dead_letters,
     gateway_attempts,
+    inventory,
     invoice_lines,
     invoices,
+    ledger_transactions,
+    orders,
+    outbox,
+    payments,
+    postings,
+    refunds,
+    reviews,
+    saga_steps,
+    stock_reservations,
     usage_events,
+    wallet_holds,
+    wallets,
 )
 from tests.billing import Billing
 from tests.cashier import Cashier
-from tests.clean_slate import Totals, read
 from tests.dunning import Dunning
 from tests.faults import FaultInjector
 from tests.months import Months
 from tests.workflows.conftest import connections
+
+OF_THE_CUSTOMER = (wallets, orders, payments, outbox)
+OF_THE_PAYMENTS = (
+    refunds,
+    wallet_holds,
+    coupon_uses,
+    stock_reservations,
+    reviews,
+    gateway_attempts,
+)
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -65,20 +88,44 @@ class Twice:
 
     async def _everything(self) -> dict[str, list[str]]:
         """Every row of the customer. That an event was published meanwhile is not our doing."""
-
-        async def no_book(payment_id: str) -> Totals:
-            return {}
-
-        slate = await read(self._billing, no_book)
-        ids = [row["id"] for row in slate.payments]
         async with self._billing.database.engine.connect() as tx:
-            query = select(gateway_attempts).where(gateway_attempts.c.payment_id.in_(ids))
-            attempts = [dict(row) for row in (await tx.execute(query)).mappings()]
-            months = await self._months(tx)
-        tables = {name: rows for name, rows in vars(slate).items() if isinstance(rows, tuple)}
+            everything = {**await self._payments(tx), **await self._months(tx)}
         return {
             name: sorted(repr({**row, "published_at": None}) for row in rows)
-            for name, rows in {**tables, **months, "attempts": attempts}.items()
+            for name, rows in everything.items()
+        }
+
+    async def _payments(self, tx: Transaction) -> dict[str, list[dict[str, Any]]]:
+        """Orders, payments and refunds with all that they have moved."""
+        customer_id = self._billing.customer_id
+        mine = select(payments.c.id).where(payments.c.customer_id == customer_id)
+        touching = (
+            select(postings.c.transaction_id)
+            .join_from(postings, ledger_transactions)
+            .where(
+                or_(
+                    postings.c.account.startswith(f"wallet:{customer_id}:", autoescape=True),
+                    ledger_transactions.c.payment_id.in_(mine),
+                )
+            )
+        )
+        codes = select(coupon_uses.c.code).where(coupon_uses.c.payment_id.in_(mine))
+        skus = select(stock_reservations.c.sku).where(stock_reservations.c.payment_id.in_(mine))
+        queries = [
+            *(select(each).where(each.c.customer_id == customer_id) for each in OF_THE_CUSTOMER),
+            *(select(each).where(each.c.payment_id.in_(mine)) for each in OF_THE_PAYMENTS),
+            select(saga_steps).where(saga_steps.c.saga_id.in_(mine)),
+            select(postings, ledger_transactions.c.key)
+            .join_from(postings, ledger_transactions)
+            .where(postings.c.transaction_id.in_(touching)),
+            select(coupons).where(coupons.c.code.in_(codes)),
+            select(inventory).where(inventory.c.sku.in_(skus)),
+        ]
+        return {
+            str(query.get_final_froms()[0]): [
+                dict(row) for row in (await tx.execute(query)).mappings()
+            ]
+            for query in queries
         }
 
     async def _months(self, tx: Transaction) -> dict[str, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,11 @@ from sqlalchemy import event
 from api.app import create_app
 from domain.access import SYSTEM
 from domain.message import Message, refused
+from domain.verification import Finding, Invariant, Report, Violation
+from runtime import temporal
 from runtime.settings import Settings
+from runtime.workers import running, verification_worker
+from service import verification
 from store import dead_message
 from store.database import Database
 from tests.api.documents import problem_of
@@ -22,6 +27,8 @@ from tests.conditions import eventually
 from tests.conftest import served
 from tests.databases import execute
 from tests.relays import relay_bed
+from workflows import policies
+from workflows.verification import Verification
 
 
 async def scraped(billing: Billing) -> dict[str, dict[str, float]]:
@@ -114,6 +121,35 @@ async def test_an_event_that_waits_for_a_relay_has_an_age(billing: Billing) -> N
 
 async def test_the_probes_of_other_paths_are_problems(billing: Billing) -> None:
     assert problem_of(await billing.api.get("/health")) == "not-found"
+
+
+async def test_the_metrics_tell_what_the_last_verification_found(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"temporal_namespace": f"verified-{uuid4().hex}"})
+    client = await temporal.connect_when_ready(elsewhere)
+    moment = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    violated = Finding(Invariant.WALLETS, 3, 2, (Violation("w", "It is wrong."),))
+    report = Report(moment, (Finding(Invariant.ORDERS, 5), violated))
+
+    async def found() -> Report:
+        return report
+
+    async def is_remembered() -> bool:
+        return await verification.last(client) == report
+
+    async with served(create_app(elsewhere)) as http:
+        assert "billing_invariant" not in (await http.get("/metrics")).text
+        async with running(verification_worker(client, found)):
+            await client.execute_workflow(
+                Verification.run, id="verification", task_queue=policies.VERIFICATION
+            )
+        await eventually(is_remembered)
+        text = (await http.get("/metrics")).text
+
+    assert 'billing_invariant_violations{invariant="orders-agree-with-their-payments"} 0.0' in text
+    assert 'billing_invariant_violations{invariant="wallets-equal-their-postings"} 2.0' in text
+    checked = [line for line in text.splitlines() if line.startswith("billing_invariants_checked")]
+    [(_, seconds)] = [line.split() for line in checked]
+    assert float(seconds) == moment.timestamp()
 
 
 _MANY = """

@@ -207,6 +207,7 @@ async def test_a_cursor_is_good_for_its_filter_only(billing: Billing) -> None:
 
 
 async def test_a_crawl_by_status_shows_no_other(billing: Billing) -> None:
+    billing.leaves_residue()
     made = await drafts(billing, 3)
     async with billing.database.begin(SYSTEM) as tx:
         written_off = update(invoices).where(invoices.c.id == made[1])
@@ -405,6 +406,7 @@ async def test_without_a_worker_a_decision_is_accepted(
     billing: Billing, settings: Settings
 ) -> None:
     """202, and the repeat is told to come back; nothing is lost that a repeat does not mend."""
+    billing.leaves_residue()
     invoice_id, owner = new_id(), settlement_workflow_id(billing.customer_id, PERIOD)
     async with billing.database.begin(SYSTEM) as tx:
         await invoice.create_draft(tx, invoice_id, billing.customer_id, PERIOD, "KRW", owner, "-")

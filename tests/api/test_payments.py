@@ -171,6 +171,7 @@ async def test_without_any_card_a_wallet_can_still_pay(billing: Billing) -> None
 async def test_a_payable_of_zero_is_paid_without_asking_anybody(
     billing: Billing, database: Database
 ) -> None:
+    billing.leaves_residue()
     order_id = str(uuid7())
     async with database.begin(SYSTEM) as tx:
         await order.create(tx, order_id, billing.customer_id, "KRW", (), 0)
@@ -215,6 +216,7 @@ async def test_a_payment_and_its_attempts_are_shown_as_of_one_moment(
     billing: Billing, settings: Settings
 ) -> None:
     """Here they end together between the two readings."""
+    billing.leaves_residue()
     body = {"orderId": await billing.order(1000), "method": "CARD"}
     pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
     path = f"/api/v1/payments/{pending['id']}"

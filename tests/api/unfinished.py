@@ -50,7 +50,9 @@ async def accepted(
 
 
 async def payment_in_review(billing: Billing, settings: Settings, client: Client) -> str:
-    """The PG does not answer the charge, and when it is asked it knows nothing of it."""
+    """The PG does not answer the charge, and when it is asked it knows nothing of it: who then says
+    that it was captured is wrong."""
+    billing.leaves_residue()
     body = {"orderId": await billing.order(2000), "method": "CARD"}
     answer = await accepted(billing, settings, "/api/v1/payments", body)
     payment_id, location = str(answer.json()["id"]), answer.headers["Location"]
@@ -67,7 +69,9 @@ async def payment_in_review(billing: Billing, settings: Settings, client: Client
 
 
 async def refund_in_review(billing: Billing, settings: Settings, client: Client) -> str:
-    """The PG does not answer the refund, and no inquiry either."""
+    """The PG does not answer the refund, and no inquiry either: who then says that it was refunded
+    is wrong."""
+    billing.leaves_residue()
     paid = await billing.pay(await billing.order(2000))
     await _fails(billing, paid["id"], "refund")
     await _fails(billing, paid["id"], "inquire", times=100)

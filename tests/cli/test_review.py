@@ -13,7 +13,16 @@ from runtime.settings import Settings
 from store import inventory
 from tests.api.unfinished import payment_in_review, refund_in_review
 from tests.billing import Billing
+from tests.cashier import Cashier
+from tests.clean_slate import assert_clean_slate
 from tests.cli.conftest import Command
+from tests.dunning import SOFT_DECLINE
+from tests.faults import Fault, FaultInjector
+
+
+@pytest.fixture
+def cashier(billing: Billing, temporal_client: Client, faults: FaultInjector) -> Cashier:
+    return Cashier(billing, temporal_client, faults)
 
 
 async def test_a_payment_in_review_is_listed_decided_and_gone(
@@ -125,3 +134,25 @@ async def test_stock_of_a_withdrawn_sku_is_listed_and_let_go(
     assert payment_id not in (await command("review", "list")).output
     stock = await billing.get(f"/api/v1/inventory/{sku}")
     assert (stock["onHand"], stock["reserved"]) == (5, 0)
+
+
+async def test_letting_stock_go_tells_the_order_as_it_stands_by_then(
+    command: Command, cashier: Cashier
+) -> None:
+    """Another payment may have completed it meanwhile."""
+    billing, goods = cashier.billing, await cashier.goods()
+    declined = await cashier.prepare(0, 1000, number=SOFT_DECLINE, goods=goods)
+    reserved = cashier.plan(declined, "inventory.reserve", Fault.PARK_AFTER)
+    failing = await cashier.start(declined)
+    await reserved.reached.wait()
+    await billing.put_stock(5, goods.sku, withdrawn=True)
+    reserved.release.set()
+    assert (await failing.result()).status == "FAILED"
+    await billing.put_stock(5, goods.sku, withdrawn=False)
+    completed = await cashier.prepare(0, 1000, goods=goods, order_id=declined.payable_id)
+    assert (await cashier.pay(completed)).status == "COMPLETED"
+
+    let_go = await command("review", "restock", declined.payment_id, "--reason", "sold")
+
+    assert let_go.output == "Of 1 SKUs the stock is let go.\n"
+    await assert_clean_slate(billing)

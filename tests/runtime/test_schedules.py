@@ -1,8 +1,10 @@
-"""The monthly Schedule: when, what, and for which month."""
+"""The Schedules: when, what, for which month, and with what result."""
 
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -15,15 +17,20 @@ from temporalio.client import (
 
 from domain.run import RunRequest
 from domain.terms import Terms
+from domain.verification import Invariant, Moved, Report
 from domain.waits import Waits
 from domain.workflow_id import settlement_run_workflow_id
 from runtime import temporal
-from runtime.schedules import CATCH_UP, MONTHLY, ensure_schedules, monthly
+from runtime.schedules import CATCH_UP, HOURLY, MONTHLY, ensure_schedules, monthly
 from runtime.settings import Settings
-from runtime.workers import running, settlement_worker
+from runtime.workers import running, settlement_worker, verification_worker
 from service.starts import start_settlement_run
+from service.verification import Sources, last, verify
 from store.database import Database
 from tests.conditions import eventually
+from tests.databases import connected, settings_of_its_own
+from tests.samples import new_id
+from tests.service.test_verification import Shown
 from tests.workflows.test_starts import Seen, seen
 from workflows import policies
 
@@ -36,7 +43,9 @@ async def client(settings: Settings) -> Client:
     return await temporal.connect_when_ready(elsewhere)
 
 
-async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(client: Client) -> None:
+async def test_several_workers_make_each_schedule_once_and_a_later_one_updates_it(
+    client: Client,
+) -> None:
     await asyncio.gather(*(ensure_schedules(client, Terms()) for _ in range(5)))
     handle = client.get_schedule_handle(MONTHLY)
     # Temporal applies a pause before an update of the same moment, which then undoes it.
@@ -58,7 +67,8 @@ async def test_several_workers_make_one_schedule_and_a_later_one_updates_it(clie
     assert isinstance(action, ScheduleActionStartWorkflow)
     [run] = await client.data_converter.decode(action.args, [RunRequest])
     assert run.waits == Waits().scaled(2)
-    assert [each.id async for each in await client.list_schedules()] == [MONTHLY]
+    listed = [each.id async for each in await client.list_schedules()]
+    assert sorted(listed) == [HOURLY, MONTHLY]
     assert (found.schedule.state.paused, found.schedule.state.note) == (True, "for the audit")
     assert found.schedule.policy.overlap is ScheduleOverlapPolicy.BUFFER_ALL
     assert found.schedule.policy.catchup_window == CATCH_UP
@@ -123,3 +133,30 @@ async def test_a_schedule_of_an_older_version_gets_the_time_out(client: Client) 
         return action.task_timeout == policies.TASK_TIMEOUT
 
     await eventually(is_updated)
+
+
+async def test_every_hour_everything_is_verified_and_the_last_report_is_kept(
+    client: Client, settings: Settings
+) -> None:
+    await ensure_schedules(client, Terms())
+    handle = client.get_schedule_handle(HOURLY)
+    moments = (await handle.describe()).info.next_action_times
+    assert {after - before for before, after in pairwise(moments)} == {timedelta(hours=1)}
+    assert await last(client) is None
+    stranger = new_id()
+
+    async def reported() -> Report | None:
+        return await last(client)
+
+    async with settings_of_its_own(settings) as own, connected(own.database_url) as alone:
+        book = Shown([{stranger: {"KRW": Moved(1000)}}])
+        sources = Sources(alone, client, (book,), timedelta(0))
+        async with running(verification_worker(client, partial(verify, sources))):
+            await handle.trigger()
+            report = await eventually(reported)
+
+    assert report is not None
+    assert {finding.invariant for finding in report.findings} == set(Invariant)
+    [violated] = [finding for finding in report.findings if finding.violations]
+    assert violated.invariant is Invariant.GATEWAY
+    assert [each.id for each in violated.first] == [stranger]

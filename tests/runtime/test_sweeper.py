@@ -358,9 +358,11 @@ async def test_what_an_ended_payment_still_holds_is_given_back(cashier: Cashier)
     event = "an ended payment held something: it was given back"
     assert {**told, "event": event} in logs
     assert not [line for line in logs_of_the_next if line.get("payment_id") == request.payment_id]
+    await assert_clean_slate(cashier.billing)
 
 
 async def test_what_a_completed_payment_holds_is_reported_and_left(cashier: Cashier) -> None:
+    cashier.billing.leaves_residue()
     await cashier.billing.top_up(5000)
     request = await cashier.prepare(wallet=1000)
     await cashier.pay(request)

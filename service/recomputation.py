@@ -22,7 +22,7 @@ async def differences(tx: Transaction, row: Invoice) -> list[str]:
     return [
         *_of_aggregates(counted, stored),
         *_of_quantities(counted, snapshot),
-        *_of_amounts(row, await invoice.lines(tx, row.id), price_invoice(snapshot)),
+        *_of_amounts(row.total, await invoice.lines(tx, row.id), price_invoice(snapshot)),
     ]
 
 
@@ -64,8 +64,19 @@ def _of_quantities(counted: Sequence[Aggregate], snapshot: PricingSnapshot) -> I
             yield f"{what}: {each.quantity} were counted, but {quantity} were priced."
 
 
-def _of_amounts(row: Invoice, lines: Sequence[InvoiceLine], priced: PricedInvoice) -> Iterator[str]:
+def _of_amounts(total: int, lines: Sequence[InvoiceLine], priced: PricedInvoice) -> Iterator[str]:
     """What the frozen price list says against what is billed."""
+    yield from of_lines(lines, priced)
+    for words, found in (
+        ("lines come", sum(line.amount for line in lines)),
+        ("price list comes", priced.total),
+    ):
+        if found != total:
+            yield f"The {words} to {found}, but the total is {total}."
+
+
+def of_lines(lines: Sequence[InvoiceLine], priced: PricedInvoice) -> Iterator[str]:
+    """The same line by line."""
     if len(lines) != len(priced.lines):
         yield f"The invoice has {len(lines)} lines, but its price list makes {len(priced.lines)}."
     for line, again in zip(lines, priced.lines, strict=False):
@@ -77,9 +88,3 @@ def _of_amounts(row: Invoice, lines: Sequence[InvoiceLine], priced: PricedInvoic
                 f"Line {line.position}: {name} comes to {again.amount} for {again.quantity:f}, "
                 f"but {line.amount} for {line.quantity:f} are billed."
             )
-    for words, total in (
-        ("lines come", sum(line.amount for line in lines)),
-        ("price list comes", priced.total),
-    ):
-        if total != row.total:
-            yield f"The {words} to {total}, but the total is {row.total}."
