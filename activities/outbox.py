@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from sqlalchemy import Row
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
+from domain.event import OutboxEvent, UnpublishedEvent
 from store import outbox
 from store.database import Database
 
@@ -60,24 +59,24 @@ class OutboxActivities:
             async with heartbeats(), self._reading.connect() as reading:
                 await outbox.try_again(reading, TRIED_AGAIN)
                 while time.monotonic() < ends_at:
-                    rows = await outbox.unpublished(reading, BATCH)
-                    published += await self._publish(publisher, rows)
-                    if len(rows) < BATCH:
-                        await asyncio.sleep(BUSY_SECONDS if rows else IDLE_SECONDS)
+                    waiting = await outbox.unpublished(reading, BATCH)
+                    published += await self._publish(publisher, waiting)
+                    if len(waiting) < BATCH:
+                        await asyncio.sleep(BUSY_SECONDS if waiting else IDLE_SECONDS)
         finally:
             # What was not acknowledged stays unpublished in the table and is read again.
             publisher.purge()
         return published
 
-    async def _publish(self, publisher: "Publisher", rows: Sequence[Row[Any]]) -> int:
-        if not rows:
+    async def _publish(self, publisher: "Publisher", waiting: Sequence[UnpublishedEvent]) -> int:
+        if not waiting:
             return 0
-        refused = await publisher.publish([row for row in rows if not row.behind])
+        refused = await publisher.publish([each.event for each in waiting if not each.behind])
         if refused:
             first = next(iter(refused.values()))
             activity.logger.error("Kafka refused %s events: %s", len(refused), first)
-        refused |= {row.id: BEHIND for row in rows if row.behind}
-        published = [row.id for row in rows if row.id not in refused]
+        refused |= {each.event.id: BEHIND for each in waiting if each.behind}
+        published = [each.event.id for each in waiting if each.event.id not in refused]
         async with self._database.begin() as tx:
             await outbox.mark_published(tx, published)
             await outbox.refuse(tx, refused)
@@ -96,39 +95,41 @@ class Publisher:
         """Forget what was not acknowledged."""
         self._producer.purge()
 
-    async def publish(self, rows: Sequence[Row[Any]]) -> dict[int, str]:
+    async def publish(self, events: Sequence[OutboxEvent]) -> dict[int, str]:
         """Wait until each is acknowledged or refused; returns why, by id.
 
         Together first. When that fails, those that are left are sent one by one: only an event that
         is alone is known to be refused for its own sake. Behind one that is refused nothing of its
         topic and aggregate is sent. Raises `RuntimeError` when the brokers take nothing at all.
         """
-        left, _ = await self._send(rows)
+        left, _ = await self._send(events)
         refused: dict[int, str] = {}
         lines: set[Line] = set()
-        for row in rows:
-            if row.id not in left:
+        for event in events:
+            if event.id not in left:
                 continue
-            if _line(row) in lines:
-                refused[row.id] = BEHIND
-            elif reason := await self._refusal(row):
-                refused[row.id] = reason
-                lines.add(_line(row))
+            if _line(event) in lines:
+                refused[event.id] = BEHIND
+            elif reason := await self._refusal(event):
+                refused[event.id] = reason
+                lines.add(_line(event))
         return refused
 
-    async def _refusal(self, row: Row[Any]) -> str | None:
+    async def _refusal(self, event: OutboxEvent) -> str | None:
         """Send an event alone; returns why the broker refuses it."""
-        left, stopped = await self._send([row])
+        left, stopped = await self._send([event])
         if stopped is None:
-            return left.get(row.id)
+            return left.get(event.id)
         if stopped.code() != KafkaError._GAPLESS_GUARANTEE:
             raise RuntimeError(f"Kafka takes nothing: {stopped.str()}")
         return str(stopped.str())
 
-    async def _send(self, rows: Sequence[Row[Any]]) -> tuple[dict[int, str], KafkaError | None]:
+    async def _send(
+        self, events: Sequence[OutboxEvent]
+    ) -> tuple[dict[int, str], KafkaError | None]:
         """Those that were not acknowledged, by id, and what has stopped the producer if anything
         has."""
-        left = dict.fromkeys((row.id for row in rows), "It was not sent.")
+        left = dict.fromkeys((event.id for event in events), "It was not sent.")
         lines: set[Line] = set()
 
         def delivered(id_: int, error: KafkaError | None, _: Message) -> None:
@@ -138,14 +139,14 @@ class Publisher:
                 left[id_] = error.str()
 
         try:
-            for row in rows:
-                if _line(row) in lines:
+            for event in events:
+                if _line(event) in lines:
                     continue
                 try:
-                    self._produce(row, partial(delivered, row.id))
+                    self._produce(event, partial(delivered, event.id))
                 except KafkaException as refusal:
-                    left[row.id] = refusal.args[0].str()
-                    lines.add(_line(row))
+                    left[event.id] = refusal.args[0].str()
+                    lines.add(_line(event))
             while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
                 pass
         except (KafkaException, SystemError) as error:
@@ -158,12 +159,12 @@ class Publisher:
             return left, stopped.args[0]
         return left, None
 
-    def _produce(self, row: Row[Any], on_delivery: Callable[..., None]) -> None:
+    def _produce(self, event: OutboxEvent, on_delivery: Callable[..., None]) -> None:
         self._producer.produce(
-            row.topic,
-            key=row.aggregate_id,
-            value=orjson.dumps(row.data),
-            headers=_headers(row),
+            event.topic,
+            key=event.aggregate_id,
+            value=orjson.dumps(event.data),
+            headers=_headers(event),
             on_delivery=on_delivery,
         )
 
@@ -172,8 +173,8 @@ Line = tuple[str, str]
 """What is published in order: a topic and an aggregate."""
 
 
-def _line(row: Row[Any]) -> Line:
-    return row.topic, row.aggregate_id
+def _line(event: OutboxEvent) -> Line:
+    return event.topic, event.aggregate_id
 
 
 def _producer(bootstrap_servers: str) -> Producer:
@@ -200,19 +201,19 @@ def _producer(bootstrap_servers: str) -> Producer:
     )
 
 
-def _headers(row: Row[Any]) -> list[tuple[str, str | bytes | None]]:
+def _headers(event: OutboxEvent) -> list[tuple[str, str | bytes | None]]:
     """CloudEvents 1.0, Kafka protocol binding in binary mode, and our own."""
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": row.event_id,
-        "ce_type": row.topic,
+        "ce_id": event.event_id,
+        "ce_type": event.topic,
         "ce_source": SOURCE,
-        "ce_subject": row.aggregate_id,
-        "ce_time": row.occurred_at.isoformat(),
+        "ce_subject": event.aggregate_id,
+        "ce_time": event.occurred_at.isoformat(),
         "content-type": "application/json",
-        "aggregate-version": str(row.aggregate_version),
-        "customer-id": row.customer_id,
-        "Idempotency-Key": row.idempotency_key,
-        "traceparent": row.traceparent,
+        "aggregate-version": str(event.aggregate_version),
+        "customer-id": event.customer_id,
+        "Idempotency-Key": event.idempotency_key,
+        "traceparent": event.traceparent,
     }
     return [(name, value) for name, value in headers.items() if value is not None]

@@ -2,16 +2,17 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
 import typer
-from sqlalchemy import Row
 
 from cli.system import Refused, as_id, connected
 from cli.words import duration, say
+from domain.dead_letter import DeadLetter
+from domain.message import DeadMessage
 from domain.money import format_amount
 from store import dead_letter, dead_message
 from store.database import Transaction
@@ -39,10 +40,10 @@ def list_(
         say(f"{row.kind} {row.id}: {row.reason}, waits for {age}", style="bold")
         for line in _facts(row):
             say(f"  {line}")
-    for row in messages:
-        age = duration(datetime.now(UTC) - row.created_at)
-        say(f"message {row.id} for {row.consumer}, waits for {age}", style="bold")
-        for line in _message_facts(row):
+    for dead in messages:
+        age = duration(datetime.now(UTC) - dead.created_at)
+        say(f"message {dead.id} for {dead.consumer}, waits for {age}", style="bold")
+        for line in _message_facts(dead):
             say(f"  {line}")
 
 
@@ -52,29 +53,30 @@ def resolve(id_: Annotated[str, typer.Argument(metavar="ID", help="As listed.")]
     say(asyncio.run(_resolve(as_id(id_))))
 
 
-def _facts(row: Row[Any]) -> Iterator[str]:
+def _facts(row: DeadLetter) -> Iterator[str]:
     """What is owed, what was tried, and what can be done about it."""
-    owed = row.body
-    amount = format_amount(owed["total"], owed["currency"])
-    yield f"{amount} of {owed['customerId']} for {owed['period']}, due {owed['dueAt']}"
-    for each in owed["attempts"]:
+    body = row.body
+    amount = format_amount(body["total"], body["currency"])
+    yield f"{amount} of {body['customerId']} for {body['period']}, due {body['dueAt']}"
+    for each in body["attempts"]:
         why = each["gatewayCode"] or each["failure"]
         yield f"{each['at']} payment {each['paymentId']}: {each['message'] or ''} ({why})"
     yield f"billing invoice pay|paid-outside|write-off|cancel {row.id}"
     yield f"billing dead-letter resolve {row.id}"
 
 
-def _message_facts(row: Row[Any]) -> Iterator[str]:
+def _message_facts(row: DeadMessage) -> Iterator[str]:
     """Where it was, why it could not be taken, and how it begins."""
-    yield f"{row.topic}, partition {row.partition}, offset {row.offset}"
+    message = row.message
+    yield f"{message.topic}, partition {message.partition}, offset {message.offset}"
     yield f"{row.reason.splitlines()[0] if row.reason else ''} ({row.error})"
-    if row.value is not None:
-        start = row.value[:SHOWN].decode("utf-8", "backslashreplace")
-        yield f"{len(row.value):,} bytes: {start!r}{'…' if len(row.value) > SHOWN else ''}"
+    if message.value is not None:
+        start = message.value[:SHOWN].decode("utf-8", "backslashreplace")
+        yield f"{len(message.value):,} bytes: {start!r}{'…' if len(message.value) > SHOWN else ''}"
     yield f"billing dead-letter resolve {row.id}"
 
 
-async def _waiting() -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+async def _waiting() -> tuple[list[DeadLetter], list[DeadMessage]]:
     async with connected() as system, system.reads.connect() as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)
 
@@ -92,7 +94,7 @@ async def _is_known(tx: Transaction, id_: str) -> bool:
     return bool(await dead_letter.find(tx, id_) or await dead_message.find(tx, id_))
 
 
-def _document(row: Row[Any]) -> dict[str, Any]:
+def _document(row: DeadLetter) -> dict[str, Any]:
     return {
         "id": row.id,
         "kind": row.kind,
@@ -103,21 +105,21 @@ def _document(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _message_document(row: Row[Any]) -> dict[str, Any]:
+def _message_document(row: DeadMessage) -> dict[str, Any]:
     """Bytes are in base64: they may be anything."""
-    headers = zip(row.header_names, row.header_values, strict=True)
+    message = row.message
     return {
         "id": row.id,
         "kind": "message",
-        "reference": f"{row.topic}:{row.partition}:{row.offset}",
+        "reference": f"{message.topic}:{message.partition}:{message.offset}",
         "reason": row.reason,
         "body": {
             "consumer": row.consumer,
             "error": row.error,
-            "timestamp": row.timestamp,
-            "key": _base64(row.key),
-            "headers": [{"name": name, "value": _base64(value)} for name, value in headers],
-            "value": _base64(row.value),
+            "timestamp": message.timestamp,
+            "key": _base64(message.key),
+            "headers": [{"name": name, "value": _base64(value)} for name, value in message.headers],
+            "value": _base64(message.value),
         },
         "createdAt": row.created_at,
     }

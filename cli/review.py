@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
-from cli.words import duration, say
+from cli.words import duration, reason_given, say
 from domain.errors import Rejected
 from domain.inventory import Reservation
 from domain.money import format_amount
@@ -62,13 +62,14 @@ def list_() -> None:
     if not cases and not stock:
         say("Nothing waits for a decision.")
     for case in cases:
-        age = duration(datetime.now(UTC) - case.opened_at)
-        noun = "payment" if case.reference_id == case.payment_id else "refund"
+        asked = case.review
+        age = duration(datetime.now(UTC) - asked.opened_at)
+        noun = "payment" if asked.reference_id == asked.payment_id else "refund"
         amount = format_amount(case.amount, case.currency)
-        about = f"{noun} {case.reference_id}: {amount} of {case.customer_id}"
+        about = f"{noun} {asked.reference_id}: {amount} of {case.customer_id}"
         say(f"{about}, waits for {age}", style="bold")
-        say(f"  {case.reason}")
-        say(f"  {command(case.reference_id, case.question)}")
+        say(f"  {asked.reason}")
+        say(f"  {command(asked.reference_id, asked.question)}")
     for row in stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")
@@ -81,9 +82,8 @@ def restock(
     reason: Annotated[str, typer.Option(help="What became of the goods; kept with them.")],
 ) -> None:
     """Let go of stock that a failed payment could not give back. Harmless to repeat."""
-    if not reason.strip():
-        raise Refused("Say in --reason what became of the goods.")
-    say(asyncio.run(_restock(as_id(id_), reason)))
+    told = reason_given(reason, "what became of the goods")
+    say(asyncio.run(_restock(as_id(id_), told)))
 
 
 @app.command()
@@ -94,9 +94,8 @@ def resolve(
 ) -> None:
     """Answer the question of `billing review list` about a payment or refund. The same command
     again is harmless."""
-    if not reason.strip():
-        raise Refused("Say in --reason how you know.")
-    say(asyncio.run(_resolve(as_id(id_), outcome, reason)))
+    told = reason_given(reason, "how you know")
+    say(asyncio.run(_resolve(as_id(id_), outcome, told)))
 
 
 def command(id_: str, question: Question) -> str:

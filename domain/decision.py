@@ -14,6 +14,13 @@ class Decided:
     what: str
     update_id: str
 
+    @property
+    def words(self) -> str:
+        """As whoever wanted to decide too is told."""
+        if not self.update_id:
+            return self.what
+        return f"{self.what}: another decision came before this one"
+
 
 def decision(
     at: datetime, actor: str, what: str, reason: str, update_id: str = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 PARTITIONS = 12
@@ -53,3 +54,34 @@ class Event:
     customer_id: str
     data: Mapping[str, JSON]
     origin: Origin
+
+
+@dataclass(frozen=True)
+class OutboxEvent:
+    """An event as the outbox keeps it. `topic` is what was written, whatever topics there are now.
+
+    `refused_at`: the broker does not take it, or one before it of its topic and aggregate, see
+    `refusal`; it is passed over until somebody tries it again.
+    """
+
+    id: int
+    topic: str
+    event_id: str
+    aggregate_id: str
+    aggregate_version: int
+    customer_id: str
+    data: Mapping[str, JSON]
+    idempotency_key: str | None
+    traceparent: str | None
+    occurred_at: datetime
+    published_at: datetime | None
+    refused_at: datetime | None
+    refusal: str | None
+
+
+@dataclass(frozen=True)
+class UnpublishedEvent:
+    """One that waits. `behind`: an earlier event of the same topic and aggregate was refused."""
+
+    event: OutboxEvent
+    behind: bool

@@ -107,6 +107,14 @@ class InvoiceLine(PricedLine):
 
 
 @dataclass(frozen=True)
+class InvoiceState:
+    """Which invoice or draft, and how it stands."""
+
+    id: str
+    status: InvoiceStatus
+
+
+@dataclass(frozen=True)
 class OpenDraft:
     """A draft that may still be issued, and one of the months that it has usage of, if any."""
 

@@ -1,6 +1,7 @@
 """A message of Kafka as a consumer has received it, in its very bytes."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain.errors import Rejected
 
@@ -29,6 +30,19 @@ class Refused:
     message: Message
     error: str
     reason: str
+
+
+@dataclass(frozen=True)
+class DeadMessage:
+    """One that a consumer could not take, as it is kept until somebody has seen to it."""
+
+    id: str
+    consumer: str
+    message: Message
+    error: str
+    reason: str
+    created_at: datetime
+    resolved_at: datetime | None
 
 
 def refused(message: Message, error: Exception) -> Refused:

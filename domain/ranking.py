@@ -22,6 +22,13 @@ class Sold:
     quantity: int
 
 
+@dataclass(frozen=True)
+class Ranked(Sold):
+    """By its SKU."""
+
+    sku: str
+
+
 def read(document: object) -> dict[str, int]:
     """How many pieces of each SKU an event says that an order had; raises `InvalidRequest`."""
     if not isinstance(document, dict) or not isinstance(items := document.get("items"), list):

@@ -104,9 +104,10 @@ class Review:
 
 
 @dataclass(frozen=True)
-class WaitingReview(Review):
-    """With the money and the customer that it is about."""
+class WaitingReview:
+    """One that nobody has answered, with the money and the customer that it is about."""
 
+    review: Review
     amount: int
     currency: str
     customer_id: str

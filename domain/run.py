@@ -66,3 +66,12 @@ class Progress:
     started: int
     finished: int
     left_behind: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """When the settlement of a month for everybody began and ended."""
+
+    period: str
+    started_at: datetime
+    finished_at: datetime | None

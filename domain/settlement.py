@@ -50,6 +50,17 @@ class SettlementRequest:
 
 
 @dataclass(frozen=True)
+class RecordedSettlement:
+    """How the settlement of a customer's month stands."""
+
+    period: str
+    customer_id: str
+    status: SettlementStatus
+    reason: str | None
+    invoice_id: str | None
+
+
+@dataclass(frozen=True)
 class OpenMonth:
     """A customer's month whose settlement has not ended. `id` orders those of one kind."""
 

@@ -105,7 +105,7 @@ async def standing(database: Database, period: str, customer_id: str) -> Standin
         row = await settlement.find(tx, period, customer_id)
     if row is None:
         return None
-    return Standing(customer_id, SettlementStatus(row.status), row.reason)
+    return Standing(customer_id, row.status, row.reason)
 
 
 async def settle_again(client: Client, database: Database, request: SettlementRequest) -> Standing:

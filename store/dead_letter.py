@@ -1,11 +1,12 @@
 """What could not be done and waits for an operator, with everything that is needed to see why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.dead_letter import DeadLetter
 from store.database import Transaction
 from store.tables import dead_letters
 
@@ -20,10 +21,11 @@ async def put(
     return (await tx.execute(row.on_conflict_do_nothing())).rowcount == 1
 
 
-async def waiting(tx: Transaction) -> Sequence[Row[Any]]:
+async def waiting(tx: Transaction) -> list[DeadLetter]:
     """Oldest first."""
     query = select(dead_letters).where(dead_letters.c.resolved_at.is_(None))
-    return (await tx.execute(query.order_by(dead_letters.c.created_at))).all()
+    rows = await tx.execute(query.order_by(dead_letters.c.created_at))
+    return [_dead_letter(row) for row in rows]
 
 
 async def resolve(tx: Transaction, id_: str) -> bool:
@@ -36,5 +38,18 @@ async def resolve(tx: Transaction, id_: str) -> bool:
     return resolved.rowcount == 1
 
 
-async def find(tx: Transaction, id_: str) -> Row[Any] | None:
-    return (await tx.execute(select(dead_letters).where(dead_letters.c.id == id_))).first()
+async def find(tx: Transaction, id_: str) -> DeadLetter | None:
+    row = (await tx.execute(select(dead_letters).where(dead_letters.c.id == id_))).first()
+    return None if row is None else _dead_letter(row)
+
+
+def _dead_letter(row: Row[Any]) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        kind=row.kind,
+        reference=row.reference,
+        reason=row.reason,
+        body=row.body,
+        created_at=row.created_at,
+        resolved_at=row.resolved_at,
+    )

@@ -1,13 +1,13 @@
 """Messages that a consumer could not take: each kept once, in its very bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
-from domain.message import Refused
+from domain.message import DeadMessage, Message, Refused
 from store.database import Transaction
 from store.tables import dead_messages
 
@@ -32,10 +32,11 @@ async def put(tx: Transaction, consumer: str, refused: Refused) -> bool:
     return (await tx.execute(row.on_conflict_do_nothing())).rowcount == 1
 
 
-async def waiting(tx: Transaction) -> Sequence[Row[Any]]:
+async def waiting(tx: Transaction) -> list[DeadMessage]:
     """Those that nobody has seen to, oldest first."""
     query = select(dead_messages).where(dead_messages.c.resolved_at.is_(None))
-    return (await tx.execute(query.order_by(dead_messages.c.created_at, dead_messages.c.id))).all()
+    rows = await tx.execute(query.order_by(dead_messages.c.created_at, dead_messages.c.id))
+    return [_dead_message(row) for row in rows]
 
 
 async def count_waiting(tx: Transaction) -> Mapping[str, int]:
@@ -57,5 +58,26 @@ async def resolve(tx: Transaction, id_: str) -> bool:
     return resolved.rowcount == 1
 
 
-async def find(tx: Transaction, id_: str) -> Row[Any] | None:
-    return (await tx.execute(select(dead_messages).where(dead_messages.c.id == id_))).first()
+async def find(tx: Transaction, id_: str) -> DeadMessage | None:
+    row = (await tx.execute(select(dead_messages).where(dead_messages.c.id == id_))).first()
+    return None if row is None else _dead_message(row)
+
+
+def _dead_message(row: Row[Any]) -> DeadMessage:
+    return DeadMessage(
+        id=row.id,
+        consumer=row.consumer,
+        message=Message(
+            topic=row.topic,
+            partition=row.partition,
+            offset=row.offset,
+            timestamp=row.timestamp,
+            key=row.key,
+            headers=tuple(zip(row.header_names, row.header_values, strict=True)),
+            value=row.value,
+        ),
+        error=row.error,
+        reason=row.reason,
+        created_at=row.created_at,
+        resolved_at=row.resolved_at,
+    )

@@ -317,7 +317,9 @@ async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[Pric
     return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
-async def open_drafts(tx: Transaction, customer_id: str, other_than: str) -> list[OpenDraft]:
+async def open_drafts(
+    tx: Transaction, customer_id: str, other_than: str | None = None
+) -> list[OpenDraft]:
     """The customer's drafts that may still be issued, apart from one; each once for every month
     that it has usage of."""
     query = (
@@ -325,7 +327,7 @@ async def open_drafts(tx: Transaction, customer_id: str, other_than: str) -> lis
         .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
         .where(
             invoices.c.customer_id == customer_id,
-            invoices.c.id != other_than,
+            invoices.c.id.is_distinct_from(other_than),
             _IS_DRAFT,
             ~STOPPED,
         )

@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import Row, exists, func, select, text, update
 from uuid_utils.compat import uuid7
 
-from domain.event import Event
+from domain.event import Event, OutboxEvent, UnpublishedEvent
 from store.database import Transaction
 from store.tables import outbox
 
@@ -70,9 +70,8 @@ async def append(tx: Transaction, *events: Event) -> None:
     )
 
 
-async def unpublished(tx: Transaction, limit: int) -> Sequence[Row[Any]]:
-    """The oldest rows that wait to be published, in sequence order, without locks; `behind` says
-    that an earlier event of the same topic and aggregate was refused.
+async def unpublished(tx: Transaction, limit: int) -> list[UnpublishedEvent]:
+    """The oldest rows that wait to be published, in sequence order, without locks.
 
     Two relays that overlap after a freeze publish duplicates, never a reordered first delivery;
     `SKIP LOCKED` would reorder, and "id > last seen" loses rows that commit late.
@@ -80,7 +79,8 @@ async def unpublished(tx: Transaction, limit: int) -> Sequence[Row[Any]]:
     if not await tx.scalar(_ANY):  # Most often: much cheaper to ask.
         return []
     waiting = select(outbox, _BEHIND.label("behind")).where(_WAITS)
-    return (await tx.execute(waiting.order_by(outbox.c.id).limit(limit))).all()
+    rows = await tx.execute(waiting.order_by(outbox.c.id).limit(limit))
+    return [UnpublishedEvent(_event(row), row.behind) for row in rows]
 
 
 async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
@@ -125,13 +125,10 @@ async def republish(tx: Transaction, topic: str) -> int:
     return (await tx.execute(again.values(published_at=None))).rowcount
 
 
-async def of_aggregates(tx: Transaction, aggregate_ids: Sequence[str]) -> Sequence[Row[Any]]:
+async def of_aggregates(tx: Transaction, aggregate_ids: Sequence[str]) -> list[OutboxEvent]:
     """Every event of these aggregates, oldest first."""
-    return (
-        await tx.execute(
-            select(outbox).where(outbox.c.aggregate_id.in_(aggregate_ids)).order_by(outbox.c.id)
-        )
-    ).all()
+    query = select(outbox).where(outbox.c.aggregate_id.in_(aggregate_ids))
+    return [_event(row) for row in await tx.execute(query.order_by(outbox.c.id))]
 
 
 async def oldest_unpublished_age_seconds(tx: Transaction) -> float:
@@ -142,3 +139,21 @@ async def oldest_unpublished_age_seconds(tx: Transaction) -> float:
     ]
     ages = [func.extract("epoch", func.now() - select(each).scalar_subquery()) for each in first]
     return float(await tx.scalar(select(func.greatest(*ages))) or 0)
+
+
+def _event(row: Row[Any]) -> OutboxEvent:
+    return OutboxEvent(
+        id=row.id,
+        topic=row.topic,
+        event_id=row.event_id,
+        aggregate_id=row.aggregate_id,
+        aggregate_version=row.aggregate_version,
+        customer_id=row.customer_id,
+        data=row.data,
+        idempotency_key=row.idempotency_key,
+        traceparent=row.traceparent,
+        occurred_at=row.occurred_at,
+        published_at=row.published_at,
+        refused_at=row.refused_at,
+        refusal=row.refusal,
+    )

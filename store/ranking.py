@@ -1,12 +1,11 @@
 """Popular SKUs: a read model made of `billing.order.completed`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.ranking import Sold
+from domain.ranking import Ranked, Sold
 from store.database import Transaction
 from store.tables import sku_rankings
 
@@ -26,10 +25,11 @@ async def count(tx: Transaction, sold: Mapping[str, Sold]) -> None:
         )
 
 
-async def top(tx: Transaction, limit: int) -> Sequence[Row[Any]]:
+async def top(tx: Transaction, limit: int) -> list[Ranked]:
     """Most sold first."""
     order = (sku_rankings.c.quantity.desc(), sku_rankings.c.sku)
-    return (await tx.execute(select(sku_rankings).order_by(*order).limit(limit))).all()
+    rows = await tx.execute(select(sku_rankings).order_by(*order).limit(limit))
+    return [Ranked(row.orders, row.quantity, row.sku) for row in rows]
 
 
 async def forget(tx: Transaction) -> None:

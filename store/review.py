@@ -85,7 +85,7 @@ async def waiting(tx: Transaction) -> list[WaitingReview]:
         .where(_OPEN)
     )
     rows = await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))
-    return [_waiting(row) for row in rows]
+    return [WaitingReview(_review(row), row.amount, row.currency, row.customer_id) for row in rows]
 
 
 async def of_payment(tx: Transaction, payment_id: str) -> list[Review]:
@@ -122,25 +122,6 @@ def _review(row: Row[Any]) -> Review:
         outcome=row.outcome,
         note=row.note,
         decided_by=row.decided_by,
-    )
-
-
-def _waiting(row: Row[Any]) -> WaitingReview:
-    return WaitingReview(
-        id=row.id,
-        reference_id=row.reference_id,
-        payment_id=row.payment_id,
-        operation=Operation(row.operation),
-        question=Question(row.question),
-        reason=row.reason,
-        opened_at=row.opened_at,
-        closed_at=row.closed_at,
-        outcome=row.outcome,
-        note=row.note,
-        decided_by=row.decided_by,
-        amount=row.amount,
-        currency=row.currency,
-        customer_id=row.customer_id,
     )
 
 

@@ -8,7 +8,15 @@ from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
-from domain.settlement import HANDED_OVER, WAITING, EndedSettlement, OpenMonth, SettlementStatus
+from domain.run import Run
+from domain.settlement import (
+    HANDED_OVER,
+    WAITING,
+    EndedSettlement,
+    OpenMonth,
+    RecordedSettlement,
+    SettlementStatus,
+)
 from store.database import Transaction
 from store.tables import (
     customers,
@@ -72,9 +80,10 @@ async def end_run(tx: Transaction, period: str) -> None:
     )
 
 
-async def run(tx: Transaction, period: str) -> Row[Any] | None:
+async def run(tx: Transaction, period: str) -> Run | None:
     query = select(settlement_runs).where(settlement_runs.c.period == period)
-    return (await tx.execute(query)).first()
+    row = (await tx.execute(query)).first()
+    return None if row is None else Run(row.period, row.started_at, row.finished_at)
 
 
 async def customers_after(tx: Transaction, after: str | None, limit: int) -> list[str]:
@@ -159,30 +168,34 @@ async def leave_behind(
     )
 
 
-async def find(tx: Transaction, period: str, customer_id: str) -> Row[str, str, str | None] | None:
-    """How a customer's settlement stands: customer_id, status, reason."""
-    query = (
-        select(
-            settlement_outcomes.c.customer_id,
-            _STANDING.label("status"),
-            settlement_outcomes.c.reason,
-        )
-        .select_from(_OUTCOMES)
-        .where(
-            settlement_outcomes.c.period == period, settlement_outcomes.c.customer_id == customer_id
-        )
+async def find(tx: Transaction, period: str, customer_id: str) -> RecordedSettlement | None:
+    """How a customer's settlement stands."""
+    outcome = settlement_outcomes.c
+    columns: tuple[ColumnElement[Any], ...] = (
+        outcome.period,
+        outcome.customer_id,
+        _STANDING.label("status"),
+        outcome.reason,
+        outcome.invoice_id,
     )
-    return (await tx.execute(query)).first()
+    query = (
+        select(*columns)
+        .select_from(_OUTCOMES)
+        .where(outcome.period == period, outcome.customer_id == customer_id)
+    )
+    row = (await tx.execute(query)).first()
+    return None if row is None else _recorded(row)
 
 
-async def unsettled(tx: Transaction, period: str) -> Sequence[Row[Any]]:
+async def unsettled(tx: Transaction, period: str) -> list[RecordedSettlement]:
     """Customers whose settlement failed, or was still under way when their run ended, with the
     reason."""
     open_ = (SettlementStatus.FAILED.value, SettlementStatus.RUNNING.value)
     query = select(settlement_outcomes).where(
         settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
     )
-    return (await tx.execute(query.order_by(settlement_outcomes.c.customer_id))).all()
+    rows = await tx.execute(query.order_by(settlement_outcomes.c.customer_id))
+    return [_recorded(row) for row in rows]
 
 
 async def not_over(
@@ -222,3 +235,13 @@ async def totals(tx: Transaction, period: str) -> dict[str, int]:
     )
     rows = await tx.execute(query.group_by(invoices.c.currency))
     return {currency: int(total) for currency, total in rows}
+
+
+def _recorded(row: Row[Any]) -> RecordedSettlement:
+    return RecordedSettlement(
+        period=row.period,
+        customer_id=row.customer_id,
+        status=SettlementStatus(row.status),
+        reason=row.reason,
+        invoice_id=row.invoice_id,
+    )

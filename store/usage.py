@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, DateTime, Row, cast, collate, func, select, text, update
+from sqlalchemy import ColumnElement, Date, DateTime, cast, collate, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
 from store.database import Transaction
@@ -154,13 +155,20 @@ async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) ->
     return (await tx.execute(voided.values(void_reason=reason, invoice_id=None))).rowcount == 1
 
 
-async def invoice_of(tx: Transaction, customer_id: str, event_id: str) -> Row[str, str] | None:
-    """(id, status) of the invoice or draft that has the event."""
+async def invoice_of(tx: Transaction, customer_id: str, event_id: str) -> InvoiceState | None:
+    """The invoice or draft that has the event."""
     query = select(invoices.c.id, invoices.c.status).join(
         usage_events, usage_events.c.invoice_id == invoices.c.id
     )
     wanted = (usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id)
-    return (await tx.execute(query.where(*wanted))).first()
+    row = (await tx.execute(query.where(*wanted))).first()
+    return None if row is None else InvoiceState(row.id, InvoiceStatus(row.status))
+
+
+async def occurred_at(tx: Transaction, customer_id: str, event_id: str) -> datetime | None:
+    """None when there is no such event."""
+    wanted = (usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id)
+    return (await tx.execute(select(usage_events.c.occurred_at).where(*wanted))).scalar()
 
 
 async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | None:

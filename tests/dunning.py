@@ -1,15 +1,15 @@
 """Issued invoices of one customer, whose owner is started later."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from temporalio.client import Client, WorkflowHandle
 
+from domain.dead_letter import DeadLetter
 from domain.dunning import DunningPolicy
+from domain.event import OutboxEvent
 from domain.invoice import CloseRequest, Closing, Invoice, InvoiceOutcome, InvoiceRequest
 from domain.payment import Payment
 from domain.period import Period
@@ -17,8 +17,8 @@ from domain.pricing_snapshot import LineKind, PricedLine
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice
-from store import customer, invoice, payment
-from store.tables import dead_letters, ledger_transactions, outbox, postings
+from store import customer, dead_letter, invoice, outbox, payment
+from store.tables import ledger_transactions, postings
 from tests.billing import GOOD_CARD, Billing
 from tests.cashier import WAITS
 from tests.conditions import eventually
@@ -130,17 +130,15 @@ class Dunning:
         """Topics of the invoice's events, in order."""
         return [row.topic for row in await self.events(owed)]
 
-    async def events(self, owed: InvoiceRequest) -> Sequence[Row[Any]]:
+    async def events(self, owed: InvoiceRequest) -> list[OutboxEvent]:
         """The invoice's events, in order."""
-        query = select(outbox).where(outbox.c.aggregate_id == owed.invoice_id)
         async with self.billing.database.connect() as tx:
-            return (await tx.execute(query.order_by(outbox.c.id))).all()
+            return await outbox.of_aggregates(tx, [owed.invoice_id])
 
-    async def buried(self, owed: InvoiceRequest) -> Row[Any] | None:
+    async def buried(self, owed: InvoiceRequest) -> DeadLetter | None:
         """Its dead letter."""
-        query = select(dead_letters).where(dead_letters.c.id == owed.invoice_id)
         async with self.billing.database.connect() as tx:
-            return (await tx.execute(query)).first()
+            return await dead_letter.find(tx, owed.invoice_id)
 
     async def booked_outside(self, owed: InvoiceRequest) -> list[int]:
         """Postings of money that came another way."""

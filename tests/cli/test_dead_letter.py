@@ -23,7 +23,7 @@ async def test_a_message_is_listed_with_its_bytes_and_resolved(
     async with database.begin() as tx:
         why = InvalidRequest("It is [red] JSON.\nNot.")
         await dead_message.put(tx, "billing-usage", refused(message, why))
-        [row] = [row for row in await dead_message.waiting(tx) if row.offset == message.offset]
+        [row] = [row for row in await dead_message.waiting(tx) if row.message == message]
 
     listed = await command("dead-letter", "list")
     as_json = await command("dead-letter", "list", "--json")

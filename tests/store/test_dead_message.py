@@ -35,11 +35,7 @@ async def test_every_byte_is_kept_and_the_reason_in_text_that_can_be_stored(
 
     async with database.connect() as tx:
         [row] = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
-    headers = tuple(zip(row.header_names, row.header_values, strict=True))
-    assert (
-        Message(row.topic, row.partition, row.offset, row.timestamp, row.key, headers, row.value)
-        == MESSAGE
-    )
+    assert row.message == MESSAGE
     assert (row.error, row.reason) == ("ValueError", "a NUL \\x00 and a half \\ud800")
 
 
@@ -50,7 +46,7 @@ async def test_a_message_without_anything_is_kept_too(database: Database) -> Non
 
     async with database.connect() as tx:
         [row] = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
-    assert (row.key, row.header_names, row.header_values, row.value) == (None, [], [], None)
+    assert row.message == nothing
     assert (row.error, row.reason) == ("invalid-request", "")
 
 
@@ -83,7 +79,7 @@ async def test_it_is_counted_until_it_is_resolved(database: Database) -> None:
         await put(database, consumer, replace(MESSAGE, offset=offset, value=b""), ValueError())
     async with database.begin() as tx:
         rows = [row for row in await dead_message.waiting(tx) if row.consumer == consumer]
-        assert [row.offset for row in rows] == [0, 1, 2]
+        assert [row.message.offset for row in rows] == [0, 1, 2]
         assert (await dead_message.count_waiting(tx))[consumer] == 3
 
     resolved = []

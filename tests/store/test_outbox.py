@@ -4,12 +4,11 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import Row, func, update
+from sqlalchemy import func, update
 
-from domain.event import Event, Origin, Topic
+from domain.event import JSON, Event, Origin, OutboxEvent, Topic
 from store import outbox, tables
 from store.database import Database
 from tests.samples import an_event, new_id
@@ -19,12 +18,12 @@ class PlannedAbort(Exception):
     """A transaction that is given up after its events were appended."""
 
 
-async def rows_of(database: Database, *aggregate_ids: str) -> Sequence[Row[Any]]:
+async def rows_of(database: Database, *aggregate_ids: str) -> list[OutboxEvent]:
     async with database.connect() as tx:
         return await outbox.of_aggregates(tx, aggregate_ids)
 
 
-def versions(rows: Sequence[Row[Any]], aggregate_id: str) -> list[int]:
+def versions(rows: Sequence[OutboxEvent], aggregate_id: str) -> list[int]:
     return [row.aggregate_version for row in rows if row.aggregate_id == aggregate_id]
 
 
@@ -138,10 +137,10 @@ async def test_what_is_published_is_not_read_again(database: Database) -> None:
     payment_id = new_id()
     await tell(database, [an_event(payment_id, number) for number in range(5)], abort=False)
 
-    async def unpublished() -> list[Row[Any]]:
+    async def unpublished() -> list[OutboxEvent]:
         async with database.connect() as tx:
-            rows = await outbox.unpublished(tx, 1_000_000)
-        return [row for row in rows if row.aggregate_id == payment_id]
+            events = [each.event for each in await outbox.unpublished(tx, 1_000_000)]
+        return [event for event in events if event.aggregate_id == payment_id]
 
     read = await unpublished()
     assert [row.data["number"] for row in read] == [0, 1, 2, 3, 4]
@@ -185,12 +184,14 @@ async def test_the_age_of_the_event_that_waits_longest(database: Database, owner
         assert await outbox.oldest_unpublished_age_seconds(tx) == 0
 
 
-async def waiting(database: Database, *aggregate_ids: str) -> dict[str, list[tuple[int, bool]]]:
+async def waiting(database: Database, *aggregate_ids: str) -> dict[str, list[tuple[JSON, bool]]]:
     """Which events a relay would read now, and whether it passes them over."""
     async with database.connect() as tx:
         rows = await outbox.unpublished(tx, 1_000_000)
     return {
-        each: [(row.data["number"], row.behind) for row in rows if row.aggregate_id == each]
+        each: [
+            (row.event.data["number"], row.behind) for row in rows if row.event.aggregate_id == each
+        ]
         for each in aggregate_ids
     }
 

@@ -18,8 +18,10 @@ async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Dat
     asked = await a_review(database)
     async with database.begin() as tx:
         await review.open_(tx, asked)
-        [row] = [each for each in await review.waiting(tx) if each.payment_id == asked.payment_id]
-    assert (row.question, row.reason, row.amount) == ("capture", "undecided", 10)
+        [row] = [
+            each for each in await review.waiting(tx) if each.review.payment_id == asked.payment_id
+        ]
+    assert (row.review.question, row.review.reason, row.amount) == ("capture", "undecided", 10)
 
     closed = ClosedReview(asked.reference_id, "failed", "not there", "update-1")
     async with database.begin() as tx:
@@ -28,7 +30,7 @@ async def test_a_review_waits_until_it_is_closed_and_then_says_how(database: Dat
         await review.close(tx, ClosedReview(asked.reference_id, "captured"))
         await review.supersede(tx, asked.reference_id)
         latest = await review.latest(tx, asked.reference_id)
-        waiting = {each.payment_id for each in await review.waiting(tx)}
+        waiting = {each.review.payment_id for each in await review.waiting(tx)}
 
     assert latest is not None
     assert (latest.outcome, latest.note, latest.decided_by) == ("failed", "not there", "update-1")

@@ -43,8 +43,9 @@ REFUNDS_DECLINED = "4000000000019002"
 async def waiting(cashier: Cashier, reference_id: str) -> str | None:
     """The question about this payment or refund that `billing review list` shows."""
     async with cashier.billing.database.connect() as tx:
-        rows = [row for row in await review.waiting(tx) if row.reference_id == reference_id]
-    return rows[0].question if rows else None
+        rows = [row.review for row in await review.waiting(tx)]
+    found = [row for row in rows if row.reference_id == reference_id]
+    return found[0].question if found else None
 
 
 async def asked(cashier: Cashier, reference_id: str, question: str) -> None:

@@ -258,7 +258,7 @@ async def test_usage_of_a_customer_without_a_plan_is_reported(
         [failed] = [
             row for row in await settlement.unsettled(tx, "2024-12") if row.customer_id == name
         ]
-    assert f"{name} has no plan" in failed.reason
+    assert f"{name} has no plan" in (failed.reason or "")
 
 
 async def test_workers_killed_again_and_again_make_one_invoice_each(
@@ -321,7 +321,7 @@ async def _to_be_settled(database: Database) -> list[str]:
         return await settlement.customers_after(tx, None, 100_000)
 
 
-async def _unsettled(wanted: Tenants) -> dict[str, str]:
+async def _unsettled(wanted: Tenants) -> dict[str, str | None]:
     """Whom the report names, with the reason."""
     async with wanted.database.connect() as tx:
         rows = await settlement.unsettled(tx, wanted.period)
