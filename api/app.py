@@ -108,7 +108,7 @@ async def _connect(settings: Settings) -> Context:
         database=pool,
         temporal=await temporal.connect_later(settings),
         replays=ReplayCache(settings.redis_url),
-        usage=GroupCommit(pool),
+        usage=GroupCommit(pool, settings.usage_late),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
     )

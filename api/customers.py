@@ -1,6 +1,6 @@
 """Customers and their cards: set-up by operators."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -13,7 +13,7 @@ from api.fields import CustomerId, Document, Id, Moment, PlanCode, new_id, utc
 from domain import customer as rules
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
-from store import customer, pricing
+from store import clock, customer, pricing
 from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/customers", tags=["customers"], route_class=StrictJSONRoute)
@@ -106,7 +106,7 @@ async def put_customer(
         made = await customer.put(tx, customer_id)
         await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
         if terms.plan_code is not None:
-            since = terms.plan_from or datetime.now(UTC)
+            since = terms.plan_from or await clock.now(tx)
             await customer.assign_plan(tx, customer_id, terms.plan_code, since)
         found = await _found(tx, customer_id)
     response.status_code = 201 if made else 200
@@ -128,7 +128,7 @@ async def _found(tx: Transaction, customer_id: str) -> Customer:
     return Customer(
         id=row.id,
         timeZone=row.time_zone,
-        planCode=await customer.plan_at(tx, customer_id, datetime.now(UTC)),
+        planCode=await customer.plan_at(tx, customer_id, await clock.now(tx)),
         prepaid=row.prepaid,
         dueDays=row.due_days,
         createdAt=utc(row.created_at),
@@ -141,7 +141,7 @@ async def _check(tx: Transaction, terms: NewCustomer) -> None:
     code = terms.plan_code
     if terms.plan_from is not None and code is None:
         raise InvalidRequest("planFrom: names the beginning of a plan, so planCode is needed.")
-    if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
+    if code is not None and not await pricing.offered(tx, code, await clock.now(tx)):
         raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")
 
 

@@ -1,7 +1,7 @@
 """Probes and metrics."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -14,7 +14,7 @@ from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
 from runtime import ranking_consumer, usage_consumer
 from runtime.consumer import group_id
-from store import dead_message, inventory, outbox, payment, review, saga, usage, watch
+from store import clock, dead_message, inventory, outbox, payment, review, saga, usage, watch
 
 HOUR = timedelta(hours=1)
 CONSUMERS = [group_id(each.CONSUMER) for each in (ranking_consumer, usage_consumer)]
@@ -108,7 +108,7 @@ async def _scrape(context: Context) -> bytes:
             set_aside.labels(name).set(count)
         for status, count in (await payment.count_open_by_status(tx)).items():
             payments.labels(status).set(count)
-        compensations.set(await saga.undone_since(tx, datetime.now(UTC) - HOUR))
+        compensations.set(await saga.undone_since(tx, await clock.now(tx) - HOUR))
         unknown.set(await payment.oldest_unknown_age_seconds(tx))
         unpublished.set(await outbox.oldest_unpublished_age_seconds(tx))
         refused.set(await outbox.count_refused(tx))

@@ -5,7 +5,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ from domain.pricing_snapshot import LineKind
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice, start_settlement
-from store import customer, invoice, payment
+from store import clock, customer, invoice, payment
 from store.database import Transaction
 from store.seen import seen
 
@@ -336,7 +336,7 @@ async def get_aged_receivables(
 ) -> list[Bucket]:
     """What was issued and unpaid at a moment, by age and currency."""
     async with context.reads.connect() as tx:
-        rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
+        rows = await invoice.receivables(tx, as_of or await clock.now(tx))
     return [
         Bucket(
             currency=row.currency,

@@ -1,6 +1,6 @@
 """Orders: what a customer owes for goods."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -20,7 +20,7 @@ from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
 from domain.saga import StepState
-from store import coupon, customer, idempotency, order, outbox, payment, saga
+from store import clock, coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 
@@ -161,7 +161,7 @@ async def _discount(tx: Transaction, customer_id: str, body: NewOrder, amount: i
         raise CouponNotApplicable(f"There is no coupon {body.coupon_code}.")
     if found.issue_limit is not None and not await coupon.claims(tx, found.code, customer_id):
         raise CouponNotIssued(f"{customer_id} has not claimed coupon {found.code}.")
-    return discounted(found, body.currency, amount, datetime.now(UTC))
+    return discounted(found, body.currency, amount, await clock.now(tx))
 
 
 async def _text(tx: Transaction, order_id: str) -> str:

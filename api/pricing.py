@@ -1,7 +1,7 @@
 """Price lists: every change is a version, and what was effective when stays known."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -33,7 +33,7 @@ from domain.pricing import (
     Tier,
     decimal_text,
 )
-from store import pricing
+from store import clock, pricing
 from store.database import Transaction
 
 router = APIRouter(
@@ -188,7 +188,7 @@ async def put_plan(
     plan = _plan(code, body)
     async with context.database.begin() as tx:
         await pricing.lock(tx, code)
-        since = body.effective_from or await _since(tx, plan, datetime.now(UTC))
+        since = body.effective_from or await _since(tx, plan, await clock.now(tx))
         plan, added = await pricing.put(tx, plan, since)
     response.status_code = 201 if added else 200
     return _document(PlanVersion(code, plan.version, since, plan))
@@ -207,7 +207,7 @@ async def withdraw_plan(code: PathCode, access: Operator, context: Using) -> Non
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
     async with context.database.begin() as tx:
         await _known(tx, code)
-        await pricing.withdraw(tx, code, datetime.now(UTC))
+        await pricing.withdraw(tx, code, await clock.now(tx))
 
 
 async def _since(tx: Transaction, plan: Plan, now: datetime) -> datetime:

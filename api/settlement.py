@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -26,7 +26,7 @@ from domain.period import Period
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
 from runtime.settlement import Report, replay_failed, report
 from service.starts import start_settlement, start_settlement_run
-from store import customer, invoice, settlement
+from store import clock, customer, invoice, settlement
 from store.database import Transaction
 
 router = APIRouter(prefix="/api/v1/settlement", tags=["settlement"], route_class=StrictJSONRoute)
@@ -102,7 +102,7 @@ async def settle_customer(
         whose = await customer.find(tx, customer_id)
         if whose is None:
             raise NotFound(f"There is no customer {customer_id}.")
-        Period.parse(period).require_over(datetime.now(UTC), whose.time_zone)
+        Period.parse(period).require_over(await clock.now(tx), whose.time_zone)
         before = await _invoice(tx, customer_id, period)
     if before is not None and before.status not in _NOT_ISSUED:
         return _answer(200, Settled(status=SettlementStatus.SETTLED, invoice=before))
@@ -116,7 +116,7 @@ async def settle_customer(
 async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
     """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
     again while it runs, it is found."""
-    Period.parse(body.period).require_over(datetime.now(UTC), "UTC")
+    await _require_over(context, body.period)
     async with _reaching_temporal(context):
         await start_settlement_run(context.temporal, context.terms.run(body.period))
     async with context.database.begin() as tx:
@@ -145,7 +145,7 @@ async def replay_run(
     body: Empty | None = None,
 ) -> Response:
     """Settle again whatever failed, with a run of those customers; harmless to repeat."""
-    Period.parse(period).require_over(datetime.now(UTC), "UTC")
+    await _require_over(context, period)
     async with _reaching_temporal(context):
         await replay_failed(context.temporal, context.reads, period, context.terms)
     document = run_document(period, await report(context.reads, period))
@@ -173,6 +173,11 @@ async def _reaching_temporal(context: Context) -> AsyncIterator[None]:
             yield
     except RuntimeError as error:
         raise ConnectionError(f"Temporal cannot be reached: {error}") from error
+
+
+async def _require_over(context: Context, period: str) -> None:
+    async with context.reads.connect() as tx:
+        Period.parse(period).require_over(await clock.now(tx), "UTC")
 
 
 async def _outcome(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, TypeVar
 
 import orjson
@@ -26,6 +26,7 @@ from domain.workflow_id import settlement_workflow_id
 from runtime import terms
 from runtime.settlement import Failure, Report, Standing, report, settle_again, standing
 from service.starts import start_settlement_run
+from store import clock
 from store import customer as customers
 from workflows.settlement_run import SettlementRun
 
@@ -64,7 +65,7 @@ def run(
     Asked again while it runs, the run is found. Ctrl-C leaves it running. Exit code 1 when somebody
     could not be settled.
     """
-    month = _over(period)
+    month = _month(period)
     found = asyncio.run(_run(month, customer or []))
     _tell_report(month, found, as_json)
     if any(not customer or each.customer_id in customer for each in found.failures):
@@ -116,7 +117,7 @@ def replay(
     ] = None,
 ) -> None:
     """Settle again what failed, and tell how each ended. Safe to repeat."""
-    month = _over(period)
+    month = _month(period)
     ended = asyncio.run(_replay(month, customer or [], reason, dry_run))
     for each in ended:
         say(f"{each.customer_id}: {each.status}{f', {each.reason}' if each.reason else ''}")
@@ -126,6 +127,7 @@ def replay(
 
 async def _run(month: str, names: Sequence[str]) -> Report:
     async with connected() as system:
+        await _require_over(system, month)
         await _require(system, names)
         request = terms.of(system.settings).run(month, names or None)
         handle = await _reached(start_settlement_run(system.temporal, request))
@@ -180,6 +182,7 @@ async def _replay(
     month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
 ) -> list[Standing]:
     async with connected() as system:
+        await _require_over(system, month)
         failures = await _wanted(system, month, customers, reason)
         count = len(failures)
         if count and (dry_run if dry_run is not None else count > WITHOUT_ASKING):
@@ -294,9 +297,10 @@ def _month(text: str) -> str:
         raise Refused(str(error)) from error
 
 
-def _over(text: str) -> str:
+async def _require_over(system: System, month: str) -> None:
+    async with system.reads.connect() as tx:
+        now = await clock.now(tx)
     try:
-        Period.parse(text).require_over(datetime.now(UTC), "UTC")
+        Period.parse(month).require_over(now, "UTC")
     except Rejected as error:
         raise Refused(str(error)) from error
-    return text
