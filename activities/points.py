@@ -5,6 +5,7 @@ from temporalio import activity
 from domain.errors import HoldReleased, InsufficientPoints
 from domain.payment import PaymentRequest
 from domain.saga import POINTS_DEDUCT, StepState
+from domain.wallet import HoldState
 from store import saga, wallet
 from store.database import Database
 
@@ -26,7 +27,7 @@ class PointsActivities:
             state = await wallet.hold_state(tx, wanted)
             if state is None:
                 raise InsufficientPoints(f"The customer has fewer than {wanted.amount} points.")
-            if state == "RELEASED":
+            if state is HoldState.RELEASED:
                 raise HoldReleased("An earlier run of this payment gave its points back.")
 
     @activity.defn(name="points.give_back")

@@ -6,6 +6,7 @@ from domain.errors import HoldReleased, InsufficientFunds
 from domain.money import format_amount
 from domain.payment import PaymentRequest
 from domain.saga import WALLET_HOLD, StepState
+from domain.wallet import HoldState
 from store import saga, wallet
 from store.database import Database
 
@@ -28,7 +29,7 @@ class WalletActivities:
             if state is None:
                 amount = format_amount(wanted.amount, wanted.unit)
                 raise InsufficientFunds(f"The wallet holds less than {amount}.")
-            if state == "RELEASED":
+            if state is HoldState.RELEASED:
                 raise HoldReleased("An earlier run of this payment gave its hold back.")
 
     @activity.defn(name="wallet.release")

@@ -278,7 +278,7 @@ def _charge_prices(charge: Charge) -> ChargePrices:
     taken = {_NAMES[name]: values[name] for name in _PRICES_OF[charge.model]}
     return ChargePrices(
         resourceType=charge.resource_type,
-        model=charge.model.value,
+        model=charge.model,
         freeUnits=charge.free_units,
         **taken,
     )

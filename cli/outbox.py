@@ -41,6 +41,6 @@ async def _republish(topic: Topic, rebuild: ReadModel | None) -> int:
                 raise typer.BadParameter(f"The ranking is built from {ranking_consumer.TOPIC}.")
             return await ranking_consumer.rebuild(pool)
         async with pool.begin() as tx:
-            return await outbox.republish(tx, topic.value)
+            return await outbox.republish(tx, topic)
     finally:
         await pool.dispose()

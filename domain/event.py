@@ -31,7 +31,7 @@ class Topic(StrEnum):
     SETTLEMENT_COMPLETED = "billing.settlement.completed"
 
 
-TOPICS = (*(topic.value for topic in Topic), USAGE, USAGE_DEAD_LETTERS)
+TOPICS = (*Topic, USAGE, USAGE_DEAD_LETTERS)
 """Every topic there is."""
 
 JSON = str | int | bool | None | list["JSON"] | Mapping[str, "JSON"]

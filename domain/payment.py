@@ -316,7 +316,7 @@ def completed_events(
 
 def failed_events(failed: FailedPayment) -> tuple[Event, ...]:
     """What the world learns when it is not."""
-    why = {"status": failed.status.value, "failureCode": failed.code}
+    why = {"status": failed.status, "failureCode": failed.code}
     data = {**_event_data(failed.payment), **why}
     event = _event(failed.payment, Topic.PAYMENT_FAILED, failed.payment.payment_id, data)
     return event, *_order_event(failed.payment, Topic.ORDER_FAILED, {"failureCode": failed.code})
@@ -329,8 +329,8 @@ def step_event(
     data = {
         "sagaId": payment.payment_id,
         "step": step,
-        "outcome": state.value,
-        "orderStatus": order_status.value,
+        "outcome": state,
+        "orderStatus": order_status,
     }
     return _order_event(payment, Topic.ORDER_STEP, data)
 
@@ -338,7 +338,7 @@ def step_event(
 def _event_data(payment: PaymentRequest) -> dict[str, JSON]:
     return {
         "paymentId": payment.payment_id,
-        "payableType": payment.payable_type.value,
+        "payableType": payment.payable_type,
         "payableId": payment.payable_id,
         "customerId": payment.customer_id,
         "currency": payment.currency,

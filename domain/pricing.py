@@ -318,7 +318,7 @@ def _charge_json(charge: Charge) -> dict[str, JSON]:
     ]
     return {
         "resourceType": charge.resource_type,
-        "model": charge.model.value,
+        "model": charge.model,
         "freeUnits": decimal_text(charge.free_units),
         "unitPrice": decimal_text(charge.unit_price),
         "tiers": tiers,

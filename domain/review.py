@@ -55,7 +55,7 @@ class Question(StrEnum):
         """A person's answer, in the PG's place; raises `KeyError` for one that does not go with the
         question."""
         status = _TERMS[self].answers[resolution.outcome]
-        code = FailureCode.RESOLVED_FAILED.value if resolution.outcome is Outcome.FAILED else None
+        code = FailureCode.RESOLVED_FAILED if resolution.outcome is Outcome.FAILED else None
         return GatewayAnswer(status, code=code, message=resolution.reason)
 
     def answered(self, closed: "ClosedReview") -> GatewayAnswer:

@@ -1,6 +1,7 @@
 """A hold sets an amount of a wallet aside for one payment: money, or points (unit `POINT`)."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from domain import ledger
 from domain.errors import BalanceTooLarge
@@ -16,6 +17,14 @@ class Balance:
     currency: str
     available: int
     held: int
+
+
+class HoldState(StrEnum):
+    HELD = "HELD"
+    COMMITTED = "COMMITTED"
+    """It has left the wallet."""
+    RELEASED = "RELEASED"
+    """Given back; one that was never held is a tombstone, which a late hold finds."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ TOPIC = Topic.ORDER_COMPLETED
 async def consume_until(stop: asyncio.Event, database: Database, bootstrap_servers: str) -> None:
     """Consume until told to stop."""
     counting = partial(take, database)
-    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC.value, counting)
+    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC, counting)
 
 
 async def rebuild(database: Database) -> int:
@@ -33,7 +33,7 @@ async def rebuild(database: Database) -> int:
     async with database.begin() as tx:
         await inbox.forget(tx, CONSUMER)
         await ranking.forget(tx)
-        return await outbox.republish(tx, TOPIC.value)
+        return await outbox.republish(tx, TOPIC)
 
 
 async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:

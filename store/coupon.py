@@ -10,13 +10,13 @@ from domain.errors import HoldReleased
 from store.database import Transaction
 from store.tables import coupon_claims, coupon_uses, coupons
 
-_LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE.value, CouponUseState.USED.value])
+_LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE, CouponUseState.USED])
 
 
 async def put(tx: Transaction, coupon: Coupon) -> bool:
     """Make or change a coupon; True when made. What was issued or used stays counted."""
     values = {
-        "kind": coupon.kind.value,
+        "kind": coupon.kind,
         "basis_points": coupon.basis_points,
         "amounts": dict(coupon.amounts),
         "minimum_order": dict(coupon.minimum_order),
@@ -119,7 +119,7 @@ async def begin_use(tx: Transaction, payment_id: str, code: str, customer_id: st
             payment_id=payment_id,
             code=code,
             customer_id=customer_id,
-            state=CouponUseState.IN_USE.value,
+            state=CouponUseState.IN_USE,
         )
     )
 
@@ -134,7 +134,7 @@ async def restore(tx: Transaction, payment_id: str, code: str, customer_id: str)
         payment_id=payment_id,
         code=code,
         customer_id=customer_id,
-        state=CouponUseState.RESTORED.value,
+        state=CouponUseState.RESTORED,
     )
     await tx.execute(tombstone.on_conflict_do_nothing())
     if not await _end_use(tx, payment_id, CouponUseState.RESTORED):
@@ -157,9 +157,9 @@ async def _end_use(tx: Transaction, payment_id: str, state: CouponUseState) -> b
         update(coupon_uses)
         .where(
             coupon_uses.c.payment_id == payment_id,
-            coupon_uses.c.state == CouponUseState.IN_USE.value,
+            coupon_uses.c.state == CouponUseState.IN_USE,
         )
-        .values(state=state.value)
+        .values(state=state)
     )
     return ended.rowcount == 1
 

@@ -21,7 +21,7 @@ async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attemp
     """Open the attempt, or find the one that is there: `resumed` when another run opened it."""
     row = insert(gateway_attempts).values(
         reference_id=request.reference_id,
-        operation=request.operation.value,
+        operation=request.operation,
         payment_id=request.payment_id,
         gateway=request.gateway,
         idempotency_key=request.idempotency_key,
@@ -45,10 +45,10 @@ async def close(
         update(gateway_attempts)
         .where(
             gateway_attempts.c.reference_id == reference_id,
-            gateway_attempts.c.operation == operation.value,
+            gateway_attempts.c.operation == operation,
         )
         .values(
-            outcome=answer.status.value,
+            outcome=answer.status,
             gateway_reference=answer.reference,
             code=answer.code,
             message=answer.message,

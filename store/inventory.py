@@ -85,7 +85,7 @@ async def bury(tx: Transaction, payment_id: str, stock: Iterable[StockLine]) -> 
             "payment_id": payment_id,
             "sku": line.sku,
             "quantity": line.quantity,
-            "state": ReservationState.RESTORED.value,
+            "state": ReservationState.RESTORED,
         }
         for line in stock
     ]
@@ -131,7 +131,7 @@ async def commit(tx: Transaction, payment_id: str) -> None:
 async def in_review(tx: Transaction) -> list[Reservation]:
     """Reservations that could not be given back, oldest first."""
     query = select(stock_reservations).where(
-        stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value
+        stock_reservations.c.state == ReservationState.NEEDS_REVIEW
     )
     rows = await tx.execute(query.order_by(stock_reservations.c.created_at))
     return [_reservation(row) for row in rows]
@@ -142,7 +142,7 @@ async def resolve(tx: Transaction, payment_id: str, resolution: str) -> int:
     how many SKUs."""
     query = select(stock_reservations).where(
         stock_reservations.c.payment_id == payment_id,
-        stock_reservations.c.state == ReservationState.NEEDS_REVIEW.value,
+        stock_reservations.c.state == ReservationState.NEEDS_REVIEW,
     )
     found = (await tx.execute(query.order_by("sku").with_for_update())).all()
     for row in found:
@@ -158,7 +158,7 @@ async def resolve(tx: Transaction, payment_id: str, resolution: str) -> int:
 async def _reserved(tx: Transaction, payment_id: str) -> list[tuple[str, int]]:
     query = select(stock_reservations.c.sku, stock_reservations.c.quantity).where(
         stock_reservations.c.payment_id == payment_id,
-        stock_reservations.c.state == ReservationState.RESERVED.value,
+        stock_reservations.c.state == ReservationState.RESERVED,
     )
     rows = await tx.execute(query.order_by(stock_reservations.c.sku).with_for_update())
     return [(row.sku, row.quantity) for row in rows]
@@ -174,7 +174,7 @@ async def _end(
     await tx.execute(
         update(stock_reservations)
         .where(stock_reservations.c.payment_id == payment_id, stock_reservations.c.sku == sku)
-        .values(state=state.value, resolution=resolution)
+        .values(state=state, resolution=resolution)
     )
 
 

@@ -43,20 +43,16 @@ from store.seen import Seen, unseen
 from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
 
 SERIES = "invoice"
-_IS_OPEN = invoices.c.status.in_([status.value for status in OPEN])
-_STANDS = invoices.c.status.not_in([status.value for status in GAVE_BACK])
+_IS_OPEN = invoices.c.status.in_(OPEN)
+_STANDS = invoices.c.status.not_in(GAVE_BACK)
 """It has its month and its usage."""
-_BILLED = _STANDS & (
-    invoices.c.number.is_not(None) | (invoices.c.status == InvoiceStatus.SKIPPED.value)
-)
-STOPPED = (invoices.c.status == InvoiceStatus.DRAFT.value) & invoices.c.reason.is_not(None)
+_BILLED = _STANDS & (invoices.c.number.is_not(None) | (invoices.c.status == InvoiceStatus.SKIPPED))
+STOPPED = (invoices.c.status == InvoiceStatus.DRAFT) & invoices.c.reason.is_not(None)
 """By a check."""
 _HAS_USAGE = _STANDS & ~STOPPED
 MADE_ANEW = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 """By the next settlement of the month."""
-_IS_DRAFT = invoices.c.status.in_(
-    [InvoiceStatus.DRAFT.value, InvoiceStatus.AWAITING_APPROVAL.value]
-)
+_IS_DRAFT = invoices.c.status.in_([InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL])
 
 _MONTH: tuple[Column[Any], ...] = (invoices.c.id, invoices.c.customer_id, invoices.c.period)
 _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
@@ -109,7 +105,7 @@ async def create_draft(
             period=period,
             currency=currency,
             total=0,
-            status=InvoiceStatus.DRAFT.value,
+            status=InvoiceStatus.DRAFT,
             snapshot={},
             workflow_id=workflow_id,
             run_id=run_id,
@@ -128,7 +124,7 @@ async def discard_draft(tx: Transaction, invoice_id: str) -> None:
     await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.status.in_(MADE_ANEW))
-        .values(status=InvoiceStatus.REJECTED.value, total=0, closed_at=clock.NOW)
+        .values(status=InvoiceStatus.REJECTED, total=0, closed_at=clock.NOW)
     )
 
 
@@ -152,7 +148,7 @@ async def fill_draft(
         update(invoices)
         .where(invoices.c.id == invoice_id)
         .values(
-            status=InvoiceStatus.DRAFT.value,
+            status=InvoiceStatus.DRAFT,
             currency=currency,
             total=total,
             snapshot=dict(snapshot),
@@ -175,7 +171,7 @@ async def set_draft_status(
         update(invoices)
         .where(invoices.c.id == invoice_id)
         .values(
-            status=status.value,
+            status=status,
             reason=reason,
             checks=[dict(check) for check in checks],
             updated_at=func.now(),
@@ -185,8 +181,8 @@ async def set_draft_status(
 
 async def reject(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:
     """AWAITING_APPROVAL → REJECTED; False from every other status."""
-    values = {"status": InvoiceStatus.REJECTED.value, "closed_at": clock.NOW}
-    waits = invoices.c.status == InvoiceStatus.AWAITING_APPROVAL.value
+    values = {"status": InvoiceStatus.REJECTED, "closed_at": clock.NOW}
+    waits = invoices.c.status == InvoiceStatus.AWAITING_APPROVAL
     return await _decide(tx, invoice_id, values, decision, waits)
 
 
@@ -211,7 +207,7 @@ async def issue(
         update(invoices)
         .where(invoices.c.id == invoice_id, _IS_DRAFT)
         .values(
-            status=InvoiceStatus.ISSUED.value,
+            status=InvoiceStatus.ISSUED,
             number=number,
             issued_at=issued_at,
             due_at=issued_at + due_in,
@@ -226,7 +222,7 @@ async def issue(
 
 async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
     """DRAFT or AWAITING_APPROVAL → SKIPPED."""
-    values = {"status": InvoiceStatus.SKIPPED.value, "reason": None}
+    values = {"status": InvoiceStatus.SKIPPED, "reason": None}
     await _decide(tx, invoice_id, values, decision, _IS_DRAFT)
 
 
@@ -237,14 +233,14 @@ async def close(
     decision: Mapping[str, Any] | None = None,
 ) -> bool:
     """From every open status to a closed one; False when it is closed already."""
-    values = {"status": status.value, "closed_at": clock.NOW, "next_attempt_at": None}
+    values = {"status": status, "closed_at": clock.NOW, "next_attempt_at": None}
     return await _decide(tx, invoice_id, values, decision, _IS_OPEN)
 
 
 async def give_up(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:
     """ISSUED or OVERDUE → UNCOLLECTIBLE; False from every other status."""
-    values = {"status": InvoiceStatus.UNCOLLECTIBLE.value, "next_attempt_at": None}
-    collected = invoices.c.status.in_([InvoiceStatus.ISSUED.value, InvoiceStatus.OVERDUE.value])
+    values = {"status": InvoiceStatus.UNCOLLECTIBLE, "next_attempt_at": None}
+    collected = invoices.c.status.in_([InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE])
     return await _decide(tx, invoice_id, values, decision, collected)
 
 
@@ -252,8 +248,8 @@ async def mark_overdue(tx: Transaction, invoice_id: str) -> bool:
     """ISSUED → OVERDUE; False from every other status."""
     marked = await tx.execute(
         update(invoices)
-        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.ISSUED.value)
-        .values(status=InvoiceStatus.OVERDUE.value, updated_at=func.now())
+        .where(invoices.c.id == invoice_id, invoices.c.status == InvoiceStatus.ISSUED)
+        .values(status=InvoiceStatus.OVERDUE, updated_at=func.now())
     )
     return marked.rowcount == 1
 
@@ -560,7 +556,7 @@ def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
     return {
         "invoice_id": invoice_id,
         "position": position,
-        "kind": line.kind.value,
+        "kind": line.kind,
         "resource_type": line.resource_type,
         "period": str(line.period),
         "quantity": line.quantity,

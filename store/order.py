@@ -31,7 +31,7 @@ async def create(
         coupon_code=coupon_code,
         discount=discount,
         points=points,
-        status=OrderStatus.CREATED.value,
+        status=OrderStatus.CREATED,
     )
     return _order((await tx.execute(row.returning(orders))).one())
 
@@ -45,8 +45,8 @@ async def begin_paying(tx: Transaction, order_id: str) -> bool:
     """CREATED or FAILED → PAYING; False from every other state. Locks the row to the commit."""
     begun = await tx.execute(
         update(orders)
-        .where(orders.c.id == order_id, orders.c.status.in_([status.value for status in PAYABLE]))
-        .values(status=OrderStatus.PAYING.value, review_reason=None, updated_at=func.now())
+        .where(orders.c.id == order_id, orders.c.status.in_(PAYABLE))
+        .values(status=OrderStatus.PAYING, review_reason=None, updated_at=func.now())
     )
     return begun.rowcount == 1
 
@@ -58,7 +58,7 @@ async def set_status(
     await tx.execute(
         update(orders)
         .where(orders.c.id == order_id)
-        .values(status=status.value, review_reason=review_reason, updated_at=func.now())
+        .values(status=status, review_reason=review_reason, updated_at=func.now())
     )
 
 
@@ -67,7 +67,7 @@ async def complete(tx: Transaction, order_id: str) -> tuple[OrderLine, ...]:
     done = await tx.execute(
         update(orders)
         .where(orders.c.id == order_id)
-        .values(status=OrderStatus.COMPLETED.value, review_reason=None, updated_at=func.now())
+        .values(status=OrderStatus.COMPLETED, review_reason=None, updated_at=func.now())
         .returning(orders.c.lines)
     )
     return _lines(done.scalar_one())
@@ -98,7 +98,7 @@ async def remove_coupon(tx: Transaction, order_id: str, payment_id: str) -> bool
         .where(
             orders.c.id == order_id,
             orders.c.coupon_applied_by == payment_id,
-            orders.c.status != OrderStatus.COMPLETED.value,
+            orders.c.status != OrderStatus.COMPLETED,
         )
         .values(coupon_applied_by=None)
     )

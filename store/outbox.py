@@ -60,7 +60,7 @@ async def append(tx: Transaction, *events: Event) -> None:
         _APPEND,
         {
             "event_ids": [uuid7() for _ in events],
-            "topics": [event.topic.value for event in events],
+            "topics": [event.topic for event in events],
             "aggregate_ids": [event.aggregate_id for event in events],
             "customer_ids": [event.customer_id for event in events],
             "datas": [orjson.dumps(event.data).decode() for event in events],

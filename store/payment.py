@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import Row, case, func, insert, select, union_all, update
 
+from domain.coupon import CouponUseState
 from domain.errors import HoldReleased
 from domain.event import Origin
+from domain.inventory import ReservationState
 from domain.payment import (
     FINAL,
     FailedPayment,
@@ -20,16 +22,17 @@ from domain.payment import (
 )
 from domain.refund import Refundable, RefundRequest, refundable
 from domain.waits import Waits
+from domain.wallet import HoldState
 from domain.workflow_id import invoice_workflow_id
 from store.database import Transaction
 from store.tables import coupon_uses, invoices, payments, stock_reservations, wallet_holds, watches
 
-_OPEN = payments.c.status.not_in([status.value for status in FINAL])
+_OPEN = payments.c.status.not_in(FINAL)
 
 _PERIOD = (
     select(invoices.c.period)
     .where(
-        payments.c.payable_type == PayableType.INVOICE.value,
+        payments.c.payable_type == PayableType.INVOICE,
         invoices.c.id == payments.c.payable_id,
     )
     .correlate(payments)
@@ -46,11 +49,11 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
     await tx.execute(
         insert(payments).values(
             id=payment.payment_id,
-            payable_type=payment.payable_type.value,
+            payable_type=payment.payable_type,
             payable_id=payment.payable_id,
             customer_id=payment.customer_id,
             currency=payment.currency,
-            method=method.value,
+            method=method,
             wallet_amount=payment.wallet_amount,
             card_amount=payment.card_amount,
             points_amount=payment.points_amount,
@@ -60,7 +63,7 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
             two_calls=payment.two_calls,
             gateway=payment.gateway,
             billing_key=payment.billing_key,
-            status=PaymentStatus.PENDING.value,
+            status=PaymentStatus.PENDING,
             idempotency_key=payment.origin.idempotency_key,
             traceparent=payment.origin.traceparent,
         )
@@ -92,7 +95,7 @@ async def mark(
     marked = await tx.execute(
         update(payments)
         .where(payments.c.id == payment_id, _OPEN)
-        .values(status=status.value, review_reason=review_reason, updated_at=func.now())
+        .values(status=status, review_reason=review_reason, updated_at=func.now())
     )
     return marked.rowcount == 1
 
@@ -137,7 +140,7 @@ async def _end(
     ended = await tx.execute(
         update(payments)
         .where(payments.c.id == payment_id, _OPEN)
-        .values(status=status.value, updated_at=func.now(), **values)
+        .values(status=status, updated_at=func.now(), **values)
     )
     if ended.rowcount == 1:
         return True
@@ -236,9 +239,11 @@ async def ended_holding(
     """Payments that have ended and still hold money, points, stock or a coupon: there must be none.
     In id order after `after_id`."""
     holding = union_all(
-        select(wallet_holds.c.payment_id).where(wallet_holds.c.state == "HELD"),
-        select(stock_reservations.c.payment_id).where(stock_reservations.c.state == "RESERVED"),
-        select(coupon_uses.c.payment_id).where(coupon_uses.c.state == "IN_USE"),
+        select(wallet_holds.c.payment_id).where(wallet_holds.c.state == HoldState.HELD),
+        select(stock_reservations.c.payment_id).where(
+            stock_reservations.c.state == ReservationState.RESERVED
+        ),
+        select(coupon_uses.c.payment_id).where(coupon_uses.c.state == CouponUseState.IN_USE),
     ).subquery()
     query = _PAYMENTS.where(
         payments.c.id.in_(select(holding.c.payment_id)),
@@ -265,7 +270,7 @@ async def count_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
 
 async def oldest_unknown_age_seconds(tx: Transaction) -> float:
     """Age of the oldest payment whose outcome is being found out or reviewed; 0 without one."""
-    undecided = payments.c.status.in_([PaymentStatus.UNKNOWN.value, PaymentStatus.NEEDS_REVIEW])
+    undecided = payments.c.status.in_([PaymentStatus.UNKNOWN, PaymentStatus.NEEDS_REVIEW])
     oldest = func.min(case((undecided, payments.c.created_at)))
     query = select(func.extract("epoch", func.now() - oldest)).where(undecided)
     return float((await tx.execute(query)).scalar() or 0)

@@ -19,7 +19,7 @@ from domain.waits import Waits
 from store.database import Transaction
 from store.tables import refunds
 
-_OPEN = refunds.c.status.not_in([status.value for status in FINAL])
+_OPEN = refunds.c.status.not_in(FINAL)
 
 
 async def create(tx: Transaction, refund: RefundRequest) -> bool:
@@ -34,7 +34,7 @@ async def create(tx: Transaction, refund: RefundRequest) -> bool:
         points_amount=refund.points_amount,
         gateway=refund.gateway,
         reason=refund.reason,
-        status=RefundStatus.PENDING.value,
+        status=RefundStatus.PENDING,
         idempotency_key=refund.origin.idempotency_key,
         traceparent=refund.origin.traceparent,
     )
@@ -82,7 +82,7 @@ async def _update(
     updated = await tx.execute(
         update(refunds)
         .where(refunds.c.id == refund_id, _OPEN)
-        .values(status=status.value, updated_at=func.now(), **values)
+        .values(status=status, updated_at=func.now(), **values)
     )
     return updated.rowcount == 1
 

@@ -21,8 +21,8 @@ async def open_(tx: Transaction, review: NewReview) -> None:
     row = insert(reviews).values(
         reference_id=review.reference_id,
         payment_id=review.payment_id,
-        operation=review.operation.value,
-        question=review.question.value,
+        operation=review.operation,
+        question=review.question,
         reason=review.reason,
     )
     await tx.execute(

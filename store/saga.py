@@ -28,7 +28,7 @@ async def record(
     events in `then`. A step recorded again as it is, by an activity that runs twice, is not told
     twice."""
     rows = [
-        {"saga_id": payment.payment_id, "step": step, "state": state.value}
+        {"saga_id": payment.payment_id, "step": step, "state": state}
         for step, state in outcomes.items()
     ]
     row = insert(saga_steps).values(rows)
@@ -59,7 +59,7 @@ async def of(tx: Transaction, saga_id: str) -> list[SagaStep]:
 async def undone_since(tx: Transaction, moment: datetime) -> int:
     """How many steps were taken back since then: an index holds them by time."""
     query = select(func.count()).where(
-        saga_steps.c.state == StepState.UNDONE.value, saga_steps.c.at > moment
+        saga_steps.c.state == StepState.UNDONE, saga_steps.c.at > moment
     )
     return (await tx.execute(query)).scalar_one()
 

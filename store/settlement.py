@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Row, Text, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
@@ -40,8 +40,8 @@ _OUTCOMES = settlement_outcomes.outerjoin(
 )
 _STANDING = case(
     (
-        invoices.c.status == InvoiceStatus.CANCELLED.value,
-        literal(SettlementStatus.CANCELLED.value),
+        invoices.c.status == InvoiceStatus.CANCELLED,
+        literal(SettlementStatus.CANCELLED, Text),
     ),
     else_=settlement_outcomes.c.status,
 )
@@ -98,7 +98,7 @@ async def record(tx: Transaction, ended: EndedSettlement) -> None:
     row = insert(settlement_outcomes).values(
         period=ended.settlement.period,
         customer_id=ended.settlement.customer_id,
-        status=ended.status.value,
+        status=ended.status,
         reason=ended.reason,
         invoice_id=ended.invoice_id,
     )
@@ -121,11 +121,11 @@ async def ended_among(
     """Those that a run need not wait for. A row from before the run began tells nothing of a
     settlement that runs now, except that it waits for something itself."""
     row = settlement_outcomes.c
-    waits = row.status.in_([status.value for status in WAITING])
+    waits = row.status.in_(WAITING)
     query = select(row.customer_id).where(
         row.period == period,
         row.customer_id.in_(customer_ids),
-        row.status.in_([status.value for status in HANDED_OVER]),
+        row.status.in_(HANDED_OVER),
         waits | (row.updated_at >= began),
     )
     return list((await tx.execute(query)).scalars())
@@ -143,7 +143,7 @@ async def leave_behind(
         {
             "period": period,
             "customer_id": each,
-            "status": SettlementStatus.RUNNING.value,
+            "status": SettlementStatus.RUNNING,
             "reason": reason,
         }
         for each in sorted(customer_ids)
@@ -184,7 +184,7 @@ async def find(tx: Transaction, period: str, customer_id: str) -> RecordedSettle
 async def unsettled(tx: Transaction, period: str) -> list[RecordedSettlement]:
     """Customers whose settlement failed, or was still under way when their run ended, with the
     reason."""
-    open_ = (SettlementStatus.FAILED.value, SettlementStatus.RUNNING.value)
+    open_ = (SettlementStatus.FAILED, SettlementStatus.RUNNING)
     query = select(settlement_outcomes).where(
         settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
     )
@@ -200,7 +200,7 @@ async def not_over(
     id_ = (row.customer_id + "/" + row.period).label("id")
     columns: tuple[ColumnElement[Any], ...] = (id_, row.customer_id, row.period)
     query = select(*columns).where(
-        row.status == SettlementStatus.NOT_OVER.value, row.updated_at < noted_before
+        row.status == SettlementStatus.NOT_OVER, row.updated_at < noted_before
     )
     if after_id is not None:
         query = query.where(id_ > after_id)
@@ -225,7 +225,7 @@ async def totals(tx: Transaction, period: str) -> dict[str, int]:
     query = select(invoices.c.currency, func.sum(invoices.c.total)).where(
         invoices.c.period == period,
         invoices.c.number.is_not(None),
-        invoices.c.status != InvoiceStatus.CANCELLED.value,
+        invoices.c.status != InvoiceStatus.CANCELLED,
     )
     rows = await tx.execute(query.group_by(invoices.c.currency))
     return {currency: int(total) for currency, total in rows}

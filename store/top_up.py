@@ -18,7 +18,7 @@ async def create(
         customer_id=customer_id,
         currency=currency,
         amount=amount,
-        source=source.value,
+        source=source,
     )
     return _top_up((await tx.execute(row.returning(top_ups))).one())
 

@@ -24,7 +24,7 @@ from domain.errors import HoldReleased
 from domain.ledger import BookedPosting
 from domain.payment import FINAL, PayableType
 from domain.refund import FINAL as REFUND_FINAL
-from domain.wallet import Balance, Hold
+from domain.wallet import Balance, Hold, HoldState
 from store import ledger
 from store.database import Transaction
 from store.seen import Seen, unseen
@@ -85,9 +85,10 @@ async def hold(tx: Transaction, wanted: Hold) -> bool:
     return True
 
 
-async def hold_state(tx: Transaction, wanted: Hold) -> str | None:
-    """HELD, COMMITTED, RELEASED, or None when there is no hold."""
-    return (await tx.execute(select(wallet_holds.c.state).where(_is(wanted)))).scalar()
+async def hold_state(tx: Transaction, wanted: Hold) -> HoldState | None:
+    """None when there is no hold."""
+    state = (await tx.execute(select(wallet_holds.c.state).where(_is(wanted)))).scalar()
+    return None if state is None else HoldState(state)
 
 
 async def release(tx: Transaction, wanted: Hold) -> bool:
@@ -98,10 +99,10 @@ async def release(tx: Transaction, wanted: Hold) -> bool:
         customer_id=wanted.customer_id,
         currency=wanted.unit,
         amount=wanted.amount,
-        state="RELEASED",
+        state=HoldState.RELEASED,
     )
     await tx.execute(tombstone.on_conflict_do_nothing())
-    if not await _end_hold(tx, wanted, "RELEASED"):
+    if not await _end_hold(tx, wanted, HoldState.RELEASED):
         return False
     await _change(tx, wanted, available=wanted.amount)
     await ledger.append(tx, wanted.released())
@@ -111,8 +112,8 @@ async def release(tx: Transaction, wanted: Hold) -> bool:
 async def commit_hold(tx: Transaction, wanted: Hold) -> None:
     """The held amount leaves the wallet. The caller appends the postings of where it goes. Raises
     `HoldReleased` where an earlier run gave it back."""
-    if not await _end_hold(tx, wanted, "COMMITTED"):
-        if await hold_state(tx, wanted) == "RELEASED":
+    if not await _end_hold(tx, wanted, HoldState.COMMITTED):
+        if await hold_state(tx, wanted) is HoldState.RELEASED:
             raise HoldReleased("An earlier run of this payment gave its hold back.")
         raise RuntimeError(f"payment {wanted.payment_id} completes without its hold")
     await _change(tx, wanted, available=0)
@@ -137,9 +138,11 @@ async def _change(tx: Transaction, wanted: Hold, available: int) -> None:
     )
 
 
-async def _end_hold(tx: Transaction, wanted: Hold, state: str) -> bool:
+async def _end_hold(tx: Transaction, wanted: Hold, state: HoldState) -> bool:
     ended = await tx.execute(
-        update(wallet_holds).where(_is(wanted), wallet_holds.c.state == "HELD").values(state=state)
+        update(wallet_holds)
+        .where(_is(wanted), wallet_holds.c.state == HoldState.HELD)
+        .values(state=state)
     )
     return ended.rowcount == 1
 
@@ -176,8 +179,8 @@ async def expected(tx: Transaction, customer_id: str, unit: str) -> int:
     topped_up = select(func.sum(payments.c.card_amount)).where(
         payments.c.customer_id == customer_id,
         payments.c.currency == unit,
-        payments.c.payable_type == PayableType.TOP_UP.value,
-        payments.c.status.not_in([status.value for status in FINAL]),
+        payments.c.payable_type == PayableType.TOP_UP,
+        payments.c.status.not_in(FINAL),
     )
     given_back = case(
         (literal(unit) == points.UNIT, refunds.c.points_amount),
@@ -186,7 +189,7 @@ async def expected(tx: Transaction, customer_id: str, unit: str) -> int:
     )
     refunded = select(func.sum(given_back)).where(
         refunds.c.customer_id == customer_id,
-        refunds.c.status.not_in([status.value for status in REFUND_FINAL]),
+        refunds.c.status.not_in(REFUND_FINAL),
     )
     parts = [func.coalesce(each.scalar_subquery(), 0) for each in (there, topped_up, refunded)]
     return int((await tx.execute(select(parts[0] + parts[1] + parts[2]))).scalar_one())

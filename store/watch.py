@@ -13,7 +13,7 @@ async def begin(tx: Transaction, payment_id: str, watch: Watch) -> None:
     """Stands from the transaction that ends the payment, so that whatever becomes of its workflow,
     the sweeper goes on watching."""
     row = insert(watches).values(
-        payment_id=payment_id, operation=watch.operation.value, until=watch.until
+        payment_id=payment_id, operation=watch.operation, until=watch.until
     )
     await tx.execute(row.on_conflict_do_nothing())
 

@@ -170,7 +170,7 @@ class PaymentSaga:
         raise ApplicationError(
             answer.message or "The gateway took nothing.",
             gateway_code(answer),
-            type=failure_code(answer).value,
+            type=failure_code(answer),
             non_retryable=True,
         )
 
