@@ -1,7 +1,5 @@
 """Using a coupon, and giving it back."""
 
-from datetime import UTC, datetime
-
 from temporalio import activity
 
 from domain.access import SYSTEM
@@ -9,7 +7,7 @@ from domain.coupon import CouponUseState, check_window
 from domain.errors import CouponNotApplicable, CouponNotIssued, HoldReleased
 from domain.payment import PaymentRequest
 from domain.saga import COUPON_USE, ORDER_APPLY_COUPON, StepState
-from store import coupon, order, saga
+from store import clock, coupon, order, saga
 from store.database import Database, Transaction
 
 
@@ -47,7 +45,7 @@ async def _use(tx: Transaction, payment: PaymentRequest) -> None:
     found = await coupon.take_place(tx, code)
     if found is None:
         raise CouponNotApplicable(f"Coupon {code} is used up.")
-    check_window(found, datetime.now(UTC))
+    check_window(found, await clock.now(tx))
     uses = await coupon.live_uses(tx, code, customer)
     if found.customer_limit is not None and uses >= found.customer_limit:
         raise CouponNotApplicable(f"{customer} has used coupon {code} as often as one may.")

@@ -4,7 +4,7 @@ from temporalio import activity
 
 from domain.access import SYSTEM
 from domain.run import Begun, CustomerPage
-from store import settlement
+from store import clock, settlement
 from store.database import Database
 
 STILL_UNDER_WAY = "still under way when the run went on without it"
@@ -22,7 +22,7 @@ class SettlementRunActivities:
         month's run: the report keeps what that one was."""
         async with self._database.begin(SYSTEM) as tx:
             if page.customers is not None:
-                return Begun(len(set(page.customers)), await settlement.now(tx))
+                return Begun(len(set(page.customers)), await clock.now(tx))
             at = await settlement.begin_run(tx, page.period)
             return Begun(await settlement.count_customers(tx), at)
 

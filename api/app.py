@@ -109,7 +109,12 @@ async def _connect(settings: Settings) -> Context:
         pool_size=settings.database_pool_size,
         wait_seconds=settings.api_wait_seconds,
     )
-    return Context(settings, desk, ReplayCache(settings.redis_url), GroupCommit(desk.database))
+    return Context(
+        settings,
+        desk,
+        ReplayCache(settings.redis_url),
+        GroupCommit(desk.database, settings.usage_late),
+    )
 
 
 def _entrance(temporal_ui_url: str) -> str:

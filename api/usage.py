@@ -16,8 +16,8 @@ from api.fields import CustomerId, Document
 from domain.errors import InvalidRequest, UnsupportedMediaType
 from domain.identifier import EVENT_ID, NAME
 from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
-from domain.usage_document import decode
-from service.usage import admit, take
+from domain.usage_document import decode, read
+from service.usage import take
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
 
@@ -145,7 +145,7 @@ async def post_usage(request: Request, access: ServiceOrOperator, context: Using
     resourceType, `time` the occurredAt, and `data` holds `{"quantity"}`.
     """
     document = decode(await _received(request, JSON, CLOUD_EVENT))
-    receipt = await context.usage.ingest(admit(document, context.settings.usage_late))
+    receipt = await context.usage.ingest(read(document))
     if receipt.refusal is not None:
         raise receipt.refusal
     return _accepted({"eventId": receipt.event_id, "status": receipt.outcome})

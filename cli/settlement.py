@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import orjson
@@ -61,7 +60,7 @@ def run(
     Asked again while it runs, the run is found. Ctrl-C leaves it running. Exit code 1 when somebody
     could not be settled.
     """
-    month = _over(period)
+    month = _month(period)
     found = asyncio.run(_run(month, customer or []))
     _tell_report(month, found, as_json)
     if any(not customer or each.customer_id in customer for each in found.failures):
@@ -113,7 +112,7 @@ def replay(
     ] = None,
 ) -> None:
     """Settle again what failed, and tell how each ended. Safe to repeat."""
-    month = _over(period)
+    month = _month(period)
     ended = asyncio.run(_replay(month, customer or [], reason, dry_run))
     for each in ended:
         say(f"{each.customer_id}: {each.status}{f', {each.reason}' if each.reason else ''}")
@@ -165,6 +164,7 @@ async def _replay(
     month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
 ) -> list[MonthStanding]:
     async with connected() as system:
+        await settlement.require_over(system.desk, month)
         failures = await _wanted(system, month, customers, reason)
         count = len(failures)
         if count and (dry_run if dry_run is not None else count > WITHOUT_ASKING):
@@ -278,11 +278,3 @@ def _month(text: str) -> str:
         return str(Period.parse(text))
     except Rejected as error:
         raise Refused(str(error)) from error
-
-
-def _over(text: str) -> str:
-    try:
-        Period.parse(text).require_over(datetime.now(UTC), "UTC")
-    except Rejected as error:
-        raise Refused(str(error)) from error
-    return text

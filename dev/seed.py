@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from domain.access import SYSTEM
 from domain.pricing import Charge, ChargeModel, Plan
-from store import customer, inventory, pricing
+from store import clock, customer, inventory, pricing
 from store.database import Database, Transaction
 from store.identifier import new_id
 
@@ -44,7 +44,7 @@ async def seed(database: Database) -> None:
 
 async def _customer(tx: Transaction, name: str) -> None:
     await customer.put(tx, name)
-    if await customer.plan_at(tx, name, datetime.now(UTC)) is None:
+    if await customer.plan_at(tx, name, await clock.now(tx)) is None:
         await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
     if await customer.payment_method(tx, name, None) is None:
         await customer.add_payment_method(

@@ -136,6 +136,15 @@ def _repeated(event: UsageEvent, before: bytes | None) -> Receipt:
     return Receipt(event.event_id, Outcome.DUPLICATE)
 
 
+def untimely(event: UsageEvent, now: datetime, late: timedelta) -> Receipt | None:
+    """The receipt of an event that is too old, or has not happened yet; else None."""
+    try:
+        check_time(event.occurred_at, now, late)
+    except Rejected as refusal:
+        return refused(event.event_id, refusal)
+    return None
+
+
 def check_time(occurred_at: datetime, now: datetime, late: timedelta = LATE) -> None:
     """Raise `UsageInFuture` or `UsageTooOld`; never asks whether a month is closed."""
     if occurred_at > now + AHEAD:

@@ -27,7 +27,7 @@ from dev.services import prepare
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.access import SYSTEM
 from domain.event import TOPICS
-from domain.usage import UsageEvent
+from domain.usage import LATE, UsageEvent
 from runtime.settings import Settings
 from service.group_commit import GroupCommit
 from store import database as database_module
@@ -135,7 +135,7 @@ async def _below_http(table: Table, pool: Database) -> None:
         async with pool.begin(SYSTEM) as tx:
             await usage.ingest(tx, [_event()])
 
-    group_commit = GroupCommit(pool)
+    group_commit = GroupCommit(pool, LATE)
 
     async def together(worker: int) -> None:
         await group_commit.ingest(_event())

@@ -9,7 +9,7 @@ workers.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 import structlog
@@ -30,7 +30,7 @@ from service.starts import (
     start_relay,
     start_settlement,
 )
-from store import idempotency, invoice, payment, refund, settlement
+from store import clock, idempotency, invoice, payment, refund, settlement
 from store.database import Database, Transaction
 
 log = structlog.get_logger()
@@ -57,7 +57,9 @@ async def sweep_for_ever(
     """Sweep at once and until cancelled; one that fails is logged, and the next one tries again."""
     while True:
         try:
-            await sweep(client, database, terms, datetime.now(UTC) - every)
+            async with database.read(SYSTEM) as tx:
+                now = await clock.now(tx)
+            await sweep(client, database, terms, now - every)
         except Exception as error:
             # Whatever it was: without a sweeper nothing that lost its owner is ever found again.
             log.warning("the sweep failed and will be tried again", error=repr(error))
@@ -85,7 +87,7 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
         await residue.give_back(database, row, terms.waits)
         seen += 1
     async with database.begin(SYSTEM) as tx:
-        await idempotency.purge_bodies(tx, datetime.now(UTC) - BODIES_KEPT)
+        await idempotency.purge_bodies(tx, await clock.now(tx) - BODIES_KEPT)
     return seen
 
 

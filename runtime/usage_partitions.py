@@ -1,14 +1,14 @@
 """Partitions of the usage events, made ahead by every worker, once a day."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from domain.access import SYSTEM
 from domain.period import Period
-from store import usage
+from store import clock, usage
 from store.database import Database
 
 EVERY = timedelta(days=1)
@@ -22,7 +22,9 @@ async def make_for_ever(database: Database, late: timedelta) -> None:
     """Make partitions until cancelled; what fails is logged and tried again in a minute."""
     while True:
         try:
-            await make(database, datetime.now(UTC), late)
+            async with database.read(SYSTEM) as tx:
+                now = await clock.now(tx)
+            await make(database, now, late)
         except (SQLAlchemyError, OSError) as error:
             log.warning("usage has no new partitions yet", error=str(error))
             await asyncio.sleep(AGAIN.total_seconds())

@@ -1,14 +1,12 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
-from datetime import UTC, datetime
-
 from domain.access import SYSTEM
 from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
 from domain.money import check_currency
 from service.call import Answer, Call
 from service.desk import Desk
-from store import coupon, customer, idempotency
+from store import clock, coupon, customer, idempotency
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -50,7 +48,7 @@ async def _issue(tx: Transaction, code: str, claim_id: str, customer_id: str) ->
     issued = await coupon.issue(tx, code, claim_id, customer_id)
     if issued is None:
         raise await _why_not_issued(tx, code)
-    check_window(issued, datetime.now(UTC))
+    check_window(issued, await clock.now(tx))
     limit = issued.customer_limit
     if limit is not None and await coupon.claims(tx, code, customer_id) > limit:
         raise CouponNotIssued(f"{customer_id} has claimed coupon {code} as often as one may.")

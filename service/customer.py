@@ -1,14 +1,14 @@
 """Customers and their cards: set up by operators."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from domain.access import SYSTEM, Access
 from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.period import check_zone
 from service.desk import Desk
-from store import customer, pricing
+from store import clock, customer, pricing
 from store.database import Transaction
 from store.identifier import new_id
 
@@ -50,7 +50,7 @@ async def put(desk: Desk, customer_id: str, terms: Agreement) -> tuple[CustomerR
         made = await customer.put(tx, customer_id)
         await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
         if terms.plan_code is not None:
-            since = terms.plan_from or datetime.now(UTC)
+            since = terms.plan_from or await clock.now(tx)
             await customer.assign_plan(tx, customer_id, terms.plan_code, since)
         return await _found(tx, customer_id), made
 
@@ -92,7 +92,7 @@ async def _found(tx: Transaction, customer_id: str) -> CustomerRecord:
     row = await customer.find(tx, customer_id)
     if row is None:
         raise NotFound(f"There is no customer {customer_id}.")
-    return CustomerRecord(row, await customer.plan_at(tx, customer_id, datetime.now(UTC)))
+    return CustomerRecord(row, await customer.plan_at(tx, customer_id, await clock.now(tx)))
 
 
 async def _check(tx: Transaction, terms: Agreement) -> None:
@@ -101,5 +101,5 @@ async def _check(tx: Transaction, terms: Agreement) -> None:
     code = terms.plan_code
     if terms.plan_from is not None and code is None:
         raise InvalidRequest("planFrom: names the beginning of a plan, so planCode is needed.")
-    if code is not None and not await pricing.offered(tx, code, datetime.now(UTC)):
+    if code is not None and not await pricing.offered(tx, code, await clock.now(tx)):
         raise InvalidRequest(f"There is no pricing plan {code}, or it was withdrawn.")

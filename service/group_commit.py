@@ -5,18 +5,20 @@ flush of the disk serve everybody who came meanwhile.
 """
 
 import asyncio
+from datetime import timedelta
 
 from domain.access import SYSTEM
 from domain.usage import MAX_BATCH, Receipt, UsageEvent
-from store import usage
+from service.usage import count
 from store.database import Database
 
 
 class GroupCommit:
     """One per process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, late: timedelta) -> None:
         self._database = database
+        self._late = late
         self._waiting: list[tuple[UsageEvent, asyncio.Future[Receipt]]] = []
         self._working: asyncio.Task[None] | None = None
 
@@ -33,7 +35,7 @@ class GroupCommit:
             group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
                 async with self._database.begin(SYSTEM) as tx:
-                    receipts = await usage.ingest(tx, [event for event, _ in group])
+                    receipts = await count(tx, [event for event, _ in group], self._late)
             except Exception as error:
                 for _, waiting in group:
                     if not waiting.done():

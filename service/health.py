@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from domain.access import SYSTEM
 from domain.payment import PaymentStatus
@@ -50,7 +50,7 @@ async def figures(desk: Desk) -> Figures:
             stock_in_review=len(await inventory.in_review(tx)),
             watched=await watch.count_open(tx),
             set_aside=await dead_message.count_waiting(tx),
-            compensations=await saga.undone_since(tx, datetime.now(UTC) - HOUR),
+            compensations=await saga.undone_since(tx, await clock.now(tx) - HOUR),
             oldest_unknown_seconds=await payment.oldest_unknown_age_seconds(tx),
             oldest_unpublished_seconds=await outbox.oldest_unpublished_age_seconds(tx),
             refused=await outbox.count_refused(tx),

@@ -1,7 +1,6 @@
 """Orders: what a customer is to pay for goods."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from domain import order as rules
 from domain import points
@@ -13,7 +12,7 @@ from domain.order import Order, OrderLine
 from domain.saga import SagaStep
 from service.call import Answer, Call
 from service.desk import Desk
-from store import coupon, customer, idempotency, order, outbox, payment, saga
+from store import clock, coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -98,7 +97,7 @@ async def _discount(tx: Transaction, customer_id: str, wanted: NewOrder, amount:
         raise CouponNotApplicable(f"There is no coupon {wanted.coupon_code}.")
     if found.issue_limit is not None and not await coupon.claims(tx, found.code, customer_id):
         raise CouponNotIssued(f"{customer_id} has not claimed coupon {found.code}.")
-    return discounted(found, wanted.currency, amount, datetime.now(UTC))
+    return discounted(found, wanted.currency, amount, await clock.now(tx))
 
 
 async def _found(tx: Transaction, order_id: str) -> Order:

@@ -1,12 +1,12 @@
 """Price lists: every change is a version, and what was effective when stays known."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from domain.access import SYSTEM
 from domain.errors import NotFound
 from domain.pricing import Plan, PlanVersion
 from service.desk import Desk
-from store import pricing
+from store import clock, pricing
 from store.database import Transaction
 
 
@@ -15,7 +15,7 @@ async def put(desk: Desk, plan: Plan, since: datetime | None) -> tuple[PlanVersi
     same moment on are no new one."""
     async with desk.database.begin(SYSTEM) as tx:
         await pricing.lock(tx, plan.code)
-        since = since or await _since(tx, plan, datetime.now(UTC))
+        since = since or await _since(tx, plan, await clock.now(tx))
         plan, added = await pricing.put(tx, plan, since)
     return PlanVersion(plan.code, plan.version, since, plan), added
 
@@ -30,7 +30,7 @@ async def withdraw(desk: Desk, code: str) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
     async with desk.database.begin(SYSTEM) as tx:
         await _known(tx, code)
-        await pricing.withdraw(tx, code, datetime.now(UTC))
+        await pricing.withdraw(tx, code, await clock.now(tx))
 
 
 async def _since(tx: Transaction, plan: Plan, now: datetime) -> datetime:

@@ -1,11 +1,11 @@
 """Receivables: what was issued and unpaid at a moment."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from domain.access import SYSTEM
 from service.desk import Desk
-from store import invoice
+from store import clock, invoice
 
 BUCKETS = ("current", "1-30", "31-60", "61-90", "90+")
 """Days past due."""
@@ -24,5 +24,5 @@ class Bucket:
 async def aged(desk: Desk, as_of: datetime | None) -> list[Bucket]:
     """By age and currency, at a moment or now."""
     async with desk.database.read(SYSTEM) as tx:
-        rows = await invoice.receivables(tx, as_of or datetime.now(UTC))
+        rows = await invoice.receivables(tx, as_of or await clock.now(tx))
     return [Bucket(row.currency, BUCKETS[row.bucket], row.invoices, row.amount) for row in rows]

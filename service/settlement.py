@@ -28,7 +28,7 @@ from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
 from service.temporal import TemporalUnreachable
-from store import customer, invoice, settlement
+from store import clock, customer, invoice, settlement
 from store.database import Transaction
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
@@ -107,8 +107,8 @@ async def start_run(
     Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
     nothing is in a row yet, so nobody would start it later.
     """
-    Period.parse(period).require_over(datetime.now(UTC), "UTC")
     async with desk.database.read(SYSTEM) as tx:
+        Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
     async with _reaching_temporal(desk):
@@ -119,6 +119,12 @@ async def start_run(
         async with desk.database.begin(SYSTEM) as tx:
             await settlement.announce_run(tx, period)
     return handle
+
+
+async def require_over(desk: Desk, period: str) -> None:
+    """Raises `PeriodOpen` while the month lasts, in UTC; a customer's own clock may go behind."""
+    async with desk.database.read(SYSTEM) as tx:
+        Period.parse(period).require_over(await clock.now(tx), "UTC")
 
 
 async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress | None:
@@ -132,7 +138,7 @@ async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress 
 async def replay_failed(desk: Desk, period: str) -> tuple[Failure, ...]:
     """Start a run of the customers whose settlement failed; returns which. Of very many it takes
     the first ones: ask again for the rest."""
-    Period.parse(period).require_over(datetime.now(UTC), "UTC")
+    await require_over(desk, period)
     failures = (await report(desk, period)).failures[:REPLAYED_AT_ONCE]
     if failures:
         names = [each.customer_id for each in failures]
@@ -174,7 +180,7 @@ async def settle(desk: Desk, customer_id: str, period: str) -> SettledMonth:
     `SettlementFailed`, and what `start_run` raises."""
     async with desk.database.read(SYSTEM) as tx:
         zone = await _require_customer(tx, customer_id)
-        Period.parse(period).require_over(datetime.now(UTC), zone)
+        Period.parse(period).require_over(await clock.now(tx), zone)
         found = await _of_month(tx, customer_id, period)
     if found is not None and found.invoice.status not in _NOT_ISSUED:
         return SettledMonth(SettlementStatus.SETTLED, found, before=True)

@@ -1,25 +1,17 @@
 """Usage events: read, checked and counted as they come in, over HTTP or Kafka, and voided."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from domain.access import SYSTEM
 from domain.errors import NotFound, Rejected, UsageBilled
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
-from domain.usage import Receipt, UsageEvent, check_time, refused
+from domain.usage import Receipt, UsageEvent, refused, untimely
 from domain.usage_document import named, read
 from service.desk import Desk
-from store import customer, invoice, usage
+from store import clock, customer, invoice, usage
 from store.database import Database, Transaction
-
-
-def admit(document: object, late: timedelta) -> UsageEvent:
-    """The event that a JSON value holds, if it may be counted now; raises `InvalidRequest`,
-    `UsageInFuture` or `UsageTooOld`."""
-    event = read(document)
-    check_time(event.occurred_at, datetime.now(UTC), late)
-    return event
 
 
 async def take(database: Database, documents: Sequence[object], late: timedelta) -> list[Receipt]:
@@ -27,18 +19,27 @@ async def take(database: Database, documents: Sequence[object], late: timedelta)
 
     A document that could not even be read is a `Rejected` that says why.
     """
-    admitted = [_admitted(document, late) for document in documents]
-    events = [each for each in admitted if isinstance(each, UsageEvent)]
+    found = [_read(document) for document in documents]
     async with database.begin(SYSTEM) as tx:
-        counted = iter(await usage.ingest(tx, events))
-    return [each if isinstance(each, Receipt) else next(counted) for each in admitted]
+        events = [each for each in found if isinstance(each, UsageEvent)]
+        counted = iter(await count(tx, events, late))
+    return [each if isinstance(each, Receipt) else next(counted) for each in found]
 
 
-def _admitted(document: object, late: timedelta) -> UsageEvent | Receipt:
+async def count(tx: Transaction, events: Sequence[UsageEvent], late: timedelta) -> list[Receipt]:
+    """Count those whose time it is; a receipt for each, in order."""
+    now = await clock.now(tx)
+    refusals = [untimely(each, now, late) for each in events]
+    timely = [each for each, refusal in zip(events, refusals, strict=True) if refusal is None]
+    counted = iter(await usage.ingest(tx, timely))
+    return [refusal or next(counted) for refusal in refusals]
+
+
+def _read(document: object) -> UsageEvent | Receipt:
     if isinstance(document, Rejected):
         return refused(None, document)
     try:
-        return admit(document, late)
+        return read(document)
     except Rejected as refusal:
         return refused(named(document), refusal)
 

@@ -37,6 +37,7 @@ from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapsho
 from domain.settlement import OpenMonth
 from domain.usage import Aggregate, UsedBefore
 from domain.waits import Waits
+from store import clock
 from store.database import Transaction
 from store.seen import Seen, unseen
 from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
@@ -123,7 +124,7 @@ async def discard_draft(tx: Transaction, invoice_id: str) -> None:
     await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.status.in_(MADE_ANEW))
-        .values(status=InvoiceStatus.REJECTED, total=0, closed_at=func.now())
+        .values(status=InvoiceStatus.REJECTED, total=0, closed_at=clock.NOW)
     )
 
 
@@ -180,7 +181,7 @@ async def set_draft_status(
 
 async def reject(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:
     """AWAITING_APPROVAL → REJECTED; False from every other status."""
-    values = {"status": InvoiceStatus.REJECTED, "closed_at": func.now()}
+    values = {"status": InvoiceStatus.REJECTED, "closed_at": clock.NOW}
     waits = invoices.c.status == InvoiceStatus.AWAITING_APPROVAL
     return await _decide(tx, invoice_id, values, decision, waits)
 
@@ -232,7 +233,7 @@ async def close(
     decision: Mapping[str, Any] | None = None,
 ) -> bool:
     """From every open status to a closed one; False when it is closed already."""
-    values = {"status": status, "closed_at": func.now(), "next_attempt_at": None}
+    values = {"status": status, "closed_at": clock.NOW, "next_attempt_at": None}
     return await _decide(tx, invoice_id, values, decision, _IS_OPEN)
 
 
@@ -523,14 +524,14 @@ async def _decide(
 async def _next_number(tx: Transaction) -> tuple[int, datetime]:
     """The number and when it was given. The date is taken once the counter is ours: whoever began
     before and had to wait for it is dated after."""
-    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=func.clock_timestamp())
+    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=clock.NOW)
     given = invoice_numbers.c
     counted = await tx.execute(
         row.on_conflict_do_update(
             index_elements=["series"],
             set_={
                 "last": given.last + 1,
-                "last_at": func.greatest(func.clock_timestamp(), given.last_at),
+                "last_at": func.greatest(clock.NOW, given.last_at),
             },
         ).returning(given.last, given.last_at)
     )

@@ -60,12 +60,6 @@ async def begin_run(tx: Transaction, period: str) -> datetime:
     return at
 
 
-async def now(tx: Transaction) -> datetime:
-    """By the clock that the rows are dated with."""
-    moment: datetime = (await tx.execute(select(func.now()))).scalar_one()
-    return moment
-
-
 async def announce_run(tx: Transaction, period: str) -> None:
     """A run was asked for; until it begins it stands there as begun now."""
     row = insert(settlement_runs).values(period=period)

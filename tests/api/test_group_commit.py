@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from dev.process import free_port
+from domain.usage import LATE
 from service.group_commit import GroupCommit
 from store.database import Database
 from tests.databases import connected
@@ -14,7 +15,7 @@ from tests.usage import event, new_customer
 
 async def test_who_arrives_during_a_transaction_shares_the_next(database: Database) -> None:
     customer_id = await new_customer(database)
-    group_commit = GroupCommit(database)
+    group_commit = GroupCommit(database, LATE)
 
     await asyncio.gather(*(group_commit.ingest(event(customer_id)) for _ in range(200)))
 
@@ -31,7 +32,7 @@ async def test_who_arrives_during_a_transaction_shares_the_next(database: Databa
 
 async def test_a_transaction_that_fails_fails_for_everybody_in_it_and_no_longer() -> None:
     async with connected(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as nowhere:
-        group_commit = GroupCommit(nowhere)
+        group_commit = GroupCommit(nowhere, LATE)
 
         for _ in range(2):
             failed = await asyncio.gather(

@@ -15,7 +15,7 @@ from domain.access import SYSTEM
 from domain.invoice import CLOSED, GAVE_BACK, Invoice, InvoiceStatus
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
-from store import invoice, settlement
+from store import clock, invoice
 from store.database import Database, Transaction
 from store.tables import invoice_numbers, invoices
 from tests.databases import somebody_waits_for_a_row
@@ -89,7 +89,7 @@ async def test_dates_rise_with_numbers_whoever_has_begun_first(database: Databas
     async with AsyncExitStack() as stack:
         begun = [await stack.enter_async_context(database.engine.connect()) for _ in reverse]
         for tx in begun:
-            await settlement.now(tx)
+            await clock.now(tx)
         for tx, id_ in zip(reversed(begun), reverse, strict=True):
             await issued_in(tx, id_)
             await tx.commit()

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from domain.access import SYSTEM
 from domain.settlement import EndedSettlement, SettlementRequest, SettlementStatus
-from store import settlement
+from store import clock, settlement
 from store.database import Database
 from tests.samples import new_customer
 
@@ -38,7 +38,7 @@ async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
     period, early, late, never = uuid4().hex, new_customer(), new_customer(), new_customer()
     await tell(database, period, early, SettlementStatus.FAILED)
     async with database.begin(SYSTEM) as tx:
-        began = await settlement.now(tx)
+        began = await clock.now(tx)
     await tell(database, period, late, SettlementStatus.SETTLED)
 
     async with database.begin(SYSTEM) as tx:
