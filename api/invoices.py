@@ -262,8 +262,7 @@ async def pay_invoice(
     """Charge now instead of at the next step of the ladder; with another card if one is named. The
     answer is final when that charge has ended: the invoice is PAID, or waits for its next step."""
     method_id = None if body is None else body.payment_method_id
-    if method_id is not None:
-        await _require_card(context, access, invoice_id, method_id)
+    await _require_card(context, access, invoice_id, method_id)
     return await _to_owner(context, keyed, invoice_id, "pay", method_id, unpayable, True)
 
 
@@ -367,14 +366,19 @@ async def view(context: Context, invoice_id: str, final: frozenset[InvoiceStatus
 
 
 async def _require_card(
-    context: Context, access: Access, invoice_id: str, payment_method_id: str
+    context: Context, access: Access, invoice_id: str, payment_method_id: str | None
 ) -> None:
+    """Raise `PaymentMethodMissing` where the card that is named, or any that could be charged, is
+    not there; a prepaid customer's wallet may be enough."""
     async with context.reads.connect() as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         card = await customer.payment_method(tx, row.customer_id, payment_method_id)
-    if card is None:
+        whose: Any = await customer.find(tx, row.customer_id)
+    if card is None and payment_method_id is not None:
         raise PaymentMethodMissing(f"{row.customer_id} has no such card; add one first.")
+    if card is None and row.status in OPEN and not whose.prepaid:
+        raise PaymentMethodMissing(f"{row.customer_id} has no card; add one first.")
 
 
 async def _to_owner(

@@ -149,6 +149,7 @@ async def replay_run(
     body: Empty | None = None,
 ) -> Response:
     """Settle again whatever failed, with a run of those customers; harmless to repeat."""
+    Period.parse(period).require_over(datetime.now(UTC), "UTC")
     async with _reaching_temporal(context):
         await replay_failed(context.temporal, context.reads, period, context.terms)
     document = run_document(period, await report(context.reads, period))

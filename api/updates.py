@@ -66,7 +66,7 @@ async def hand_over(context: Context, keyed: Keyed, handover: Handover) -> Respo
         if refusal is not None and not claimed.repeated:
             raise refusal
     elif decided.update_id != id_:
-        raise AlreadyDecided(f"It is {decided.what}: another decision came before this one.")
+        raise AlreadyDecided(f"It is {decided.words}.")
     if not seen.final:
         if claimed.repeated:
             raise InProgress(location)

@@ -266,7 +266,7 @@ async def _decided(
                 raise refusal
     before = made(row)
     if before is not None and before.update_id != update_id(words):
-        raise Refused(f"Another decision came before this one: the invoice is {before.what}.")
+        raise Refused(f"The invoice is {before.words}.")
     return _stands(row)
 
 

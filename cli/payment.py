@@ -12,6 +12,7 @@ from cli.review import command
 from cli.story import Refund, Review, Story, Workflow, stories
 from cli.system import as_id, connected
 from cli.words import STATUS, duration, say
+from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount
 from domain.payment import FINAL
 
@@ -71,7 +72,7 @@ def _print(story: Story) -> None:
 
 def _facts(story: Story) -> Iterator[str]:
     paid = story.payment
-    yield STATUS[paid.status]
+    yield _came_to(story)
     yield f"{format_amount(paid.amount, paid.currency)} by {paid.method} from {paid.customer_id}"
     if paid.wallet_amount and paid.card_amount:
         wallet = format_amount(paid.wallet_amount, paid.currency)
@@ -91,6 +92,17 @@ def _facts(story: Story) -> Iterator[str]:
         yield f"in the gateway's words: {paid.gateway_code}"
     if paid.review_reason:
         yield f"why undecided: {paid.review_reason}"
+
+
+def _came_to(story: Story) -> str:
+    """What the PG took late is in no status: the payment had ended by then."""
+    late = [each.amount for each in story.postings if each.account == LATE_CAPTURES]
+    if not late:
+        return STATUS[story.payment.status]
+    if not sum(late):
+        return "what was taken late was given back"
+    amount = format_amount(sum(late), story.payment.currency)
+    return f"{amount} were taken late, and are not given back yet"
 
 
 def _card(story: Story) -> str:

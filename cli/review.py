@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from cli.owner import hand_over
 from cli.system import Refused, System, as_id, connected
-from cli.words import duration, say
+from cli.words import duration, reason_given, say
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.review import Outcome, Question, Resolution, check
@@ -80,9 +80,8 @@ def restock(
     reason: Annotated[str, typer.Option(help="What became of the goods; kept with them.")],
 ) -> None:
     """Let go of stock that a failed payment could not give back. Harmless to repeat."""
-    if not reason.strip():
-        raise Refused("Say in --reason what became of the goods.")
-    say(asyncio.run(_restock(as_id(id_), reason)))
+    told = reason_given(reason, "what became of the goods")
+    say(asyncio.run(_restock(as_id(id_), told)))
 
 
 @app.command()
@@ -93,9 +92,8 @@ def resolve(
 ) -> None:
     """Answer the question of `billing review list` about a payment or refund. The same command
     again is harmless."""
-    if not reason.strip():
-        raise Refused("Say in --reason how you know.")
-    say(asyncio.run(_resolve(as_id(id_), outcome, reason)))
+    told = reason_given(reason, "how you know")
+    say(asyncio.run(_resolve(as_id(id_), outcome, told)))
 
 
 def command(id_: str, question: Question) -> str:

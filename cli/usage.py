@@ -9,7 +9,8 @@ from sqlalchemy import Row
 from cli.system import Refused, connected
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
-from store import invoice, usage
+from domain.period import Period
+from store import customer, invoice, usage
 from store.database import Transaction
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
@@ -31,6 +32,7 @@ async def _void(customer_id: str, event_id: str, reason: str) -> str:
         await usage.lock(tx, customer_id)
         await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
         if await usage.void(tx, customer_id, event_id, reason):
+            await _require_decided(tx, customer_id, event_id)
             return f"Event {event_id} of {customer_id} will never be billed."
         before = await usage.why_void(tx, customer_id, event_id)
         if before is not None:
@@ -46,6 +48,21 @@ async def _reopen_if_skipped(tx: Transaction, has_it: Row[str, str] | None) -> N
     if has_it is not None and has_it.status == InvoiceStatus.SKIPPED.value:
         await invoice.discard_draft(tx, has_it.id)
         await usage.release(tx, has_it.id)
+
+
+async def _require_decided(tx: Transaction, customer_id: str, event_id: str) -> None:
+    """Raise `Refused` while a draft has late usage of the event's month: it is priced beside what
+    else was used in that month, and would be issued as if the event counted."""
+    whose = await customer.find(tx, customer_id)
+    at = await usage.occurred_at(tx, customer_id, event_id)
+    if whose is None or at is None:
+        return
+    month = str(Period.containing(at, whose.time_zone))
+    for draft in await invoice.open_drafts(tx, customer_id):
+        if draft.month == month != draft.period:
+            waits = draft.status == InvoiceStatus.AWAITING_APPROVAL.value
+            how = "waits for approval: decide it" if waits else "is being made: let it be issued"
+            raise Refused(f"The draft of {draft.period} has usage of {month} and {how} first.")
 
 
 def _why_not(has_it: Row[str, str], event_id: str) -> str:

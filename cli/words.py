@@ -25,10 +25,11 @@ def say(line: str, style: str | None = None) -> None:
     _console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def reason_given(reason: str) -> str:
-    """The reason of a decision as it is kept; raises `Refused` for none."""
+def reason_given(reason: str, what: str = "why") -> str:
+    """The reason of a decision as it is kept; raises `Refused` for none, or for one that the API
+    would refuse."""
     if not reason.strip() or len(reason) > MAX_REASON:
-        raise Refused(f"Say in --reason why, in {MAX_REASON} characters at most.")
+        raise Refused(f"Say in --reason {what}, in {MAX_REASON} characters at most.")
     return reason
 
 

@@ -17,9 +17,9 @@ from dev.alive import signs_of_life
 
 BIN = Path(".venv/bin")
 UV = [str(BIN / "uv"), "pip", "install", "--python", str(BIN / "python")]
-_BEGINS = re.compile(r"Downloading (\S+) \(([\d.]+)(Ki|Mi|Gi)?B\)")
-_ENDS = re.compile(r" *(?:Downloaded|Built) (\S+)")
-_LISTED = re.compile(r" [+~-] ")
+_BEGINS = re.compile(r"Downloading (\S+) \(([\d.]+)(Ki|Mi|Gi)?B\)\s*")
+_ENDS = re.compile(r" *(?:Downloaded|Built) (\S+).*\s*")
+_LISTED = re.compile(r" [+~-] .*\s*")
 _MEBIBYTES = {None: 2**-20, "Ki": 2**-10, "Mi": 1, "Gi": 2**10}
 
 
@@ -45,12 +45,12 @@ def told(lines: Iterable[str]) -> Iterable[str]:
     """What uv says, without the list of everything at the end, and with what is left."""
     left: dict[str, float] = {}
     for line in lines:
-        if begun := _BEGINS.match(line):
+        if begun := _BEGINS.fullmatch(line):
             name, size, unit = begun.groups()
             left[name] = float(size) * _MEBIBYTES[unit]
-        elif (ended := _ENDS.match(line)) and left.pop(ended[1], None):
+        elif (ended := _ENDS.fullmatch(line)) and left.pop(ended[1], None):
             yield f"{ended[1]} is here, {sum(left.values()):.0f} MiB to go"
-        elif not _LISTED.match(line):
+        elif not _LISTED.fullmatch(line):
             yield line.strip()
 
 

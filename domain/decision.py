@@ -13,6 +13,13 @@ class Decided:
     what: str
     update_id: str
 
+    @property
+    def words(self) -> str:
+        """As whoever wanted to decide too is told."""
+        if not self.update_id:
+            return self.what
+        return f"{self.what}: another decision came before this one"
+
 
 def recorded(decisions: Sequence[Mapping[str, Any]], *words: str) -> Decided | None:
     """The last of the decisions kept with a thing that is one of these words."""

@@ -1,6 +1,6 @@
 """Settlement: closing one customer's month into an invoice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,6 +9,7 @@ from enum import StrEnum
 from domain.decision import Decided, recorded
 from domain.invoice import DunningPolicy, InvoiceRequest, InvoiceStatus
 from domain.money import format_amount
+from domain.pricing import ZERO, decimal_text
 from domain.waits import Waits
 
 
@@ -286,15 +287,19 @@ def blocked(checks: Sequence[QualityCheck]) -> str | None:
 def needs_approval(
     currency: str, total: int, checks: Sequence[QualityCheck], policy: ApprovalPolicy
 ) -> str | None:
-    """Why a person must look at it; None when nobody need."""
+    """All that a person must look at; None when nobody need."""
+    asked = [each for each in checks if each.name in FOR_A_PERSON and not each.passed]
+    doubts = [f"{each.name} ({each.detail})" for each in asked]
+    return "; ".join([*_above(currency, total, policy), *doubts]) or None
+
+
+def _above(currency: str, total: int, policy: ApprovalPolicy) -> Iterator[str]:
     threshold = policy.thresholds.get(currency)
     if threshold is None and total:
-        return f"nobody has said how much may be issued in {currency} without a person"
+        yield f"nobody has said how much may be issued in {currency} without a person"
     if threshold is not None and total > threshold:
         most = format_amount(threshold, currency)
-        return f"the total {format_amount(total, currency)} is above {most}"
-    asked = [each for each in checks if each.name in FOR_A_PERSON and not each.passed]
-    return "; ".join(f"{each.name} ({each.detail})" for each in asked) or None
+        yield f"the total {format_amount(total, currency)} is above {most}"
 
 
 def _stops(check: QualityCheck) -> bool:
@@ -316,4 +321,5 @@ def _unusual(trend: Trend, factor: int) -> bool:
 
 
 def _told(trend: Trend) -> str:
-    return f"{trend.quantity} of {trend.resource_type} against a mean of {trend.mean:.2f}"
+    mean = decimal_text(round(trend.mean or ZERO, 2))
+    return f"{decimal_text(trend.quantity)} of {trend.resource_type} against a mean of {mean}"

@@ -91,12 +91,14 @@ class Settings(BaseSettings):
         ge=2,
         description="A person looks at usage so many times above or below its mean.",
     )
-    approval_days: tuple[Days, Days, Days] = Field(
+    approval_days: tuple[Days, ...] = Field(
         (
             _days(_APPROVAL.remind_after),
             _days(_APPROVAL.escalate_after),
             _days(_APPROVAL.deadline),
         ),
+        min_length=3,
+        max_length=3,
         description="When a draft that waits is reminded of, escalated, and decided without one.",
     )
     approval_at_deadline: DeadlineEffect = Field(

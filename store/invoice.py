@@ -310,7 +310,7 @@ async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[Pric
 
 
 async def open_drafts(
-    tx: Transaction, customer_id: str, other_than: str
+    tx: Transaction, customer_id: str, other_than: str | None = None
 ) -> Sequence[Row[str, str, str | None]]:
     """(period, status, month) of the customer's drafts that may still be issued, apart from one; a
     row for each month that they have usage of."""
@@ -319,7 +319,7 @@ async def open_drafts(
         .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
         .where(
             invoices.c.customer_id == customer_id,
-            invoices.c.id != other_than,
+            invoices.c.id.is_distinct_from(other_than),
             _IS_DRAFT,
             ~STOPPED,
         )

@@ -163,6 +163,12 @@ async def invoice_of(tx: Transaction, customer_id: str, event_id: str) -> Row[st
     return (await tx.execute(query.where(*wanted))).first()
 
 
+async def occurred_at(tx: Transaction, customer_id: str, event_id: str) -> datetime | None:
+    """None when there is no such event."""
+    wanted = (usage_events.c.customer_id == customer_id, usage_events.c.event_id == event_id)
+    return (await tx.execute(select(usage_events.c.occurred_at).where(*wanted))).scalar()
+
+
 async def why_void(tx: Transaction, customer_id: str, event_id: str) -> str | None:
     """None unless somebody voided the event."""
     query = select(usage_events.c.void_reason).where(

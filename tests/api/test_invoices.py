@@ -314,6 +314,23 @@ async def test_a_card_that_is_not_there_is_refused(billing: Billing, settlements
     refused(answer, 422, "payment-method-missing")
 
 
+async def test_a_charge_now_without_any_card_is_refused_until_there_is_one(
+    billing: Billing, settlements: None
+) -> None:
+    """Else the answer would be the invoice as it was, as if it had been tried."""
+    cardless = replace(billing, customer_id=f"c-{uuid4().hex}")
+    await billing.api.put(f"/api/v1/customers/{cardless.customer_id}")
+    owed = await invoiced(cardless)
+    path, key = f"/api/v1/invoices/{owed['id']}/pay", uuid4().hex
+
+    in_vain = await cardless.post(path, {}, key)
+    await cardless.add_card(GOOD_CARD)
+    paid = await cardless.post(path, {}, key)
+
+    refused(in_vain, 422, "payment-method-missing")
+    assert (paid.status_code, paid.json()["status"]) == (200, "PAID"), paid.text
+
+
 @pytest.mark.parametrize(
     ("action", "status"),
     [("paid-outside", "PAID"), ("write-off", "WRITTEN_OFF"), ("cancel", "CANCELLED")],

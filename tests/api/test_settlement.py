@@ -322,6 +322,8 @@ async def test_a_run_settles_everybody_and_replays_what_failed(
 
 
 async def test_a_run_for_a_month_that_is_not_over_is_refused(billing: Billing) -> None:
-    answer = await billing.api.post("/api/v1/settlement/runs", json={"period": "2099-01"})
+    run = await billing.api.post("/api/v1/settlement/runs", json={"period": "2099-01"})
+    replay = await billing.api.post("/api/v1/settlement/runs/2099-01/replay")
 
-    assert (answer.status_code, problem_of(answer)) == (409, "period-open")
+    assert (run.status_code, problem_of(run)) == (409, "period-open")
+    assert (replay.status_code, problem_of(replay)) == (409, "period-open")

@@ -217,10 +217,20 @@ async def test_an_invoice_is_closed(
     assert closed.output == f"The invoice of 1,000 KRW is {status}.\n"
     assert twice.output == closed.output
     assert str(other.exception) == (
-        f"Another decision came before this one: the invoice is {status}."
+        f"The invoice is {status}: another decision came before this one."
     )
     if status != "PAID":
         assert str(again.exception) == f"The invoice is {status}."
+
+
+async def test_what_a_charge_has_paid_was_decided_by_nobody(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, _ = await invoiced(temporal_client, database, "2021-06", "PAID")
+
+    late = await command("invoice", "write-off", id_, "--reason", "too late")
+
+    assert str(late.exception) == "The invoice is PAID."
 
 
 async def test_a_cancelled_month_is_reported_and_settled_again_when_it_is_named(

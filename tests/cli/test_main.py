@@ -195,6 +195,11 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
             {"DUNNING_LADDER_DAYS": "[3, 1]"},
             "The setting DUNNING_LADDER_DAYS cannot be used: Each number of days should be more ",
         ),
+        (
+            ("migrate",),
+            {"APPROVAL_DAYS": "[1, 3]"},
+            "The setting APPROVAL_DAYS cannot be used: Tuple should have at least 3 items",
+        ),
         (("migrate",), {"APPROVAL_DAYS": "1, 3, 7"}, "A setting is not valid JSON: "),
         (("api",), {}, "This version cannot authenticate callers yet"),
         (("worker",), {}, "This version cannot authenticate callers yet"),

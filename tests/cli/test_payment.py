@@ -1,6 +1,7 @@
 """`billing payment show` tells what happened to a payment."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,10 +9,12 @@ import pytest
 from temporalio.client import Client
 
 from cli.system import Refused, as_id
+from domain.ledger import Transaction
+from domain.refund import late_capture_transaction
 from domain.waits import Waits
 from runtime.settings import Settings
 from runtime.starts import start_payment
-from store import payment
+from store import ledger, payment
 from tests.api.unfinished import accepted
 from tests.billing import Billing
 from tests.cli.conftest import Command
@@ -63,6 +66,30 @@ async def test_a_declined_payment_says_why_in_our_words_and_in_the_gateways(
     assert "in the gateway's words: insufficient_funds" in shown.output
     assert "1,000 KRW of it from the wallet, 2,000 KRW by card" in shown.output
     assert "wallet.hold        UNDONE" in shown.output
+
+
+async def test_a_failed_payment_whose_money_came_late_does_not_say_that_nothing_was_taken(
+    command: Command, billing: Billing
+) -> None:
+    card = await billing.add_card("4000000000009995")
+    paid = await billing.pay(await billing.order(3000), paymentMethodId=card)
+    before = await command("payment", "show", paid["id"])
+    async with billing.database.begin() as tx:
+        row = await payment.find(tx, paid["id"])
+        assert row is not None
+        captured = late_capture_transaction(payment.request(row, Waits()))
+        await ledger.append(tx, captured)
+
+    kept = await command("payment", "show", paid["id"])
+    async with billing.database.begin() as tx:
+        back = tuple(replace(each, amount=-each.amount) for each in captured.postings)
+        key = f"refund/{uuid4()}"
+        await ledger.append(tx, Transaction(key, "refund", back, paid["id"]))
+    given_back = await command("payment", "show", paid["id"])
+
+    assert before.output.splitlines()[1] == "  nothing was taken"
+    assert kept.output.splitlines()[1] == "  3,000 KRW were taken late, and are not given back yet"
+    assert given_back.output.splitlines()[1] == "  what was taken late was given back"
 
 
 async def test_an_order_shows_all_its_payments_to_programs_too(

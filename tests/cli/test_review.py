@@ -81,7 +81,8 @@ async def test_nothing_waits(command: Command, billing: Billing) -> None:
             "refunded is no answer: Has the PG taken the money? (captured or failed) "
             "The payment is NEEDS_REVIEW.",
         ),
-        ("failed", " ", "Say in --reason how you know."),
+        ("failed", " ", "Say in --reason how you know, in 500 characters at most."),
+        ("failed", "x" * 501, "Say in --reason how you know, in 500 characters at most."),
     ],
 )
 async def test_a_decision_that_makes_no_sense_is_refused(

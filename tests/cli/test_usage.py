@@ -113,6 +113,45 @@ async def test_usage_of_a_skipped_month_can_be_voided_and_its_allowance_is_whole
     assert await wanted.invoiced() == {name: [100]}
 
 
+@pytest.mark.parametrize(("free", "status"), [(1_500, "SKIPPED"), (0, "CANCELLED")])
+async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decided(
+    command: Command, temporal_client: Client, database: Database, free: int, status: str
+) -> None:
+    """Its late usage costs what it costs because of what else was used in that month."""
+    wanted = await tenants(database, "2021-09", 1, card="4000000000000002")
+    [name] = wanted.customers
+    charge = Charge("API_CALL", ChargeModel.PER_UNIT, Decimal(free), unit_price=Decimal(1))
+    month, wrong = event(name).occurred_at.replace(year=2021, month=9), f"e-{uuid4().hex}"
+    async with database.begin() as tx:
+        await pricing.put(tx, Plan(wanted.plan, 1, "KRW", (charge,)), SINCE)
+        await usage.ingest(tx, [event(name, wrong, "400", month)])
+    september = SettlementRequest(name, wanted.period, waits=WAITS)
+    billed = await (await start_settlement(temporal_client, september)).result()
+    async with database.begin() as tx:
+        await usage.ingest(tx, [event(name, None, "600", month)])
+    asks = ApprovalPolicy(thresholds={"KRW": 1})
+    october = SettlementRequest(name, "2021-10", approval=asks, waits=WAITS)
+    await settle_again(temporal_client, database, october)
+    if status == "CANCELLED":
+        await command("invoice", "cancel", billed.invoice_id or "", "--reason", "a typo in it")
+    void = ("usage", "void", name, wrong, "--reason", "a typo")
+
+    refused = await command(*void)
+    async with database.connect() as tx:
+        draft = await invoice.of_month(tx, name, "2021-10")
+        before = await invoice.find(tx, billed.invoice_id or "")
+    assert draft is not None
+    await command("invoice", "reject", draft.id, "--reason", "a typo behind it")
+    voided = await command(*void)
+
+    assert str(refused.exception) == (
+        "The draft of 2021-10 has usage of 2021-09 and waits for approval: decide it first."
+    )
+    assert before is not None
+    assert before.status == status, "nothing was half done"
+    assert voided.output == f"Event {wrong} of {name} will never be billed.\n"
+
+
 async def test_what_an_invoice_has_cannot_be_voided(
     command: Command, temporal_client: Client, database: Database
 ) -> None:

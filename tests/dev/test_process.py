@@ -86,7 +86,7 @@ def test_a_command_is_run_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
-    script = "import sys; print(*range(20), sep=chr(10)); sys.exit('no space left')"
+    script = "import sys; print(*range(20), sep=chr(10), flush=True); sys.exit('no space left')"
 
     with pytest.raises(StackError) as failure:
         process.run([sys.executable, "-c", script], log=tmp_path / "log")

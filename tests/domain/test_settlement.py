@@ -78,6 +78,26 @@ def test_usage_unlike_the_months_before_is_looked_at(
     assert (needs_approval("KRW", 1000, found, POLICY) is not None) is asked
 
 
+def test_quantities_are_told_without_the_zeros_of_their_columns() -> None:
+    found = checks("51.500000", "10.0000000000")
+
+    asked = needs_approval("KRW", 1000, found, POLICY)
+
+    assert asked == "usual (51.5 of API_CALL against a mean of 10)"
+
+
+def test_whoever_decides_is_told_everything_that_speaks_against_it() -> None:
+    found = checks("51", rejected=["2026-04"])
+
+    asked = needs_approval("KRW", 1001, found, POLICY)
+
+    assert asked == (
+        "the total 1,001 KRW is above 1,000 KRW; "
+        "not-rejected-before (usage of 2026-04, whose draft was rejected or whose invoice was "
+        "cancelled); usual (51 of API_CALL against a mean of 10)"
+    )
+
+
 def test_what_a_person_rejected_comes_back_to_a_person() -> None:
     found = checks(rejected=["2026-04"])
 

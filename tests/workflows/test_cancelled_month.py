@@ -181,4 +181,4 @@ async def test_what_was_used_in_a_cancelled_month_is_counted_once(unpaid: Months
     await unpaid.start(JUNE)
     draft = await unpaid.waiting(JUNE)
 
-    assert draft.reason == "usual (5001.000000 of API_CALL against a mean of 1000.00)"
+    assert draft.reason == "usual (5001 of API_CALL against a mean of 1000)"

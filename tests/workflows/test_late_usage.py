@@ -238,7 +238,7 @@ async def test_usage_that_stops_is_looked_at_once(months: Months) -> None:
     draft = await months.waiting()
     outcome = await months.settle(JUNE)
 
-    assert draft.reason == "usual (0 of API_CALL against a mean of 50.00)"
+    assert draft.reason == "usual (0 of API_CALL against a mean of 50)"
     assert outcome.status == "SETTLED"
 
 
