@@ -153,6 +153,7 @@ def twice(billing: Billing) -> Twice:
 @pytest.fixture
 def cashier(billing: Billing, temporal_client: Client, faults: FaultInjector) -> Cashier:
     """Makes the rows that activities work on; starts nothing here."""
+    billing.asks_no_pg()
     return Cashier(billing, temporal_client, faults)
 
 

@@ -209,6 +209,8 @@ async def test_a_refused_refund_of_a_late_capture_waits_for_a_person_whatever_hi
     assert await waiting(cashier, refund_id) == "late-capture-refund"
     refund = await cashier.billing.get(f"/api/v1/refunds/{refund_id}")
     assert refund["status"] == "NEEDS_REVIEW"
+    # The PG does not know of it.
+    cashier.billing.asks_no_pg()
     decision = Resolution(Outcome.REFUNDED, "sent back by bank")
     await owner.execute_update(RefundSaga.resolve, decision)
     assert await waiting(cashier, refund_id) is None
