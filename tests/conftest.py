@@ -55,6 +55,14 @@ API_WAIT_SECONDS = 60.0
 SECRET = "whsec_dGVzdHMtb2YtdGhlLWJpbGxpbmctcHJvamVjdA=="
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--row",
+        default="",
+        help="Of the tables of sagas only rows with this in their name, as a failure prints it.",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())

@@ -1,7 +1,8 @@
 """A cashier, invoices, a Temporal whose days are short, and gateways of a test's own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,6 +25,23 @@ LONG, SHORT = 30.0, 0.5
 UNANSWERED = frozenset({"hold-answer", "late-capture"})
 """What the simulator does while it keeps its caller waiting: only these need a short time-out. Any
 other call would time out by itself on a busy machine, which is another story."""
+
+
+Chosen = Callable[[Iterable[Any]], list[Any]]
+"""The rows of a table that are wanted: all, unless `--row` names some."""
+
+
+@pytest.fixture
+def chosen(request: pytest.FixtureRequest) -> Chosen:
+    wanted = request.config.getoption("--row")
+
+    def choose(rows: Iterable[Any]) -> list[Any]:
+        found = [row for row in rows if wanted in str(row)]
+        if not found:
+            pytest.skip(f"no row is called {wanted!r}")
+        return found
+
+    return choose
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.cashier import Cashier
 from tests.clean_slate import assert_clean_slate
 from tests.conditions import eventually, patience
 from tests.faults import Fault, FaultInjector
-from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Connections
+from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Chosen, Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT
 
 OPEN, SEND = "refund.open", "gateway.refund"
@@ -66,8 +66,9 @@ async def test_every_step_survives_everything_that_can_happen_to_it(
     payments: None,
     temporal_client: Client,
     faults: FaultInjector,
+    chosen: Chosen,
 ) -> None:
-    rows = list(table())
+    rows = chosen(table())
     counter = asyncio.Semaphore(AT_A_TIME)
     failed: dict[str, BaseException] = {}
 
