@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.funding import STEPS
 from domain.access import SYSTEM
 from domain.errors import AlreadyFinal, HoldReleased
 from domain.event import JSON, Event
@@ -189,10 +190,8 @@ async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
         await coupon.commit_use(tx, payment.payment_id)
     if payment.stock:
         await inventory.commit(tx, payment.payment_id)
-    if payment.wallet_amount:
-        await wallet.commit_hold(tx, payment.wallet_hold())
-    if payment.points_amount:
-        await wallet.commit_hold(tx, payment.points_hold())
+    for part in payment.ours:
+        await STEPS[part.kind].take(tx, payment.hold(part.kind))
 
 
 async def _settle_payable(
@@ -201,7 +200,7 @@ async def _settle_payable(
     """What is owed is settled: returns an order's lines, and an invoice's event."""
     match payment.payable_type:
         case PayableType.TOP_UP:
-            await wallet.credit(tx, payment.customer_id, payment.currency, payment.amount)
+            await wallet.credit(tx, payment.customer_id, payment.currency, payment.money)
             return (), ()
         case PayableType.INVOICE:
             return (), await _pay_invoice(tx, payment)
@@ -219,7 +218,7 @@ async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event,
         "invoiceId": payment.payable_id,
         "customerId": payment.customer_id,
         "currency": payment.currency,
-        "total": payment.amount,
+        "total": payment.money,
         "paymentId": payment.payment_id,
     }
     return (paid_event(payment.payable_id, payment.customer_id, data),)

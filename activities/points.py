@@ -4,6 +4,7 @@ from temporalio import activity
 
 from domain.access import SYSTEM
 from domain.errors import HoldReleased, InsufficientPoints
+from domain.funding import Kind
 from domain.payment import PaymentRequest
 from domain.saga import POINTS_DEDUCT, StepState
 from domain.wallet import HoldState
@@ -20,7 +21,7 @@ class PointsActivities:
     @activity.defn(name="points.deduct")
     async def deduct(self, payment: PaymentRequest) -> None:
         """Take the points from what the customer can spend, once; raises `InsufficientPoints`."""
-        wanted = payment.points_hold()
+        wanted = payment.hold(Kind.POINTS)
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):
                 await saga.record(tx, payment, {POINTS_DEDUCT: StepState.DONE})
@@ -35,5 +36,5 @@ class PointsActivities:
     async def give_back(self, payment: PaymentRequest) -> None:
         """Give the points back if they were taken; a deduction that comes later does nothing."""
         async with self._database.begin(SYSTEM) as tx:
-            if await wallet.release(tx, payment.points_hold()):
+            if await wallet.release(tx, payment.hold(Kind.POINTS)):
                 await saga.record_undone(tx, payment, POINTS_DEDUCT)

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.funding import STEPS
 from domain import points
 from domain.access import SYSTEM
 from domain.failure import FailureCode
@@ -68,10 +69,8 @@ class RefundActivities:
             if refund.card_amount:
                 answer = GatewayAnswer(GatewayStatus.REFUNDED, completed.gateway_reference)
                 await gateway_attempt.close(tx, refund.refund_id, Operation.REFUND, answer)
-            if refund.wallet_amount:
-                await wallet.credit(tx, refund.customer_id, refund.currency, refund.wallet_amount)
-            if refund.points_amount:
-                await wallet.credit(tx, refund.customer_id, points.UNIT, refund.points_amount)
+            for part in refund.ours:
+                await STEPS[part.kind].give_back(tx, part)
             await ledger.append(tx, refund_transaction(refund))
             if not refund.late_capture:
                 await _take_points_back(tx, refund)
@@ -96,9 +95,8 @@ class RefundActivities:
 async def _take_points_back(tx: Transaction, refund: RefundRequest) -> None:
     """Earned points go back in proportion to the refunded money: those that are still there."""
     paid = await payment.add_refunded(tx, refund)
-    money = paid.wallet_amount + paid.card_amount
     due = points.to_take_back(
-        paid.points_earned, money, paid.money_refunded, paid.points_taken_back
+        paid.points_earned, paid.money, paid.money_refunded, paid.points_taken_back
     )
     taken = await wallet.take(tx, refund.customer_id, points.UNIT, due) if due else 0
     if taken:

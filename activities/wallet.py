@@ -4,6 +4,7 @@ from temporalio import activity
 
 from domain.access import SYSTEM
 from domain.errors import HoldReleased, InsufficientFunds
+from domain.funding import Kind
 from domain.money import format_amount
 from domain.payment import PaymentRequest
 from domain.saga import WALLET_HOLD, StepState
@@ -21,7 +22,7 @@ class WalletActivities:
     @activity.defn(name="wallet.hold")
     async def hold(self, payment: PaymentRequest) -> None:
         """Move the wallet part from available to held, once; raises `InsufficientFunds`."""
-        wanted = payment.wallet_hold()
+        wanted = payment.hold(Kind.WALLET)
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):
                 await saga.record(tx, payment, {WALLET_HOLD: StepState.DONE})
@@ -37,5 +38,5 @@ class WalletActivities:
     async def release(self, payment: PaymentRequest) -> None:
         """Give the hold back if there is one; a hold that comes later does nothing."""
         async with self._database.begin(SYSTEM) as tx:
-            if await wallet.release(tx, payment.wallet_hold()):
+            if await wallet.release(tx, payment.hold(Kind.WALLET)):
                 await saga.record_undone(tx, payment, WALLET_HOLD)

@@ -170,7 +170,7 @@ def document(found: PaymentRecord) -> Payment:
         customerId=row.customer_id,
         currency=row.currency,
         method=row.method,
-        amount=row.wallet_amount + row.card_amount,
+        amount=row.money,
         walletAmount=row.wallet_amount,
         cardAmount=row.card_amount,
         pointsAmount=row.points_amount,

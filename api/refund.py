@@ -71,13 +71,13 @@ async def create_refund(
         return stored
     wanted = refund.NewRefund(body.payment_id, body.reason, body.amount)
     created = await refund.create(context.desk, call, wanted)
-    return await answer(context, call, created, _document, LOCATION)
+    return await answer(context, call, created, document, LOCATION)
 
 
 @router.get("/{refund_id}", response_model=Refund)
 async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
     """A refund as it stands."""
-    return _document(await refund.get(context.desk, access, refund_id))
+    return document(await refund.get(context.desk, access, refund_id))
 
 
 @router.post("/{refund_id}/resolve", response_model=Refund, responses={202: {"model": Refund}})
@@ -87,16 +87,17 @@ async def resolve_refund(
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
     resolution = Resolution(Outcome(body.outcome), body.reason)
     resolved = await refund.resolve(context.desk, call, refund_id, resolution)
-    return await answer(context, call, resolved, _document, LOCATION, status=200)
+    return await answer(context, call, resolved, document, LOCATION, status=200)
 
 
-def _document(row: rules.Refund) -> Refund:
+def document(row: rules.Refund) -> Refund:
+    """The refund as callers see it."""
     return Refund(
         id=row.id,
         paymentId=row.payment_id,
         customerId=row.customer_id,
         currency=row.currency,
-        amount=row.card_amount + row.wallet_amount + row.points_amount,
+        amount=row.worth,
         cardAmount=row.card_amount,
         walletAmount=row.wallet_amount,
         pointsAmount=row.points_amount,

@@ -8,8 +8,9 @@ from typing import Annotated
 import orjson
 import typer
 
+from api.refund import Refund
 from cli.review import command
-from cli.story import Refund, Review, Story, Workflow, stories
+from cli.story import Review, Story, Workflow, stories
 from cli.system import as_id, connected
 from cli.words import STATUS, duration, say
 from domain.ledger import LATE_CAPTURES
@@ -74,9 +75,8 @@ def _facts(story: Story) -> Iterator[str]:
     paid = story.payment
     yield _came_to(story)
     yield f"{format_amount(paid.amount, paid.currency)} by {paid.method} from {paid.customer_id}"
-    if paid.wallet_amount and paid.card_amount:
-        wallet = format_amount(paid.wallet_amount, paid.currency)
-        yield f"{wallet} of it from the wallet, {_card(story)} by card"
+    if len(story.paid_with) > 1:
+        yield f"made up of {', '.join(story.paid_with)}"
     if paid.order_id is not None:
         yield f"for order {paid.order_id}, which is {story.order_status}"
     elif paid.invoice_id is not None:
@@ -103,10 +103,6 @@ def _came_to(story: Story) -> str:
         return "what was taken late was given back"
     amount = format_amount(sum(late), story.payment.currency)
     return f"{amount} were taken late, and are not given back yet"
-
-
-def _card(story: Story) -> str:
-    return format_amount(story.payment.card_amount, story.payment.currency)
 
 
 def _steps(story: Story) -> Iterator[str]:
@@ -139,7 +135,7 @@ def _events(story: Story) -> Iterator[str]:
 
 
 def _refund(refund: Refund) -> Iterator[str]:
-    amount = format_amount(refund.card_amount + refund.wallet_amount, refund.currency)
+    amount = format_amount(refund.amount, refund.currency)
     yield f"{refund.id}: {amount}, {refund.status} ({refund.reason})"
     if refund.failure_code:
         code = f" ({refund.gateway_code})" if refund.gateway_code else ""

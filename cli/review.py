@@ -95,5 +95,5 @@ async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
 
 
 def _stands(noun: str, row: Payment | Refund) -> str:
-    amount = format_amount(row.card_amount + row.wallet_amount, row.currency)
+    amount = format_amount(row.money, row.currency)
     return f"The {noun} of {amount} is {row.status}."

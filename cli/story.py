@@ -7,11 +7,12 @@ from typing import TypeVar
 from pydantic import Field
 
 from api import payment as documents
+from api import refund as refund_documents
 from api.fields import Document
 from cli.system import Refused, System
 from domain.access import SYSTEM
 from domain.order import OrderStatus
-from domain.refund import FINAL, RefundStatus
+from domain.refund import FINAL
 from domain.review import Question
 from domain.saga import StepState
 from domain.workflow_id import refund_workflow_id
@@ -51,22 +52,6 @@ class Event(Document):
     event_id: str
     occurred_at: datetime
     published_at: datetime | None
-
-
-class Refund(Document):
-    """A refund of the payment."""
-
-    id: str
-    currency: str
-    card_amount: int
-    wallet_amount: int
-    reason: str
-    status: RefundStatus
-    failure_code: str | None
-    failure_message: str | None
-    gateway_code: str | None
-    review_reason: str | None
-    created_at: datetime
 
 
 class Review(Document):
@@ -110,14 +95,16 @@ class Workflow(Document):
 
 
 class Story(Document):
-    """`temporalError` says why there are no workflows, when Temporal could not be asked."""
+    """`paidWith` names each part of the payment. `temporalError` says why there are no workflows,
+    when Temporal could not be asked."""
 
     payment: documents.Payment
+    paid_with: list[str]
     order_status: OrderStatus | None
     steps: list[Step]
     postings: list[Posting]
     events: list[Event]
-    refunds: list[Refund]
+    refunds: list[refund_documents.Refund]
     reviews: list[Review]
     temporal_ui_url: str | None
     workflows: list[Workflow] = Field(default_factory=list)
@@ -155,11 +142,14 @@ async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
     paid = documents.document(await payments.record(tx, row))
     return Story(
         payment=paid,
+        paidWith=[str(part) for part in row.parts],
         orderStatus=None if ordered is None else ordered.status,
         steps=_documents(Step, await saga.of(tx, payment_id)),
         postings=_documents(Posting, await ledger.of_payment(tx, payment_id)),
         events=_documents(Event, await outbox.of_aggregates(tx, [payment_id, row.payable_id])),
-        refunds=_documents(Refund, await refund.of_payment(tx, payment_id)),
+        refunds=[
+            refund_documents.document(each) for each in await refund.of_payment(tx, payment_id)
+        ],
         reviews=_documents(Review, await review.of_payment(tx, payment_id)),
         temporalUiUrl=system.link(paid.workflow_id),
     )

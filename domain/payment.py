@@ -1,15 +1,17 @@
 """A payment: one attempt to collect a payable (an order, or a wallet top-up)."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from domain import points
+from domain import funding, points
 from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
+from domain.funding import Funded, Kind, Part
 from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
-from domain.ledger import SALES, Posting, Transaction, available, gateway, held, transfer
+from domain.ledger import Posting, Transaction, available, transfer
 from domain.order import OrderLine, OrderStatus
 from domain.review import NewReview, Question
 from domain.saga import StepState
@@ -52,14 +54,13 @@ class PayableType(StrEnum):
 
 
 @dataclass(frozen=True)
-class PaymentRequest:
+class PaymentRequest(Funded):
     """Input of the PaymentSaga: all that was fixed when the payment was made.
 
-    `wallet_amount + card_amount` is the money that is payable; either may be zero, and with both
-    zero the payment completes without asking a PG. `points_amount` points pay the rest of the order
-    after its discount. `stock` names the tracked SKUs. `two_calls`: the PG authorizes first and
-    captures at the pivot. `owner` is the id of a workflow that is told how it ended,
-    `period` the month of the invoice that is paid.
+    Its `parts` pay what is owed; without a card part no PG is asked. `points_amount` points pay
+    the rest of the order after its discount. `stock` names the tracked SKUs. `two_calls`: the PG
+    authorizes first and captures at the pivot. `owner` is the id of a workflow that is told how it
+    ended, `period` the month of the invoice that is paid.
     """
 
     payment_id: str
@@ -81,17 +82,10 @@ class PaymentRequest:
     origin: Origin = field(default_factory=Origin)
     waits: Waits = field(default_factory=Waits)
 
-    @property
-    def amount(self) -> int:
-        return self.wallet_amount + self.card_amount
-
-    def wallet_hold(self) -> Hold:
-        """The wallet part, in the payment's currency."""
-        return Hold(self.payment_id, self.customer_id, self.currency, self.wallet_amount)
-
-    def points_hold(self) -> Hold:
-        """The points part."""
-        return Hold(self.payment_id, self.customer_id, points.UNIT, self.points_amount)
+    def hold(self, kind: Kind) -> Hold:
+        """The part of this kind, as it is set aside."""
+        [part] = (part for part in self.ours if part.kind is kind)
+        return Hold(self.payment_id, part.holder, part.unit, part.amount)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -121,7 +115,7 @@ class PaymentRequest:
 
 
 @dataclass(frozen=True)
-class Payment:
+class Payment(Funded):
     """A payment as it stands. What `PaymentRequest` says of its parts holds here too.
 
     `card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds as well: they
@@ -163,6 +157,18 @@ class Payment:
     traceparent: str | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def refundable(self) -> tuple[Part, ...]:
+        """What refunds have not taken yet; nothing of a payment that has not completed."""
+        if self.status is not PaymentStatus.COMPLETED:
+            return ()
+        refunded = {
+            Kind.CARD: self.card_refunded,
+            Kind.WALLET: self.wallet_refunded,
+            Kind.POINTS: self.points_refunded,
+        }
+        return funding.less(self.parts, refunded)
 
 
 @dataclass(frozen=True)
@@ -269,39 +275,27 @@ def split(method: Method, amount: int, wallet_amount: int | None) -> tuple[int, 
 def capture_transactions(payment: PaymentRequest) -> tuple[Transaction, ...]:
     """The postings of a completed payment. What the wallet held and the gateway took becomes sales,
     or, for a top-up, the wallet's own balance; held points are redeemed, earned ones are issued."""
-    entries: list[tuple[str, tuple[Posting, ...]]] = []
-    if payment.amount:
-        entries.append(("capture", _money_taken(payment)))
-    if payment.points_amount:
-        source = held(payment.customer_id)
-        paid = transfer(source, points.REDEEMED, points.UNIT, payment.points_amount)
-        entries.append(("redeem", paid))
+    entries: defaultdict[str, list[Posting]] = defaultdict(list)
+    to_wallet = payment.payable_type is PayableType.TOP_UP
+    for part in payment.parts:
+        kind = "capture" if part.unit == payment.currency else "redeem"
+        target = available(payment.customer_id) if to_wallet else part.spent_on
+        entries[kind] += transfer(part.source, target, part.unit, part.amount)
     if earned := earned_points(payment):
         target = available(payment.customer_id)
-        entries.append(("earn", transfer(points.ISSUED, target, points.UNIT, earned)))
+        entries["earn"] += transfer(points.ISSUED, target, points.UNIT, earned)
     return tuple(
-        Transaction(f"payment/{payment.payment_id}/{kind}", kind, postings, payment.payment_id)
-        for kind, postings in entries
+        Transaction(
+            f"payment/{payment.payment_id}/{kind}", kind, tuple(postings), payment.payment_id
+        )
+        for kind, postings in entries.items()
     )
 
 
 def earned_points(payment: PaymentRequest) -> int:
     """Points that the customer gets for this payment: for orders, not for top-ups."""
     is_order = payment.payable_type is PayableType.ORDER
-    return points.earned(payment.currency, payment.amount) if is_order else 0
-
-
-def _money_taken(payment: PaymentRequest) -> tuple[Posting, ...]:
-    to_wallet = payment.payable_type is PayableType.TOP_UP
-    target = available(payment.customer_id) if to_wallet else SALES
-    postings: list[Posting] = []
-    if payment.wallet_amount:
-        source = held(payment.customer_id)
-        postings += transfer(source, target, payment.currency, payment.wallet_amount)
-    if payment.card_amount:
-        source = gateway(payment.gateway)
-        postings += transfer(source, target, payment.currency, payment.card_amount)
-    return tuple(postings)
+    return points.earned(payment.currency, payment.money) if is_order else 0
 
 
 def completed_events(
@@ -342,10 +336,8 @@ def _event_data(payment: PaymentRequest) -> dict[str, JSON]:
         "payableId": payment.payable_id,
         "customerId": payment.customer_id,
         "currency": payment.currency,
-        "amount": payment.amount,
-        "walletAmount": payment.wallet_amount,
-        "cardAmount": payment.card_amount,
-        "pointsAmount": payment.points_amount,
+        "amount": payment.money,
+        **{f"{kind}Amount": amount for kind, amount in funding.by_kind(payment.parts).items()},
     }
 
 
@@ -359,7 +351,7 @@ def _order_event(
         "paymentId": payment.payment_id,
         "customerId": payment.customer_id,
         "currency": payment.currency,
-        "amount": payment.amount,
+        "amount": payment.money,
         **more,
     }
     return (_event(payment, topic, payment.payable_id, data),)

@@ -1,17 +1,19 @@
 """A refund gives back (a part of) what a payment captured: card first, then wallet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from domain import points
+from domain import funding, points
 from domain.errors import RefundExceedsCapture
 from domain.event import JSON, Event, Origin, Topic
+from domain.funding import Funded, Part
 from domain.gateway import Attempt, GatewayRequest, Operation
-from domain.ledger import LATE_CAPTURES, SALES, Posting, Transaction, available, gateway, transfer
+from domain.ledger import LATE_CAPTURES, Posting, Transaction, available, gateway, transfer
 from domain.money import format_amount
-from domain.payment import Payment, PaymentRequest, PaymentStatus
+from domain.payment import PaymentRequest
 from domain.review import QUESTIONS, NewReview, Question
 from domain.waits import Waits
 
@@ -31,47 +33,7 @@ LATE_CAPTURE = "LATE_CAPTURE"
 
 
 @dataclass(frozen=True)
-class Refundable:
-    """What a payment captured and what earlier refunds have taken of it (pending ones too)."""
-
-    currency: str
-    card_captured: int
-    wallet_captured: int
-    card_refunded: int
-    wallet_refunded: int
-    points_spent: int = 0
-    points_refunded: int = 0
-
-    @property
-    def card_left(self) -> int:
-        return self.card_captured - self.card_refunded
-
-    @property
-    def wallet_left(self) -> int:
-        return self.wallet_captured - self.wallet_refunded
-
-    @property
-    def left(self) -> int:
-        """In minor units: a point that paid one minor unit counts as one."""
-        return self.card_left + self.wallet_left + self.points_spent - self.points_refunded
-
-
-def refundable(payment: Payment) -> Refundable:
-    """Nothing of a payment that has not completed."""
-    captured = payment.status is PaymentStatus.COMPLETED
-    return Refundable(
-        currency=payment.currency,
-        card_captured=payment.card_amount if captured else 0,
-        wallet_captured=payment.wallet_amount if captured else 0,
-        card_refunded=payment.card_refunded,
-        wallet_refunded=payment.wallet_refunded,
-        points_spent=payment.points_amount if captured else 0,
-        points_refunded=payment.points_refunded,
-    )
-
-
-@dataclass(frozen=True)
-class RefundRequest:
+class RefundRequest(Funded):
     """Input of the RefundSaga.
 
     `late_capture`: we make it by ourselves, of a capture found after the payment had failed; the
@@ -92,14 +54,6 @@ class RefundRequest:
     waits: Waits = field(default_factory=Waits)
 
     @property
-    def amount(self) -> int:
-        return self.card_amount + self.wallet_amount + self.points_amount
-
-    @property
-    def money(self) -> int:
-        return self.card_amount + self.wallet_amount
-
-    @property
     def question(self) -> Question:
         """What is asked when a person must decide."""
         return Question.LATE_CAPTURE_REFUND if self.late_capture else QUESTIONS[Operation.REFUND]
@@ -118,7 +72,7 @@ class RefundRequest:
 
 
 @dataclass(frozen=True)
-class Refund:
+class Refund(Funded):
     """A refund as it stands."""
 
     id: str
@@ -196,41 +150,24 @@ class RefundOutcome:
     failure_code: str | None = None
 
 
-@dataclass(frozen=True)
-class RefundSplit:
-    """How a refund divides."""
-
-    card: int
-    wallet: int
-    points: int
-
-
-def split(refundable: Refundable, amount: int) -> RefundSplit:
-    """Card first up to its capture, then wallet, points last; raises `RefundExceedsCapture`."""
-    if amount > refundable.left:
-        left = format_amount(refundable.left, refundable.currency)
+def split(refundable: Sequence[Part], amount: int, currency: str) -> tuple[Part, ...]:
+    """How a refund divides over what can be refunded: card first up to its capture, then wallet,
+    points last; raises `RefundExceedsCapture`."""
+    left = funding.worth(refundable)
+    if amount > left:
         raise RefundExceedsCapture(
-            f"{format_amount(amount, refundable.currency)} is more than the {left} "
+            f"{format_amount(amount, currency)} is more than the {format_amount(left, currency)} "
             "that can still be refunded."
         )
-    card = min(amount, refundable.card_left)
-    wallet = min(amount - card, refundable.wallet_left)
-    return RefundSplit(card, wallet, amount - card - wallet)
+    return funding.first(refundable, amount)
 
 
 def refund_transaction(refund: RefundRequest) -> Transaction:
     """The postings of a completed refund: what was taken goes back to where it came from."""
-    source = LATE_CAPTURES if refund.late_capture else SALES
     postings: list[Posting] = []
-    if refund.card_amount:
-        target = gateway(refund.gateway)
-        postings += transfer(source, target, refund.currency, refund.card_amount)
-    if refund.wallet_amount:
-        target = available(refund.customer_id)
-        postings += transfer(source, target, refund.currency, refund.wallet_amount)
-    if refund.points_amount:
-        target = available(refund.customer_id)
-        postings += transfer(points.REDEEMED, target, points.UNIT, refund.points_amount)
+    for part in refund.parts:
+        source = LATE_CAPTURES if refund.late_capture else part.spent_on
+        postings += transfer(source, part.home, part.unit, part.amount)
     return Transaction(
         key=f"refund/{refund.refund_id}",
         kind="refund",
@@ -257,10 +194,8 @@ def completed_event(refund: RefundRequest) -> Event:
         "paymentId": refund.payment_id,
         "customerId": refund.customer_id,
         "currency": refund.currency,
-        "amount": refund.amount,
-        "walletAmount": refund.wallet_amount,
-        "cardAmount": refund.card_amount,
-        "pointsAmount": refund.points_amount,
+        "amount": refund.worth,
+        **{f"{kind}Amount": amount for kind, amount in funding.by_kind(refund.parts).items()},
         "reason": refund.reason,
     }
     topic = Topic.REFUND_COMPLETED

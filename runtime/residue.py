@@ -7,9 +7,8 @@ tombstone for what comes late. Should a fault leave something all the same, it m
 import structlog
 
 from activities.coupon import CouponActivities
+from activities.funding import STEPS
 from activities.inventory import InventoryActivities
-from activities.points import PointsActivities
-from activities.wallet import WalletActivities
 from domain.payment import Payment, PaymentStatus
 from domain.waits import Waits
 from store import payment
@@ -25,10 +24,9 @@ async def give_back(database: Database, row: Payment, waits: Waits) -> None:
         log.error("a completed payment still holds something", payment_id=row.id)
         return
     ended = payment.request(row, waits)
-    if ended.points_amount:
-        await PointsActivities(database).give_back(ended)
-    if ended.wallet_amount:
-        await WalletActivities(database).release(ended)
+    for part in reversed(ended.ours):
+        step = STEPS[part.kind]
+        await step.undo(step.activities(database), ended)
     if ended.stock:
         await InventoryActivities(database).restore(ended)
     if ended.coupon_code:

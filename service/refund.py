@@ -1,14 +1,15 @@
 """Refunds: giving back all or a part of what a payment captured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from domain import points
 from domain import refund as rules
 from domain.access import SYSTEM, Access
 from domain.errors import NotFound, NotRefundable
-from domain.payment import PayableType, Payment
-from domain.refund import FINAL, Refund, RefundRequest, RefundSplit
+from domain.funding import Kind, Part, by_kind, worth
+from domain.payment import PayableType
+from domain.refund import FINAL, Refund, RefundRequest
 from domain.review import Resolution
 from domain.wallet import check_room
 from domain.workflow_id import refund_workflow_id
@@ -65,25 +66,26 @@ async def resolve(
 async def _create(
     tx: Transaction, desk: Desk, call: Call, refund_id: str, wanted: NewRefund
 ) -> RefundRequest:
-    locked = await payment.lock_refundable(tx, wanted.payment_id)
-    if locked is None:
+    paid = await payment.find_locked(tx, wanted.payment_id)
+    if paid is None:
         raise NotFound(f"There is no payment {wanted.payment_id}.")
-    paid, refundable = locked
     if paid.payable_type is PayableType.TOP_UP:
         # Its money is in the wallet: back on the card as well, it would be there twice.
         raise NotRefundable("A top-up is not refunded; its money can be spent from the wallet.")
-    if not refundable.left:
+    if not paid.refundable:
         raise NotRefundable("Nothing of this payment is left to be refunded.")
-    parts = rules.split(refundable, wanted.amount or refundable.left)
-    await _check_room(tx, paid, parts)
+    amount = wanted.amount or worth(paid.refundable)
+    parts = rules.split(paid.refundable, amount, paid.currency)
+    await _check_room(tx, paid.customer_id, parts)
+    amounts = by_kind(parts)
     request = RefundRequest(
         refund_id=refund_id,
         payment_id=paid.id,
         customer_id=paid.customer_id,
         currency=paid.currency,
-        card_amount=parts.card,
-        wallet_amount=parts.wallet,
-        points_amount=parts.points,
+        card_amount=amounts[Kind.CARD],
+        wallet_amount=amounts[Kind.WALLET],
+        points_amount=amounts[Kind.POINTS],
         gateway=paid.gateway,
         reason=wanted.reason,
         origin=call.origin,
@@ -94,13 +96,14 @@ async def _create(
     return request
 
 
-async def _check_room(tx: Transaction, paid: Payment, parts: RefundSplit) -> None:
-    """What goes back into the wallet must fit: nothing that is under way may get stuck."""
-    if parts.wallet or parts.points:
-        await customer.lock(tx, paid.customer_id)
-    for amount, unit in ((parts.wallet, paid.currency), (parts.points, points.UNIT)):
-        if amount:
-            check_room(await wallet.expected(tx, paid.customer_id, unit), amount, unit)
+async def _check_room(tx: Transaction, customer_id: str, parts: Iterable[Part]) -> None:
+    """What goes back into a wallet must fit: nothing that is under way may get stuck."""
+    to_wallet = [part for part in parts if part.in_wallet]
+    if to_wallet:
+        await customer.lock(tx, customer_id)
+    for part in to_wallet:
+        expected = await wallet.expected(tx, customer_id, part.unit)
+        check_room(expected, part.amount, part.unit)
 
 
 async def found(tx: Transaction, refund_id: str) -> Refund:

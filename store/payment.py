@@ -9,6 +9,7 @@ from sqlalchemy import Row, case, func, insert, select, union_all, update
 from domain.coupon import CouponUseState
 from domain.errors import HoldReleased
 from domain.event import Origin
+from domain.funding import by_kind
 from domain.inventory import ReservationState
 from domain.payment import (
     FINAL,
@@ -20,7 +21,7 @@ from domain.payment import (
     PaymentStatus,
     StockLine,
 )
-from domain.refund import Refundable, RefundRequest, refundable
+from domain.refund import RefundRequest
 from domain.waits import Waits
 from domain.wallet import HoldState
 from domain.workflow_id import invoice_workflow_id
@@ -54,9 +55,7 @@ async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> No
             customer_id=payment.customer_id,
             currency=payment.currency,
             method=method,
-            wallet_amount=payment.wallet_amount,
-            card_amount=payment.card_amount,
-            points_amount=payment.points_amount,
+            **{f"{kind}_amount": amount for kind, amount in by_kind(payment.parts).items()},
             coupon_code=payment.coupon_code,
             discount=payment.discount,
             stock=[[line.sku, line.quantity] for line in payment.stock],
@@ -79,6 +78,12 @@ async def lock(tx: Transaction, payment_id: str) -> Payment:
     """The payment, locked to the commit."""
     locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
     return _payment((await tx.execute(locked)).one())
+
+
+async def find_locked(tx: Transaction, payment_id: str) -> Payment | None:
+    """The payment, if there is one, locked to the commit."""
+    row = (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id).with_for_update())).first()
+    return None if row is None else _payment(row)
 
 
 async def of_payable(tx: Transaction, *payable_ids: str) -> list[Payment]:
@@ -154,16 +159,6 @@ async def _end(
     return False
 
 
-async def lock_refundable(tx: Transaction, payment_id: str) -> tuple[Payment, Refundable] | None:
-    """Lock the payment's row to the commit and say what of it can be refunded."""
-    locked = _PAYMENTS.where(payments.c.id == payment_id).with_for_update()
-    row = (await tx.execute(locked)).first()
-    if row is None:
-        return None
-    payment = _payment(row)
-    return payment, refundable(payment)
-
-
 async def reserve_refund(tx: Transaction, refund: RefundRequest) -> None:
     """Set a part of the capture aside for a refund; constraints refuse more than there is."""
     await _change_refunded(tx, refund, +1)
@@ -175,14 +170,11 @@ async def release_refund(tx: Transaction, refund: RefundRequest) -> None:
 
 
 async def _change_refunded(tx: Transaction, refund: RefundRequest, sign: int) -> None:
+    changed = [(payments.c[f"{part.kind}_refunded"], part) for part in refund.parts]
     await tx.execute(
         update(payments)
         .where(payments.c.id == refund.payment_id)
-        .values(
-            card_refunded=payments.c.card_refunded + sign * refund.card_amount,
-            wallet_refunded=payments.c.wallet_refunded + sign * refund.wallet_amount,
-            points_refunded=payments.c.points_refunded + sign * refund.points_amount,
-        )
+        .values({column: column + sign * part.amount for column, part in changed})
     )
 
 
@@ -193,7 +185,7 @@ async def add_refunded(tx: Transaction, refund: RefundRequest) -> Payment:
         update(payments)
         .where(payments.c.id == refund.payment_id)
         .values(
-            refunded_amount=payments.c.refunded_amount + refund.amount,
+            refunded_amount=payments.c.refunded_amount + refund.worth,
             money_refunded=payments.c.money_refunded + refund.money,
             updated_at=func.now(),
         )

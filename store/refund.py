@@ -7,6 +7,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import Origin
+from domain.funding import by_kind
 from domain.refund import (
     FINAL,
     FailedRefund,
@@ -29,9 +30,7 @@ async def create(tx: Transaction, refund: RefundRequest) -> bool:
         payment_id=refund.payment_id,
         customer_id=refund.customer_id,
         currency=refund.currency,
-        card_amount=refund.card_amount,
-        wallet_amount=refund.wallet_amount,
-        points_amount=refund.points_amount,
+        **{f"{kind}_amount": amount for kind, amount in by_kind(refund.parts).items()},
         gateway=refund.gateway,
         reason=refund.reason,
         status=RefundStatus.PENDING,

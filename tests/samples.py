@@ -21,6 +21,7 @@ def a_payment(
     wallet_amount: int = 0,
     card_amount: int = 0,
     *,
+    points_amount: int = 0,
     customer_id: str | None = None,
     currency: str = "KRW",
     payable_type: PayableType = PayableType.ORDER,
@@ -35,6 +36,7 @@ def a_payment(
         currency=currency,
         wallet_amount=wallet_amount,
         card_amount=card_amount,
+        points_amount=points_amount,
         gateway="simulator",
         billing_key="bk_4242424242424242",
         origin=Origin("key-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -42,7 +44,12 @@ def a_payment(
 
 
 def a_refund(
-    payment: PaymentRequest, card_amount: int, wallet_amount: int, *, late_capture: bool = False
+    payment: PaymentRequest,
+    card_amount: int,
+    wallet_amount: int,
+    *,
+    points_amount: int = 0,
+    late_capture: bool = False,
 ) -> RefundRequest:
     """A refund of a part of a payment."""
     return RefundRequest(
@@ -52,6 +59,7 @@ def a_refund(
         currency=payment.currency,
         card_amount=card_amount,
         wallet_amount=wallet_amount,
+        points_amount=points_amount,
         gateway=payment.gateway,
         reason="the customer asked",
         late_capture=late_capture,

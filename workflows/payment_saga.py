@@ -23,14 +23,14 @@ from temporalio.exceptions import (
 from temporalio.types import MethodAsyncSingleParam
 
 with workflow.unsafe.imports_passed_through():
+    from activities import funding
     from activities.coupon import CouponActivities
     from activities.inventory import InventoryActivities
     from activities.order import OrderActivities
     from activities.payment import PaymentActivities
-    from activities.points import PointsActivities
-    from activities.wallet import WalletActivities
     from domain import saga as steps
     from domain.failure import FailureCode, failure_code, gateway_code
+    from domain.funding import Kind
     from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
     from domain.money import format_amount
     from domain.payment import (
@@ -129,11 +129,8 @@ class PaymentSaga:
             saga.on_failure(self._undo(OrderActivities.remove_coupon, f"take coupon {code} off"))
         if payment.stock:
             saga.on_failure(self._undo(InventoryActivities.restore, f"restore {self._goods}"))
-        if payment.wallet_amount:
-            saga.on_failure(self._undo(WalletActivities.release, f"release {self._wallet_part}"))
-        if payment.points_amount:
-            taken = self._points_part
-            saga.on_failure(self._undo(PointsActivities.give_back, f"give back {taken}"))
+        for part in payment.ours:
+            saga.on_failure(self._undo(funding.STEPS[part.kind].undo, f"give back {part}"))
 
     async def _set_aside(self) -> None:
         """Every step that can be undone without anybody noticing."""
@@ -146,14 +143,18 @@ class PaymentSaga:
         if payment.stock:
             goods = f"reserve {self._goods}"
             await self._do(steps.INVENTORY_RESERVE, InventoryActivities.reserve, goods)
-        if payment.wallet_amount:
-            await self._do(steps.WALLET_HOLD, WalletActivities.hold, f"hold {self._wallet_part}")
-        if payment.card_amount and payment.two_calls:
+        for part in payment.parts:
+            if part.kind is Kind.CARD:
+                await self._authorize()
+            else:
+                step = funding.STEPS[part.kind]
+                await self._do(step.name, step.do, f"hold {part}")
+
+    async def _authorize(self) -> None:
+        """The card's part is set aside at the PG, where that takes two calls."""
+        if self._payment.two_calls:
             self._heed_cancellation()
             await to_completion(self._definite(self._authorization, Operation.AUTHORIZE))
-        if payment.points_amount:
-            taken = f"deduct {self._points_part}"
-            await self._do(steps.POINTS_DEDUCT, PointsActivities.deduct, taken)
 
     async def _collect(self) -> str | None:
         """The pivot: charge, or capture what was authorized. Returns the PG's reference."""
@@ -204,7 +205,7 @@ class PaymentSaga:
         opened = await workflow.execute_local_activity_method(
             PaymentActivities.open,
             self._payment,
-            **policies.step(f"open {self._sum(self._payment.amount)}"),
+            **policies.step(f"open {self._sum(self._payment.money)}"),
         )
         for operation, attempt in opened.attempts.items():
             owner = self._authorization if operation is Operation.AUTHORIZE else self._pivot
@@ -227,7 +228,7 @@ class PaymentSaga:
         await workflow.execute_local_activity_method(
             PaymentActivities.complete,
             Capture(payment, reference),
-            **policies.step(f"book {self._sum(payment.amount)}, complete {payment.payable_type}"),
+            **policies.step(f"book {self._sum(payment.money)}, complete {payment.payable_type}"),
         )
         return PaymentOutcome(payment.payment_id, PaymentStatus.COMPLETED)
 
@@ -348,14 +349,6 @@ class PaymentSaga:
     @property
     def _goods(self) -> str:
         return ", ".join(f"{line.quantity} of {line.sku}" for line in self._payment.stock)[:100]
-
-    @property
-    def _wallet_part(self) -> str:
-        return f"{self._sum(self._payment.wallet_amount)} of wallet {self._payment.customer_id}"
-
-    @property
-    def _points_part(self) -> str:
-        return f"{self._payment.points_amount} points of {self._payment.customer_id}"
 
 
 def _explain(

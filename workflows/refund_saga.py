@@ -127,4 +127,4 @@ class RefundSaga:
         workflow.upsert_search_attributes([search_attributes.OUTCOME.value_set(outcome)])
 
     def _sum(self) -> str:
-        return format_amount(self._refund.amount, self._refund.currency)
+        return format_amount(self._refund.worth, self._refund.currency)

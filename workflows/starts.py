@@ -123,7 +123,7 @@ class Start:
 
 
 def of_payment(payment: PaymentRequest) -> Start:
-    amount = format_amount(payment.amount, payment.currency)
+    amount = format_amount(payment.money, payment.currency)
     return Start(
         payment_workflow_id(payment.payment_id),
         policies.PAYMENTS,
@@ -138,7 +138,7 @@ def of_refund(refund: RefundRequest) -> Start:
     return Start(
         refund_workflow_id(refund.refund_id),
         policies.PAYMENTS,
-        f"give {format_amount(refund.amount, refund.currency)} back{late}",
+        f"give {format_amount(refund.worth, refund.currency)} back{late}",
         (SearchAttributePair(CUSTOMER_ID, refund.customer_id),),
         _ONCE,
     )

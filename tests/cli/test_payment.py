@@ -65,8 +65,22 @@ async def test_a_declined_payment_says_why_in_our_words_and_in_the_gateways(
 
     assert "why: declined. The card has insufficient funds." in shown.output
     assert "in the gateway's words: insufficient_funds" in shown.output
-    assert "1,000 KRW of it from the wallet, 2,000 KRW by card" in shown.output
+    wallet = f"wallet {billing.customer_id}"
+    assert f"made up of 1,000 KRW of {wallet}, 2,000 KRW by card" in shown.output
     assert "wallet.hold        UNDONE" in shown.output
+
+
+async def test_points_are_told_like_every_other_part(command: Command, billing: Billing) -> None:
+    await billing.give_points(300)
+    order_id = (await billing.order_of("A", 1_000, points=300))["id"]
+    paid = await billing.pay(order_id)
+    refund = {"paymentId": paid["id"], "reason": "all of it"}
+    assert (await billing.post("/api/v1/refunds", refund)).status_code == 201
+
+    shown = await command("payment", "show", paid["id"])
+
+    assert f"made up of 700 KRW by card, 300 points of {billing.customer_id}" in shown.output
+    assert "1,000 KRW, COMPLETED (all of it)" in shown.output
 
 
 async def test_a_failed_payment_whose_money_came_late_does_not_say_that_nothing_was_taken(

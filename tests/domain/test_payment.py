@@ -63,7 +63,7 @@ def test_a_split_says_its_wallet_part() -> None:
 
 @given(PAYMENTS)
 def test_a_capture_balances_and_books_the_whole_payment(payment: PaymentRequest) -> None:
-    assume(payment.amount > 0)
+    assume(payment.money > 0)
     written = capture_transactions(payment)[0]
     booked: Counter[str] = Counter()
     for posting in written.postings:
@@ -72,7 +72,7 @@ def test_a_capture_balances_and_books_the_whole_payment(payment: PaymentRequest)
     assert not any(totals(written.postings).values())
     assert {posting.unit for posting in written.postings} == {payment.currency}
     to_wallet = payment.payable_type is PayableType.TOP_UP
-    assert booked[available(payment.customer_id) if to_wallet else SALES] == payment.amount
+    assert booked[available(payment.customer_id) if to_wallet else SALES] == payment.money
     assert booked[held(payment.customer_id)] == -payment.wallet_amount
     assert booked[gateway("simulator")] == -payment.card_amount
     assert written.payment_id == payment.payment_id

@@ -1,6 +1,6 @@
 """Refunds: never more than the capture, the card first, and always back to where it came from."""
 
-from dataclasses import replace
+from collections import Counter
 
 import pytest
 from hypothesis import assume, given
@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from domain.errors import RefundExceedsCapture
 from domain.event import Topic
-from domain.ledger import LATE_CAPTURES, SALES, available, gateway, totals
+from domain.funding import by_kind, worth
+from domain.ledger import SALES, Transaction, available, gateway, held, totals
 from domain.money import MAX_MINOR_UNITS
+from domain.payment import capture_transactions
+from domain.points import REDEEMED, UNIT
 from domain.refund import (
     LATE_CAPTURE,
-    Refundable,
     completed_event,
     late_capture_transaction,
     of_late_capture,
@@ -24,62 +26,78 @@ from tests.samples import a_payment, a_refund
 PARTS = st.integers(0, MAX_MINOR_UNITS)
 
 
-@given(PARTS, PARTS, st.data())
-def test_partial_refunds_in_any_sequence_give_back_the_capture_and_no_more(
-    card: int, wallet: int, data: st.DataObject
-) -> None:
-    left = Refundable("KRW", card, wallet, 0, 0)
-    refunded = 0
-    for _ in range(data.draw(st.integers(0, 6))):
-        if not left.left:
-            break
-        amount = data.draw(st.integers(1, left.left))
-        parts = split(left, amount)
-        card_part, wallet_part = parts.card, parts.wallet
+def sums(*written: Transaction) -> Counter[tuple[str, str]]:
+    """What was booked on each account, in each unit."""
+    booked: Counter[tuple[str, str]] = Counter()
+    for transaction in written:
+        for posting in transaction.postings:
+            booked[posting.account, posting.unit] += posting.amount
+    return booked
 
-        assert card_part >= 0
-        assert wallet_part >= 0
-        assert card_part + wallet_part == amount
-        assert wallet_part == 0 or left.card_refunded + card_part == card, "the card comes first"
-        left = replace(
-            left,
-            card_refunded=left.card_refunded + card_part,
-            wallet_refunded=left.wallet_refunded + wallet_part,
-        )
-        refunded += amount
-        assert left.left == card + wallet - refunded
+
+@given(PARTS, PARTS, PARTS)
+def test_a_refund_of_all_that_is_left_gives_back_all_of_it(
+    wallet: int, card: int, points: int
+) -> None:
+    left = a_payment(wallet, card, points_amount=points).parts
+
+    whole = split(left, worth(left), "KRW")
+
+    assert by_kind(whole) == by_kind(left)
+
+
+@given(PARTS, PARTS, PARTS, st.integers(1, MAX_MINOR_UNITS))
+def test_more_than_is_left_is_not_refunded(wallet: int, card: int, points: int, more: int) -> None:
+    left = a_payment(wallet, card, points_amount=points).parts
 
     with pytest.raises(RefundExceedsCapture):
-        split(left, left.left + 1)
-    if left.left:
-        whole = split(left, left.left)
-        assert whole.card + whole.wallet + whole.points == left.left
+        split(left, worth(left) + more, "KRW")
 
 
 def test_a_refund_of_too_much_says_what_is_left() -> None:
-    refundable = Refundable("USD", 1_000, 500, card_refunded=1_000, wallet_refunded=100)
+    left = a_payment(wallet_amount=400, currency="USD").parts
 
     with pytest.raises(RefundExceedsCapture, match=r"5\.00 USD is more than the 4\.00 USD"):
-        split(refundable, 500)
+        split(left, 500, "USD")
 
 
-@given(PARTS, PARTS, st.booleans())
+@given(PARTS, PARTS, PARTS)
 def test_a_refund_balances_and_goes_back_where_it_came_from(
-    card: int, wallet: int, late: bool
+    card: int, wallet: int, points: int
 ) -> None:
-    assume(card + wallet > 0)
-    refund = a_refund(a_payment(wallet, card), card, wallet, late_capture=late)
+    assume(card + wallet + points > 0)
+    payment = a_payment(wallet, card, points_amount=points)
+    refund = a_refund(payment, card, wallet, points_amount=points)
     written = refund_transaction(refund)
-    booked = {
-        account: sum(each.amount for each in written.postings if each.account == account)
-        for account in {each.account for each in written.postings}
-    }
+    booked = sums(written)
+    home = available(refund.customer_id)
 
     assert not any(totals(written.postings).values())
-    assert booked[LATE_CAPTURES if late else SALES] == -(card + wallet)
-    assert booked.get(gateway("simulator"), 0) == card
-    assert booked.get(available(refund.customer_id), 0) == wallet
+    assert booked[SALES, "KRW"] == -(card + wallet)
+    assert booked[gateway("simulator"), "KRW"] == card
+    assert booked[home, "KRW"] == wallet
+    assert booked[home, UNIT] == -booked[REDEEMED, UNIT] == points
     assert written.payment_id == refund.payment_id
+
+
+@given(PARTS, PARTS, PARTS)
+def test_a_capture_and_the_refund_of_all_of_it_leave_only_what_was_held(
+    wallet: int, card: int, points: int
+) -> None:
+    payment = a_payment(wallet, card, points_amount=points)
+    assume(payment.parts)
+    captured = [each for each in capture_transactions(payment) if each.kind != "earn"]
+
+    left = sums(
+        *captured, refund_transaction(a_refund(payment, card, wallet, points_amount=points))
+    )
+
+    holder = payment.customer_id
+    moved = Counter({(available(holder), "KRW"): wallet, (available(holder), UNIT): points})
+    moved.subtract({(held(holder), "KRW"): wallet, (held(holder), UNIT): points})
+    assert {key: sum_ for key, sum_ in left.items() if sum_} == {
+        key: sum_ for key, sum_ in moved.items() if sum_
+    }
 
 
 def test_a_late_capture_is_refunded_once_whoever_finds_it() -> None:
@@ -98,15 +116,7 @@ def test_a_late_capture_and_its_refund_leave_nothing_in_suspense(card: int) -> N
     captured = late_capture_transaction(payment)
     refunded = refund_transaction(of_late_capture(payment))
 
-    left = {
-        account: sum(
-            each.amount
-            for each in (*captured.postings, *refunded.postings)
-            if each.account == account
-        )
-        for account in (LATE_CAPTURES, gateway("simulator"))
-    }
-    assert left == {LATE_CAPTURES: 0, gateway("simulator"): 0}
+    assert not any(sums(captured, refunded).values())
 
 
 def test_a_refund_is_told_on_the_line_of_its_payment() -> None:

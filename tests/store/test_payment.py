@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.access import SYSTEM
 from domain.errors import HoldReleased
+from domain.funding import Kind, Part, by_kind, worth
 from domain.payment import FINAL, FailedPayment, Method, PayableType, PaymentRequest, PaymentStatus
-from domain.refund import Refundable
 from store import payment as payments
 from store import tables
 from store.database import Database
@@ -153,15 +153,15 @@ async def test_the_first_request_to_cancel_is_the_one_that_is_noted(database: Da
 async def test_nothing_of_an_open_or_failed_payment_can_be_refunded(database: Database) -> None:
     payment = await create(database, a_payment(100, 200))
 
-    async def left() -> Refundable:
+    async def left() -> tuple[Part, ...]:
         async with database.begin(SYSTEM) as tx:
-            locked = await payments.lock_refundable(tx, payment.payment_id)
+            locked = await payments.find_locked(tx, payment.payment_id)
         assert locked is not None
-        return locked[1]
+        return locked.refundable
 
-    assert (await left()).left == 0
+    assert await left() == ()
     await end(database, payment, PaymentStatus.COMPLETED)
-    assert await left() == Refundable("KRW", 200, 100, 0, 0)
+    assert by_kind(await left()) == {Kind.WALLET: 100, Kind.CARD: 200, Kind.POINTS: 0}
 
 
 async def test_concurrent_refunds_reserve_no_more_than_the_capture(database: Database) -> None:
@@ -190,10 +190,10 @@ async def test_a_failed_refund_can_be_made_again(database: Database) -> None:
         async with database.begin(SYSTEM) as tx:
             await payments.release_refund(tx, refund)
     async with database.begin(SYSTEM) as tx:
-        locked = await payments.lock_refundable(tx, payment.payment_id)
+        locked = await payments.find_locked(tx, payment.payment_id)
 
     assert locked is not None
-    assert locked[1].left == 300
+    assert worth(locked.refundable) == 300
 
 
 async def test_no_more_is_refunded_than_was_reserved(database: Database) -> None:

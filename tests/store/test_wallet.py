@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.access import SYSTEM
 from domain.errors import HoldReleased
+from domain.funding import Kind
 from domain.payment import PaymentRequest, capture_transactions
 from store import ledger, wallet
 from store.database import Database
@@ -19,23 +20,23 @@ from tests.wallets import a_funded_customer, balances, credit, posted
 
 async def hold(database: Database, payment: PaymentRequest) -> bool:
     async with database.begin(SYSTEM) as tx:
-        return await wallet.hold(tx, payment.wallet_hold())
+        return await wallet.hold(tx, payment.hold(Kind.WALLET))
 
 
 async def release(database: Database, payment: PaymentRequest) -> bool:
     async with database.begin(SYSTEM) as tx:
-        return await wallet.release(tx, payment.wallet_hold())
+        return await wallet.release(tx, payment.hold(Kind.WALLET))
 
 
 async def commit(database: Database, payment: PaymentRequest) -> None:
     async with database.begin(SYSTEM) as tx:
-        await wallet.commit_hold(tx, payment.wallet_hold())
+        await wallet.commit_hold(tx, payment.hold(Kind.WALLET))
         await ledger.append(tx, *capture_transactions(payment))
 
 
 async def state(database: Database, payment: PaymentRequest) -> str | None:
     async with database.engine.connect() as tx:
-        return await wallet.hold_state(tx, payment.wallet_hold())
+        return await wallet.hold_state(tx, payment.hold(Kind.WALLET))
 
 
 async def test_64_concurrent_holds_take_what_is_there_and_no_more(database: Database) -> None:
