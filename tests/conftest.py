@@ -24,12 +24,12 @@ from runtime import schema, temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store.database import Database
-from tests.billing import Billing
-from tests.clean_slate import assert_everything_agrees
-from tests.conditions import PATIENCE_SECONDS
-from tests.databases import connected
-from tests.faults import FaultInjector
-from tests.updates import patient
+from tests.support.billing import Billing
+from tests.support.clean_slate import assert_everything_agrees
+from tests.support.conditions import PATIENCE_SECONDS
+from tests.support.databases import connected
+from tests.support.faults import FaultInjector
+from tests.support.updates import patient
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis_settings.register_profile("billing", deadline=None)

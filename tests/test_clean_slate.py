@@ -9,12 +9,12 @@ from domain.access import SYSTEM
 from gateway.book import HttpBook
 from runtime.settings import Settings
 from store import wallet
-from tests.billing import WITHOUT_RESIDUE, Billing
-from tests.cashier import Cashier
-from tests.clean_slate import Residue, Totals, assert_clean_slate, assert_everything_agrees
-from tests.databases import connected, settings_of_its_own
-from tests.faults import FaultInjector
-from tests.samples import new_customer
+from tests.support.billing import WITHOUT_RESIDUE, Billing
+from tests.support.cashier import Cashier
+from tests.support.clean_slate import Residue, Totals, assert_clean_slate, assert_everything_agrees
+from tests.support.databases import connected, settings_of_its_own
+from tests.support.faults import FaultInjector
+from tests.support.samples import new_customer
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from domain.settlement import SettlementRequest, SettlementStatus
 from domain.usage import LATE
 from runtime.settings import Settings
 from service.group_commit import GroupCommit
-from tests.billing import Billing
-from tests.cashier import Cashier
-from tests.clocks import moved
 from tests.conftest import served
-from tests.faults import FaultInjector
-from tests.samples import new_id
+from tests.support.billing import Billing
+from tests.support.cashier import Cashier
+from tests.support.clocks import moved
+from tests.support.faults import FaultInjector
+from tests.support.samples import new_id
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("activities", "api", "cli", "gateway", "runtime", "service", "store", "workflows")

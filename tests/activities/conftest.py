@@ -31,11 +31,11 @@ from store.tables import (
     wallet_holds,
     wallets,
 )
-from tests.billing import Billing
-from tests.cashier import Cashier
-from tests.dunning import Dunning
-from tests.faults import FaultInjector
-from tests.months import Months
+from tests.support.billing import Billing
+from tests.support.cashier import Cashier
+from tests.support.dunning import Dunning
+from tests.support.faults import FaultInjector
+from tests.support.months import Months
 from tests.workflows.conftest import connections
 
 OF_THE_CUSTOMER = (wallets, orders, payments, outbox)

@@ -11,7 +11,7 @@ from domain.payment import PaymentRequest
 from store import order, saga
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
+from tests.support.cashier import Cashier
 
 
 async def steps(database: Database, request: PaymentRequest) -> dict[str, str]:

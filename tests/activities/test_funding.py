@@ -12,8 +12,8 @@ from domain.wallet import Balance
 from store import wallet
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
-from tests.wallets import balances
+from tests.support.cashier import Cashier
+from tests.support.wallets import balances
 
 
 def test_every_part_that_lies_with_us_has_its_steps() -> None:

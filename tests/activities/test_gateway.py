@@ -10,8 +10,8 @@ from domain.gateway import GatewayRequest, GatewayStatus, Operation
 from domain.payment import PaymentRequest
 from domain.refund import RefundRequest
 from gateway.client import PaymentGateway
-from tests.cashier import Cashier
-from tests.samples import new_id
+from tests.support.cashier import Cashier
+from tests.support.samples import new_id
 from tests.workflows.conftest import Connections
 
 

@@ -6,7 +6,7 @@ from domain.payment import PaymentRequest
 from store import saga
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
+from tests.support.cashier import Cashier
 
 
 async def stock(cashier: Cashier, request: PaymentRequest) -> tuple[int, int]:

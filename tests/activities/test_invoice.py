@@ -12,8 +12,8 @@ from domain.payment import FailedPayment, PaymentRequest, PaymentStatus
 from store import payment
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.dunning import Dunning
-from tests.samples import new_id
+from tests.support.dunning import Dunning
+from tests.support.samples import new_id
 
 NEXT = datetime(2099, 8, 1, 1, 2, 3, 456_789, tzinfo=UTC)
 

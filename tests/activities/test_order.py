@@ -6,7 +6,7 @@ from domain.errors import HoldReleased
 from store import order
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
+from tests.support.cashier import Cashier
 
 
 async def applied_by(database: Database, order_id: str) -> str | None:

@@ -19,8 +19,8 @@ from domain.access import SYSTEM
 from domain.event import PARTITIONS, TOPICS, Event, Origin, Topic
 from runtime.settings import Settings
 from store import outbox
-from tests.conditions import PATIENCE_SECONDS, eventually
-from tests.relays import (
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.relays import (
     BROKERS,
     RelayBed,
     Writers,
@@ -31,7 +31,7 @@ from tests.relays import (
     delivery,
     relay_bed,
 )
-from tests.samples import an_event, new_id
+from tests.support.samples import an_event, new_id
 
 MINE = (Topic.PAYMENT_COMPLETED, Topic.REFUND_COMPLETED)
 INIT_PRODUCER_ID = 22

@@ -12,8 +12,8 @@ from domain.review import QUESTIONS
 from store import gateway_attempt, payment, review
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
-from tests.clean_slate import Totals, assert_clean_slate
+from tests.support.cashier import Cashier
+from tests.support.clean_slate import Totals, assert_clean_slate
 
 SPLIT = (1000, 2000)
 

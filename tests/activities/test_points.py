@@ -4,8 +4,8 @@ from activities.points import PointsActivities
 from domain.errors import HoldReleased, InsufficientPoints
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
-from tests.wallets import balances, posted
+from tests.support.cashier import Cashier
+from tests.support.wallets import balances, posted
 
 
 async def points(database: Database, cashier: Cashier) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from domain.refund import (
 from store import gateway_attempt
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
+from tests.support.cashier import Cashier
 
 
 async def a_paid_order(database: Database, cashier: Cashier) -> PaymentRequest:

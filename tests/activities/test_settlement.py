@@ -16,7 +16,7 @@ from domain.waits import Waits
 from store import invoice, usage
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.months import ASKS, MAY, Months
+from tests.support.months import ASKS, MAY, Months
 
 
 async def drafted(

@@ -6,7 +6,7 @@ from activities.wallet import WalletActivities
 from domain.errors import HoldReleased, InsufficientFunds
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.cashier import Cashier
+from tests.support.cashier import Cashier
 
 
 async def test_a_hold_run_twice_holds_once(

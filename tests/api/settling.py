@@ -14,9 +14,9 @@ from gateway.client import PaymentGateway
 from runtime import schema, temporal
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running, settlement_worker
-from tests.billing import Billing
 from tests.conftest import served
-from tests.databases import connected, database_of_its_own
+from tests.support.billing import Billing
+from tests.support.databases import connected, database_of_its_own
 
 PERIOD = "2026-05"
 NO_MONEY = "4000000000009995"

@@ -15,8 +15,8 @@ from domain.access import Access, Role
 from domain.errors import NotFound
 from runtime.settings import Settings
 from tests.api.documents import refused, rows_of
-from tests.billing import Billing
 from tests.conftest import served
+from tests.support.billing import Billing
 
 C, S, O = Role.CUSTOMER, Role.SERVICE, Role.OPERATOR  # noqa: E741
 

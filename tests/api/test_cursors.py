@@ -13,8 +13,8 @@ from domain.errors import InvalidRequest
 from service.page import Position
 from store.seen import Seen
 from tests.api.documents import refused
-from tests.billing import Billing
-from tests.samples import new_id
+from tests.support.billing import Billing
+from tests.support.samples import new_id
 
 SEEN = Seen(5_000_000_000, (4_999_999_990, 4_999_999_998))
 PLACE = Position(datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC), new_id(), SEEN)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from store.tables import payment_methods
 from tests.api.documents import refused
-from tests.billing import GOOD_CARD, Billing
+from tests.support.billing import GOOD_CARD, Billing
 
 
 async def test_a_customer_is_made_once_and_put_ever_after(billing: Billing) -> None:

@@ -19,11 +19,11 @@ from runtime.settings import Settings
 from store.tables import idempotency_keys
 from tests.api.documents import problem_of, refused
 from tests.api.settling import NO_MONEY, invoiced, waiting_draft
-from tests.api.unfinished import payment_in_review, refund_in_review
-from tests.billing import GOOD_CARD, Billing
-from tests.conditions import eventually
 from tests.conftest import served
-from tests.faults import Fault, FaultInjector
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.conditions import eventually
+from tests.support.faults import Fault, FaultInjector
+from tests.support.unfinished import payment_in_review, refund_in_review
 
 ROUNDS = 5
 LATE = {"already-decided", "already-final", "not-in-review"}

@@ -9,8 +9,8 @@ from dev.process import free_port
 from domain.usage import LATE
 from service.group_commit import GroupCommit
 from store.database import Database
-from tests.databases import connected
-from tests.usage import event, new_customer
+from tests.support.databases import connected
+from tests.support.usage import event, new_customer
 
 
 async def test_who_arrives_during_a_transaction_shares_the_next(database: Database) -> None:

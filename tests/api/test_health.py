@@ -21,12 +21,12 @@ from service import verification
 from store import dead_message
 from store.database import Database
 from tests.api.documents import problem_of
-from tests.api.unfinished import accepted
-from tests.billing import Billing
-from tests.conditions import eventually
 from tests.conftest import served
-from tests.databases import execute
-from tests.relays import relay_bed
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.databases import execute
+from tests.support.relays import relay_bed
+from tests.support.unfinished import accepted
 from workflows import policies
 from workflows.verification import Verification
 

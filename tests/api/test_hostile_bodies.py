@@ -20,9 +20,9 @@ from store import invoice
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
-from tests.billing import Billing
 from tests.conftest import SECRET
-from tests.samples import new_id
+from tests.support.billing import Billing
+from tests.support.samples import new_id
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
 NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]

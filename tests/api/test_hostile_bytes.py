@@ -10,8 +10,8 @@ from dev import process, services
 from dev.stack import Stack
 from store.database import Database
 from tests.api.documents import closed_port, rows_of
-from tests.conditions import PATIENCE_SECONDS
 from tests.conftest import OUR_TIME_SCALE, SECRET
+from tests.support.conditions import PATIENCE_SECONDS
 
 HEAD = b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HOSTILE = {

@@ -20,10 +20,10 @@ from runtime.settings import Settings
 from store import idempotency
 from store.database import Database
 from tests.api.documents import closed_port, refused, rows_of, silent_port
-from tests.api.unfinished import accepted, payment_in_review, without_temporal
-from tests.billing import Billing
-from tests.conditions import eventually, patience
 from tests.conftest import served
+from tests.support.billing import Billing
+from tests.support.conditions import eventually, patience
+from tests.support.unfinished import accepted, payment_in_review, without_temporal
 
 ITEM = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
 ORDER = {"currency": "KRW", "items": [ITEM]}

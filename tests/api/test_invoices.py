@@ -23,11 +23,11 @@ from store.database import Transaction
 from store.tables import invoices
 from tests.api.documents import problem_of, refused
 from tests.api.settling import NO_MONEY, PERIOD, invoiced, plan, settle, use, waiting_draft
-from tests.billing import GOOD_CARD, Billing
-from tests.conditions import eventually
 from tests.conftest import served
-from tests.databases import may_idle
-from tests.samples import new_id
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.conditions import eventually
+from tests.support.databases import may_idle
+from tests.support.samples import new_id
 
 DECISION = {"reason": "seen in the books"}
 

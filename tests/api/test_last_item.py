@@ -6,9 +6,9 @@ from typing import Any
 import httpx2
 
 from store.database import Database
-from tests.billing import Billing
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import patience
+from tests.support.billing import Billing
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import patience
 
 CUSTOMERS = 20
 PRICE, POINTS, DISCOUNT = 2000, 300, 500

@@ -10,7 +10,7 @@ import pytest
 
 from api.app import create_app
 from runtime.settings import Settings
-from tests.billing import Billing
+from tests.support.billing import Billing
 
 Schema = dict[str, Any]
 

@@ -7,7 +7,7 @@ from domain import ledger, points
 from domain.access import SYSTEM
 from store import wallet
 from store.ledger import append
-from tests.billing import Billing
+from tests.support.billing import Billing
 
 VALID = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
 DECLINING = "4000000000000002"

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from domain.money import DECIMALS, MAX_MINOR_UNITS
 from store.tables import outbox
 from tests.api.documents import refused, rows_of
-from tests.billing import Billing
+from tests.support.billing import Billing
 
 
 def line(unit_price: int, quantity: int = 1, sku: str = "SKU-1") -> dict[str, Any]:

@@ -29,13 +29,13 @@ from runtime.settings import Settings
 from runtime.sweeper import sweep, sweep_for_ever
 from runtime.workers import payments_worker, running
 from store.database import Database
-from tests.api.cables import cable, starting_up
 from tests.api.documents import closed_port, refused, rows_of, silent_port
 from tests.api.test_webhooks import deliver
-from tests.api.unfinished import payment_in_review, without_temporal
-from tests.billing import Billing
-from tests.conditions import PATIENCE_SECONDS, eventually, meanwhile
 from tests.conftest import OUR_TIME_SCALE, SECRET, served
+from tests.support.billing import Billing
+from tests.support.cables import cable, starting_up
+from tests.support.conditions import PATIENCE_SECONDS, eventually, meanwhile
+from tests.support.unfinished import payment_in_review, without_temporal
 
 
 @asynccontextmanager

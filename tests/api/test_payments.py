@@ -12,10 +12,10 @@ from runtime.settings import Settings
 from store import gateway_attempt, order, payment
 from store.database import Database
 from tests.api.documents import refused, rows_of
-from tests.api.unfinished import accepted, payment_in_review
-from tests.billing import GOOD_CARD, Billing
-from tests.conditions import eventually
-from tests.databases import locked, somebody_waits
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.conditions import eventually
+from tests.support.databases import locked, somebody_waits
+from tests.support.unfinished import accepted, payment_in_review
 
 
 async def test_a_card_payment_completes_and_the_books_agree(billing: Billing) -> None:

@@ -9,7 +9,7 @@ from api.app import create_app
 from runtime.settings import Settings
 from tests.api.documents import refused
 from tests.api.test_webhooks import deliver
-from tests.billing import Billing
+from tests.support.billing import Billing
 
 DESCRIBED: dict[str, Any] = create_app(
     Settings.model_validate({"billing_environment": "dev"})

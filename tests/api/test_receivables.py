@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.api.documents import refused
-from tests.billing import Billing
-from tests.store.invoices import owed
+from tests.support.billing import Billing
+from tests.support.invoices import owed
 
 DUE = datetime(2011, 3, 1, 9, tzinfo=UTC)
 ISSUED = DUE - timedelta(days=14)

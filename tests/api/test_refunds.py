@@ -8,8 +8,8 @@ from temporalio.client import Client
 
 from runtime.settings import Settings
 from tests.api.documents import refused, rows_of
-from tests.api.unfinished import accepted, refund_in_review
-from tests.billing import Billing
+from tests.support.billing import Billing
+from tests.support.unfinished import accepted, refund_in_review
 
 
 async def test_all_of_a_card_payment_goes_back(billing: Billing) -> None:

@@ -24,11 +24,11 @@ from tests.api.settling import (
     waiting_draft,
     world_of_its_own,
 )
-from tests.billing import Billing
-from tests.conditions import eventually
 from tests.conftest import served
-from tests.databases import locked, somebody_waits
-from tests.faults import Fault, FaultInjector
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.databases import locked, somebody_waits
+from tests.support.faults import Fault, FaultInjector
 
 
 async def test_a_month_is_billed_and_paid(billing: Billing, settlements: None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from api.app import create_app
 from dev import process
 from runtime.settings import ConfigurationError, Settings
-from tests.conditions import patience
+from tests.support.conditions import patience
 
 
 async def start(directory: Path, **settings: str) -> tuple[int | None, str, str]:

@@ -15,7 +15,7 @@ from domain.access import SYSTEM
 from store import usage
 from store.database import Database
 from store.tables import usage_events
-from tests.usage import document, event, new_customer
+from tests.support.usage import document, event, new_customer
 
 CLOUD_EVENT = {"Content-Type": "application/cloudevents+json"}
 CLOUD_EVENTS = {"Content-Type": "application/cloudevents-batch+json"}

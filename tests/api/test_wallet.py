@@ -12,10 +12,10 @@ from domain.money import MAX_BALANCE
 from runtime.settings import Settings
 from store import ledger, wallet
 from tests.api.documents import refused, rows_of
-from tests.api.unfinished import accepted
-from tests.billing import Billing
-from tests.conditions import eventually
-from tests.databases import may_idle
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.databases import may_idle
+from tests.support.unfinished import accepted
 
 
 async def test_a_new_wallet_is_empty(billing: Billing) -> None:

@@ -21,10 +21,10 @@ from store import refund as refunds
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused
-from tests.api.unfinished import accepted, without_temporal
-from tests.billing import Billing
-from tests.conditions import eventually
 from tests.conftest import SECRET
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.unfinished import accepted, without_temporal
 from workflows.payment_saga import PaymentSaga
 
 PATH = "/webhooks/gateway/simulator"

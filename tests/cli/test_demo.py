@@ -20,8 +20,8 @@ from dev.demo.scenario import STEPS, Step
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
 from dev.process import Server, StackError
-from tests.dev.processes import command, descendants, running
-from tests.threads import beside_the_loop
+from tests.support.processes import command, descendants, running
+from tests.support.threads import beside_the_loop
 
 BILLING = [sys.executable, "-m", "cli.main", "demo"]
 

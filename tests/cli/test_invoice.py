@@ -22,13 +22,13 @@ from service.starts import start_settlement
 from store import customer, invoice, pricing, usage
 from store.database import Database
 from store.tables import invoices, usage_events
-from tests.billing import GOOD_CARD
-from tests.cashier import WAITS
 from tests.cli.conftest import Command
-from tests.conditions import eventually
-from tests.desks import desk
-from tests.tenants import SINCE, Tenants, tenants
-from tests.usage import event
+from tests.support.billing import GOOD_CARD
+from tests.support.cashier import WAITS
+from tests.support.conditions import eventually
+from tests.support.desks import desk
+from tests.support.tenants import SINCE, Tenants, tenants
+from tests.support.usage import event
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

@@ -23,9 +23,9 @@ from cli.main import app, main
 from dev import postgres, process
 from domain.event import TOPICS
 from runtime.settings import Settings
-from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
-from tests.dev.processes import descendants, running
-from tests.threads import beside_the_loop
+from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+from tests.support.processes import descendants, running
+from tests.support.threads import beside_the_loop
 
 BILLING = [sys.executable, "-m", "cli.main"]
 SETTINGS = {name.upper() for name in Settings.model_fields}

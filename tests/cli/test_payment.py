@@ -16,10 +16,10 @@ from domain.waits import Waits
 from runtime.settings import Settings
 from service.starts import start_payment
 from store import ledger, payment
-from tests.api.unfinished import accepted
-from tests.billing import Billing
 from tests.cli.conftest import Command
-from tests.conditions import eventually
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.unfinished import accepted
 
 
 async def test_a_completed_payment_is_told_from_the_order_to_the_events(

@@ -11,13 +11,13 @@ from domain.errors import NotAnAnswer, NotInReview
 from domain.payment import StockLine
 from runtime.settings import Settings
 from store import inventory
-from tests.api.unfinished import payment_in_review, refund_in_review
-from tests.billing import Billing
-from tests.cashier import Cashier
-from tests.clean_slate import assert_clean_slate
 from tests.cli.conftest import Command
-from tests.dunning import SOFT_DECLINE
-from tests.faults import Fault, FaultInjector
+from tests.support.billing import Billing
+from tests.support.cashier import Cashier
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.dunning import SOFT_DECLINE
+from tests.support.faults import Fault, FaultInjector
+from tests.support.unfinished import payment_in_review, refund_in_review
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_i
 from service.settlement import settle_again
 from service.starts import start_settlement_run
 from store.database import Database
-from tests.cashier import WAITS
 from tests.cli.conftest import Command
-from tests.desks import desk
-from tests.tenants import Tenants, tenants
+from tests.support.cashier import WAITS
+from tests.support.desks import desk
+from tests.support.tenants import Tenants, tenants
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

@@ -15,11 +15,11 @@ from service.settlement import settle_again
 from service.starts import start_settlement
 from store import invoice, pricing, usage
 from store.database import Database
-from tests.cashier import WAITS
 from tests.cli.conftest import Command
-from tests.desks import desk
-from tests.tenants import SINCE, tenants
-from tests.usage import event
+from tests.support.cashier import WAITS
+from tests.support.desks import desk
+from tests.support.tenants import SINCE, tenants
+from tests.support.usage import event
 
 pytestmark = pytest.mark.usefixtures("settlements")
 

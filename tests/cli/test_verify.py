@@ -11,9 +11,9 @@ from domain.verification import SHOWN, Invariant
 from runtime.settings import Settings
 from store import wallet
 from tests.cli.conftest import Command
-from tests.databases import connected, settings_of_its_own
 from tests.dev.simulator.conftest import Gateway
-from tests.samples import new_customer
+from tests.support.databases import connected, settings_of_its_own
+from tests.support.samples import new_customer
 
 WALLETS = "wallets-equal-their-postings"
 

@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer
 
 from dev import kafka, process
 from dev.process import StackError
-from tests.conditions import PATIENCE_SECONDS
+from tests.support.conditions import PATIENCE_SECONDS
 
 TOPIC = "billing.payment.completed"
 

@@ -11,8 +11,8 @@ import pytest
 
 from dev import process
 from dev.process import Server, StackError
-from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
-from tests.dev.processes import running
+from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+from tests.support.processes import running
 
 
 def start_python(script: str, log: Path, ready: bool = True) -> Server:

@@ -16,7 +16,7 @@ from domain.pricing import price
 from runtime import schema
 from store import customer, inventory, pricing
 from store.database import Database
-from tests.databases import connected, database_of_its_own
+from tests.support.databases import connected, database_of_its_own
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from dev.stack import (
     temporary_directory,
     temporary_stack,
 )
-from tests.conditions import eventually_beside_the_loop
-from tests.dev.processes import descendants, running
+from tests.support.conditions import eventually_beside_the_loop
+from tests.support.processes import descendants, running
 
 TOPIC = "billing.payment.completed"
 SIMULATOR = SimulatorOptions(

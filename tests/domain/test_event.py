@@ -29,8 +29,8 @@ from domain.payment import (
 )
 from domain.refund import completed_event, of_late_capture
 from domain.saga import IN_ORDER, StepState
-from tests.samples import a_payment, a_refund, new_id
-from tests.schemas import DIRECTORY, complaints, schema
+from tests.support.samples import a_payment, a_refund, new_id
+from tests.support.schemas import DIRECTORY, complaints, schema
 
 
 def test_every_topic_has_a_valid_schema_and_there_is_no_other() -> None:

@@ -8,7 +8,7 @@ from domain.funding import GIVEN_BACK, Funded, Kind, Part, by_kind, first, less,
 from domain.money import MAX_MINOR_UNITS
 from domain.payment import PaymentRequest
 from domain.wallet import Hold
-from tests.samples import a_payment, a_refund
+from tests.support.samples import a_payment, a_refund
 
 AMOUNTS = st.integers(0, MAX_MINOR_UNITS) | st.just(0)
 PAYMENTS = st.builds(a_payment, AMOUNTS, AMOUNTS, points_amount=AMOUNTS)

@@ -1,7 +1,7 @@
 """What is asked of a PG, and which answers decide something."""
 
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
-from tests.samples import a_payment, a_refund
+from tests.support.samples import a_payment, a_refund
 
 
 def test_only_yes_and_no_decide() -> None:

@@ -23,7 +23,7 @@ from domain.payment import (
     failed_events,
     split,
 )
-from tests.samples import a_payment
+from tests.support.samples import a_payment
 
 AMOUNTS = st.integers(0, MAX_MINOR_UNITS)
 PAYMENTS = st.builds(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidRequest, PeriodOpen
 from domain.period import Period, check_zone
-from tests.zones import pinned
+from tests.support.zones import pinned
 
 ZONES = ("UTC", "Asia/Seoul", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Pacific/Apia")
 FILES = ("localtime", "right/UTC", "posix/UTC", "posixrules")

@@ -21,7 +21,7 @@ from domain.refund import (
     refund_transaction,
     split,
 )
-from tests.samples import a_payment, a_refund
+from tests.support.samples import a_payment, a_refund
 
 PARTS = st.integers(0, MAX_MINOR_UNITS)
 

@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import NotFound, UsageConflict, UsageInFuture, UsageTooOld
 from domain.usage import LATE, Outcome, UsageEvent, check_time, receipts
-from tests.usage import MAY, event
+from tests.support.usage import MAY, event
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

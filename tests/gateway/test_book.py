@@ -5,8 +5,8 @@ import pytest
 from domain.verification import Moved
 from gateway.book import HttpBook, NoBook
 from runtime.settings import Settings
-from tests.billing import Billing
-from tests.dunning import SOFT_DECLINE
+from tests.support.billing import Billing
+from tests.support.dunning import SOFT_DECLINE
 
 
 async def test_what_was_taken_and_given_back_is_in_the_book(

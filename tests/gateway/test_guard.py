@@ -13,9 +13,9 @@ from domain.gateway import GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
-from tests.conditions import PATIENCE_SECONDS, eventually
 from tests.gateway.wire import FakeServer, hangs_up, says, says_nothing, serving
-from tests.samples import a_payment
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.samples import a_payment
 
 CAPTURED, NOT_SENT, UNKNOWN = (
     GatewayStatus.CAPTURED,

@@ -14,7 +14,6 @@ from gateway.client import GatewayProfile, OutcomeUnknown, Unreachable
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
-from tests.conditions import PATIENCE_SECONDS, eventually, patience
 from tests.gateway.wire import (
     Answer,
     FakeServer,
@@ -25,7 +24,8 @@ from tests.gateway.wire import (
     says_nothing,
     serving,
 )
-from tests.samples import a_payment, a_refund
+from tests.support.conditions import PATIENCE_SECONDS, eventually, patience
+from tests.support.samples import a_payment, a_refund
 
 CAPTURED, DECLINED, REFUNDED = (
     GatewayStatus.CAPTURED,

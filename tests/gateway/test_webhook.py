@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import Webhook
 from domain.errors import SignatureInvalid
 from gateway.webhook import verify
 from runtime.settings import Settings
-from tests.conditions import patience
+from tests.support.conditions import patience
 
 SECRET = "whsec_dGhlLXNlY3JldC1vZi10aGVzZS10ZXN0cw=="
 OTHER = "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="

@@ -35,10 +35,10 @@ from store import customer, inbox, ranking
 from store import database as database_module
 from store.database import Database
 from store.tables import dead_messages, sku_rankings, usage_events
-from tests import raw_kafka
-from tests.api.cables import cable
-from tests.conditions import PATIENCE_SECONDS, eventually
-from tests.relays import BROKERS, RelayBed, received, relay_bed
+from tests.support import raw_kafka
+from tests.support.cables import cable
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.relays import BROKERS, RelayBed, received, relay_bed
 
 PARTITION = 3
 OFFSET_COMMIT = 8

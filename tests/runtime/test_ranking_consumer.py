@@ -15,10 +15,10 @@ from runtime.settings import Settings
 from service.starts import start_relay
 from store.database import Database
 from store.tables import outbox, sku_rankings
-from tests.billing import Billing
 from tests.cli.conftest import Command, command
-from tests.conditions import PATIENCE_SECONDS, eventually
-from tests.relays import consuming
+from tests.support.billing import Billing
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.relays import consuming
 
 __all__ = ["command"]
 

@@ -27,10 +27,10 @@ from runtime.workers import running, settlement_worker, verification_worker
 from service.starts import start_settlement_run
 from service.verification import Sources, last, verify
 from store.database import Database
-from tests.conditions import eventually
-from tests.databases import connected, settings_of_its_own
-from tests.samples import new_id
 from tests.service.test_verification import Shown
+from tests.support.conditions import eventually
+from tests.support.databases import connected, settings_of_its_own
+from tests.support.samples import new_id
 from tests.workflows.test_starts import Seen, seen
 from workflows import policies
 

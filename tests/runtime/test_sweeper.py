@@ -26,12 +26,12 @@ from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from runtime import sweeper
 from runtime.settings import Settings
 from store import payment, refund, wallet
-from tests.cashier import WAITS, Cashier
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually, meanwhile
-from tests.databases import connected
-from tests.faults import Fault
-from tests.samples import new_id
+from tests.support.cashier import WAITS, Cashier
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import eventually, meanwhile
+from tests.support.databases import connected
+from tests.support.faults import Fault
+from tests.support.samples import new_id
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, SPLIT, UNDECIDABLE, eventually_clean, until
 

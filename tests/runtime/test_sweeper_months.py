@@ -13,12 +13,12 @@ from domain.terms import Terms
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import sweeper
 from store import settlement
-from tests.billing import GOOD_CARD
-from tests.cashier import WAITS
-from tests.conditions import eventually
-from tests.dunning import SOFT_DECLINE, Dunning, Owner, brisk, closes
-from tests.faults import Fault
-from tests.months import ASKS, Months
+from tests.support.billing import GOOD_CARD
+from tests.support.cashier import WAITS
+from tests.support.conditions import eventually
+from tests.support.dunning import SOFT_DECLINE, Dunning, Owner, brisk, closes
+from tests.support.faults import Fault
+from tests.support.months import ASKS, Months
 from tests.workflows.conftest import Connections
 from tests.workflows.test_invoice_retry import a_charge_that_hangs, hanging
 from tests.workflows.test_pursuit import PATIENT

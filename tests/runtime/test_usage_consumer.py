@@ -19,8 +19,8 @@ from runtime.settings import Settings
 from runtime.usage_consumer import consume_until
 from store.database import Database
 from store.tables import usage_events
-from tests.conditions import PATIENCE_SECONDS, eventually
-from tests.usage import document, new_customer
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.usage import document, new_customer
 
 
 @asynccontextmanager

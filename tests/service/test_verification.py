@@ -33,9 +33,9 @@ from runtime.settings import Settings
 from service.verification import CouldNotLook, Sources, verify
 from store import invoice, ledger, payment, refund, settlement, watch
 from store.database import Transaction
-from tests.conditions import PATIENCE_SECONDS, eventually, meanwhile
-from tests.databases import connected, settings_of_its_own
-from tests.samples import a_payment, new_customer, new_id
+from tests.support.conditions import PATIENCE_SECONDS, eventually, meanwhile
+from tests.support.databases import connected, settings_of_its_own
+from tests.support.samples import a_payment, new_customer, new_id
 from workflows.payment_saga import PaymentSaga
 
 AT_ONCE = timedelta(0)

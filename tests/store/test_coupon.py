@@ -12,8 +12,8 @@ from domain.coupon import Coupon, CouponKind, CouponUseState
 from store import coupon
 from store.database import Database
 from store.tables import coupon_claims
-from tests.databases import crowd
-from tests.samples import new_customer, new_id
+from tests.support.databases import crowd
+from tests.support.samples import new_customer, new_id
 
 
 async def a_coupon(database: Database, **limits: int) -> str:

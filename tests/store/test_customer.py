@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from domain.access import SYSTEM
 from store import customer
 from store.database import Database
-from tests.samples import new_customer, new_id
+from tests.support.samples import new_customer, new_id
 
 SECOND = timedelta(seconds=1)
 

@@ -13,9 +13,9 @@ from domain.access import SYSTEM
 from runtime.settings import Settings
 from store.database import ERRORS, Database, Transaction, refuses_values
 from store.tables import inbox, outbox, sku_rankings
-from tests.api.cables import starting_up
-from tests.databases import connected
-from tests.samples import new_id
+from tests.support.cables import starting_up
+from tests.support.databases import connected
+from tests.support.samples import new_id
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
 

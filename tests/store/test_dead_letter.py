@@ -3,7 +3,7 @@
 from domain.access import SYSTEM
 from store import dead_letter
 from store.database import Database
-from tests.samples import new_id
+from tests.support.samples import new_id
 
 BODY = {
     "customerId": "acme-corp",

@@ -10,7 +10,7 @@ from domain.errors import InvalidRequest
 from domain.message import MAX_REASON, Message, refused
 from store import dead_message
 from store.database import Database
-from tests.samples import new_id
+from tests.support.samples import new_id
 
 MESSAGE = Message(
     topic="billing.usage",

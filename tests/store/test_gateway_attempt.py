@@ -11,7 +11,7 @@ from domain.payment import Method, PaymentRequest
 from store import gateway_attempt
 from store import payment as payments
 from store.database import Database
-from tests.samples import a_payment, a_refund
+from tests.support.samples import a_payment, a_refund
 
 
 async def a_stored_payment(database: Database) -> PaymentRequest:

@@ -8,7 +8,7 @@ from dev.postgres import APPLICATION
 from domain.access import SYSTEM
 from store.database import Database
 from store.tables import metadata
-from tests.samples import new_id
+from tests.support.samples import new_id
 
 INSERT_ONLY = {
     "coupon_claims",

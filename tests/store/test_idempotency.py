@@ -12,8 +12,8 @@ from domain.errors import KeyReused
 from store import idempotency, tables
 from store.database import Database
 from store.idempotency import Claim, Claimed, StoredAnswer
-from tests.conditions import eventually
-from tests.samples import new_id
+from tests.support.conditions import eventually
+from tests.support.samples import new_id
 
 
 def a_claim(key: str | None = None, request_hash: bytes = b"request") -> Claim:

@@ -5,7 +5,7 @@ import asyncio
 from domain.access import SYSTEM
 from store import inbox
 from store.database import Database
-from tests.samples import new_id
+from tests.support.samples import new_id
 
 
 async def take(database: Database, consumer: str, event_id: str) -> bool:

@@ -10,8 +10,8 @@ from domain.inventory import ReservationState
 from domain.payment import StockLine
 from store import inventory
 from store.database import Database
-from tests.databases import crowd
-from tests.samples import new_id
+from tests.support.databases import crowd
+from tests.support.samples import new_id
 
 
 async def a_sku(database: Database, on_hand: int) -> str:

@@ -18,9 +18,9 @@ from domain.pricing_snapshot import LineKind, PricedLine
 from store import clock, invoice
 from store.database import Database, Transaction
 from store.tables import invoice_numbers, invoices
-from tests.databases import somebody_waits_for_a_row
-from tests.samples import new_customer, new_id
-from tests.store.invoices import draft
+from tests.support.databases import somebody_waits_for_a_row
+from tests.support.invoices import draft
+from tests.support.samples import new_customer, new_id
 
 NEVER_ISSUED = {
     InvoiceStatus.DRAFT,

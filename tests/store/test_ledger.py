@@ -12,8 +12,8 @@ from domain.ledger import Posting, Transaction, transfer
 from runtime.settings import Settings
 from store import ledger
 from store.database import Database
-from tests.databases import connected
-from tests.samples import new_id
+from tests.support.databases import connected
+from tests.support.samples import new_id
 
 
 @pytest.fixture(scope="module")

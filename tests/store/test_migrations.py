@@ -10,7 +10,7 @@ from alembic.config import Config
 
 from runtime import schema
 from runtime.settings import Settings
-from tests.databases import execute
+from tests.support.databases import execute
 
 _LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace

@@ -8,7 +8,7 @@ from domain.access import SYSTEM
 from domain.order import PAYABLE, Order, OrderLine, OrderStatus
 from store import order
 from store.database import Database
-from tests.samples import new_customer, new_id
+from tests.support.samples import new_customer, new_id
 
 
 async def create(database: Database) -> str:

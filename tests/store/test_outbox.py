@@ -12,7 +12,7 @@ from domain.access import SYSTEM
 from domain.event import JSON, Event, Origin, OutboxEvent, Topic
 from store import outbox, tables
 from store.database import Database
-from tests.samples import an_event, new_id
+from tests.support.samples import an_event, new_id
 
 
 class PlannedAbort(Exception):

@@ -14,7 +14,7 @@ from domain.payment import FINAL, FailedPayment, Method, PayableType, PaymentReq
 from store import payment as payments
 from store import tables
 from store.database import Database
-from tests.samples import a_payment, a_refund, new_id
+from tests.support.samples import a_payment, a_refund, new_id
 
 FAILED, CANCELLED = PaymentStatus.FAILED, PaymentStatus.CANCELLED
 

@@ -11,7 +11,7 @@ from domain.refund import FINAL, FailedRefund, RefundRequest, RefundStatus, of_l
 from store import payment as payments
 from store import refund as refunds
 from store.database import Database
-from tests.samples import a_payment, a_refund
+from tests.support.samples import a_payment, a_refund
 
 
 async def a_stored_refund(database: Database) -> RefundRequest:

@@ -5,8 +5,8 @@ from domain.gateway import Operation
 from domain.review import ClosedReview, NewReview, Question
 from store import review
 from store.database import Database
-from tests.samples import a_payment
 from tests.store.test_payment import create
+from tests.support.samples import a_payment
 
 
 async def a_review(database: Database, reason: str = "undecided") -> NewReview:

@@ -9,7 +9,7 @@ from domain.payment import PaymentRequest
 from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, WALLET_HOLD, StepState
 from store import outbox, saga
 from store.database import Database
-from tests.samples import a_payment
+from tests.support.samples import a_payment
 
 
 async def steps(database: Database, payment: PaymentRequest) -> list[tuple[str, str]]:

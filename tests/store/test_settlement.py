@@ -6,7 +6,7 @@ from domain.access import SYSTEM
 from domain.settlement import EndedSettlement, SettlementRequest, SettlementStatus
 from store import clock, settlement
 from store.database import Database
-from tests.samples import new_customer
+from tests.support.samples import new_customer
 
 
 async def tell(database: Database, period: str, who: str, status: SettlementStatus) -> None:

@@ -19,10 +19,10 @@ from domain.usage import Aggregate, Receipt, UsageEvent
 from store import customer, usage
 from store.database import Database, Transaction
 from store.tables import usage_events
-from tests import zones
-from tests.conditions import eventually
-from tests.databases import crowd
-from tests.usage import MAY, event, new_customer
+from tests.support import zones
+from tests.support.conditions import eventually
+from tests.support.databases import crowd
+from tests.support.usage import MAY, event, new_customer
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 

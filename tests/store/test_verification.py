@@ -13,13 +13,13 @@ from dev import postgres
 from domain.verification import Finding, Invariant
 from runtime.settings import Settings
 from store.database import Database, Transaction
-from tests.billing import Billing
-from tests.cashier import TWO_CALLS, Cashier
-from tests.clean_slate import assert_clean_slate, findings
-from tests.databases import connected
-from tests.dunning import SOFT_DECLINE
-from tests.faults import FaultInjector
-from tests.months import ASKS, BIG, Months
+from tests.support.billing import Billing
+from tests.support.cashier import TWO_CALLS, Cashier
+from tests.support.clean_slate import assert_clean_slate, findings
+from tests.support.databases import connected
+from tests.support.dunning import SOFT_DECLINE
+from tests.support.faults import FaultInjector
+from tests.support.months import ASKS, BIG, Months
 
 PLANTED: Mapping[Invariant, tuple[str, ...]] = {
     Invariant.LEDGER_BALANCES: (

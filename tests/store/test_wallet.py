@@ -14,8 +14,8 @@ from domain.funding import Kind
 from domain.payment import PaymentRequest, capture_transactions
 from store import ledger, wallet
 from store.database import Database
-from tests.samples import a_payment, new_customer
-from tests.wallets import a_funded_customer, balances, credit, posted
+from tests.support.samples import a_payment, new_customer
+from tests.support.wallets import a_funded_customer, balances, credit, posted
 
 
 async def hold(database: Database, payment: PaymentRequest) -> bool:

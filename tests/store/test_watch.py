@@ -8,8 +8,8 @@ from domain.payment import Watch
 from store import payment as payments
 from store import watch
 from store.database import Database
-from tests.samples import a_payment
 from tests.store.test_payment import FAILED, create, end
+from tests.support.samples import a_payment
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 

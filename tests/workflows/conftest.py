@@ -12,12 +12,12 @@ from gateway.client import GatewayProfile, PaymentGateway
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
-from tests.billing import Billing
-from tests.cashier import Cashier
-from tests.dunning import Dunning
-from tests.fakes import Line
-from tests.faults import FaultInjector
-from tests.months import Months
+from tests.support.billing import Billing
+from tests.support.cashier import Cashier
+from tests.support.dunning import Dunning
+from tests.support.fakes import Line
+from tests.support.faults import FaultInjector
+from tests.support.months import Months
 
 LONG, SHORT = 30.0, 0.5
 """Seconds that a gateway may take for an answer, and that are waited in vain for none."""

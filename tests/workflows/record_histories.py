@@ -26,13 +26,13 @@ from domain.run import RunRequest
 from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime.schedules import MONTHLY
 from service.starts import start_refund, start_relay, start_settlement_run
-from tests.billing import GOOD_CARD, Billing
-from tests.cashier import TWO_CALLS, WAITS, Cashier
-from tests.conditions import eventually
-from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
-from tests.faults import Fault, FaultInjector
-from tests.months import ASKS, Months
-from tests.tenants import tenants
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.cashier import TWO_CALLS, WAITS, Cashier
+from tests.support.conditions import eventually
+from tests.support.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
+from tests.support.faults import Fault, FaultInjector
+from tests.support.months import ASKS, Months
+from tests.support.tenants import tenants
 from tests.workflows.conftest import Connections
 from tests.workflows.test_days import MonthThatPasses, leaping_server
 from tests.workflows.test_pursuit import (

@@ -9,8 +9,8 @@ from domain.approval import ApprovalPolicy, Verdict
 from domain.invoice import Closing
 from domain.workflow_id import invoice_workflow_id
 from store import invoice
-from tests.dunning import SOFT_DECLINE, closes
-from tests.months import Months
+from tests.support.dunning import SOFT_DECLINE, closes
+from tests.support.months import Months
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 

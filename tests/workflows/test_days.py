@@ -30,10 +30,10 @@ from domain.settlement import SettlementRequest
 from runtime.temporal import register_search_attributes
 from runtime.workers import running, settlement_worker
 from store import customer
-from tests.billing import Billing
-from tests.dunning import Dunning, closes
-from tests.faults import FaultInjector
-from tests.months import ASKS, Months
+from tests.support.billing import Billing
+from tests.support.dunning import Dunning, closes
+from tests.support.faults import FaultInjector
+from tests.support.months import ASKS, Months
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 

@@ -34,13 +34,13 @@ from runtime.settings import Settings
 from service.starts import start_payment
 from store import payment
 from store.database import Database
-from tests.billing import Billing
-from tests.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
-from tests.clean_slate import Residue, assert_clean_slate
-from tests.conditions import eventually
-from tests.faults import Fault, FaultInjector
-from tests.parked_worker import Stop
 from tests.runtime.test_sweeper import sweep
+from tests.support.billing import Billing
+from tests.support.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
+from tests.support.clean_slate import Residue, assert_clean_slate
+from tests.support.conditions import eventually
+from tests.support.faults import Fault, FaultInjector
+from tests.support.parked_worker import Stop
 from tests.workflows.conftest import Chosen
 from tests.workflows.test_killed_worker import a_worker, elsewhere, parked_worker
 from tests.workflows.test_payment_saga import CARD, REVERSIBLE, WALLET

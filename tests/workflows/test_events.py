@@ -7,9 +7,9 @@ from sqlalchemy import Row, select
 from domain.event import Topic
 from store import tables
 from store.database import Database
-from tests.billing import Billing
-from tests.conditions import eventually
-from tests.schemas import complaints
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+from tests.support.schemas import complaints
 
 
 async def told(database: Database, customer_id: str) -> list[Row[Any]]:

@@ -16,10 +16,10 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from domain.invoice import Closing, InvoiceRequest
 from domain.workflow_id import invoice_workflow_id
-from tests.billing import GOOD_CARD
-from tests.conditions import eventually
-from tests.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
-from tests.fakes import Line
+from tests.support.billing import GOOD_CARD
+from tests.support.conditions import eventually
+from tests.support.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
+from tests.support.fakes import Line
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT
 from workflows import policies

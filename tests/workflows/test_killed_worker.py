@@ -21,12 +21,12 @@ from runtime.settings import Settings
 from runtime.workers import payments_worker, running
 from service.starts import start_payment, start_refund
 from store.database import Database
-from tests.billing import GOOD_CARD
-from tests.cashier import TWO_CALLS, Cashier, Planned, workflow_id
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import patience
-from tests.faults import Fault, FaultInjector
-from tests.parked_worker import Stop, as_plan
+from tests.support.billing import GOOD_CARD
+from tests.support.cashier import TWO_CALLS, Cashier, Planned, workflow_id
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import patience
+from tests.support.faults import Fault, FaultInjector
+from tests.support.parked_worker import Stop, as_plan
 from tests.workflows.test_payment_saga import STEPS, UNDO
 from tests.workflows.test_pursuit import PATIENT, SPLIT
 
@@ -162,7 +162,7 @@ async def parked_worker(settings: Settings, stops: list[Stop]) -> AsyncIterator[
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.parked_worker",
+        "tests.support.parked_worker",
         stdin=PIPE,
         stdout=PIPE,
         env={

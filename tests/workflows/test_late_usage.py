@@ -9,7 +9,7 @@ from temporalio.client import WorkflowFailureError
 from domain.access import SYSTEM
 from domain.approval import Verdict
 from store import customer, invoice
-from tests.months import ASKS, Months
+from tests.support.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement
 
 APPROVED = Verdict(True, "looks right", "operator-1")

@@ -11,9 +11,9 @@ from temporalio.client import WorkflowFailureError
 from activities.settlement import SettlementActivities
 from domain.approval import ApprovalPolicy, DeadlineEffect, Verdict
 from domain.settlement import DecidedDraft
-from tests.conditions import eventually
-from tests.faults import Fault
-from tests.months import ASKS, Months
+from tests.support.conditions import eventually
+from tests.support.faults import Fault
+from tests.support.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement
 
 APPROVED = Verdict(True, "looks right", "operator-1")

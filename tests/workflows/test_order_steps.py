@@ -9,10 +9,10 @@ from temporalio.client import Client
 from domain.event import Topic
 from runtime.settings import Settings
 from service.starts import start_relay
-from tests.cashier import Cashier
-from tests.conditions import PATIENCE_SECONDS
-from tests.faults import Fault
-from tests.relays import Delivery, consuming, delivery
+from tests.support.cashier import Cashier
+from tests.support.conditions import PATIENCE_SECONDS
+from tests.support.faults import Fault
+from tests.support.relays import Delivery, consuming, delivery
 
 
 def read_until(settings: Settings, expected: dict[str, str]) -> dict[str, str]:

@@ -16,8 +16,8 @@ from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, running
 from service.starts import start_relay
-from tests.conditions import eventually
-from tests.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
+from tests.support.conditions import eventually
+from tests.support.relays import RelayBed, Writers, assert_in_order, deliveries, relay_bed
 from workflows import policies
 from workflows.outbox_relay import OutboxRelay
 

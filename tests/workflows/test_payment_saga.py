@@ -16,11 +16,11 @@ from domain.access import SYSTEM
 from domain.payment import PaymentRequest
 from store.database import Database
 from store.tables import orders
-from tests.billing import GOOD_CARD, Billing
-from tests.cashier import TWO_CALLS, Cashier, Goods
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import patience
-from tests.faults import Fault, FaultInjector, Parked
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.cashier import TWO_CALLS, Cashier, Goods
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import patience
+from tests.support.faults import Fault, FaultInjector, Parked
 from tests.workflows.conftest import Chosen
 
 DECLINED_CARD = "4000000000000002"

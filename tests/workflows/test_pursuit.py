@@ -12,11 +12,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.payment import PaymentRequest
 from domain.review import Outcome, Resolution
 from domain.waits import Waits
-from tests.cashier import Cashier, Handle
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually
-from tests.fakes import liar
-from tests.faults import Fault
+from tests.support.cashier import Cashier, Handle
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import eventually
+from tests.support.fakes import liar
+from tests.support.faults import Fault
 from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Connections
 from workflows import search_attributes
 from workflows.payment_saga import PaymentSaga

@@ -13,11 +13,11 @@ from temporalio.client import Client
 from domain.payment import PaymentRequest
 from service.starts import start_refund
 from store.database import Database
-from tests.billing import GOOD_CARD, Billing
-from tests.cashier import Cashier
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually, patience
-from tests.faults import Fault, FaultInjector
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.cashier import Cashier
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import eventually, patience
+from tests.support.faults import Fault, FaultInjector
 from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Chosen, Connections
 from tests.workflows.test_pursuit import BRISK, PATIENT
 

@@ -16,11 +16,11 @@ from domain.refund import late_capture_refund_id
 from domain.review import ClosedReview, Outcome, Question, Resolution
 from domain.workflow_id import refund_workflow_id
 from store import review
-from tests.cashier import Cashier, Handle
-from tests.clean_slate import assert_clean_slate
-from tests.conditions import eventually
-from tests.faults import Fault
 from tests.runtime.test_sweeper import sweep
+from tests.support.cashier import Cashier, Handle
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.conditions import eventually
+from tests.support.faults import Fault
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import (
     BRISK,

@@ -6,7 +6,7 @@ from uuid import uuid4
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from tests.conditions import eventually
+from tests.support.conditions import eventually
 from tests.workflows.undoing import Broken, Finishing, Mended, Refused, Waiting
 
 UNDONE = ["first", "second", "second undone", "first undone"]

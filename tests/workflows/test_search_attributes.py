@@ -2,8 +2,8 @@
 
 from domain.approval import Verdict
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
-from tests.conditions import eventually
-from tests.months import ASKS, Months
+from tests.support.conditions import eventually
+from tests.support.months import ASKS, Months
 from workflows.monthly_settlement import MonthlySettlement
 
 

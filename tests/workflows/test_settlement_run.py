@@ -24,11 +24,11 @@ from runtime.settings import Settings
 from service.starts import start_settlement, start_settlement_run
 from store import customer, settlement, usage
 from store.database import Database
-from tests.cashier import WAITS
-from tests.conditions import eventually, patience
-from tests.faults import Fault, FaultInjector
-from tests.tenants import Tenants, tenants
-from tests.usage import event
+from tests.support.cashier import WAITS
+from tests.support.conditions import eventually, patience
+from tests.support.faults import Fault, FaultInjector
+from tests.support.tenants import Tenants, tenants
+from tests.support.usage import event
 from tests.workflows.test_pursuit import PATIENT
 
 pytestmark = pytest.mark.usefixtures("settlements")
@@ -297,7 +297,7 @@ async def a_worker(settings: Settings) -> AsyncIterator[None]:
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.settling_worker",
+        "tests.support.settling_worker",
         stdout=PIPE,
         env={
             **process.python_environment(),

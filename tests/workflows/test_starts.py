@@ -22,12 +22,12 @@ from domain.workflow_id import (
 )
 from runtime import sweeper
 from service.starts import start_settlement_run
-from tests.billing import Billing
-from tests.cashier import WAITS, Cashier
-from tests.conditions import eventually
-from tests.dunning import Dunning
-from tests.faults import Fault
-from tests.months import MAY, Months
+from tests.support.billing import Billing
+from tests.support.cashier import WAITS, Cashier
+from tests.support.conditions import eventually
+from tests.support.dunning import Dunning
+from tests.support.faults import Fault
+from tests.support.months import MAY, Months
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK
 from workflows import policies

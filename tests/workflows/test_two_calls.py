@@ -10,9 +10,9 @@ from domain.review import Outcome, Resolution
 from domain.terms import Terms
 from domain.workflow_id import payment_workflow_id
 from runtime import sweeper
-from tests.cashier import TWO_CALLS, WAITS, Cashier
-from tests.clean_slate import assert_clean_slate
-from tests.faults import Fault
+from tests.support.cashier import TWO_CALLS, WAITS, Cashier
+from tests.support.clean_slate import assert_clean_slate
+from tests.support.faults import Fault
 from tests.workflows.test_pursuit import BRISK, until
 from workflows.payment_saga import PaymentSaga
 

@@ -22,9 +22,9 @@ from domain.gateway import Operation
 from domain.payment import Capture, FailedPayment, PaymentStatus, Watch
 from store import payment, watch
 from store.database import Database
-from tests.cashier import Cashier
-from tests.faults import Fault
 from tests.runtime.test_sweeper import ended, sweep
+from tests.support.cashier import Cashier
+from tests.support.faults import Fault
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, eventually_clean
 from tests.workflows.test_reviews import captured_while_its_void_is_tried

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 
 ROOT = Path(__file__).parents[3]
 APPROVED = "4242424242424242"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.conditions import eventually_beside_the_loop
 from tests.dev.simulator.conftest import IN_VAIN
+from tests.support.conditions import eventually_beside_the_loop
 
 if TYPE_CHECKING:
     from tests.dev.simulator.conftest import Gateway, StartGateway

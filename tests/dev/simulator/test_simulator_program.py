@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 
 if TYPE_CHECKING:
     from tests.dev.simulator.conftest import Gateway, StartGateway

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from standardwebhooks import Webhook
 
-from tests.conditions import PATIENCE_SECONDS
+from tests.support.conditions import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from domain.ledger import Transaction as LedgerTransaction
 from store import ledger, wallet
 from store.database import Database, Transaction
 from store.tables import postings
-from tests.samples import new_customer, new_id
+from tests.support.samples import new_customer, new_id
 
 
 async def credit(tx: Transaction, customer_id: str, currency: str, amount: int) -> None:

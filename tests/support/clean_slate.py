@@ -18,7 +18,7 @@ from service.verification import prices
 from store import verification
 from store.database import Database, Transaction
 from store.tables import payments
-from tests.billing import WITHOUT_PG, WITHOUT_RESIDUE, Billing
+from tests.support.billing import WITHOUT_PG, WITHOUT_RESIDUE, Billing
 
 Totals = Mapping[str, Mapping[str, int]]
 """Per currency: `captured` and `refunded`."""

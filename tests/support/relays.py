@@ -23,9 +23,9 @@ from runtime import schema
 from runtime.settings import Settings
 from store import outbox, tables
 from store.database import Database
-from tests.conditions import PATIENCE_SECONDS, eventually
-from tests.databases import connected, database_of_its_own
-from tests.samples import an_event, new_id
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.databases import connected, database_of_its_own
+from tests.support.samples import an_event, new_id
 
 BROKERS = range(1, kafka.BROKERS + 1)
 
@@ -41,7 +41,7 @@ class RelayBed:
     servers: list[Server] = field(default_factory=list)
 
     def start_relay(self, kind: str) -> Server:
-        """Start `tests.relay_process` as `activity` or `worker`."""
+        """Start `tests.support.relay_process` as `activity` or `worker`."""
         addresses = {
             "DATABASE_URL": self.settings.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
@@ -50,7 +50,7 @@ class RelayBed:
         }
         relay = process.start(
             "relay",
-            [sys.executable, "-m", "tests.relay_process", kind],
+            [sys.executable, "-m", "tests.support.relay_process", kind],
             log=self.directory / f"relay-{len(self.servers)}.log",
             ready=lambda: True,
             environment=process.python_environment() | addresses,

@@ -13,8 +13,8 @@ from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, pricing, usage
 from store.database import Database
 from store.tables import invoices, payments
-from tests.billing import GOOD_CARD, WITHOUT_RESIDUE
-from tests.usage import event
+from tests.support.billing import GOOD_CARD, WITHOUT_RESIDUE
+from tests.support.usage import event
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 

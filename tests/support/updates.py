@@ -11,7 +11,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from tests.conditions import eventually
+from tests.support.conditions import eventually
 
 
 class _Patient(OutboundInterceptor):

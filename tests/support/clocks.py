@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from runtime.settings import Settings
 from store.database import Database
-from tests.databases import connected, execute
+from tests.support.databases import connected, execute
 
 
 @asynccontextmanager

@@ -16,11 +16,11 @@ from domain.workflow_id import settlement_workflow_id
 from service.starts import start_settlement
 from store import invoice, settlement, usage
 from store.tables import usage_events
-from tests.billing import Billing
-from tests.cashier import WAITS
-from tests.conditions import eventually
-from tests.faults import Fault, FaultInjector, Parked
-from tests.usage import event
+from tests.support.billing import Billing
+from tests.support.cashier import WAITS
+from tests.support.conditions import eventually
+from tests.support.faults import Fault, FaultInjector, Parked
+from tests.support.usage import event
 from workflows.monthly_settlement import MonthlySettlement
 
 MAY = "2026-05"

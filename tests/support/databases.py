@@ -13,7 +13,7 @@ from runtime import schema
 from runtime.settings import Settings
 from store import database as database_module
 from store.database import Database, Transaction
-from tests.conditions import eventually
+from tests.support.conditions import eventually
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from domain.access import SYSTEM
 from store import wallet
 from store.database import Database
 from store.ledger import append
-from tests.conditions import eventually
+from tests.support.conditions import eventually
 
 GOOD_CARD = "4242424242424242"
 ALWAYS = {"validFrom": "2020-01-01T00:00:00Z", "validUntil": "2099-01-01T00:00:00Z"}
 
 WITHOUT_RESIDUE: set[str] = set()
-"""Customers of this process whose books agree at its end (`tests.clean_slate`)."""
+"""Customers of this process whose books agree at its end (`tests.support.clean_slate`)."""
 WITHOUT_PG: set[str] = set()
 """Those of whom no PG knows."""
 

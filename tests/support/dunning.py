@@ -20,11 +20,11 @@ from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice
 from store import customer, dead_letter, invoice, outbox, payment
 from store.tables import ledger_transactions, postings
-from tests.billing import GOOD_CARD, Billing
-from tests.cashier import WAITS
-from tests.conditions import eventually
-from tests.faults import Fault, FaultInjector, Parked
-from tests.samples import new_id
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.cashier import WAITS
+from tests.support.conditions import eventually
+from tests.support.faults import Fault, FaultInjector, Parked
+from tests.support.samples import new_id
 from workflows.invoice_retry import InvoiceRetry
 
 MAY = Period.parse("2026-05")

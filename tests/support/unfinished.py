@@ -17,9 +17,9 @@ from store import payment, refund
 from store import payment as payments
 from store import refund as refunds
 from tests.api.documents import closed_port
-from tests.billing import Billing
-from tests.conditions import eventually
 from tests.conftest import served
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
 
 SENT = Waits(ladder=(timedelta(hours=1),))
 """Sends once; what the PG does not answer is next thought of in an hour."""

@@ -13,9 +13,9 @@ from domain.waits import Waits
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
 from service.starts import start_payment, start_refund
 from store import order, payment, refund
-from tests.billing import GOOD_CARD, Billing
-from tests.faults import Fault, FaultInjector, Parked
-from tests.samples import new_id
+from tests.support.billing import GOOD_CARD, Billing
+from tests.support.faults import Fault, FaultInjector, Parked
+from tests.support.samples import new_id
 from workflows.payment_saga import PaymentSaga
 
 WAITS = Waits().scaled(20)

@@ -1,7 +1,7 @@
 """A relay in a process of its own, so that tests can kill and freeze it.
 
-python -m tests.relay_process activity   a relay, without Temporal
-python -m tests.relay_process worker     a worker for the task queue `outbox`
+python -m tests.support.relay_process activity   a relay, without Temporal
+python -m tests.support.relay_process worker     a worker for the task queue `outbox`
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from domain.event import Topic
 
-DIRECTORY = Path(__file__).parents[1] / "docs" / "events"
+DIRECTORY = Path(__file__).parents[2] / "docs" / "events"
 
 
 def schema(topic: Topic) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from domain.access import SYSTEM
 from store import invoice
 from store.database import Database
 from store.tables import invoices
-from tests.samples import new_customer, new_id
+from tests.support.samples import new_customer, new_id
 
 
 async def draft(

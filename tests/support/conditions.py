@@ -23,7 +23,7 @@ async def eventually(check: Callable[[], Awaitable[T]]) -> T:
 
 
 def eventually_beside_the_loop(check: Callable[[], T]) -> T:
-    """The same for tests that block (`tests.threads`)."""
+    """The same for tests that block (`tests.support.threads`)."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (answer := check()):
         assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {check}"

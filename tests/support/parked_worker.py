@@ -1,6 +1,6 @@
 """A worker process that stops where it is told to, until it is killed or let go (SIGUSR1).
 
-    python -m tests.parked_worker < plan.json
+    python -m tests.support.parked_worker < plan.json
 
 The plan names a namespace and, for each workflow, the step at which to park and whether before or
 after its effect. A line with the workflow's id is written when it is parked there.
@@ -16,7 +16,7 @@ from runtime import gateways, temporal
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running
 from store import database
-from tests.faults import Fault, FaultInjector, Parked
+from tests.support.faults import Fault, FaultInjector, Parked
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""A worker process that settles and pays, until it is killed: `python -m tests.settling_worker`."""
+"""A worker process that settles and pays, until it is killed:
+`python -m tests.support.settling_worker`."""
 
 import asyncio
 import sys
