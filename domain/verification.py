@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 SHOWN = 10
 """So many violations of an invariant are told one by one."""
@@ -124,6 +125,24 @@ class Moved:
 
 Moves = Mapping[str, Moved]
 """By currency; none where nothing was taken."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """An invoice whose lines stand, with the price list that is frozen into it."""
+
+    id: str
+    snapshot: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Open:
+    """What somebody must own. `period` is empty where it has none."""
+
+    noun: str
+    id: str
+    customer_id: str
+    period: str
 
 
 @dataclass(frozen=True)

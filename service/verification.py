@@ -22,6 +22,7 @@ from domain.verification import (
     Finding,
     Invariant,
     Moves,
+    Open,
     Report,
     Violation,
     disagreements,
@@ -146,20 +147,19 @@ async def _open(sources: Sources) -> dict[str, str]:
     async with sources.database.read(SYSTEM) as tx:
         before = await clock.now(tx) - sources.patience
         return {
-            _workflow_id(noun, id_, customer_id, period): noun
-            for noun, id_, customer_id, period in await verification.open_before(tx, before)
+            _workflow_id(each): each.noun for each in await verification.open_before(tx, before)
         }
 
 
-def _workflow_id(noun: str, id_: str, customer_id: str, period: str) -> str:
-    match noun:
+def _workflow_id(open_: Open) -> str:
+    match open_.noun:
         case "payment":
-            return payment_workflow_id(id_)
+            return payment_workflow_id(open_.id)
         case "refund":
-            return refund_workflow_id(id_)
+            return refund_workflow_id(open_.id)
         case "invoice":
-            return invoice_workflow_id(id_)
-    return settlement_workflow_id(customer_id, period)
+            return invoice_workflow_id(open_.id)
+    return settlement_workflow_id(open_.customer_id, open_.period)
 
 
 async def _ownerless(client: Client, open_: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Function,
-    Row,
     Text,
     TextClause,
     bindparam,
@@ -25,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from domain.period import Period
-from domain.verification import SHOWN, Booked, Finding, Invariant, Moved, Violation
+from domain.verification import SHOWN, Booked, Finding, Invariant, Moved, Open, Priced, Violation
 from store.database import Transaction
 from store.tables import invoices
 
@@ -792,7 +791,7 @@ async def _months(tx: Transaction) -> dict[str, list[Any]]:
 
 async def priced(
     tx: Transaction, customers: Customers, after_id: str | None, limit: int
-) -> Sequence[Row[str, dict[str, Any]]]:
+) -> list[Priced]:
     """Invoices whose lines stand, with their frozen price lists, in id order after `after_id`."""
     query = select(invoices.c.id, invoices.c.snapshot).where(
         invoices.c.status.not_in(["DRAFT", "REJECTED"])
@@ -801,7 +800,8 @@ async def priced(
         query = query.where(invoices.c.customer_id.in_(customers))
     if after_id is not None:
         query = query.where(invoices.c.id > after_id)
-    return (await tx.execute(query.order_by(invoices.c.id).limit(limit))).all()
+    rows = await tx.execute(query.order_by(invoices.c.id).limit(limit))
+    return [Priced(*row) for row in rows]
 
 
 _OPEN = text("""
@@ -828,9 +828,9 @@ WHERE status = 'NOT_OVER' AND updated_at < :before
 """).bindparams(bindparam("before", type_=DateTime(timezone=True)))
 
 
-async def open_before(tx: Transaction, before: datetime) -> Sequence[Row[str, str, str, str]]:
-    """(noun, id, customer_id, period) of whatever is open since then: somebody must own it."""
-    return (await tx.execute(_OPEN, {"before": before})).all()
+async def open_before(tx: Transaction, before: datetime) -> list[Open]:
+    """Whatever is open since then: somebody must own it."""
+    return [Open(*row) for row in await tx.execute(_OPEN, {"before": before})]
 
 
 _AT_GATEWAYS = text("""

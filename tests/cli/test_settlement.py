@@ -7,6 +7,7 @@ from temporalio.client import Client
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
 from domain.approval import ApprovalPolicy, Verdict
+from domain.errors import Rejected
 from domain.run import RunRequest
 from domain.settlement import SettlementRequest
 from domain.workflow_id import settlement_run_workflow_id, settlement_workflow_id
@@ -144,5 +145,5 @@ async def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     told = await command("settlement", *arguments)
 
-    assert isinstance(told.exception, Refused)
+    assert isinstance(told.exception, (Refused, Rejected))
     assert str(told.exception) == sentence

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import httpx2
@@ -38,7 +38,7 @@ from tests.runtime.test_sweeper import sweep
 from tests.support.billing import Billing
 from tests.support.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
 from tests.support.clean_slate import Residue, assert_clean_slate
-from tests.support.conditions import eventually
+from tests.support.conditions import eventually, patience
 from tests.support.faults import Fault, FaultInjector
 from tests.support.parked_worker import Stop
 from tests.workflows.conftest import Chosen
@@ -70,8 +70,10 @@ class Row:
 
     @property
     def waits(self) -> Waits:
-        """What is cancelled sends nothing more, and asks soon whether something was sent."""
-        return WAITS if self.happens == "terminated" else BRISK
+        """What is cancelled sends nothing more, and asks soon whether something was sent. Until
+        then it may take as long as it likes to come to its call."""
+        asks_soon = replace(BRISK, resend_window=WAITS.resend_window)
+        return WAITS if self.happens == "terminated" else asks_soon
 
     @property
     def ends(self) -> str:
@@ -144,7 +146,8 @@ async def _in_two_runs(row: Row, cashier: Cashier) -> None:
     fault = Fault.PARK_AFTER if row.after_its_effect else Fault.PARK_BEFORE
     parked = cashier.plan(request, row.step, fault)
     handle = await cashier.start(request)
-    await parked.reached.wait()
+    async with patience():
+        await parked.reached.wait()
     if row.happens.startswith("cancelled"):
         async with cashier.billing.database.begin(SYSTEM) as tx:
             assert await payment.request_cancel(tx, request.payment_id)
