@@ -107,7 +107,7 @@ class PaymentActivities:
             for operation in payment.operations:
                 answer = GatewayAnswer(SUCCESS[operation], reference=reference)
                 await gateway_attempt.close(tx, payment.payment_id, operation, answer)
-            lines, more = await _settle_payable(tx, payment, earned)
+            lines, more = await _complete_payable(tx, payment, earned)
             if transactions := capture_transactions(payment):
                 await ledger.append(tx, *transactions)
             charged = {of_gateway(operation): StepState.DONE for operation in payment.operations}
@@ -194,10 +194,10 @@ async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
         await STEPS[part.kind].take(tx, payment.hold(part.kind))
 
 
-async def _settle_payable(
+async def _complete_payable(
     tx: Transaction, payment: PaymentRequest, earned: int
 ) -> tuple[tuple[OrderLine, ...], tuple[Event, ...]]:
-    """What is owed is settled: returns an order's lines, and an invoice's event."""
+    """What was to be paid is paid: returns an order's lines, and an invoice's event."""
     match payment.payable_type:
         case PayableType.TOP_UP:
             await wallet.credit(tx, payment.customer_id, payment.currency, payment.money)
