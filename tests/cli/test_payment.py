@@ -86,6 +86,7 @@ async def test_points_are_told_like_every_other_part(command: Command, billing: 
 async def test_a_failed_payment_whose_money_came_late_does_not_say_that_nothing_was_taken(
     command: Command, billing: Billing
 ) -> None:
+    billing.leaves_residue()
     card = await billing.add_card("4000000000009995")
     paid = await billing.pay(await billing.order(3000), paymentMethodId=card)
     before = await command("payment", "show", paid["id"])

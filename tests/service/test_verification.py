@@ -184,7 +184,7 @@ async def test_what_was_made_just_now_need_not_have_an_owner(sources: Sources) -
     async with sources.database.begin(SYSTEM) as tx:
         await a_payment_under_way(tx)
 
-    patient = replace(sources, patience=timedelta(days=1))
+    patient = replace(sources, patience=timedelta(days=365))
 
     assert (await found(patient, Invariant.OWNERS)).looked_at == 0
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 
 from domain.access import SYSTEM
 from runtime import schema
@@ -33,22 +32,11 @@ async def connected(url: str, pool_size: int = 1, **more: float) -> AsyncIterato
 @asynccontextmanager
 async def database_of_its_own(owner_url: str, name: str) -> AsyncIterator[None]:
     """Made for the length of the block, and dropped with whoever is still connected to it."""
-
-    async def dropped() -> bool:
-        try:
-            await execute(owner_url, f"DROP DATABASE {name} WITH (FORCE)")
-        except ProgrammingError as error:
-            # PostgreSQL's own vacuum is there for a moment, which only a superuser may end.
-            if "terminate process" not in str(error):
-                raise
-            return False
-        return True
-
     await execute(owner_url, f"CREATE DATABASE {name}")
     try:
         yield
     finally:
-        await eventually(dropped)
+        await execute(owner_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def crowd(works: Iterable[Coroutine[Any, Any, T]], at_a_time: int = 20) -> list[T]:

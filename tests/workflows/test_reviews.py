@@ -17,7 +17,7 @@ from domain.review import ClosedReview, Outcome, Question, Resolution
 from domain.workflow_id import refund_workflow_id
 from store import review
 from tests.runtime.test_sweeper import sweep
-from tests.support.cashier import Cashier, Handle
+from tests.support.cashier import WAITS, Cashier, Handle
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import eventually
 from tests.support.faults import Fault
@@ -90,8 +90,10 @@ async def void_in_review(
     """An authorized payment whose capture was declined, and then the void of it."""
     await cashier.billing.top_up(5000)
     name, line = connections.add()
+    # Both calls are answered: however long it takes to come to them, they are to be sent.
+    waits = replace(BRISK, resend_window=WAITS.resend_window)
     request = await cashier.prepare(
-        *SPLIT, number=VOIDS_DECLINED, gateway=name, two_calls=True, waits=BRISK
+        *SPLIT, number=VOIDS_DECLINED, gateway=name, two_calls=True, waits=waits
     )
     await cashier.misbehave(request, "decline", operation="capture")
     handle = await cashier.start(request)
