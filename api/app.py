@@ -34,7 +34,7 @@ from api.bodies import BodyLimit
 from api.context import Context
 from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
-from runtime import temporal
+from runtime import memory, temporal
 from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
@@ -72,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.context = context
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
+        memory.freeze()
         yield
         preparing.cancel()
         await context.replays.close()

@@ -21,7 +21,8 @@ class Context:
     usage: GroupCommit
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
+    # Not a plain function: FastAPI would call that in another thread, for each request.
     return cast(Context, request.app.state.context)
 
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from runtime import (
     gateways,
+    memory,
     ranking_consumer,
     schedules,
     temporal,
@@ -63,6 +64,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     )
     try:
         async with running(*workers), _duties(settings, client, pool, stop):
+            memory.freeze()
             log.info("the worker is ready", temporal=settings.temporal_address)
             await stop.wait()
     finally:

@@ -13,7 +13,8 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceRequest,
 )
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import CompositePayloadConverter, DataConverter
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from runtime.settings import Settings
@@ -24,6 +25,19 @@ log = structlog.get_logger()
 
 RETENTION = timedelta(days=30)
 """How long closed workflows stay readable in the UI. Nothing depends on it but people."""
+
+
+class SharedPayloadConverter(CompositePayloadConverter):
+    """Pydantic's converter, one for all workflows of a process: each would else build its own
+    adapters of the same types, which is more work than all that a payment's workflow does."""
+
+    _CONVERTERS = tuple(PydanticPayloadConverter().converters.values())
+
+    def __init__(self) -> None:
+        super().__init__(*self._CONVERTERS)
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=SharedPayloadConverter)
 
 
 async def connect_later(settings: Settings) -> Client:
@@ -48,7 +62,7 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
     )
