@@ -1,30 +1,35 @@
-"""`python -m load.payments`: what a card payment costs, beside a workflow that does nothing.
+"""`python -m load.payments`: what a card payment costs, beside its floors in the same run.
 
 Starts a durable stack of its own, an API and a worker as `make dev` does, and measures over HTTP on
-127.0.0.1: one at a time, then 16 in flight. The do-nothing workflow has the same steps (local,
-regular, local) with empty activities, started from one client without HTTP. Takes two minutes.
+127.0.0.1: one at a time, then 16 in flight. Two floors: the same over HTTP with nothing of ours
+(`load/floor.py`), and a workflow of the same steps that does nothing, started from one client
+without HTTP. CPU is what all processes used for one operation at 16 in flight. Takes three minutes.
 """
 
 import asyncio
 import os
 import statistics
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import httpx2
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from temporalio import activity, workflow
+from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from cli.dev import report
 from dev import process, services
-from dev.stack import SimulatorOptions, durable_stack, temporary_directory
+from dev.stack import SimulatorOptions, Stack, durable_stack, temporary_directory
 from domain.event import TOPICS
+from load.floor import READY, nothing
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import STICKY, running
@@ -36,11 +41,6 @@ WARM_UP = 100
 
 console = Console()
 Call = Callable[[], Awaitable[None]]
-
-
-@activity.defn(name="nothing")
-async def nothing() -> None:
-    """No work at all."""
 
 
 @workflow.defn(name="Nothing")
@@ -67,30 +67,57 @@ def main() -> None:
         with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=report) as stack:
             services.prepare(stack, report)
             environment = services.environment(stack)
+            floor_port = process.free_port()
             ours = [
                 services.start_api(stack, port, environment),
                 services.start_worker(stack, "worker", environment),
+                _start_floor(stack, "api", environment, floor_port),
+                _start_floor(stack, "worker", environment, floor_port),
             ]
             try:
                 process.wait_until_ready(ours)
                 os.environ.update(stack.endpoints.environment())
-                uvloop.run(_measure(f"http://127.0.0.1:{port}"))
+                everybody = [each.process.pid for each in (*stack.servers, *ours)]
+                ours_at, floor_at = (f"http://127.0.0.1:{each}" for each in (port, floor_port))
+                uvloop.run(_measure(ours_at, floor_at, everybody))
             finally:
                 process.stop(ours)
 
 
-async def _measure(url: str) -> None:
-    table = Table("what", "alone p50", "alone p95", f"{IN_FLIGHT} in flight")
-    async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
+def _start_floor(
+    stack: Stack, part: str, environment: Mapping[str, str], port: int
+) -> process.Server:
+    log = stack.directory / f"floor-{part}.log"
+
+    def ready() -> bool:
+        if part == "api":
+            return process.http_get(port, "/health/ready")[0] == 200
+        return READY in log.read_text(errors="replace")
+
+    return process.start(
+        f"Floor {part}",
+        [sys.executable, "-m", "load.floor", part],
+        log=log,
+        ready=ready,
+        environment={**environment, "API_PORT": str(port)},
+    )
+
+
+async def _measure(url: str, floor_url: str, everybody: Sequence[int]) -> None:
+    meter = Meter(everybody)
+    async with (
+        httpx2.AsyncClient(base_url=url, timeout=30) as http,
+        httpx2.AsyncClient(base_url=floor_url, timeout=30) as floor,
+    ):
         await _offer(http)
         orders = [await _order(http) for _ in range(WARM_UP + ALONE + TOGETHER)]
-        table.add_row("card payment over HTTP", *await _figures(lambda: _pay(http, orders.pop())))
         full = [await _order(http, **EVERYTHING) for _ in range(WARM_UP + ALONE + TOGETHER)]
-        table.add_row(
-            "coupon, stock, points, wallet, card",
-            *await _figures(lambda: _pay(http, full.pop(), method="SPLIT", walletAmount=500)),
+        payment = await meter.figures(lambda: _pay(http, orders.pop()))
+        everything = await meter.figures(
+            lambda: _pay(http, full.pop(), method="SPLIT", walletAmount=500)
         )
-        table.add_row("the same request again", *await _figures(await _repeat(http)))
+        repeat = await meter.figures(await _repeat(http))
+        over_http = await meter.figures(lambda: _floor(floor))
     client = await temporal.connect_when_ready(Settings())
     worker = Worker(
         client,
@@ -101,17 +128,65 @@ async def _measure(url: str) -> None:
         sticky_queue_schedule_to_start_timeout=STICKY,
     )
     async with running(worker):
-        table.add_row("do-nothing workflow", *await _figures(lambda: _nothing(client)))
+        bare = await meter.figures(lambda: _nothing(client))
+    table = Table("what", "alone p50", "alone p95", f"{IN_FLIGHT} in flight", "CPU")
+    table.add_row("card payment over HTTP", *payment.words())
+    table.add_row("coupon, stock, points, wallet, card", *everything.words())
+    table.add_row("the same request again", *repeat.words())
+    table.add_row("the same over HTTP with nothing of ours", *over_http.words())
+    table.add_row("do-nothing workflow", *bare.words())
     console.print(table)
+    for name, value, goal in (
+        ("payments / the same with nothing of ours, rate", payment.rate / over_http.rate, 0.85),
+        ("payments / do-nothing workflow, rate", payment.rate / bare.rate, 0.65),
+        ("full order / card payment, rate", everything.rate / payment.rate, 0.8),
+    ):
+        console.print(f"{name}\t{value:.2f}\t{goal}\t{'ok' if value >= goal else 'short'}")
 
 
-async def _figures(call: Call) -> tuple[str, str, str]:
-    """p50 and p95 one at a time, and the throughput at `IN_FLIGHT`."""
-    await _together(call, WARM_UP)
-    alone = sorted([await _timed(call) for _ in range(ALONE)])
-    rate = TOGETHER / await _together(call, TOGETHER)
-    p95 = alone[int(len(alone) * 0.95)]
-    return f"{statistics.median(alone):.1f} ms", f"{p95:.1f} ms", f"{rate:.0f}/s"
+@dataclass(frozen=True)
+class Figures:
+    """Times in milliseconds one at a time, operations a second and CPU milliseconds of each at
+    `IN_FLIGHT`."""
+
+    p50: float
+    p95: float
+    rate: float
+    cpu: float
+
+    def words(self) -> tuple[str, str, str, str]:
+        return (
+            f"{self.p50:.1f} ms",
+            f"{self.p95:.1f} ms",
+            f"{self.rate:.0f}/s",
+            f"{self.cpu:.1f} ms",
+        )
+
+
+class Meter:
+    """Measures a call, and what these processes and this one work meanwhile."""
+
+    def __init__(self, everybody: Sequence[int]) -> None:
+        self._everybody = everybody
+
+    async def figures(self, call: Call) -> Figures:
+        await _together(call, WARM_UP)
+        alone = sorted([await _timed(call) for _ in range(ALONE)])
+        worked = self._worked()
+        seconds = await _together(call, TOGETHER)
+        cpu = (self._worked() - worked) * 1000 / TOGETHER
+        p95 = alone[int(len(alone) * 0.95)]
+        return Figures(statistics.median(alone), p95, TOGETHER / seconds, cpu)
+
+    def _worked(self) -> float:
+        """CPU seconds, with those of PostgreSQL's children, which live as long as it does."""
+        pids = [*self._everybody, *map(int, _children(self._everybody)), os.getpid()]
+        return sum(map(process.cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pids: Sequence[int]) -> list[str]:
+    listed = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in pids]
+    return [child for children in listed for child in children]
 
 
 async def _timed(call: Call) -> float:
@@ -173,6 +248,10 @@ async def _post(
         raise RuntimeError(f"{path} answered {answer.status_code}: {answer.text}")
     document: dict[str, str] = answer.json()
     return document
+
+
+async def _floor(http: httpx2.AsyncClient) -> None:
+    (await http.post("/floor", json={"orderId": uuid4().hex})).raise_for_status()
 
 
 async def _nothing(client: Client) -> None:
