@@ -20,7 +20,7 @@ class Seen(NamedTuple):
 
 
 async def seen(tx: Transaction) -> Seen:
-    """What this transaction sees, which must be one that sees one moment (`database.reading`)."""
+    """What this transaction sees, which must be one that sees one moment (`Database.read`)."""
     text: str = (await tx.execute(select(cast(func.pg_current_snapshot(), Text)))).scalar_one()
     _, xmax, under_way = text.split(":")
     return Seen(int(xmax), tuple(int(xid) for xid in under_way.split(",") if xid))

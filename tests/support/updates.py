@@ -1,4 +1,4 @@
-"""Updates that wait for a workflow that is not ready, as the product's own do (runtime/updates)."""
+"""Updates that wait for a workflow that is not ready, as the product's own do (service/owner)."""
 
 from typing import Any
 
