@@ -6,7 +6,7 @@ from domain.access import SYSTEM
 from domain.errors import HoldReleased, OutOfStock
 from domain.payment import PaymentRequest, StockLine
 from domain.saga import INVENTORY_RESERVE, StepState
-from store import inventory, saga
+from store import change, inventory, saga
 from store.database import Database, Transaction
 
 
@@ -19,6 +19,10 @@ class InventoryActivities:
     @activity.defn(name="inventory.reserve")
     async def reserve(self, payment: PaymentRequest) -> None:
         """Set stock aside for every tracked SKU, or for none; raises `OutOfStock`."""
+        taken = inventory.reserving(payment.payment_id, payment.stock)
+        done = saga.recording(payment, {INVENTORY_RESERVE: StepState.DONE})
+        if await change.at_once(self._database, SYSTEM, *taken, *done):
+            return
         async with self._database.begin(SYSTEM) as tx:
             there = await inventory.reservations(tx, payment.payment_id)
             if not inventory.HELD.issuperset(there.values()):

@@ -200,6 +200,7 @@ async def _open(
         billing_key=card.billing_key if card else "",
         owner=invoice_workflow_id(issued.invoice_id),
         period=issued.period,
+        new=True,
         waits=issued.waits,
     )
     await payment.create(tx, request, _method(request))

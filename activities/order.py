@@ -7,7 +7,7 @@ from domain.coupon import CouponUseState
 from domain.errors import CouponNotApplicable, HoldReleased
 from domain.payment import PaymentRequest
 from domain.saga import ORDER_APPLY_COUPON, StepState
-from store import coupon, order, saga
+from store import change, coupon, order, saga
 from store.database import Database
 
 
@@ -20,8 +20,13 @@ class OrderActivities:
     @activity.defn(name="order.apply_coupon")
     async def apply_coupon(self, payment: PaymentRequest) -> None:
         """Confirm the discount that was fixed when the order was made, for this payment."""
+        code, discount = payment.coupon_code, payment.discount
+        in_use = coupon.locking_use(payment.payment_id)
+        applied = order.applying_coupon(payment.payable_id, payment.payment_id, code, discount)
+        done = saga.recording(payment, {ORDER_APPLY_COUPON: StepState.DONE})
+        if await change.at_once(self._database, SYSTEM, in_use, applied, *done):
+            return
         async with self._database.begin(SYSTEM) as tx:
-            code, discount = payment.coupon_code, payment.discount
             # Locks the use, so that giving it back waits for us, or we for it.
             if await coupon.lock_use(tx, payment.payment_id) is not CouponUseState.IN_USE:
                 raise HoldReleased("An earlier run of this payment gave its coupon back.")

@@ -76,7 +76,7 @@ class OutboxActivities:
             activity.logger.error("Kafka refused %s events: %s", len(refused), first)
         refused |= {each.event.id: BEHIND for each in waiting if each.behind}
         published = [each.event.id for each in waiting if each.event.id not in refused]
-        async with self._database.begin(SYSTEM) as tx:
+        async with self._database.statements(SYSTEM) as tx:
             await outbox.mark_published(tx, published)
             await outbox.refuse(tx, refused)
         return len(published)

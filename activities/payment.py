@@ -4,8 +4,9 @@ from temporalio import activity
 
 from activities.funding import STEPS
 from domain.access import SYSTEM
-from domain.errors import AlreadyFinal, HoldReleased
+from domain.errors import AlreadyFinal
 from domain.event import JSON, Event
+from domain.funding import Kind
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
 from domain.invoice import InvoiceStatus, paid_event
 from domain.order import OrderLine, OrderStatus
@@ -24,9 +25,10 @@ from domain.payment import (
     failed_events,
 )
 from domain.points import UNIT as POINT
-from domain.refund import late_capture_refund_id, late_capture_transaction, of_late_capture
+from domain.refund import late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState, of_gateway
 from store import (
+    change,
     coupon,
     dead_letter,
     gateway_attempt,
@@ -41,6 +43,7 @@ from store import (
     watch,
 )
 from store import payment as payments
+from store.change import Change
 from store.database import Database, Transaction
 
 
@@ -95,13 +98,44 @@ class PaymentActivities:
         """The money is taken: status, holds, stock, coupon, postings, order and events commit
         together, and the points that the customer earned. Raises `HoldReleased` where an earlier
         run has ended it otherwise, or gave back what it had taken."""
+        if not await self.complete_at_once(capture):
+            await self.complete_by_steps(capture)
+
+    async def complete_at_once(self, capture: Capture) -> bool:
+        """By one statement. False where anything is not as it is for a payment that went well from
+        its begin: then nothing is written."""
+        payment = capture.payment
+        lines: tuple[OrderLine, ...] = ()
+        if payment.payable_type is PayableType.ORDER:
+            async with self._database.statements(SYSTEM) as tx:
+                lines = await order.lines(tx, payment.payable_id)
+        earned = earned_points(payment)
+        reference = capture.gateway_reference
+        changes = [payments.completing(payment.payment_id, reference, earned)]
+        changes += _commit_holds_at_once(payment, earned)
+        if references := dict.fromkeys(payment.operations, reference):
+            changes.append(gateway_attempt.closing(payment.payment_id, references))
+        changes += _complete_payable_at_once(payment)
+        if transactions := capture_transactions(payment):
+            changes.append(ledger.appending(*transactions))
+        more = (_invoice_paid(payment),) if payment.payable_type is PayableType.INVOICE else ()
+        changes += saga.recording(
+            payment,
+            _completed_steps(payment),
+            *completed_events(payment, reference, lines),
+            *more,
+            order_status=OrderStatus.COMPLETED,
+        )
+        return await change.at_once(self._database, SYSTEM, *changes)
+
+    async def complete_by_steps(self, capture: Capture) -> None:
+        """By one transaction that looks at everything in turn."""
         payment = capture.payment
         reference = capture.gateway_reference
         earned = earned_points(payment)
         async with self._database.begin(SYSTEM) as tx:
             if not await payments.complete(tx, payment.payment_id, reference, earned):
                 return
-            await _refuse_given_back(tx, payment)
             await review.supersede(tx, payment.payment_id)
             await _commit_holds(tx, payment)
             for operation in payment.operations:
@@ -110,11 +144,10 @@ class PaymentActivities:
             lines, more = await _complete_payable(tx, payment, earned)
             if transactions := capture_transactions(payment):
                 await ledger.append(tx, *transactions)
-            charged = {of_gateway(operation): StepState.DONE for operation in payment.operations}
             await saga.record(
                 tx,
                 payment,
-                {**charged, PAYMENT_COMPLETE: StepState.DONE},
+                _completed_steps(payment),
                 *completed_events(payment, reference, lines),
                 *more,
                 order_status=OrderStatus.COMPLETED,
@@ -170,18 +203,16 @@ class PaymentActivities:
                 raise AlreadyFinal("The payment has completed: its capture is not late.")
             if not await refund.create(tx, late):
                 return
+            await payments.give_back(tx, payment.payment_id)
             await watch.end(tx, payment.payment_id)
             answer = GatewayAnswer(GatewayStatus.CAPTURED)
             await gateway_attempt.close(tx, payment.payment_id, payment.pivot, answer)
             await ledger.append(tx, late_capture_transaction(payment))
 
 
-async def _refuse_given_back(tx: Transaction, payment: PaymentRequest) -> None:
-    """An earlier run had undone the payment, and owes its capture back. The payment's row is locked
-    here and where that is recorded, so that one of the two sees the other."""
-    late = late_capture_refund_id(payment.payment_id)
-    if payment.card_amount and await refund.find(tx, late):
-        raise HoldReleased("An earlier run of this payment gave its capture back.")
+def _completed_steps(payment: PaymentRequest) -> dict[str, StepState]:
+    charged = {of_gateway(operation): StepState.DONE for operation in payment.operations}
+    return {**charged, PAYMENT_COMPLETE: StepState.DONE}
 
 
 async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
@@ -192,6 +223,22 @@ async def _commit_holds(tx: Transaction, payment: PaymentRequest) -> None:
         await inventory.commit(tx, payment.payment_id)
     for part in payment.ours:
         await STEPS[part.kind].take(tx, payment.hold(part.kind))
+
+
+def _commit_holds_at_once(payment: PaymentRequest, earned: int) -> list[Change]:
+    """The same as parts of a statement, and the points that are earned."""
+    changes: list[Change] = []
+    if payment.coupon_code:
+        changes.append(coupon.committing_use(payment.payment_id))
+    if payment.stock:
+        changes += inventory.committing(payment.payment_id, payment.stock)
+    for part in payment.ours:
+        more = earned if part.kind is Kind.POINTS else 0
+        changes.append(wallet.committing_hold(payment.hold(part.kind), more))
+        earned -= more
+    if earned:
+        changes.append(wallet.crediting(payment.customer_id, POINT, earned))
+    return changes
 
 
 async def _complete_payable(
@@ -214,6 +261,21 @@ async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event,
     if not await invoice.close(tx, payment.payable_id, InvoiceStatus.PAID):
         raise RuntimeError(f"invoice {payment.payable_id} was closed while it was charged")
     await dead_letter.resolve(tx, payment.payable_id)
+    return (_invoice_paid(payment),)
+
+
+def _complete_payable_at_once(payment: PaymentRequest) -> list[Change]:
+    """The same as parts of a statement."""
+    match payment.payable_type:
+        case PayableType.TOP_UP:
+            return [wallet.crediting(payment.customer_id, payment.currency, payment.money)]
+        case PayableType.INVOICE:
+            return [invoice.paying(payment.payable_id)]
+        case PayableType.ORDER:
+            return [order.completing(payment.payable_id)]
+
+
+def _invoice_paid(payment: PaymentRequest) -> Event:
     data: dict[str, JSON] = {
         "invoiceId": payment.payable_id,
         "customerId": payment.customer_id,
@@ -221,7 +283,7 @@ async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event,
         "total": payment.money,
         "paymentId": payment.payment_id,
     }
-    return (paid_event(payment.payable_id, payment.customer_id, data),)
+    return paid_event(payment.payable_id, payment.customer_id, data)
 
 
 async def _gateway_steps_undone(tx: Transaction, failed: FailedPayment) -> dict[str, StepState]:

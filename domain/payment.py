@@ -7,12 +7,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain import funding, points
+from domain.customer import PaymentMethod
 from domain.errors import InvalidRequest, WalletAmountTooLarge
 from domain.event import JSON, Event, Origin, Topic
 from domain.funding import Funded, Kind, Part
 from domain.gateway import Attempt, GatewayAnswer, GatewayRequest, Operation
 from domain.ledger import Posting, Transaction, available, transfer
-from domain.order import OrderLine, OrderStatus
+from domain.order import Order, OrderLine, OrderStatus
 from domain.review import NewReview, Question
 from domain.saga import StepState
 from domain.waits import Waits
@@ -60,7 +61,8 @@ class PaymentRequest(Funded):
     Its `parts` pay what is owed; without a card part no PG is asked. `points_amount` points pay
     the rest of the order after its discount. `stock` names the tracked SKUs. `two_calls`: the PG
     authorizes first and captures at the pivot. `owner` is the id of a workflow that is told how it
-    ended, `period` the month of the invoice that is paid.
+    ended, `period` the month of the invoice that is paid. `new`: no workflow of it was ever there,
+    so that nothing can have been sent to its PG; `cancel_requested`: somebody wants it cancelled.
     """
 
     payment_id: str
@@ -79,6 +81,8 @@ class PaymentRequest(Funded):
     two_calls: bool = False
     owner: str = ""
     period: str = ""
+    new: bool = False
+    cancel_requested: bool = False
     origin: Origin = field(default_factory=Origin)
     waits: Waits = field(default_factory=Waits)
 
@@ -251,6 +255,16 @@ class OpenedPayment:
     attempts: dict[Operation, Attempt] = field(default_factory=dict)
     cancel_requested: bool = False
     watch: Watch | None = None
+
+
+@dataclass(frozen=True)
+class ToPay:
+    """What is looked at when an order is to be paid: the card that was asked for, if the customer
+    has it, and those of the SKUs whose stock is counted."""
+
+    order: Order
+    card: PaymentMethod | None
+    tracked: frozenset[str]
 
 
 def split(method: Method, amount: int, wallet_amount: int | None) -> tuple[int, int]:

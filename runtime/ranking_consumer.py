@@ -16,7 +16,7 @@ from domain.message import Message, Refused, refused
 from domain.ranking import CONSUMER, read, sold
 from domain.strict_json import exact, parse
 from runtime.consumer import follow_until
-from store import inbox, ranking
+from store import change, inbox, ranking
 from store.database import Database
 
 TOPIC = Topic.ORDER_COMPLETED
@@ -38,6 +38,10 @@ async def take(database: Database, messages: Sequence[Message]) -> list[Refused]
             orders.append((_event_id(message), read(parse(message.value or b"", exact))))
         except InvalidRequest as refusal:
             wrong.append(refused(message, refusal))
+    counted = ranking.counting(sold([pieces for _, pieces in orders]))
+    taken = inbox.taking(CONSUMER, [id_ for id_, _ in orders])
+    if await change.at_once(database, SYSTEM, taken, counted):
+        return wrong
     async with database.begin(SYSTEM) as tx:
         new = [pieces for id_, pieces in orders if await inbox.take(tx, CONSUMER, id_)]
         await ranking.count(tx, sold(new))

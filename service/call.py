@@ -85,5 +85,5 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
 
 async def keep(desk: Desk, claim: Claim, answer: StoredAnswer) -> StoredAnswer:
     """Store a final answer; the first writer wins and everybody gets that one."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.statements(SYSTEM) as tx:
         return await idempotency.store_answer(tx, claim, answer)

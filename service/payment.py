@@ -7,9 +7,16 @@ from typing import Any
 from domain import payment as rules
 from domain.access import SYSTEM, Access
 from domain.customer import PaymentMethod
-from domain.errors import AlreadyFinal, NotFound, OrderNotPayable, PaymentMethodMissing
+from domain.errors import (
+    AlreadyFinal,
+    NotFound,
+    OrderNotPayable,
+    PaymentMethodMissing,
+    Rejected,
+)
 from domain.gateway import GatewayAttempt
 from domain.inventory import tracked
+from domain.order import PAYABLE
 from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
 from domain.workflow_id import payment_workflow_id
@@ -18,9 +25,9 @@ from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_payment
-from store import customer, gateway_attempt, idempotency, inventory, order, payment, review
+from store import change, customer, gateway_attempt, idempotency, order, payment, review
 from store.database import Transaction
-from store.idempotency import StoredAnswer
+from store.idempotency import Claimed, StoredAnswer
 from store.identifier import new_id
 
 
@@ -48,17 +55,55 @@ async def create(
     desk: Desk, call: Call, wanted: NewPayment
 ) -> Answer[PaymentRecord] | StoredAnswer:
     """Pay an order, and wait shortly for the end. A declined payment is an answer."""
+    made = await _create_at_once(desk, call, wanted) or await _create(desk, call, wanted)
+    if isinstance(made, StoredAnswer):
+        return made
+    claimed, request = made
+    begin = partial(start_payment, desk.temporal, request)
+    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+
+
+async def _create_at_once(
+    desk: Desk, call: Call, wanted: NewPayment
+) -> tuple[Claimed, PaymentRequest] | None:
+    """By one statement, where nothing is in the way; None, and nothing made, where anything is."""
+    async with desk.database.statements(SYSTEM) as tx:
+        to_pay = await order.to_pay(tx, wanted.order_id, wanted.payment_method_id)
+    if to_pay is None or to_pay.order.status not in PAYABLE:
+        return None
+    claimed = Claimed(new_id(), repeated=False, answer=None)
+    try:
+        request = _request(desk, call, claimed.resource_id, wanted, to_pay)
+    except Rejected:
+        return None  # The key may have an answer that came before.
+    made = await change.at_once(
+        desk.database,
+        SYSTEM,
+        idempotency.claiming(call.claim, claimed.resource_id),
+        order.beginning_to_pay(to_pay.order.id),
+        *payment.creating(request, wanted.method),
+    )
+    return (claimed, request) if made else None
+
+
+async def _create(
+    desk: Desk, call: Call, wanted: NewPayment
+) -> tuple[Claimed, PaymentRequest] | StoredAnswer:
     async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
         if claimed.repeated:
             row = await found(tx, claimed.resource_id)
-            request = payment.request(row, desk.terms.waits)
-        else:
-            request = await _create(tx, desk, call, claimed.resource_id, wanted)
-    begin = partial(start_payment, desk.temporal, request)
-    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+            return claimed, payment.request(row, desk.terms.waits)
+        to_pay = await order.to_pay(tx, wanted.order_id, wanted.payment_method_id)
+        if to_pay is None:
+            raise NotFound(f"There is no order {wanted.order_id}.")
+        request = _request(desk, call, claimed.resource_id, wanted, to_pay)
+        if not await order.begin_paying(tx, to_pay.order.id):
+            raise OrderNotPayable(f"The order is {to_pay.order.status}.")
+        await payment.create(tx, request, wanted.method)
+    return claimed, request
 
 
 async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
@@ -110,22 +155,16 @@ async def _cancel(desk: Desk, request: PaymentRequest) -> Any:
     return handle
 
 
-async def _create(
-    tx: Transaction, desk: Desk, call: Call, payment_id: str, wanted: NewPayment
+def _request(
+    desk: Desk, call: Call, payment_id: str, wanted: NewPayment, to_pay: rules.ToPay
 ) -> PaymentRequest:
-    ordered = await order.find(tx, wanted.order_id)
-    if ordered is None:
-        raise NotFound(f"There is no order {wanted.order_id}.")
+    """What the saga is to do; raises every refusal that does not depend on who comes first."""
+    ordered = to_pay.order
     call.access.require(ordered.customer_id)
     payable = ordered.amount - ordered.discount - ordered.points
     wallet_part, card_part = rules.split(wanted.method, payable, wanted.wallet_amount)
-    card = None
-    if card_part:
-        card = await card_of(tx, ordered.customer_id, wanted.payment_method_id)
-    lines = ordered.lines
-    if not await order.begin_paying(tx, ordered.id):
-        raise OrderNotPayable(f"The order is {ordered.status}.")
-    request = PaymentRequest(
+    card = _charged(ordered.customer_id, to_pay.card) if card_part else None
+    return PaymentRequest(
         payment_id=payment_id,
         payable_type=PayableType.ORDER,
         payable_id=ordered.id,
@@ -136,22 +175,24 @@ async def _create(
         points_amount=ordered.points,
         coupon_code=ordered.coupon_code or "",
         discount=ordered.discount,
-        stock=tracked(lines, await inventory.tracked(tx, {line.sku for line in lines})),
+        stock=tracked(ordered.lines, to_pay.tracked),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",
         two_calls=card is not None and desk.gateways[card.gateway].two_calls,
+        new=True,
         origin=call.origin,
         waits=desk.terms.waits,
     )
-    await payment.create(tx, request, wanted.method)
-    return request
 
 
 async def card_of(
     tx: Transaction, customer_id: str, payment_method_id: str | None
 ) -> PaymentMethod:
     """The customer's card; raises `PaymentMethodMissing`."""
-    card = await customer.payment_method(tx, customer_id, payment_method_id)
+    return _charged(customer_id, await customer.payment_method(tx, customer_id, payment_method_id))
+
+
+def _charged(customer_id: str, card: PaymentMethod | None) -> PaymentMethod:
     if card is None:
         raise PaymentMethodMissing(f"{customer_id} has no such card; add one first.")
     return card
@@ -168,15 +209,23 @@ async def found(tx: Transaction, payment_id: str) -> Payment:
 async def record(tx: Transaction, row: Payment) -> PaymentRecord:
     """Everything that callers see of a payment."""
     attempts = await gateway_attempt.of_payment(tx, row.id) if row.card_amount else []
+    return PaymentRecord(row, attempts, await _review_reason(tx, row))
+
+
+async def _review_reason(tx: Transaction, row: Payment) -> str | None:
     reason = row.review_reason
     if row.two_calls and row.status in FINAL:
         # Its authorization can wait for a person longer than itself.
         asked = await review.latest(tx, row.id)
         reason = asked.reason if asked is not None and asked.closed_at is None else None
-    return PaymentRecord(row, attempts, reason)
+    return reason
 
 
 async def _seen(desk: Desk, payment_id: str) -> Seen[PaymentRecord]:
-    async with desk.database.read(SYSTEM) as tx:
-        row = await found(tx, payment_id)
-        return Seen(await record(tx, row), row.status in FINAL)
+    async with desk.database.statements(SYSTEM) as tx:
+        seen = await payment.find_with_attempts(tx, payment_id)
+        if seen is None:
+            raise NotFound(f"There is no payment {payment_id}.")
+        row, attempts = seen
+        record = PaymentRecord(row, attempts, await _review_reason(tx, row))
+    return Seen(record, row.status in FINAL)

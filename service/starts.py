@@ -1,6 +1,10 @@
 """Starting workflows with a client, the same way from the API, the command line and the sweeper."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from domain.invoice import InvoiceOutcome, InvoiceRequest
 from domain.payment import PaymentOutcome, PaymentRequest
@@ -19,7 +23,17 @@ from workflows.settlement_run import SettlementRun
 async def start_payment(
     client: Client, payment: PaymentRequest
 ) -> WorkflowHandle[PaymentSaga, PaymentOutcome]:
-    """Start the payment's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    """Start the payment's owner, as a new one if it never ran; raises
+    `WorkflowAlreadyStartedError` when it has completed."""
+    if payment.new:
+        with suppress(WorkflowAlreadyStartedError):
+            return await _start_payment(client, payment)
+    return await _start_payment(client, replace(payment, new=False))
+
+
+async def _start_payment(
+    client: Client, payment: PaymentRequest
+) -> WorkflowHandle[PaymentSaga, PaymentOutcome]:
     return await client.start_workflow(
         PaymentSaga.run, payment, **starts.of_payment(payment).by_client()
     )

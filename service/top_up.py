@@ -105,6 +105,7 @@ async def _create(
         card_amount=made.amount,
         gateway=card.gateway,
         billing_key=card.billing_key,
+        new=True,
         origin=call.origin,
         waits=desk.terms.waits,
     )

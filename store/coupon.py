@@ -7,10 +7,24 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.coupon import Coupon, CouponClaim, CouponKind, CouponUseState
 from domain.errors import HoldReleased
+from store.change import Change
 from store.database import Transaction
 from store.tables import coupon_claims, coupon_uses, coupons
 
 _LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE, CouponUseState.USED])
+
+
+_LOCK_USE = """
+locked_use AS (
+    SELECT payment_id FROM coupon_uses
+    WHERE payment_id = CAST(:payment_id AS uuid) AND state = 'IN_USE' FOR UPDATE
+)"""
+_USED = """
+used_coupon AS (
+    UPDATE coupon_uses SET state = 'USED'
+    WHERE payment_id = CAST(:payment_id AS uuid) AND state = 'IN_USE'
+    RETURNING payment_id
+)"""
 
 
 async def put(tx: Transaction, coupon: Coupon) -> bool:
@@ -94,6 +108,11 @@ async def lock_use(tx: Transaction, payment_id: str) -> CouponUseState | None:
     return None if state is None else CouponUseState(state)
 
 
+def locking_use(payment_id: str) -> Change:
+    """That it is in use, as a part of a statement."""
+    return Change("locked_use", _LOCK_USE, 1, {"payment_id": payment_id})
+
+
 async def take_place(tx: Transaction, code: str) -> Coupon | None:
     """Count one more use, if the total limit has a place; None when it has not.
 
@@ -150,6 +169,11 @@ async def commit_use(tx: Transaction, payment_id: str) -> None:
         if await use_state(tx, payment_id) is CouponUseState.RESTORED:
             raise HoldReleased("An earlier run of this payment gave its coupon back.")
         raise RuntimeError(f"payment {payment_id} completes without its coupon")
+
+
+def committing_use(payment_id: str) -> Change:
+    """The same as a part of a statement."""
+    return Change("used_coupon", _USED, 1, {"payment_id": payment_id})
 
 
 async def _end_use(tx: Transaction, payment_id: str, state: CouponUseState) -> bool:

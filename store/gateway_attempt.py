@@ -1,11 +1,14 @@
 """One row per charge or refund, written before its first call leaves us."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.gateway import (
+    SUCCESS,
     Attempt,
     GatewayAnswer,
     GatewayAttempt,
@@ -13,8 +16,54 @@ from domain.gateway import (
     GatewayStatus,
     Operation,
 )
+from store.change import Change
 from store.database import Transaction
 from store.tables import gateway_attempts
+
+_OPEN = """
+opened AS (
+    INSERT INTO gateway_attempts (
+        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency,
+        opened_by_run
+    )
+    SELECT
+        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency, ''
+    FROM unnest(
+        CAST(:reference_ids AS uuid[]), CAST(:operations AS text[]),
+        CAST(:attempted_ids AS uuid[]), CAST(:gateways AS text[]),
+        CAST(:gateway_keys AS text[]), CAST(:attempted_amounts AS bigint[]),
+        CAST(:attempted_currencies AS text[])
+    ) AS attempt (
+        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency
+    )
+    RETURNING operation
+)"""
+_CLOSE = """
+closed AS (
+    UPDATE gateway_attempts
+    SET outcome = answer.status, gateway_reference = answer.reference, code = NULL,
+        message = NULL, closed_at = now()
+    FROM unnest(
+        CAST(:answered AS text[]), CAST(:outcomes AS text[]), CAST(:answers AS text[])
+    ) AS answer (operation, status, reference)
+    WHERE reference_id = CAST(:payment_id AS uuid)
+      AND gateway_attempts.operation = answer.operation
+    RETURNING gateway_attempts.operation
+)"""
+
+
+def opening(requests: Sequence[GatewayRequest]) -> Change:
+    """Open attempts with what they are for: no run of a workflow is there yet."""
+    values = {
+        "reference_ids": [each.reference_id for each in requests],
+        "operations": [each.operation for each in requests],
+        "attempted_ids": [each.payment_id for each in requests],
+        "gateways": [each.gateway for each in requests],
+        "gateway_keys": [each.idempotency_key for each in requests],
+        "attempted_amounts": [each.amount for each in requests],
+        "attempted_currencies": [each.currency for each in requests],
+    }
+    return Change("opened", _OPEN, len(requests), values)
 
 
 async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attempt:
@@ -57,27 +106,41 @@ async def close(
     )
 
 
+def closing(payment_id: str, references: Mapping[Operation, str | None]) -> Change:
+    """The same as a part of a statement, where the PG has done everything that it was asked for."""
+    values = {
+        "payment_id": payment_id,
+        "answered": list(references),
+        "outcomes": [SUCCESS[operation] for operation in references],
+        "answers": list(references.values()),
+    }
+    return Change("closed", _CLOSE, len(references), values)
+
+
 async def of_payment(tx: Transaction, payment_id: str) -> list[GatewayAttempt]:
     """Charges and refunds of a payment, oldest first."""
-    query = select(gateway_attempts).where(gateway_attempts.c.payment_id == payment_id)
-    rows = await tx.execute(query.order_by(gateway_attempts.c.opened_at))
-    return [_attempt(row) for row in rows]
+    query = select(*COLUMNS).where(gateway_attempts.c.payment_id == payment_id)
+    rows = await tx.execute(query.order_by(*IN_ORDER))
+    return [attempt(row) for row in rows]
 
 
-def _attempt(row: Row[Any]) -> GatewayAttempt:
+COLUMNS = tuple(
+    gateway_attempts.c[field.name].label(f"attempt_{field.name}")
+    for field in fields(GatewayAttempt)
+)
+"""By names that no other table has, for a row with more in it."""
+IN_ORDER = (gateway_attempts.c.opened_at, gateway_attempts.c.operation)
+
+
+def attempt(row: Row[Any]) -> GatewayAttempt:
+    """Of a row with `COLUMNS`."""
+    found = row._mapping
+    values = {field.name: found[f"attempt_{field.name}"] for field in fields(GatewayAttempt)}
+    outcome = values["outcome"]
     return GatewayAttempt(
-        reference_id=row.reference_id,
-        operation=Operation(row.operation),
-        payment_id=row.payment_id,
-        gateway=row.gateway,
-        idempotency_key=row.idempotency_key,
-        amount=row.amount,
-        currency=row.currency,
-        opened_at=row.opened_at,
-        opened_by_run=row.opened_by_run,
-        outcome=None if row.outcome is None else GatewayStatus(row.outcome),
-        gateway_reference=row.gateway_reference,
-        code=row.code,
-        message=row.message,
-        closed_at=row.closed_at,
+        **values
+        | {
+            "operation": Operation(values["operation"]),
+            "outcome": None if outcome is None else GatewayStatus(outcome),
+        }
     )

@@ -11,8 +11,17 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.errors import KeyReused
+from store.change import Change
 from store.database import Transaction
 from store.tables import idempotency_keys
+
+_CLAIM = """
+claimed AS (
+    INSERT INTO idempotency_keys (caller, route, key, request_hash, resource_id)
+    VALUES (:caller, :route, :key, :request_hash, CAST(:resource_id AS uuid))
+    ON CONFLICT DO NOTHING
+    RETURNING key
+)"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,18 @@ async def claim(tx: Transaction, claim: Claim, resource_id: str) -> Claimed:
     if found is None:
         raise RuntimeError("a claimed idempotency key has no row")
     return found
+
+
+def claiming(claim: Claim, resource_id: str) -> Change:
+    """The same as a part of a statement, for a key that nobody has taken."""
+    values = {
+        "caller": claim.caller,
+        "route": claim.route,
+        "key": claim.key,
+        "request_hash": claim.request_hash,
+        "resource_id": resource_id,
+    }
+    return Change("claimed", _CLAIM, 1, values)
 
 
 async def find(tx: Transaction, claim: Claim) -> Claimed | None:

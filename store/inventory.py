@@ -1,6 +1,6 @@
 """Stock per SKU and what payments have reserved of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.errors import HoldReleased
 from domain.inventory import Reservation, ReservationState, Stock
 from domain.payment import StockLine
+from store.change import Change
 from store.database import Transaction
 from store.tables import inventory, stock_reservations
 
@@ -29,6 +30,34 @@ INSERT INTO stock_reservations (payment_id, sku, quantity, state)
 SELECT CAST(:payment_id AS uuid), sku, :quantity, 'RESERVED' FROM taken
 RETURNING sku
 """)
+
+
+_LOCK = """
+locked_stock AS (
+    SELECT sku FROM inventory WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
+)"""
+_TAKE = """
+taken_stock AS (
+    UPDATE inventory SET reserved = reserved + wanted.quantity, updated_at = now()
+    FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS bigint[])) AS wanted (sku, quantity)
+    WHERE inventory.sku = wanted.sku AND NOT withdrawn AND on_hand - reserved >= wanted.quantity
+    RETURNING inventory.sku, wanted.quantity
+), reserved_stock AS (
+    INSERT INTO stock_reservations (payment_id, sku, quantity, state)
+    SELECT CAST(:payment_id AS uuid), sku, quantity, 'RESERVED' FROM taken_stock
+    RETURNING sku
+)"""
+_SELL = """
+sold AS (
+    UPDATE stock_reservations SET state = 'COMMITTED', resolution = NULL
+    WHERE payment_id = CAST(:payment_id AS uuid) AND state = 'RESERVED'
+    RETURNING sku, quantity
+), sold_stock AS (
+    UPDATE inventory
+    SET on_hand = on_hand - quantity, reserved = reserved - quantity, updated_at = now()
+    FROM sold WHERE inventory.sku = sold.sku
+    RETURNING inventory.sku
+)"""
 
 
 async def put(tx: Transaction, sku: str, on_hand: int, withdrawn: bool) -> bool:
@@ -58,6 +87,16 @@ async def reserve(tx: Transaction, payment_id: str, line: StockLine) -> bool:
         _RESERVE, {"payment_id": payment_id, "sku": line.sku, "quantity": line.quantity}
     )
     return taken.first() is not None
+
+
+def reserving(payment_id: str, stock: Sequence[StockLine]) -> tuple[Change, Change]:
+    """The same as parts of a statement, for all of them."""
+    values = {
+        "payment_id": payment_id,
+        "skus": [line.sku for line in stock],
+        "quantities": [line.quantity for line in stock],
+    }
+    return _locking(stock), Change("reserved_stock", _TAKE, len(stock), values)
 
 
 async def reservations(tx: Transaction, payment_id: str) -> dict[str, ReservationState]:
@@ -126,6 +165,16 @@ async def commit(tx: Transaction, payment_id: str) -> None:
             )
         )
         await _end(tx, payment_id, sku, ReservationState.COMMITTED)
+
+
+def committing(payment_id: str, stock: Sequence[StockLine]) -> tuple[Change, Change]:
+    """The same as parts of a statement."""
+    return _locking(stock), Change("sold_stock", _SELL, len(stock), {"payment_id": payment_id})
+
+
+def _locking(stock: Sequence[StockLine]) -> Change:
+    """In the order in which everybody locks them: no deadlock."""
+    return Change("locked_stock", _LOCK, len(stock), {"skus": [line.sku for line in stock]})
 
 
 async def in_review(tx: Transaction) -> list[Reservation]:

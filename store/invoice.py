@@ -38,11 +38,23 @@ from domain.settlement import OpenMonth
 from domain.usage import Aggregate, UsedBefore
 from domain.waits import Waits
 from store import clock
+from store.change import Change
 from store.database import Transaction
 from store.seen import Seen, unseen
 from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
 
 SERIES = "invoice"
+_PAY = """
+paid_invoice AS (
+    UPDATE invoices
+    SET status = 'PAID', closed_at = clock_timestamp(), next_attempt_at = NULL, updated_at = now()
+    WHERE id = CAST(:payable_id AS uuid) AND status IN ('ISSUED', 'OVERDUE')
+      AND closed_at IS NULL
+      AND NOT EXISTS (
+        SELECT FROM dead_letters WHERE dead_letters.id = invoices.id AND resolved_at IS NULL
+      )
+    RETURNING id
+)"""
 _IS_OPEN = invoices.c.status.in_(OPEN)
 _STANDS = invoices.c.status.not_in(GAVE_BACK)
 """It has its month and its usage."""
@@ -235,6 +247,11 @@ async def close(
     """From every open status to a closed one; False when it is closed already."""
     values = {"status": status, "closed_at": clock.NOW, "next_attempt_at": None}
     return await _decide(tx, invoice_id, values, decision, _IS_OPEN)
+
+
+def paying(invoice_id: str) -> Change:
+    """To PAID, as a part of a statement, where nobody has given it up."""
+    return Change("paid_invoice", _PAY, 1, {"payable_id": invoice_id})
 
 
 async def give_up(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> bool:

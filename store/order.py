@@ -1,13 +1,47 @@
 """Orders."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, update
 
+from domain.customer import PaymentMethod
 from domain.order import PAYABLE, Order, OrderLine, OrderStatus
+from domain.payment import ToPay
+from store.change import Change
 from store.database import Transaction
-from store.tables import orders
+from store.tables import inventory, orders, payment_methods
+
+_CARD = tuple(
+    payment_methods.c[field.name].label(f"card_{field.name}") for field in fields(PaymentMethod)
+)
+_LINE = func.jsonb_array_elements(orders.c.lines).column_valued("line")
+_TRACKED = func.array(
+    select(inventory.c.sku)
+    .where(inventory.c.sku.in_(select(_LINE.op("->>")("sku"))))
+    .correlate(orders)
+    .scalar_subquery()
+).label("tracked")
+_BEGIN_PAYING = """
+begun AS (
+    UPDATE orders SET status = 'PAYING', review_reason = NULL, updated_at = now()
+    WHERE id = CAST(:payable_id AS uuid) AND status = ANY(CAST(:payable_in AS text[]))
+    RETURNING id
+)"""
+_COMPLETE = """
+completed_order AS (
+    UPDATE orders SET status = 'COMPLETED', review_reason = NULL, updated_at = now()
+    WHERE id = CAST(:payable_id AS uuid)
+    RETURNING id
+)"""
+_APPLY_COUPON = """
+applied_coupon AS (
+    UPDATE orders SET coupon_applied_by = CAST(:payment_id AS uuid)
+    WHERE id = CAST(:payable_id AS uuid) AND coupon_code = :coupon_code AND discount = :discount
+      AND coupon_applied_by IS NULL
+    RETURNING id
+)"""
 
 
 async def create(
@@ -41,6 +75,21 @@ async def find(tx: Transaction, order_id: str) -> Order | None:
     return None if row is None else _order(row)
 
 
+async def to_pay(tx: Transaction, order_id: str, method_id: str | None) -> ToPay | None:
+    """An order with the card of this id, or its customer's default one, and what of it is
+    counted."""
+    card = payment_methods.c
+    wanted = card.is_default if method_id is None else card.id == method_id
+    query = select(orders, *_CARD, _TRACKED).outerjoin(
+        payment_methods, and_(card.customer_id == orders.c.customer_id, wanted)
+    )
+    row = (await tx.execute(query.where(orders.c.id == order_id))).first()
+    if row is None:
+        return None
+    found = None if row.card_id is None else PaymentMethod(*row[-len(_CARD) - 1 : -1])
+    return ToPay(_order(row), found, frozenset(row.tracked))
+
+
 async def lock_status(tx: Transaction, order_id: str) -> OrderStatus:
     """As it stands; its row is locked to the commit, so that it stands so when that is told."""
     query = select(orders.c.status).where(orders.c.id == order_id).with_for_update()
@@ -55,6 +104,11 @@ async def begin_paying(tx: Transaction, order_id: str) -> bool:
         .values(status=OrderStatus.PAYING, review_reason=None, updated_at=func.now())
     )
     return begun.rowcount == 1
+
+
+def beginning_to_pay(order_id: str) -> Change:
+    """The same as a part of a statement."""
+    return Change("begun", _BEGIN_PAYING, 1, {"payable_id": order_id, "payable_in": list(PAYABLE)})
 
 
 async def set_status(
@@ -79,6 +133,17 @@ async def complete(tx: Transaction, order_id: str) -> tuple[OrderLine, ...]:
     return _lines(done.scalar_one())
 
 
+def completing(order_id: str) -> Change:
+    """The same as a part of a statement, without the lines, which are fixed."""
+    return Change("completed_order", _COMPLETE, 1, {"payable_id": order_id})
+
+
+async def lines(tx: Transaction, order_id: str) -> tuple[OrderLine, ...]:
+    """What was ordered."""
+    stored = await tx.execute(select(orders.c.lines).where(orders.c.id == order_id))
+    return _lines(stored.scalar_one())
+
+
 async def apply_coupon(
     tx: Transaction, order_id: str, payment_id: str, coupon_code: str, discount: int
 ) -> bool:
@@ -94,6 +159,17 @@ async def apply_coupon(
         .values(coupon_applied_by=payment_id)
     )
     return applied.rowcount == 1
+
+
+def applying_coupon(order_id: str, payment_id: str, coupon_code: str, discount: int) -> Change:
+    """The same as a part of a statement, where no run has done it."""
+    values = {
+        "payable_id": order_id,
+        "payment_id": payment_id,
+        "coupon_code": coupon_code,
+        "discount": discount,
+    }
+    return Change("applied_coupon", _APPLY_COUPON, 1, values)
 
 
 async def remove_coupon(tx: Transaction, order_id: str, payment_id: str) -> bool:

@@ -7,12 +7,14 @@ import orjson
 from sqlalchemy import Row, exists, func, select, text, update
 
 from domain.event import Event, OutboxEvent, UnpublishedEvent
+from store import change
+from store.change import Change
 from store.database import Transaction
 from store.identifier import new_uuid
 from store.tables import outbox
 
-_APPEND = text("""
-WITH incoming AS (
+_APPEND = """
+incoming AS (
     SELECT *, row_number() OVER (PARTITION BY aggregate_id ORDER BY place) AS nth
     FROM unnest(
         CAST(:event_ids AS uuid[]), CAST(:topics AS text[]), CAST(:aggregate_ids AS uuid[]),
@@ -28,17 +30,18 @@ WITH incoming AS (
     SELECT aggregate_id, added FROM counted ORDER BY aggregate_id
     ON CONFLICT (aggregate_id) DO UPDATE SET version = current.version + excluded.version
     RETURNING aggregate_id, version
-)
-INSERT INTO outbox (
-    topic, event_id, aggregate_id, aggregate_version,
-    customer_id, data, idempotency_key, traceparent
-)
-SELECT
-    topic, event_id, aggregate_id, bumped.version - counted.added + nth,
-    customer_id, CAST(data AS jsonb), idempotency_key, traceparent
-FROM incoming JOIN counted USING (aggregate_id) JOIN bumped USING (aggregate_id)
-ORDER BY place
-""")
+), told AS (
+    INSERT INTO outbox (
+        topic, event_id, aggregate_id, aggregate_version,
+        customer_id, data, idempotency_key, traceparent
+    )
+    SELECT
+        topic, event_id, aggregate_id, bumped.version - counted.added + nth,
+        customer_id, CAST(data AS jsonb), idempotency_key, traceparent
+    FROM incoming JOIN counted USING (aggregate_id) JOIN bumped USING (aggregate_id)
+    ORDER BY place
+    RETURNING id
+)"""
 
 _ANY = text("SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND refused_at IS NULL)")
 _WAITS = outbox.c.published_at.is_(None) & outbox.c.refused_at.is_(None)
@@ -56,18 +59,21 @@ _BEHIND = exists().where(
 async def append(tx: Transaction, *events: Event) -> None:
     """Append events. The counter row of each aggregate is locked first and held to the commit, so
     its events get their outbox ids in the order in which they commit, without a gap."""
-    await tx.execute(
-        _APPEND,
-        {
-            "event_ids": [new_uuid() for _ in events],
-            "topics": [event.topic for event in events],
-            "aggregate_ids": [event.aggregate_id for event in events],
-            "customer_ids": [event.customer_id for event in events],
-            "datas": [orjson.dumps(event.data).decode() for event in events],
-            "idempotency_keys": [event.origin.idempotency_key for event in events],
-            "traceparents": [event.origin.traceparent for event in events],
-        },
-    )
+    await change.make(tx, appending(*events))
+
+
+def appending(*events: Event) -> Change:
+    """The same as a part of a statement."""
+    values = {
+        "event_ids": [new_uuid() for _ in events],
+        "topics": [event.topic for event in events],
+        "aggregate_ids": [event.aggregate_id for event in events],
+        "customer_ids": [event.customer_id for event in events],
+        "datas": [orjson.dumps(event.data).decode() for event in events],
+        "idempotency_keys": [event.origin.idempotency_key for event in events],
+        "traceparents": [event.origin.traceparent for event in events],
+    }
+    return Change("told", _APPEND, len(events), values)
 
 
 async def unpublished(tx: Transaction, limit: int) -> list[UnpublishedEvent]:
@@ -86,16 +92,16 @@ async def unpublished(tx: Transaction, limit: int) -> list[UnpublishedEvent]:
 async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
     """To be called only after the broker has acknowledged every one of them. When one was refused
     before, its cause is mended: whatever was refused of its topic is tried again."""
-    marked = await tx.execute(
+    marked = (
         update(outbox)
         .where(outbox.c.id == func.any(list(ids)), outbox.c.published_at.is_(None))
         .values(published_at=func.now())
         .returning(outbox.c.topic, outbox.c.refusal)
+        .cte("marked")
     )
-    mended = {row.topic for row in marked if row.refusal is not None}
-    if mended:
-        again = update(outbox).where(_REFUSED, outbox.c.topic.in_(mended))
-        await tx.execute(again.values(refused_at=None))
+    mended = select(marked.c.topic).where(marked.c.refusal.is_not(None))
+    again = update(outbox).where(_REFUSED, outbox.c.topic.in_(mended))
+    await tx.execute(again.values(refused_at=None))
 
 
 async def refuse(tx: Transaction, reasons: Mapping[int, str]) -> None:

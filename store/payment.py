@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, insert, select, union_all, update
+import orjson
+from sqlalchemy import ColumnElement, Row, case, func, select, union_all, update
 
 from domain.coupon import CouponUseState
 from domain.errors import HoldReleased
 from domain.event import Origin
 from domain.funding import by_kind
+from domain.gateway import GatewayAttempt
 from domain.inventory import ReservationState
 from domain.payment import (
     FINAL,
@@ -25,8 +27,18 @@ from domain.refund import RefundRequest
 from domain.waits import Waits
 from domain.wallet import HoldState
 from domain.workflow_id import invoice_workflow_id
+from store import change, gateway_attempt
+from store.change import Change
 from store.database import Transaction
-from store.tables import coupon_uses, invoices, payments, stock_reservations, wallet_holds, watches
+from store.tables import (
+    coupon_uses,
+    gateway_attempts,
+    invoices,
+    payments,
+    stock_reservations,
+    wallet_holds,
+    watches,
+)
 
 _OPEN = payments.c.status.not_in(FINAL)
 
@@ -45,33 +57,81 @@ _COLUMNS = (payments, _PERIOD)
 _PAYMENTS = select(*_COLUMNS)
 
 
-async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
-    """Insert a payment in state PENDING; one live payment per payable, else `IntegrityError`."""
-    await tx.execute(
-        insert(payments).values(
-            id=payment.payment_id,
-            payable_type=payment.payable_type,
-            payable_id=payment.payable_id,
-            customer_id=payment.customer_id,
-            currency=payment.currency,
-            method=method,
-            **{f"{kind}_amount": amount for kind, amount in by_kind(payment.parts).items()},
-            coupon_code=payment.coupon_code,
-            discount=payment.discount,
-            stock=[[line.sku, line.quantity] for line in payment.stock],
-            two_calls=payment.two_calls,
-            gateway=payment.gateway,
-            billing_key=payment.billing_key,
-            status=PaymentStatus.PENDING,
-            idempotency_key=payment.origin.idempotency_key,
-            traceparent=payment.origin.traceparent,
-        )
+_CREATE = """
+created AS (
+    INSERT INTO payments (
+        id, payable_type, payable_id, customer_id, currency, method, wallet_amount, card_amount,
+        points_amount, coupon_code, discount, stock, two_calls, gateway, billing_key, status,
+        idempotency_key, traceparent
     )
+    VALUES (
+        CAST(:payment_id AS uuid), :payable_type, CAST(:payable_id AS uuid), :customer_id,
+        :currency, :method, :wallet_amount, :card_amount, :points_amount, :coupon_code, :discount,
+        CAST(:stock AS jsonb), :two_calls, :gateway, :billing_key, 'PENDING', :idempotency_key,
+        :traceparent
+    )
+    RETURNING id
+)"""
+_COMPLETE = """
+completed AS (
+    UPDATE payments
+    SET status = 'COMPLETED', gateway_reference = :gateway_reference,
+        points_earned = :points_earned, updated_at = now()
+    WHERE id = CAST(:payment_id AS uuid) AND status = 'PENDING' AND NOT given_back
+    RETURNING id
+)"""
+
+
+async def create(tx: Transaction, payment: PaymentRequest, method: Method) -> None:
+    """Insert a payment in state PENDING, with the attempts of what will be asked of its PG; one
+    live payment per payable, else `IntegrityError`."""
+    await change.make(tx, *creating(payment, method))
+
+
+def creating(payment: PaymentRequest, method: Method) -> tuple[Change, ...]:
+    """The same as parts of a statement."""
+    values = {
+        "payment_id": payment.payment_id,
+        "payable_type": payment.payable_type,
+        "payable_id": payment.payable_id,
+        "customer_id": payment.customer_id,
+        "currency": payment.currency,
+        "method": method,
+        **{f"{kind}_amount": amount for kind, amount in by_kind(payment.parts).items()},
+        "coupon_code": payment.coupon_code,
+        "discount": payment.discount,
+        "stock": orjson.dumps([[line.sku, line.quantity] for line in payment.stock]).decode(),
+        "two_calls": payment.two_calls,
+        "gateway": payment.gateway,
+        "billing_key": payment.billing_key,
+        "idempotency_key": payment.origin.idempotency_key,
+        "traceparent": payment.origin.traceparent,
+    }
+    created = Change("created", _CREATE, 1, values)
+    asked = [payment.gateway_request(operation) for operation in payment.operations]
+    return (created, gateway_attempt.opening(asked)) if asked else (created,)
 
 
 async def find(tx: Transaction, payment_id: str) -> Payment | None:
     row = (await tx.execute(_PAYMENTS.where(payments.c.id == payment_id))).first()
     return None if row is None else _payment(row)
+
+
+async def find_with_attempts(
+    tx: Transaction, payment_id: str
+) -> tuple[Payment, list[GatewayAttempt]] | None:
+    """The payment and what was asked of its PG, by one look."""
+    query = select(*_COLUMNS, *gateway_attempt.COLUMNS).outerjoin(
+        gateway_attempts, gateway_attempts.c.payment_id == payments.c.id
+    )
+    found = await tx.execute(
+        query.where(payments.c.id == payment_id).order_by(*gateway_attempt.IN_ORDER)
+    )
+    rows = found.all()
+    if not rows:
+        return None
+    asked = [gateway_attempt.attempt(row) for row in rows if row.attempt_operation is not None]
+    return _payment(rows[0]), asked
 
 
 async def lock(tx: Transaction, payment_id: str) -> Payment:
@@ -124,7 +184,23 @@ async def complete(
         "points_earned": points_earned,
         "review_reason": None,
     }
-    return await _end(tx, payment_id, PaymentStatus.COMPLETED, values)
+    return await _end(tx, payment_id, PaymentStatus.COMPLETED, values, ~payments.c.given_back)
+
+
+def completing(payment_id: str, gateway_reference: str | None, points_earned: int) -> Change:
+    """The same as a part of a statement, of a payment that nobody was ever asked about."""
+    values = {
+        "payment_id": payment_id,
+        "gateway_reference": gateway_reference,
+        "points_earned": points_earned,
+    }
+    return Change("completed", _COMPLETE, 1, values)
+
+
+async def give_back(tx: Transaction, payment_id: str) -> None:
+    """Note that its capture is owed back: it cannot complete any more."""
+    given_back = update(payments).where(payments.c.id == payment_id)
+    await tx.execute(given_back.values(given_back=True))
 
 
 async def fail(tx: Transaction, failed: FailedPayment) -> bool:
@@ -140,11 +216,15 @@ async def fail(tx: Transaction, failed: FailedPayment) -> bool:
 
 
 async def _end(
-    tx: Transaction, payment_id: str, status: PaymentStatus, values: Mapping[str, str | int | None]
+    tx: Transaction,
+    payment_id: str,
+    status: PaymentStatus,
+    values: Mapping[str, str | int | None],
+    *conditions: ColumnElement[bool],
 ) -> bool:
     ended = await tx.execute(
         update(payments)
-        .where(payments.c.id == payment_id, _OPEN)
+        .where(payments.c.id == payment_id, _OPEN, *conditions)
         .values(status=status, updated_at=func.now(), **values)
     )
     if ended.rowcount == 1:
@@ -152,6 +232,8 @@ async def _end(
     payment = await find(tx, payment_id)
     if payment is None:
         raise RuntimeError(f"payment {payment_id} has no row")
+    if payment.status not in FINAL:
+        raise HoldReleased("An earlier run of this payment gave its capture back.")
     if payment.status is not status:
         raise HoldReleased(
             f"An earlier run of this payment has ended: {payment.status}, not {status}."
@@ -288,6 +370,8 @@ def request(payment: Payment, waits: Waits) -> PaymentRequest:
         two_calls=payment.two_calls,
         owner=invoice_workflow_id(payment.payable_id) if is_invoice else "",
         period=payment.period or "",
+        new=payment.status is PaymentStatus.PENDING,
+        cancel_requested=payment.cancel_requested_at is not None,
         origin=Origin(payment.idempotency_key, payment.traceparent),
         waits=waits,
     )

@@ -13,8 +13,17 @@ from domain.order import OrderStatus
 from domain.payment import PayableType, PaymentRequest, step_event
 from domain.saga import IN_ORDER, SagaStep, StepState
 from store import order, outbox
+from store.change import Change
 from store.database import Transaction
 from store.tables import saga_steps
+
+_RECORD = """
+recorded AS (
+    INSERT INTO saga_steps (saga_id, step, state)
+    SELECT CAST(:saga_id AS uuid), step, state
+    FROM unnest(CAST(:steps AS text[]), CAST(:states AS text[])) AS outcome (step, state)
+    RETURNING step
+)"""
 
 
 async def record(
@@ -48,6 +57,27 @@ async def record(
     ]
     if events or then:
         await outbox.append(tx, *events, *then)
+
+
+def recording(
+    payment: PaymentRequest,
+    outcomes: Mapping[str, StepState],
+    *then: Event,
+    order_status: OrderStatus = OrderStatus.PAYING,
+) -> tuple[Change, ...]:
+    """The same as parts of a statement, of steps that have no state yet."""
+    steps = {
+        "saga_id": payment.payment_id,
+        "steps": list(outcomes),
+        "states": list(outcomes.values()),
+    }
+    told = [
+        event
+        for step, state in outcomes.items()
+        for event in step_event(payment, step, state, order_status)
+    ]
+    recorded = Change("recorded", _RECORD, len(outcomes), steps)
+    return recorded, outbox.appending(*told, *then)
 
 
 async def record_undone(

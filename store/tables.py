@@ -166,6 +166,7 @@ payments = Table(
     _text("gateway"),
     _text("billing_key"),
     Column("two_calls", Boolean, nullable=False, server_default=text("false")),
+    Column("given_back", Boolean, nullable=False, server_default=text("false")),
     _text("status"),
     _text("failure_code", nullable=True),
     _text("failure_message", nullable=True),
@@ -205,7 +206,8 @@ payments = Table(
     Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
 )
 """`card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds too: they reserve
-what is left. `two_calls`: its gateway authorizes first and captures later."""
+what is left. `two_calls`: its gateway authorizes first and captures later. `given_back`: its
+capture came late and is owed back, so that it can never complete."""
 
 refunds = Table(
     "refunds",

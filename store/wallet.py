@@ -26,6 +26,7 @@ from domain.payment import FINAL, PayableType
 from domain.refund import FINAL as REFUND_FINAL
 from domain.wallet import Balance, Hold, HoldState
 from store import ledger
+from store.change import Change
 from store.database import Transaction
 from store.seen import Seen, unseen
 from store.tables import (
@@ -53,6 +54,36 @@ RETURNING payment_id
 """)
 
 
+_CREDIT = """
+credited AS (
+    INSERT INTO wallets (customer_id, currency, available)
+    VALUES (:customer_id, :credited_unit, :credited_amount)
+    ON CONFLICT (customer_id, currency)
+    DO UPDATE SET available = wallets.available + excluded.available
+    RETURNING currency
+)"""
+_SET_ASIDE = """
+moved AS (
+    UPDATE wallets SET available = available - :held_amount, held = held + :held_amount
+    WHERE customer_id = :customer_id AND currency = :held_unit AND available >= :held_amount
+    RETURNING currency
+), set_aside AS (
+    INSERT INTO wallet_holds (payment_id, customer_id, currency, amount, state)
+    SELECT CAST(:payment_id AS uuid), :customer_id, currency, :held_amount, 'HELD' FROM moved
+    RETURNING currency
+)"""
+_TAKE = """
+{0}_hold AS (
+    UPDATE wallet_holds SET state = 'COMMITTED'
+    WHERE payment_id = CAST(:payment_id AS uuid) AND currency = :{0}_unit AND state = 'HELD'
+    RETURNING amount
+), {0}_taken AS (
+    UPDATE wallets SET held = held - {0}_hold.amount, available = available + :{0}_earned
+    FROM {0}_hold WHERE customer_id = :customer_id AND currency = :{0}_unit
+    RETURNING currency
+)"""
+
+
 async def credit(tx: Transaction, customer_id: str, currency: str, amount: int) -> None:
     """Add to what is available, making the wallet if need be. The caller appends the postings."""
     row = insert(wallets).values(customer_id=customer_id, currency=currency, available=amount)
@@ -62,6 +93,12 @@ async def credit(tx: Transaction, customer_id: str, currency: str, amount: int) 
             set_={"available": wallets.c.available + row.excluded.available},
         )
     )
+
+
+def crediting(customer_id: str, currency: str, amount: int) -> Change:
+    """The same as a part of a statement."""
+    values = {"customer_id": customer_id, "credited_unit": currency, "credited_amount": amount}
+    return Change("credited", _CREDIT, 1, values)
 
 
 async def hold(tx: Transaction, wanted: Hold) -> bool:
@@ -83,6 +120,17 @@ async def hold(tx: Transaction, wanted: Hold) -> bool:
         return False
     await ledger.append(tx, wanted.taken())
     return True
+
+
+def holding(wanted: Hold) -> tuple[Change, Change]:
+    """The same as parts of a statement."""
+    values = {
+        "payment_id": wanted.payment_id,
+        "customer_id": wanted.customer_id,
+        "held_unit": wanted.unit,
+        "held_amount": wanted.amount,
+    }
+    return Change("set_aside", _SET_ASIDE, 1, values), ledger.appending(wanted.taken())
 
 
 async def hold_state(tx: Transaction, wanted: Hold) -> HoldState | None:
@@ -117,6 +165,19 @@ async def commit_hold(tx: Transaction, wanted: Hold) -> None:
             raise HoldReleased("An earlier run of this payment gave its hold back.")
         raise RuntimeError(f"payment {wanted.payment_id} completes without its hold")
     await _change(tx, wanted, available=0)
+
+
+def committing_hold(wanted: Hold, earned: int = 0) -> Change:
+    """The same as a part of a statement, which credits what is earned in its unit too: it can
+    change a row only once."""
+    name = "points" if wanted.unit == points.UNIT else "money"
+    values = {
+        "payment_id": wanted.payment_id,
+        "customer_id": wanted.customer_id,
+        f"{name}_unit": wanted.unit,
+        f"{name}_earned": earned,
+    }
+    return Change(f"{name}_taken", _TAKE.format(name), 1, values)
 
 
 async def take(tx: Transaction, customer_id: str, currency: str, most: int) -> int:

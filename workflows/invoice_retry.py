@@ -202,12 +202,15 @@ class InvoiceRetry:
         return outcome
 
     async def _start(self, payment: PaymentRequest) -> None:
-        try:
-            await workflow.start_child_workflow(
-                PaymentSaga.run, payment, **starts.of_payment(payment).as_child()
-            )
-        except FailureError:
-            workflow.logger.info("the payment has its owner already")
+        """As a new one if it never ran; else it runs already, or is run again."""
+        for each in (payment, replace(payment, new=False)) if payment.new else (payment,):
+            try:
+                await workflow.start_child_workflow(
+                    PaymentSaga.run, each, **starts.of_payment(each).as_child()
+                )
+                return
+            except FailureError:
+                workflow.logger.info("the payment has its owner already")
 
     async def _definite_end(self, payment: PaymentRequest) -> PaymentOutcome:
         """It comes as a signal; should that be lost, the row is asked on a ladder."""

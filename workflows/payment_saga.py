@@ -31,13 +31,14 @@ with workflow.unsafe.imports_passed_through():
     from domain import saga as steps
     from domain.failure import FailureCode, failure_code, gateway_code
     from domain.funding import Kind
-    from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
+    from domain.gateway import SUCCESS, Attempt, GatewayAnswer, GatewayStatus, Operation
     from domain.money import format_amount
     from domain.payment import (
         FINAL,
         Capture,
         FailedPayment,
         Marking,
+        OpenedPayment,
         PaymentOutcome,
         PaymentRequest,
         PaymentStatus,
@@ -202,17 +203,27 @@ class PaymentSaga:
             await self._give_back()
 
     async def _open(self) -> PaymentStatus:
-        opened = await workflow.execute_local_activity_method(
-            PaymentActivities.open,
-            self._payment,
-            **policies.step(f"open {self._sum(self._payment.money)}"),
-        )
+        opened = await self._opened()
         for operation, attempt in opened.attempts.items():
             owner = self._authorization if operation is Operation.AUTHORIZE else self._pivot
             owner.begin(attempt)
         self._cancelled_before = opened.cancel_requested
         self._watch = opened.watch
         return opened.status
+
+    async def _opened(self) -> OpenedPayment:
+        """Where this run begins: as it was made, if it never ran, or else where its rows stand."""
+        if self._payment.new and not _begins_again():
+            info = workflow.info()
+            attempt = Attempt(info.start_time, resumed=_is_reset())
+            attempts = dict.fromkeys(self._payment.operations, attempt)
+            cancelled = self._payment.cancel_requested
+            return OpenedPayment(PaymentStatus.PENDING, attempts, cancelled)
+        return await workflow.execute_local_activity_method(
+            PaymentActivities.open,
+            self._payment,
+            **policies.step(f"open {self._sum(self._payment.money)}"),
+        )
 
     @property
     def _cancelled(self) -> bool:
@@ -349,6 +360,18 @@ class PaymentSaga:
     @property
     def _goods(self) -> str:
         return ", ".join(f"{line.quantity} of {line.sku}" for line in self._payment.stock)[:100]
+
+
+def _is_reset() -> bool:
+    info = workflow.info()
+    return info.run_id != info.original_execution_run_id
+
+
+def _begins_again() -> bool:
+    """Whether this run was reset to its very begin. One that was reset to a later moment repeats
+    what its history says; so does every run whose worker died. The mark in the history, which only
+    a run makes that is not repeating, tells the two apart."""
+    return _is_reset() and workflow.patched("reset-to-the-begin")
 
 
 def _explain(

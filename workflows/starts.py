@@ -40,6 +40,8 @@ from workflows.search_attributes import CUSTOMER_ID, INVOICE_ID, ORDER_ID, PERIO
 
 _ONCE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
 """What failed or was terminated runs again, what completed never does."""
+_NEVER_BEFORE = WorkflowIDReusePolicy.REJECT_DUPLICATE
+"""For who relies on that it never ran: Temporal knows."""
 _AGAIN = WorkflowIDReusePolicy.ALLOW_DUPLICATE
 """Whatever has ended may run again: it reads from the rows where things stand."""
 
@@ -129,7 +131,7 @@ def of_payment(payment: PaymentRequest) -> Start:
         policies.PAYMENTS,
         f"{amount} from {payment.customer_id} for {payment.payable_type}",
         (SearchAttributePair(CUSTOMER_ID, payment.customer_id), *_payable(payment)),
-        _ONCE,
+        _NEVER_BEFORE if payment.new else _ONCE,
     )
 
 

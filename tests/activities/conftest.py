@@ -52,6 +52,37 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
+async def paid_by(tx: Transaction, customer_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Orders, payments and refunds of a customer with all that they have moved: rows by table."""
+    mine = select(payments.c.id).where(payments.c.customer_id == customer_id)
+    touching = (
+        select(postings.c.transaction_id)
+        .join_from(postings, ledger_transactions)
+        .where(
+            or_(
+                postings.c.account.startswith(f"wallet:{customer_id}:", autoescape=True),
+                ledger_transactions.c.payment_id.in_(mine),
+            )
+        )
+    )
+    codes = select(coupon_uses.c.code).where(coupon_uses.c.payment_id.in_(mine))
+    skus = select(stock_reservations.c.sku).where(stock_reservations.c.payment_id.in_(mine))
+    queries = [
+        *(select(each).where(each.c.customer_id == customer_id) for each in OF_THE_CUSTOMER),
+        *(select(each).where(each.c.payment_id.in_(mine)) for each in OF_THE_PAYMENTS),
+        select(saga_steps).where(saga_steps.c.saga_id.in_(mine)),
+        select(postings, ledger_transactions.c.key)
+        .join_from(postings, ledger_transactions)
+        .where(postings.c.transaction_id.in_(touching)),
+        select(coupons).where(coupons.c.code.in_(codes)),
+        select(inventory).where(inventory.c.sku.in_(skus)),
+    ]
+    return {
+        str(query.get_final_froms()[0]): [dict(row) for row in (await tx.execute(query)).mappings()]
+        for query in queries
+    }
+
+
 class Twice:
     """Runs an activity and then runs it again, as Temporal does when an answer is lost."""
 
@@ -89,43 +120,11 @@ class Twice:
     async def _everything(self) -> dict[str, list[str]]:
         """Every row of the customer. That an event was published meanwhile is not our doing."""
         async with self._billing.database.engine.connect() as tx:
-            everything = {**await self._payments(tx), **await self._months(tx)}
+            paid = await paid_by(tx, self._billing.customer_id)
+            everything = {**paid, **await self._months(tx)}
         return {
             name: sorted(repr({**row, "published_at": None}) for row in rows)
             for name, rows in everything.items()
-        }
-
-    async def _payments(self, tx: Transaction) -> dict[str, list[dict[str, Any]]]:
-        """Orders, payments and refunds with all that they have moved."""
-        customer_id = self._billing.customer_id
-        mine = select(payments.c.id).where(payments.c.customer_id == customer_id)
-        touching = (
-            select(postings.c.transaction_id)
-            .join_from(postings, ledger_transactions)
-            .where(
-                or_(
-                    postings.c.account.startswith(f"wallet:{customer_id}:", autoescape=True),
-                    ledger_transactions.c.payment_id.in_(mine),
-                )
-            )
-        )
-        codes = select(coupon_uses.c.code).where(coupon_uses.c.payment_id.in_(mine))
-        skus = select(stock_reservations.c.sku).where(stock_reservations.c.payment_id.in_(mine))
-        queries = [
-            *(select(each).where(each.c.customer_id == customer_id) for each in OF_THE_CUSTOMER),
-            *(select(each).where(each.c.payment_id.in_(mine)) for each in OF_THE_PAYMENTS),
-            select(saga_steps).where(saga_steps.c.saga_id.in_(mine)),
-            select(postings, ledger_transactions.c.key)
-            .join_from(postings, ledger_transactions)
-            .where(postings.c.transaction_id.in_(touching)),
-            select(coupons).where(coupons.c.code.in_(codes)),
-            select(inventory).where(inventory.c.sku.in_(skus)),
-        ]
-        return {
-            str(query.get_final_froms()[0]): [
-                dict(row) for row in (await tx.execute(query)).mappings()
-            ]
-            for query in queries
         }
 
     async def _months(self, tx: Transaction) -> dict[str, list[dict[str, Any]]]:

@@ -50,23 +50,11 @@ def asks(request: PaymentRequest, reason: str) -> Marking:
     return Marking(request, status, reason, CHARGE, operation, QUESTIONS[operation])
 
 
-async def test_open_finds_its_own_attempt_and_knows_it(
-    database: Database, cashier: Cashier, twice: Twice
-) -> None:
-    request = await cashier.prepare(*SPLIT)
-
-    opened = await twice(PaymentActivities(database).open, request)
-
-    assert opened.status is PaymentStatus.PENDING
-    assert not opened.attempts[Operation.CHARGE].resumed
-
-
 async def test_open_tells_a_run_that_an_earlier_one_may_have_sent_something(
     database: Database, cashier: Cashier, twice: Twice
 ) -> None:
     request = await cashier.prepare(*SPLIT)
     async with database.begin(SYSTEM) as tx:
-        await gateway_attempt.open_(tx, request.gateway_request(Operation.CHARGE), "another run")
         await payment.request_cancel(tx, request.payment_id)
 
     opened = await twice(PaymentActivities(database).open, request)

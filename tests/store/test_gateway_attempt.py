@@ -29,21 +29,21 @@ async def open_(database: Database, request: GatewayRequest, run_id: str) -> Att
 async def test_a_run_that_repeats_itself_has_sent_nothing_another_run_may_have(
     database: Database,
 ) -> None:
-    charge = (await a_stored_payment(database)).gateway_request(Operation.CHARGE)
+    asked = a_refund(await a_stored_payment(database), 1_000, 0).gateway_refund()
 
-    first = await open_(database, charge, "run-1")
-    again = await open_(database, charge, "run-1")
-    other = await open_(database, charge, "run-2")
+    first = await open_(database, asked, "run-1")
+    again = await open_(database, asked, "run-1")
+    other = await open_(database, asked, "run-2")
 
     assert [each.resumed for each in (first, again, other)] == [False, False, True]
     assert first.opened_at == again.opened_at == other.opened_at
 
 
 async def test_runs_that_open_at_once_agree_on_who_was_first(database: Database) -> None:
-    charge = (await a_stored_payment(database)).gateway_request(Operation.CHARGE)
+    asked = a_refund(await a_stored_payment(database), 1_000, 0).gateway_refund()
 
     attempts = await asyncio.gather(
-        *(open_(database, charge, f"run-{number}") for number in range(8))
+        *(open_(database, asked, f"run-{number}") for number in range(8))
     )
 
     assert [each.resumed for each in attempts].count(False) == 1

@@ -13,7 +13,8 @@ async def test_of_concurrent_copies_of_an_event_one_is_new(database: Database) -
 
     async def store(gateway: str) -> bool:
         async with database.begin(SYSTEM) as tx:
-            return await webhook.store(tx, gateway, event_id, {"id": event_id})
+            stored = await webhook.store(tx, gateway, event_id, {"id": event_id}, None, None)
+            return stored is not None
 
     assert (await asyncio.gather(*(store("simulator") for _ in range(8)))).count(True) == 1
     assert await store("another"), "each PG counts its own events"

@@ -77,6 +77,7 @@ class Cashier:
             gateway=gateway if card else "",
             billing_key=f"bk_{number}" if card else "",
             two_calls=two_calls or gateway == TWO_CALLS,
+            new=True,
             waits=waits or self.waits,
         )
         method = Method.SPLIT if wallet and card else Method.CARD if card else Method.WALLET
