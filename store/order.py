@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, Uuid, and_, bindparam, cast, func, insert, or_, select, update
 
 from domain.customer import PaymentMethod
 from domain.order import PAYABLE, Order, OrderLine, OrderStatus
@@ -23,6 +23,23 @@ _TRACKED = func.array(
     .correlate(orders)
     .scalar_subquery()
 ).label("tracked")
+_wanted = cast(bindparam("method_id"), Uuid(as_uuid=False))
+_TO_PAY = (
+    select(orders, *_CARD, _TRACKED)
+    .outerjoin(
+        payment_methods,
+        and_(
+            payment_methods.c.customer_id == orders.c.customer_id,
+            or_(
+                payment_methods.c.id == _wanted,
+                and_(_wanted.is_(None), payment_methods.c.is_default),
+            ),
+        ),
+    )
+    .where(orders.c.id == bindparam("order_id"))
+)
+"""Put together once: that costs more than the statement."""
+_LINES = select(orders.c.lines).where(orders.c.id == bindparam("order_id"))
 _BEGIN_PAYING = """
 begun AS (
     UPDATE orders SET status = 'PAYING', review_reason = NULL, updated_at = now()
@@ -78,12 +95,8 @@ async def find(tx: Transaction, order_id: str) -> Order | None:
 async def to_pay(tx: Transaction, order_id: str, method_id: str | None) -> ToPay | None:
     """An order with the card of this id, or its customer's default one, and what of it is
     counted."""
-    card = payment_methods.c
-    wanted = card.is_default if method_id is None else card.id == method_id
-    query = select(orders, *_CARD, _TRACKED).outerjoin(
-        payment_methods, and_(card.customer_id == orders.c.customer_id, wanted)
-    )
-    row = (await tx.execute(query.where(orders.c.id == order_id))).first()
+    values = {"order_id": order_id, "method_id": method_id}
+    row = (await tx.execute(_TO_PAY, values)).first()
     if row is None:
         return None
     found = None if row.card_id is None else PaymentMethod(*row[-len(_CARD) - 1 : -1])
@@ -140,8 +153,7 @@ def completing(order_id: str) -> Change:
 
 async def lines(tx: Transaction, order_id: str) -> tuple[OrderLine, ...]:
     """What was ordered."""
-    stored = await tx.execute(select(orders.c.lines).where(orders.c.id == order_id))
-    return _lines(stored.scalar_one())
+    return _lines((await tx.execute(_LINES, {"order_id": order_id})).scalar_one())
 
 
 async def apply_coupon(

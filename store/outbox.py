@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, exists, func, select, text, update
+from sqlalchemy import ARRAY, BigInteger, Row, bindparam, exists, func, select, text, update
 
 from domain.event import Event, OutboxEvent, UnpublishedEvent
 from store import change
@@ -56,6 +56,31 @@ _BEHIND = exists().where(
 )
 
 
+_WAITING = (
+    select(outbox, _BEHIND.label("behind"))
+    .where(_WAITS)
+    .order_by(outbox.c.id)
+    .limit(bindparam("limit"))
+)
+_MARKED = (
+    update(outbox)
+    .where(outbox.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+    .where(outbox.c.published_at.is_(None))
+    .values(published_at=func.now())
+    .returning(outbox.c.topic, outbox.c.refusal)
+    .cte("marked")
+)
+_MARK = (
+    update(outbox)
+    .where(
+        _REFUSED,
+        outbox.c.topic.in_(select(_MARKED.c.topic).where(_MARKED.c.refusal.is_not(None))),
+    )
+    .values(refused_at=None)
+)
+"""Put together once: that costs more than the statement."""
+
+
 async def append(tx: Transaction, *events: Event) -> None:
     """Append events. The counter row of each aggregate is locked first and held to the commit, so
     its events get their outbox ids in the order in which they commit, without a gap."""
@@ -84,24 +109,14 @@ async def unpublished(tx: Transaction, limit: int) -> list[UnpublishedEvent]:
     """
     if not await tx.scalar(_ANY):  # Most often: much cheaper to ask.
         return []
-    waiting = select(outbox, _BEHIND.label("behind")).where(_WAITS)
-    rows = await tx.execute(waiting.order_by(outbox.c.id).limit(limit))
+    rows = await tx.execute(_WAITING, {"limit": limit})
     return [UnpublishedEvent(_event(row), row.behind) for row in rows]
 
 
 async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
     """To be called only after the broker has acknowledged every one of them. When one was refused
     before, its cause is mended: whatever was refused of its topic is tried again."""
-    marked = (
-        update(outbox)
-        .where(outbox.c.id == func.any(list(ids)), outbox.c.published_at.is_(None))
-        .values(published_at=func.now())
-        .returning(outbox.c.topic, outbox.c.refusal)
-        .cte("marked")
-    )
-    mended = select(marked.c.topic).where(marked.c.refusal.is_not(None))
-    again = update(outbox).where(_REFUSED, outbox.c.topic.in_(mended))
-    await tx.execute(again.values(refused_at=None))
+    await tx.execute(_MARK, {"ids": list(ids)})
 
 
 async def refuse(tx: Transaction, reasons: Mapping[int, str]) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, case, func, select, union_all, update
+from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, union_all, update
 
 from domain.coupon import CouponUseState
 from domain.errors import HoldReleased
@@ -55,6 +55,13 @@ _PERIOD = (
 _COLUMNS = (payments, _PERIOD)
 """With the month of the invoice that is paid, if it is one."""
 _PAYMENTS = select(*_COLUMNS)
+_WITH_ATTEMPTS = (
+    select(*_COLUMNS, *gateway_attempt.COLUMNS)
+    .outerjoin(gateway_attempts, gateway_attempts.c.payment_id == payments.c.id)
+    .where(payments.c.id == bindparam("payment_id"))
+    .order_by(*gateway_attempt.IN_ORDER)
+)
+"""Put together once: that costs more than the statement."""
 
 
 _CREATE = """
@@ -121,13 +128,7 @@ async def find_with_attempts(
     tx: Transaction, payment_id: str
 ) -> tuple[Payment, list[GatewayAttempt]] | None:
     """The payment and what was asked of its PG, by one look."""
-    query = select(*_COLUMNS, *gateway_attempt.COLUMNS).outerjoin(
-        gateway_attempts, gateway_attempts.c.payment_id == payments.c.id
-    )
-    found = await tx.execute(
-        query.where(payments.c.id == payment_id).order_by(*gateway_attempt.IN_ORDER)
-    )
-    rows = found.all()
+    rows = (await tx.execute(_WITH_ATTEMPTS, {"payment_id": payment_id})).all()
     if not rows:
         return None
     asked = [gateway_attempt.attempt(row) for row in rows if row.attempt_operation is not None]

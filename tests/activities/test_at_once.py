@@ -92,6 +92,8 @@ async def _stock_restored(database: Database, request: PaymentRequest) -> None:
 
 
 async def _failed(database: Database, request: PaymentRequest) -> None:
+    for undo in (_coupon_restored, _stock_restored, _points_given_back, _hold_released):
+        await undo(database, request)
     failed = FailedPayment(request, PaymentStatus.FAILED, "declined", "No.")
     await PaymentActivities(database).fail(failed)
 
@@ -172,6 +174,7 @@ def twins(cashier: Cashier) -> Callable[[Shape], Awaitable[tuple[Twin, Twin]]]:
         billing = await Billing.for_new_customer(
             cashier.billing.api, cashier.billing.simulator, cashier.billing.database
         )
+        billing.asks_no_pg()
         own = replace(cashier, billing=billing)
         goods = await own.goods() if shape.goods else None
         if shape.wallet:
@@ -282,6 +285,7 @@ async def test_of_a_completion_and_a_capture_that_is_given_back_one_wins(
     database: Database, cashier: Cashier
 ) -> None:
     """Both at once, again and again: never both, never neither."""
+    cashier.billing.asks_no_pg()
     payments = PaymentActivities(database)
     for _ in range(20):
         request = await cashier.prepare(0, 1000)
@@ -301,6 +305,7 @@ async def test_copies_of_a_step_at_once_have_one_effect(
     database: Database, cashier: Cashier
 ) -> None:
     billing = cashier.billing
+    billing.asks_no_pg()
     await billing.top_up(1000)
     request = await cashier.prepare(400, 600)
     hold, complete = WalletActivities(database).hold, PaymentActivities(database).complete

@@ -72,13 +72,11 @@ async def test_sweeping_disturbs_nobody_who_is_at_work(cashier: Cashier) -> None
     parked.release.set()
 
     assert (await handle.result()).status == "COMPLETED"
-    assert cashier.calls(request).count("payment.open") == 1
+    assert cashier.calls(request).count("wallet.hold") == 1
     await assert_clean_slate(cashier.billing)
 
 
-@pytest.mark.parametrize(
-    "step", ["payment.open", "wallet.hold", "gateway.charge", "payment.complete"]
-)
+@pytest.mark.parametrize("step", ["wallet.hold", "gateway.charge", "payment.complete"])
 @pytest.mark.parametrize("fault", [Fault.PARK_BEFORE, Fault.PARK_AFTER])
 async def test_terminated_by_hand_it_is_started_again_and_taken_once(
     cashier: Cashier, step: str, fault: Fault

@@ -49,7 +49,7 @@ from tests.workflows.test_pursuit import BRISK, until
 __all__ = ["elsewhere"]
 
 STEPS = {
-    "simulator": ("payment.open", *REVERSIBLE, saga.GATEWAY_CHARGE),
+    "simulator": (*REVERSIBLE, saga.GATEWAY_CHARGE),
     TWO_CALLS: (saga.GATEWAY_AUTHORIZE, saga.POINTS_DEDUCT, saga.GATEWAY_CAPTURE),
 }
 AT_A_TIME = 8
@@ -141,8 +141,22 @@ async def test_a_second_run_knows_what_the_first_may_have_done(
     assert not failed, "\n".join(f"{row}: {error!r}" for row, error in failed.items())
 
 
-async def _in_two_runs(row: Row, cashier: Cashier) -> None:
+@pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.LOSE_ANSWER])
+async def test_a_second_run_asks_its_rows_until_they_answer(cashier: Cashier, fault: Fault) -> None:
+    row = Row("terminated", "simulator", saga.GATEWAY_CHARGE, True)
     request = await prepare(cashier, row)
+    cashier.plan(request, "payment.open", fault)
+
+    await _run_twice(row, cashier, request)
+
+    assert cashier.calls(request).count("payment.open") == 2, "a first run does not ask"
+
+
+async def _in_two_runs(row: Row, cashier: Cashier) -> None:
+    await _run_twice(row, cashier, await prepare(cashier, row))
+
+
+async def _run_twice(row: Row, cashier: Cashier, request: PaymentRequest) -> None:
     fault = Fault.PARK_AFTER if row.after_its_effect else Fault.PARK_BEFORE
     parked = cashier.plan(request, row.step, fault)
     handle = await cashier.start(request)

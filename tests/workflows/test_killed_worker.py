@@ -121,7 +121,7 @@ async def _payments(cashier: Cashier) -> list[Case]:
     """Orders with coupon, stock, points, wallet and card, one parked at each step."""
     cases = []
     for gateway, steps in STEPS.items():
-        for step in ["payment.open", *steps, "payment.complete"]:
+        for step in [*steps, "payment.complete"]:
             request = await cashier.prepare(*SPLIT, gateway=gateway, goods=await cashier.goods())
             cases.append(Case(request, step, True, "COMPLETED"))
         for step, undone in product([*steps, *UNDO.values(), "payment.fail"], (1, 2)):
