@@ -1,0 +1,49 @@
+// What every scenario counts the same way.
+import { check } from 'k6';
+import { Counter, Rate, Trend } from 'k6/metrics';
+
+export const url = __ENV.URL;
+export const rate = Number(__ENV.RATE);
+export const seconds = Number(__ENV.SECONDS);
+
+// What was asked for and done, refused (429 or 503, as promised), or answered in any other way.
+export const good = new Counter('good');
+export const refused = new Counter('refused');
+export const goodTime = new Trend('good_time', true);
+export const refusalTime = new Trend('refusal_time', true);
+export const asPromised = new Rate('as_promised');
+
+export function constant(options = {}) {
+  return {
+    executor: 'constant-arrival-rate',
+    rate,
+    timeUnit: '1s',
+    duration: `${seconds}s`,
+    preAllocatedVUs: 50,
+    maxVUs: 2000,
+    gracefulStop: '30s',
+    ...options,
+  };
+}
+
+// 0.99 of the requests must have been sent: k6 drops those for which it finds no user.
+export const kept = { dropped_iterations: [`count<=${0.01 * rate * seconds}`] };
+
+export function judge(answer, statuses) {
+  const isGood = statuses.includes(answer.status);
+  const isRefusal =
+    (answer.status === 429 || answer.status === 503) &&
+    answer.headers['Retry-After'] !== undefined &&
+    answer.headers['Content-Type'] === 'application/problem+json';
+  asPromised.add(check(answer, { 'good, or refused as promised': () => isGood || isRefusal }));
+  if (isGood) {
+    good.add(1);
+    goodTime.add(answer.timings.duration);
+  } else if (isRefusal) {
+    refused.add(1);
+    refusalTime.add(answer.timings.duration);
+  }
+  return isGood;
+}
+
+export const json = { 'Content-Type': 'application/json' };
