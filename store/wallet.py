@@ -210,9 +210,9 @@ async def came_late(
 ) -> list[BookedPosting]:
     """Those between the newest and `before` that could not be seen when that was reached."""
     passed = postings.c.id.between(before, newest)
-    late = unseen(ledger_transactions.c.created_xid, seen)
+    late = unseen(ledger_transactions.c.created_xid)
     query = _listed(customer_id).where(passed, late)
-    return [ledger.booked(row) for row in await tx.execute(query)]
+    return [ledger.booked(row) for row in await tx.execute(query, seen._asdict())]
 
 
 def _listed(customer_id: str) -> Select[Any]:
