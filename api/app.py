@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from api import (
     wallet,
     webhook,
 )
+from api.admission import Admission, Reads, Work
 from api.bodies import BodyLimit
 from api.context import Context
 from api.queries import OnlyKnown
@@ -39,6 +41,8 @@ from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
+from store import database
+from store.database import Database
 
 CALLS = (
     order,
@@ -59,6 +63,9 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
+CONNECTION_SECONDS = 1.0
+"""How long a request waits for a free connection: it comes within milliseconds, unless the database
+hangs, and a caller should not wait for long to hear that."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -70,6 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         context = await _connect(settings)
         app.state.context = context
+        reads = _reads(settings)
+        app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         memory.freeze()
@@ -77,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         preparing.cancel()
         await context.replays.close()
         await context.desk.database.dispose()
+        await reads.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -93,6 +103,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(
+        Admission,
+        reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
+        work=Work(settings.api_work_at_once),
+    )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -109,12 +124,22 @@ async def _connect(settings: Settings) -> Context:
         settings,
         pool_size=settings.database_pool_size,
         wait_seconds=settings.api_wait_seconds,
+        connection_seconds=CONNECTION_SECONDS,
     )
     return Context(
         settings,
         desk,
         ReplayCache(settings.redis_url),
         GroupCommit(desk.database, settings.usage_late),
+    )
+
+
+def _reads(settings: Settings) -> Database:
+    """Connections that only reads use, one for each that is let in."""
+    return database.connect(
+        settings.database_url,
+        settings.api_reads_at_once,
+        connection_seconds=CONNECTION_SECONDS,
     )
 
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
+from service.overload import Overloaded
 from service.temporal import is_down
 
 TYPES = "https://durable-billing.example/problems"
@@ -23,6 +24,7 @@ FAULTS = {
     "method-not-allowed": "The path does not take this method",
     "http-error": "The request cannot be served",
     "unavailable": "Something that we need is down",
+    "overloaded": "More is asked for at once than can be done",
     "internal-error": "An error on our side",
 }
 """Titles of the problems that are no `Rejected`, by slug."""
@@ -129,6 +131,17 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
 
 
+def overloaded(path: str) -> JSONResponse:
+    """The answer to what is too much at the moment; 429 would say that the caller asks too often,
+    and nobody knows that."""
+    detail = "Nothing was done: send the same request again in a moment."
+    return _document(503, "overloaded", FAULTS["overloaded"], detail, path, {"Retry-After": "1"})
+
+
+async def _overloaded(request: Request, error: Exception) -> Response:
+    return overloaded(request.url.path)
+
+
 async def _database(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     state = getattr(error.orig, "sqlstate", None) or ""
@@ -154,6 +167,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(RPCError, _temporal)
+    app.add_exception_handler(Overloaded, _overloaded)
     for down in (OperationalError, InterfaceError, PoolTimeout, OSError):
         app.add_exception_handler(down, _unavailable)
     app.add_exception_handler(DBAPIError, _database)
