@@ -2,29 +2,36 @@
 
 Starts a durable stack of its own, an API and a worker as `make dev` does, and lets k6 ask over HTTP
 on 127.0.0.1 at the rate that is promised. What does not hold there is tried again with less, until
-it holds: the line says both rates, and who worked meanwhile. After each scenario every invariant is
-looked at. k6's own results are written to `.data/load`. Exit code 1 when something is short.
+it holds: the lines say what held, and how many cores each process used; `outside` is nothing of
+ours. Then twice as much as can be done is asked for: as much must be done as before, and the rest
+refused at once. After each scenario what was taken must be there, and every invariant hold. k6's
+own results are written to `.data/load`. Exit code 1 when something is short. Takes ten minutes.
 """
 
 import asyncio
 import json
 import os
 import resource
-import subprocess
+import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from cli.dev import report as tell
 from cli.words import say
 from dev import process, services
+from dev.process import Server
 from dev.stack import SimulatorOptions, Stack, durable_stack, temporary_directory
+from domain.access import SYSTEM
 from domain.event import TOPICS
-from load import invoices
+from load import invoices, unsettled
 from runtime import gateways
 from runtime.desk import connected
 from runtime.settings import Settings
@@ -39,45 +46,77 @@ WARM_UP = 3
 LESS = 0.7
 """What does not hold is tried again with so much of it."""
 TRIES = 6
-Prepare = Callable[[Database], Awaitable[None]]
+GOODPUT = 0.9
+"""How much of the best must be done while twice as much is asked for."""
+LOOK_SECONDS = 0.1
 _SHORT = 99
 """k6's exit code when a threshold was crossed."""
+
+Prepare = Callable[[Database], Awaitable[None]]
+
+_USAGE = "SELECT count(*) FROM usage_events WHERE event_id LIKE :keys"
+_PAID = "SELECT count(*) FROM payments WHERE idempotency_key LIKE :keys AND status = 'COMPLETED'"
+_ISSUED = """
+SELECT count(DISTINCT customer_id) FROM invoices
+WHERE 'load-' || substr(customer_id, 7) LIKE :keys AND number IS NOT NULL
+"""
+_LOCKS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`rate`: requests a second that must hold, or callers at a time; how fast, says its script."""
+    """`rate`: requests a second that must hold, or callers at a time; how fast, says its script.
+    None: whatever can be done, and then twice as much. `taken` counts what is there of a run."""
 
     name: str
-    rate: int
+    rate: int | None
     unit: str = "/s"
+    taken: str | None = None
+    time: str = "good_time"
+    prepare: Callable[[Database, str], Awaitable[None]] | None = None
 
 
-ON_A_NEW_STACK = (Scenario("usage-event-ingest", 500),)
-AMONG_INVOICES = (Scenario("invoice-query", 300), Scenario("aged-receivables", 50))
+ON_A_NEW_STACK = (
+    Scenario("usage-event-ingest", 500, taken=_USAGE),
+    Scenario("payment-charge", 100, taken=_PAID, time="replay_time"),
+    Scenario("invoice-issue", 100, " callers", taken=_ISSUED, prepare=unsettled.put),
+    Scenario("overload-payments", None, taken=_PAID),
+)
+AMONG_INVOICES = (
+    Scenario("invoice-query", 300),
+    Scenario("aged-receivables", 50),
+    Scenario("overload-reads", None, taken=_PAID),
+)
 """Read from the data of `load/invoices.py`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What k6 found at a rate, and how many cores each process had work for."""
+    """What k6 found, how many cores each process had work for, and how many sessions waited for a
+    lock, at each look."""
 
-    rate: int
     held: bool
     metrics: Mapping[str, Mapping[str, float]]
     cores: Mapping[str, float]
+    waiting: Sequence[int]
 
-    def words(self) -> str:
-        """p50 and p95 of what was done, and who worked."""
-        times = self.metrics.get("good_time", {})
+    def count(self, name: str) -> int:
+        return int(self.metrics.get(name, {}).get("count", 0))
+
+    def words(self, trend: str) -> str:
+        """How long it took, how much was done, and who worked."""
+        times = self.metrics.get(trend, {})
         busy = sorted(self.cores.items(), key=lambda each: -each[1])
         work = ", ".join(f"{name} {cores:.2f}" for name, cores in busy if cores >= 0.05)
-        p50, p95 = times.get("med", 0), times.get("p(95)", 0)
-        good, refused = (int(self.metrics.get(name, {}).get("count", 0)) for name in _COUNTED)
-        return f"p50 {p50:.0f} ms\tp95 {p95:.0f} ms\t{good} done, {refused} refused\tcores: {work}"
-
-
-_COUNTED = ("good", "refused")
+        parts = [
+            f"p50 {times.get('med', 0):.0f} ms, p95 {times.get('p(95)', 0):.0f} ms",
+            f"{self.count('good')} done, {self.count('refused')} refused",
+            f"cores: {work}",
+        ]
+        if any(self.waiting):
+            mean, most = statistics.mean(self.waiting), max(self.waiting)
+            parts.append(f"waiting for locks: {mean:.1f}, at most {most}")
+        return "\t".join(parts)
 
 
 def main(names: Sequence[str]) -> int:
@@ -104,8 +143,7 @@ def _on_a_stack(scenarios: Sequence[Scenario], prepare: Prepare | None) -> list[
                 asyncio.run(_as_owner(stack, prepare))
             with services.running(stack, port, services.environment(stack), tell) as ours:
                 os.environ.update(stack.endpoints.environment())
-                pids = {each.name: each.process.pid for each in (*stack.servers, *ours)}
-                return [_hold(each, f"http://127.0.0.1:{port}", pids) for each in scenarios]
+                return asyncio.run(_all(scenarios, port, [*stack.servers, *ours]))
 
 
 async def _as_owner(stack: Stack, prepare: Prepare) -> None:
@@ -118,50 +156,126 @@ async def _as_owner(stack: Stack, prepare: Prepare) -> None:
     tell("The data are there", time.monotonic() - began)
 
 
-def _hold(scenario: Scenario, url: str, pids: Mapping[str, int]) -> bool:
+async def _all(scenarios: Sequence[Scenario], port: int, servers: Sequence[Server]) -> list[bool]:
+    ours = database.connect(Settings().database_url, 2, BATCH_SECONDS)
+    try:
+        caller = Caller(ours, f"http://127.0.0.1:{port}", servers)
+        return [
+            await (_overload(each, caller) if each.rate is None else _hold(each, each.rate, caller))
+            for each in scenarios
+        ]
+    finally:
+        await ours.dispose()
+
+
+async def _hold(scenario: Scenario, wanted: int, caller: "Caller") -> bool:
     """Find the highest rate that holds, and tell it. Nothing counts before everybody is warm."""
-    rate = scenario.rate
-    _run(scenario, int(rate * LESS), WARM_UP, "warm", url, pids)
-    for attempt in range(TRIES):
-        outcome = _run(scenario, rate, SECONDS, f"{attempt}", url, pids)
-        word = "ok" if outcome.held and rate == scenario.rate else "short"
-        holds = "holds" if outcome.held else "does not hold"
-        say(f"{scenario.name}\t{rate}{scenario.unit} {holds}\t{outcome.words()}\t{word}")
+    await caller.run(scenario, int(wanted * LESS), WARM_UP)
+    rate, outcome = wanted, await caller.run(scenario, wanted)
+    for _ in range(TRIES):
+        _say(scenario, f"{rate}{scenario.unit}", outcome, outcome.held and rate == wanted)
         if outcome.held:
             break
         rate = int(rate * LESS)
-    asyncio.run(_verify())
-    return outcome.held and rate == scenario.rate
+        outcome = await caller.run(scenario, rate)
+    await _verify()
+    return outcome.held and rate == wanted
 
 
-def _run(
-    scenario: Scenario, rate: int, seconds: int, run: str, url: str, pids: Mapping[str, int]
-) -> Outcome:
-    results = RESULTS / f"{scenario.name}-{rate}.json"
-    settings = {"URL": url, "RATE": rate, "SECONDS": seconds, "RUN": run}
-    command = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-usage-report"]
-    command += ["--summary-export", str(results)]
-    for name, value in settings.items():
-        command += ["--env", f"{name}={value}"]
-    before = _worked(pids)
-    done = subprocess.run(
-        [*command, str(SCRIPTS / f"{scenario.name}.js")], capture_output=True, text=True
-    )
-    if done.returncode not in (0, _SHORT):
-        raise RuntimeError(f"k6 failed: {done.stdout}{done.stderr}")
-    worked = {name: ticks - before[name] for name, ticks in _worked(pids).items()}
-    cores = {name: ticks / seconds for name, ticks in worked.items()}
-    metrics: dict[str, Any] = json.loads(results.read_text())["metrics"]
-    return Outcome(rate, done.returncode == 0, metrics, cores)
+async def _overload(scenario: Scenario, caller: "Caller") -> bool:
+    """Find how much can be done, and ask for twice as much."""
+    await caller.run(scenario, None, WARM_UP)
+    best = await caller.run(scenario, None)
+    rate = best.count("good") // SECONDS
+    _say(scenario, f"{rate}/s at best", best, best.held)
+    outcome = await caller.run(scenario, 2 * rate)
+    part = outcome.count("good") / best.count("good")
+    slowest = outcome.metrics.get("refusal_time", {}).get("max", 0)
+    what = f"{2 * rate}/s asked for: {part:.2f} of the best, slowest refusal {slowest:.0f} ms"
+    _say(scenario, what, outcome, outcome.held and part >= GOODPUT)
+    await _verify()
+    return outcome.held and part >= GOODPUT
 
 
-def _worked(pids: Mapping[str, int]) -> dict[str, float]:
-    """CPU seconds of each server with its children, of k6, and of everybody else here."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ours = {name: _cpu(pid) for name, pid in pids.items()} | {"k6": used.ru_utime + used.ru_stime}
-    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
-    machine = (user + nice + system) / os.sysconf("SC_CLK_TCK")
-    return ours | {"outside": machine - sum(ours.values())}
+def _say(scenario: Scenario, what: str, outcome: Outcome, is_enough: bool) -> None:
+    word = "ok" if is_enough else "short"
+    holds = "holds" if outcome.held else "does not hold"
+    say(f"{scenario.name}\t{what} {holds}\t{outcome.words(scenario.time)}\t{word}")
+
+
+class Caller:
+    """Runs k6, and looks meanwhile at what the machine does."""
+
+    def __init__(self, database: Database, url: str, servers: Sequence[Server]) -> None:
+        self._database = database
+        self._url = url
+        self._pids = {each.name: each.process.pid for each in servers}
+        self._runs = 0
+
+    async def run(self, scenario: Scenario, rate: int | None, seconds: int = SECONDS) -> Outcome:
+        """Raises `RuntimeError` when k6 fails, or something that was taken is not there."""
+        self._runs += 1
+        run = f"r{self._runs}"
+        if scenario.prepare is not None:
+            await scenario.prepare(self._database, run)
+        results = RESULTS / f"{scenario.name}-{rate or 'best'}.json"
+        settings = {"URL": self._url, "RATE": rate or "", "SECONDS": seconds, "RUN": run}
+        command = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-usage-report"]
+        command += ["--summary-export", str(results)]
+        command += [part for name in settings for part in ("--env", f"{name}={settings[name]}")]
+        began, before, waiting = time.monotonic(), self._worked(), list[int]()
+        looking = asyncio.create_task(self._look(waiting))
+        code = await _run([*command, str(SCRIPTS / f"{scenario.name}.js")])
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        took = time.monotonic() - began
+        cores = {name: (now - before[name]) / took for name, now in self._worked().items()}
+        metrics: dict[str, Any] = json.loads(results.read_text())["metrics"]
+        outcome = Outcome(code == 0, metrics, cores, waiting)
+        if scenario.taken is not None:
+            await self._require(scenario.taken, run, outcome.count("accepted"))
+        return outcome
+
+    async def _require(self, taken: str, run: str, count: int) -> None:
+        """What was taken ends as it must, sooner or later; as long as there is more each second it
+        may take its time."""
+        found, before = await self._count(taken, keys=f"load-{run}-%"), -1
+        since = time.monotonic()
+        while found < count:
+            if found > before:
+                before, since = found, time.monotonic()
+            elif time.monotonic() - since > process.PATIENCE_SECONDS:
+                raise RuntimeError(f"{count} were taken, and {found} are there")
+            await asyncio.sleep(LOOK_SECONDS)
+            found = await self._count(taken, keys=f"load-{run}-%")
+
+    async def _look(self, waiting: list[int]) -> None:
+        while True:
+            waiting.append(await self._count(_LOCKS))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _count(self, query: str, **values: str) -> int:
+        async with self._database.statements(SYSTEM) as tx:
+            return int(await tx.scalar(text(query), values) or 0)
+
+    def _worked(self) -> dict[str, float]:
+        """CPU seconds of each server with its children, of k6, and of everybody else here."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ours = {name: _cpu(pid) for name, pid in self._pids.items()}
+        ours["k6"] = used.ru_utime + used.ru_stime
+        user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+        machine = (user + nice + system) / os.sysconf("SC_CLK_TCK")
+        return ours | {"outside": machine - sum(ours.values())}
+
+
+async def _run(command: Sequence[str]) -> int:
+    pipe = asyncio.subprocess.PIPE
+    started = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    out, err = await started.communicate()
+    if started.returncode not in (0, _SHORT):
+        raise RuntimeError(f"k6 failed: {out.decode()}{err.decode()}")
+    return started.returncode
 
 
 def _cpu(pid: int) -> float:
