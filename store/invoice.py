@@ -317,11 +317,11 @@ async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]
 
 async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
     """By what the invoices that stand have billed a month: its own first, then the newest."""
-    names_it = (
-        select(invoice_lines.c.invoice_id)
-        .where(invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period)
-        .exists()
+    line = select(invoice_lines.c.invoice_id).where(
+        invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period
     )
+    # Not EXISTS, which behind an OR may be made of all lines of everybody at once.
+    names_it = line.limit(1).scalar_subquery().is_not(None)
     own = invoices.c.period == period
     query = (
         select(invoices.c.snapshot)

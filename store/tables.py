@@ -235,7 +235,7 @@ refunds = Table(
         name="amounts",
     ),
     Index("ix_refunds_payment_id", "payment_id"),
-    Index("ix_refunds_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
+    Index("ix_refunds_open", "id", postgresql_where=text("status NOT IN ('COMPLETED', 'FAILED')")),
 )
 
 top_ups = Table(
