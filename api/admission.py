@@ -1,37 +1,20 @@
-"""How much is worked on at a time. Reads and work have bounds of their own, so that neither takes
-what the other needs; what is too much is refused at once instead of waiting for a connection.
+"""Reads and work have bounds of their own, so that neither takes what the other needs; what is too
+much is refused at once instead of waiting for a connection.
 
 A read has its place, and with it a connection, from its first moment. Work takes its place when it
-first asks the database and keeps it to its end, also while it waits for a workflow: a repeat that
-Valkey answers has none and waits for nobody, and whoever was let in is never refused later.
+first asks the database (`service.overload`): a repeat that Valkey answers takes none and waits for
+nobody.
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 
-from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import overloaded
-from domain import access
-from service.overload import Overloaded
-from store.database import Database, Transaction
+from api.errors import Kind, overloaded
+from service.overload import Overloaded, Turn, Work
 
 WAIT_SECONDS = 0.5
 """How long a read may wait for its place."""
-
-
-class Kind(StrEnum):
-    READ = "read"
-    WORK = "work"
-
-
-REFUSED = Counter(
-    "billing_overload_refusals", "Requests that were refused because of too many others.", ["kind"]
-)
-for each in Kind:
-    REFUSED.labels(each)
 
 
 class Reads:
@@ -59,63 +42,6 @@ class Reads:
         self._places.release()
 
 
-class Work:
-    """So much at a time, and nobody waits to be let in."""
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._under_way = 0
-
-    def enter(self) -> None:
-        """Raises `Overloaded` for whoever is too many."""
-        if self._under_way >= self._at_once:
-            REFUSED.labels(Kind.WORK).inc()
-            raise Overloaded
-        self._under_way += 1
-
-    def leave(self) -> None:
-        self._under_way -= 1
-
-
-class Turn:
-    """A request's place among the work, once it has taken it."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._taken = False
-
-    def take(self) -> None:
-        """Raises `Overloaded`; again it does nothing."""
-        if not self._taken:
-            self._work.enter()
-            self._taken = True
-
-    def end(self) -> None:
-        if self._taken:
-            self._work.leave()
-
-
-class AdmittedDatabase(Database):
-    """The database for one request: with its first transaction it takes its turn."""
-
-    def __init__(self, database: Database, turn: Turn) -> None:
-        self.engine = database.engine
-        self._database = database
-        self._turn = turn
-
-    def begin(self, scope: access.Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.begin(scope)
-
-    def read(self, scope: access.Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.read(scope)
-
-    def statements(self, scope: access.Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.statements(scope)
-
-
 class Admission:
     """ASGI middleware: lets reads of the API in, and gives whatever may write a turn. Probes,
     metrics and pages are let in always."""
@@ -139,9 +65,8 @@ class Admission:
         try:
             await self._reads.enter()
         except Overloaded:
-            REFUSED.labels(Kind.READ).inc()
             # Before anything is parsed: a refusal that costs as much as an answer helps nobody.
-            await overloaded(scope["path"])(scope, receive, send)
+            await overloaded(scope["path"], Kind.READ)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

@@ -31,7 +31,7 @@ from api import (
     wallet,
     webhook,
 )
-from api.admission import Admission, Reads, Work
+from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
 from api.queries import OnlyKnown
@@ -41,6 +41,7 @@ from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
+from service.overload import Work
 from store import database
 from store.database import Database
 

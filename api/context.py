@@ -5,11 +5,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from api.admission import AdmittedDatabase, Turn
 from api.replay_cache import ReplayCache
 from runtime.settings import Settings
 from service.desk import Desk
 from service.group_commit import GroupCommit
+from service.overload import AdmittedDatabase, Turn
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Errors over HTTP: one place turns refusals into problem documents (RFC 9457)."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import Counter
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -28,6 +30,20 @@ FAULTS = {
     "internal-error": "An error on our side",
 }
 """Titles of the problems that are no `Rejected`, by slug."""
+
+
+class Kind(StrEnum):
+    """Of what there may be too much."""
+
+    READ = "read"
+    WORK = "work"
+
+
+REFUSED = Counter(
+    "billing_overload_refusals", "Requests that were refused because of too many others.", ["kind"]
+)
+for each in Kind:
+    REFUSED.labels(each)
 
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -131,15 +147,16 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
 
 
-def overloaded(path: str) -> JSONResponse:
+def overloaded(path: str, kind: Kind) -> JSONResponse:
     """The answer to what is too much at the moment; 429 would say that the caller asks too often,
     and nobody knows that."""
+    REFUSED.labels(kind).inc()
     detail = "Nothing was done: send the same request again in a moment."
     return _document(503, "overloaded", FAULTS["overloaded"], detail, path, {"Retry-After": "1"})
 
 
 async def _overloaded(request: Request, error: Exception) -> Response:
-    return overloaded(request.url.path)
+    return overloaded(request.url.path, Kind.WORK)
 
 
 async def _database(request: Request, error: Exception) -> Response:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from api.admission import REFUSED
 from api.context import Unbounded
+from api.errors import REFUSED
 from api.idempotency import REPLAYS
 from domain import ranking
 from domain.payment import FINAL, PaymentStatus

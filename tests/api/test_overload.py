@@ -11,10 +11,10 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from api.admission import Turn, Work
 from api.app import create_app
 from domain.access import SYSTEM
 from runtime.settings import Settings
+from service.overload import Turn, Work
 from store.database import Database
 from tests.api.documents import refused
 from tests.conftest import served
