@@ -11,10 +11,7 @@ import asyncio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Kind, overloaded
-from service.overload import Overloaded, Turn, Work
-
-WAIT_SECONDS = 0.5
-"""How long a read may wait for its place."""
+from service.overload import Overloaded, Turn, Work, place
 
 
 class Reads:
@@ -31,10 +28,7 @@ class Reads:
             raise Overloaded
         self._waiting += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
-            raise Overloaded from None
+            await place(self._places)
         finally:
             self._waiting -= 1
 

@@ -64,9 +64,6 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
-CONNECTION_SECONDS = 1.0
-"""How long a request waits for a free connection: it comes within milliseconds, unless the database
-hangs, and a caller should not wait for long to hear that."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -107,7 +104,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         Admission,
         reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
-        work=Work(settings.api_work_at_once),
+        # Half of the connections are for what was let in before.
+        work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
@@ -125,7 +123,6 @@ async def _connect(settings: Settings) -> Context:
         settings,
         pool_size=settings.database_pool_size,
         wait_seconds=settings.api_wait_seconds,
-        connection_seconds=CONNECTION_SECONDS,
     )
     return Context(
         settings,
@@ -137,11 +134,7 @@ async def _connect(settings: Settings) -> Context:
 
 def _reads(settings: Settings) -> Database:
     """Connections that only reads use, one for each that is let in."""
-    return database.connect(
-        settings.database_url,
-        settings.api_reads_at_once,
-        connection_seconds=CONNECTION_SECONDS,
-    )
+    return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
 def _entrance(temporal_ui_url: str) -> str:

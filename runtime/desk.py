@@ -12,13 +12,10 @@ async def connected(
     pool_size: int,
     wait_seconds: float,
     statement_seconds: float = 10,
-    connection_seconds: float = 5,
 ) -> Desk:
     """With connections that are made when first used."""
     return Desk(
-        database=database.connect(
-            settings.database_url, pool_size, statement_seconds, connection_seconds
-        ),
+        database=database.connect(settings.database_url, pool_size, statement_seconds),
         temporal=await temporal.connect_later(settings),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},

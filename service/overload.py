@@ -4,10 +4,15 @@ Work takes its place when it first asks the database, and keeps it to its end, a
 for a workflow. Whoever was let in is not refused later.
 """
 
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from domain.access import Scope
 from store.database import Database, Transaction
+
+WAIT_SECONDS = 0.5
+"""How long somebody may wait to be let in."""
 
 
 class Overloaded(Exception):
@@ -18,11 +23,13 @@ class Overloaded(Exception):
 
 
 class Work:
-    """So much at a time, and nobody waits to be let in."""
+    """So much at a time. Of that `beginning` may be in their first transaction: what was let in
+    before finds a connection, and whoever cannot begin soon is told so."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, beginning: int) -> None:
         self._at_once = at_once
         self._under_way = 0
+        self._beginning = asyncio.Semaphore(beginning)
 
     def enter(self) -> None:
         """Raises `Overloaded` for whoever is too many."""
@@ -33,6 +40,24 @@ class Work:
     def leave(self) -> None:
         self._under_way -= 1
 
+    @asynccontextmanager
+    async def begun(self) -> AsyncIterator[None]:
+        """The first transaction; raises `Overloaded` for whoever has waited for too long."""
+        await place(self._beginning)
+        try:
+            yield
+        finally:
+            self._beginning.release()
+
+
+async def place(places: asyncio.Semaphore) -> None:
+    """Take one of these places; raises `Overloaded` where none is free soon."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await places.acquire()
+    except TimeoutError:
+        raise Overloaded from None
+
 
 class Turn:
     """A call's place among the work, once it has taken it."""
@@ -41,11 +66,16 @@ class Turn:
         self._work = work
         self._taken = False
 
-    def take(self) -> None:
-        """Raises `Overloaded`; again it does nothing."""
-        if not self._taken:
-            self._work.enter()
-            self._taken = True
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """For the length of a transaction; only the first one can raise `Overloaded`."""
+        if self._taken:
+            yield
+            return
+        self._work.enter()
+        self._taken = True
+        async with self._work.begun():
+            yield
 
     def end(self) -> None:
         if self._taken:
@@ -61,13 +91,17 @@ class AdmittedDatabase(Database):
         self._turn = turn
 
     def begin(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.begin(scope)
+        return self._in_turn(self._database.begin(scope))
 
     def read(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.read(scope)
+        return self._in_turn(self._database.read(scope))
 
     def statements(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
-        self._turn.take()
-        return self._database.statements(scope)
+        return self._in_turn(self._database.statements(scope))
+
+    @asynccontextmanager
+    async def _in_turn(
+        self, transaction: AbstractAsyncContextManager[Transaction]
+    ) -> AsyncIterator[Transaction]:
+        async with self._turn.taken(), transaction as tx:
+            yield tx

@@ -63,12 +63,10 @@ BATCH_SECONDS = 540
 invoice claims two million events in 17 s."""
 
 
-def connect(
-    url: str, pool_size: int, statement_seconds: float = 10, connection_seconds: float = 5
-) -> Database:
+def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database:
     """A database; connects when first used.
 
-    A statement may take so long, and a free connection so long to come: both are then errors, which
+    A statement may take so long, and a free connection 5 s to come: both are then errors, which
     Temporal retries, instead of a request that hangs. PostgreSQL ends a transaction whose process
     has been silent for 5 s: one that is frozen must not keep its locks from whoever takes over.
     """
@@ -76,7 +74,7 @@ def connect(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=connection_seconds,
+        pool_timeout=5,
         json_serializer=_json,
         json_deserializer=orjson.loads,
         connect_args={

@@ -64,11 +64,12 @@ export function order(number) {
   return made.json('id');
 }
 
-// Without RATE as much as sixteen callers get; with it whatever comes, and a refusal comes at once.
+// Without RATE as much as 48 callers get, fewer than may be let in; with it whatever comes, and a
+// refusal comes at once.
 export function overload(beside) {
   const callers = {
     executor: 'constant-vus',
-    vus: 16,
+    vus: 48,
     duration: `${seconds}s`,
     gracefulStop: '30s',
   };

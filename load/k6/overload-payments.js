@@ -1,4 +1,4 @@
-// POST /api/v1/payments, all of them new: by sixteen callers without a pause, or at a rate that is
+// POST /api/v1/payments, all of them new: by 48 callers without a pause, or at a rate that is
 // too much.
 import http from 'k6/http';
 import exec from 'k6/execution';

@@ -1,4 +1,4 @@
-// GET /api/v1/invoices for twenty invoices: by sixteen callers without a pause, or at a rate that is
+// GET /api/v1/invoices for twenty invoices: by 48 callers without a pause, or at a rate that is
 // too much. A card payment every half second beside it, none of which may be lost.
 import http from 'k6/http';
 import exec from 'k6/execution';
