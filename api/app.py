@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from api import (
     wallet,
     webhook,
 )
+from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
 from api.queries import OnlyKnown
@@ -39,6 +41,9 @@ from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
+from service.overload import Work
+from store import database
+from store.database import Database
 
 CALLS = (
     order,
@@ -70,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         context = await _connect(settings)
         app.state.context = context
+        reads = _reads(settings)
+        app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         memory.freeze()
@@ -77,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         preparing.cancel()
         await context.replays.close()
         await context.desk.database.dispose()
+        await reads.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -93,6 +101,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(
+        Admission,
+        reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
+        # Half of the connections are for what was let in before.
+        work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
+    )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -116,6 +130,11 @@ async def _connect(settings: Settings) -> Context:
         ReplayCache(settings.redis_url),
         GroupCommit(desk.database, settings.usage_late),
     )
+
+
+def _reads(settings: Settings) -> Database:
+    """Connections that only reads use, one for each that is let in."""
+    return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
 def _entrance(temporal_ui_url: str) -> str:

@@ -1,6 +1,6 @@
 """What every request handler may use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -9,6 +9,7 @@ from api.replay_cache import ReplayCache
 from runtime.settings import Settings
 from service.desk import Desk
 from service.group_commit import GroupCommit
+from service.overload import AdmittedDatabase, Turn
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,24 @@ class Context:
     replays: ReplayCache
     usage: GroupCommit
 
+    def during(self, turn: Turn) -> "Context":
+        """The same for one request, which takes its turn when it first asks the database."""
+        database = AdmittedDatabase(self.desk.database, turn)
+        return replace(self, desk=replace(self.desk, database=database))
+
 
 async def _context(request: Request) -> Context:
     # Not a plain function: FastAPI would call that in another thread, for each request.
+    if request.method == "GET":
+        return cast(Context, request.app.state.reading)
+    return cast(Context, request.app.state.context).during(request.state.turn)
+
+
+async def _unbounded(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 
 Using = Annotated[Context, Depends(_context)]
+"""Within the bounds of `api.admission`, and with the connections that are kept for them."""
+Unbounded = Annotated[Context, Depends(_unbounded)]
+"""For whoever must be answered however much is under way."""

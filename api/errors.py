@@ -1,12 +1,14 @@
 """Errors over HTTP: one place turns refusals into problem documents (RFC 9457)."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import Counter
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -14,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
+from service.overload import Overloaded
 from service.temporal import is_down
 
 TYPES = "https://durable-billing.example/problems"
@@ -23,9 +26,24 @@ FAULTS = {
     "method-not-allowed": "The path does not take this method",
     "http-error": "The request cannot be served",
     "unavailable": "Something that we need is down",
+    "overloaded": "More is asked for at once than can be done",
     "internal-error": "An error on our side",
 }
 """Titles of the problems that are no `Rejected`, by slug."""
+
+
+class Kind(StrEnum):
+    """Of what there may be too much."""
+
+    READ = "read"
+    WORK = "work"
+
+
+REFUSED = Counter(
+    "billing_overload_refusals", "Requests that were refused because of too many others.", ["kind"]
+)
+for each in Kind:
+    REFUSED.labels(each)
 
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -129,6 +147,18 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
 
 
+def overloaded(path: str, kind: Kind) -> JSONResponse:
+    """The answer to what is too much at the moment; 429 would say that the caller asks too often,
+    and nobody knows that."""
+    REFUSED.labels(kind).inc()
+    detail = "Nothing was done: send the same request again in a moment."
+    return _document(503, "overloaded", FAULTS["overloaded"], detail, path, {"Retry-After": "1"})
+
+
+async def _overloaded(request: Request, error: Exception) -> Response:
+    return overloaded(request.url.path, Kind.WORK)
+
+
 async def _database(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     state = getattr(error.orig, "sqlstate", None) or ""
@@ -154,6 +184,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(RPCError, _temporal)
+    app.add_exception_handler(Overloaded, _overloaded)
     for down in (OperationalError, InterfaceError, PoolTimeout, OSError):
         app.add_exception_handler(down, _unavailable)
     app.add_exception_handler(DBAPIError, _database)

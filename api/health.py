@@ -6,7 +6,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from api.context import Using
+from api.context import Unbounded
+from api.errors import REFUSED
 from api.idempotency import REPLAYS
 from domain import ranking
 from domain.payment import FINAL, PaymentStatus
@@ -29,14 +30,14 @@ async def live() -> str:
 
 
 @router.get("/health/ready", response_class=PlainTextResponse)
-async def ready(context: Using) -> str:
+async def ready(context: Unbounded) -> str:
     """The database answers. Temporal may be down: payments are then accepted with 202."""
     await health.ready(context.desk)
     return "ready"
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(context: Using) -> Response:
+async def metrics(context: Unbounded) -> Response:
     """Prometheus. What the database knows is read at each scrape."""
     figures = await health.figures(context.desk)
     report = await verification.last(context.desk.temporal)
@@ -46,6 +47,7 @@ async def metrics(context: Using) -> Response:
 def _rendered(figures: Figures, report: Report | None) -> bytes:
     registry = CollectorRegistry()
     registry.register(REPLAYS)
+    registry.register(REFUSED)
     _by_label(
         registry,
         "billing_payments",

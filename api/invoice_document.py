@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.fields import Currency, CustomerId, Document, Id, utc
 from domain import invoice as rules
-from domain.invoice import InvoiceStatus
+from domain.invoice import InvoiceStatus, ListedInvoice
 from domain.pricing import Step, decimal_text
 from domain.pricing_snapshot import LineKind
 from domain.usage import Aggregate
@@ -118,7 +118,7 @@ class Lineage(Document):
     run_id: str
 
 
-def document(found: InvoiceRecord) -> Invoice:
+def document(found: InvoiceRecord | ListedInvoice) -> Invoice:
     """The invoice as callers see it."""
     row, payments = found.invoice, found.payments
     return Invoice(

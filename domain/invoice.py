@@ -57,11 +57,9 @@ calls them hard: no retry can succeed)."""
 
 
 @dataclass(frozen=True)
-class Invoice:
-    """An invoice as it stands, a draft too: `number`, `issued_at` and `due_at` come with its issue.
-
-    `snapshot` is what it bills and by which prices, as it was stored; `PricingSnapshot` reads it.
-    `checks` and `decisions` are kept with it in the order in which they came.
+class InvoiceHead:
+    """What everybody sees of an invoice beside its lines, a draft too: `number`, `issued_at` and
+    `due_at` come with its issue. `checks` and `decisions` are kept in the order in which they came.
     """
 
     id: str
@@ -71,18 +69,25 @@ class Invoice:
     currency: str
     total: int
     status: InvoiceStatus
-    snapshot: dict[str, Any]
     checks: tuple[Mapping[str, Any], ...]
     decisions: tuple[Mapping[str, str], ...]
     reason: str | None
     workflow_id: str
-    run_id: str
     retries: int
     next_attempt_at: datetime | None
     issued_at: datetime | None
     due_at: datetime | None
     closed_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Invoice(InvoiceHead):
+    """An invoice as it stands. `snapshot` is what it bills and by which prices, as it was stored;
+    `PricingSnapshot` reads it."""
+
+    snapshot: dict[str, Any]
+    run_id: str
     updated_at: datetime
 
 
@@ -104,6 +109,24 @@ class InvoiceLine(PricedLine):
 
     invoice_id: str
     position: int
+
+
+@dataclass(frozen=True)
+class InvoicePayment:
+    """A payment of an invoice, as far as a list shows it."""
+
+    id: str
+    failure_code: str | None
+    gateway_code: str | None
+
+
+@dataclass(frozen=True)
+class ListedInvoice:
+    """An invoice as lists show it, with its lines, and its payments, oldest first."""
+
+    invoice: InvoiceHead
+    lines: Sequence[InvoiceLine]
+    payments: Sequence[InvoicePayment]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,17 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         20,
         ge=1,
-        description="Connections per process; a worker has as many more for settlements.",
+        description="Connections per process; a worker has as many more for settlements, an API "
+        "for reads what is said next.",
+    )
+    api_reads_at_once: int = Field(
+        10, ge=1, description="GETs that an API process works on, each with its own connection."
+    )
+    api_reads_waiting: int = Field(
+        100, ge=0, description="GETs that may wait for that, half a second; more are refused."
+    )
+    api_work_at_once: int = Field(
+        64, ge=1, description="Other requests under way in an API process; more are refused."
     )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="A cache of final answers.")
     kafka_bootstrap_servers: str = "127.0.0.1:9092"

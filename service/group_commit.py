@@ -9,8 +9,12 @@ from datetime import timedelta
 
 from domain.access import SYSTEM
 from domain.usage import MAX_BATCH, Receipt, UsageEvent
+from service.overload import Overloaded
 from service.usage import count
 from store.database import Database
+
+MAY_WAIT = 5 * MAX_BATCH
+"""Events that wait for the next transactions; more would wait for seconds."""
 
 
 class GroupCommit:
@@ -23,7 +27,10 @@ class GroupCommit:
         self._working: asyncio.Task[None] | None = None
 
     async def ingest(self, event: UsageEvent) -> Receipt:
-        """What became of the event, once that is durable; raises what the transaction raised."""
+        """What became of the event, once that is durable; raises what the transaction raised, and
+        `Overloaded` where too many wait."""
+        if len(self._waiting) >= MAY_WAIT:
+            raise Overloaded
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, receipt))
         if self._working is None or self._working.done():

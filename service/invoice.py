@@ -26,6 +26,7 @@ from domain.invoice import (
     Invoice,
     InvoiceLine,
     InvoiceStatus,
+    ListedInvoice,
     closed,
     unpayable,
 )
@@ -41,7 +42,6 @@ from service.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
 from store.idempotency import StoredAnswer
-from store.seen import seen
 
 PAGE = 200
 POLL_SECONDS = 0.03
@@ -90,11 +90,11 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
 
 async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
-) -> list[InvoiceRecord]:
+) -> list[ListedInvoice]:
     """By number of page, newest first."""
-    async with desk.database.read(SYSTEM) as tx:
-        owner = whose(access, customer_id)
-        return await _records(tx, await invoice.page(tx, owner, (number - 1) * size, size))
+    owner = whose(access, customer_id)
+    async with desk.database.statements(SYSTEM) as tx:
+        return await invoice.page(tx, owner, (number - 1) * size, size)
 
 
 async def crawl(
@@ -103,20 +103,17 @@ async def crawl(
     status: InvoiceStatus | None,
     place: Position | None,
     size: int,
-) -> tuple[list[InvoiceRecord], Position | None]:
+) -> tuple[list[ListedInvoice], Position | None]:
     """Those after a place, oldest first, with what came late before it, and the place after them;
     None at the end. `owner`: see `whose`."""
-    async with desk.database.read(SYSTEM) as tx:
-        late: Sequence[Invoice] = ()
-        at = None
-        if place is not None:
-            at = (place.created_at, place.id)
-            late = await invoice.came_late(tx, owner, status, at, place.seen)
-        rows = await invoice.after(tx, owner, status, at, size)
-        records = await _records(tx, [*late, *rows])
-        if len(rows) < size:
-            return records, None
-        return records, Position(rows[-1].created_at, rows[-1].id, await seen(tx))
+    at = None if place is None else (place.created_at, place.id)
+    before = None if place is None else place.seen
+    async with desk.database.statements(SYSTEM) as tx:
+        late, rows, seen = await invoice.crawl(tx, owner, status, at, before, size)
+    if len(rows) < size or seen is None:
+        return [*late, *rows], None
+    last = rows[-1].invoice
+    return [*late, *rows], Position(last.created_at, last.id, seen)
 
 
 async def every(

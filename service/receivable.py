@@ -23,6 +23,6 @@ class Bucket:
 
 async def aged(desk: Desk, as_of: datetime | None) -> list[Bucket]:
     """By age and currency, at a moment or now."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.statements(SYSTEM) as tx:
         rows = await invoice.receivables(tx, as_of or await clock.now(tx))
     return [Bucket(row.currency, BUCKETS[row.bucket], row.invoices, row.amount) for row in rows]

@@ -1,22 +1,36 @@
 """Invoices with their lines, from draft to closed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     Column,
+    ColumnElement,
+    DateTime,
     Row,
+    ScalarSelect,
     Select,
-    Tuple,
+    Subquery,
+    Text,
+    bindparam,
+    cast,
     delete,
     func,
     insert,
     literal,
     select,
+    true,
     tuple_,
+    union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.dunning import DunningPolicy
@@ -25,9 +39,12 @@ from domain.invoice import (
     OPEN,
     AgedReceivables,
     Invoice,
+    InvoiceHead,
     InvoiceLine,
+    InvoicePayment,
     InvoiceRequest,
     InvoiceStatus,
+    ListedInvoice,
     OpenDraft,
     OpenInvoice,
 )
@@ -40,8 +57,8 @@ from domain.waits import Waits
 from store import clock
 from store.change import Change
 from store.database import Transaction
-from store.seen import Seen, unseen
-from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
+from store.seen import SNAPSHOT, Seen, read, unseen
+from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices, payments
 
 SERIES = "invoice"
 _PAY = """
@@ -317,11 +334,11 @@ async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]
 
 async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
     """By what the invoices that stand have billed a month: its own first, then the newest."""
-    names_it = (
-        select(invoice_lines.c.invoice_id)
-        .where(invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period)
-        .exists()
+    line = select(invoice_lines.c.invoice_id).where(
+        invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period
     )
+    # Not EXISTS, which behind an OR may be made of all lines of everybody at once.
+    names_it = line.limit(1).scalar_subquery().is_not(None)
     own = invoices.c.period == period
     query = (
         select(invoices.c.snapshot)
@@ -406,12 +423,40 @@ async def given_back(
     return (await tx.execute(query)).scalars().all()
 
 
-async def page(tx: Transaction, customer_id: str | None, offset: int, limit: int) -> list[Invoice]:
+async def page(
+    tx: Transaction, customer_id: str | None, offset: int, limit: int
+) -> list[ListedInvoice]:
     """Newest first, by number of page: v1."""
-    query = select(invoices).order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
-    if customer_id is not None:
-        query = query.where(invoices.c.customer_id == customer_id)
-    return [_invoice(row) for row in await tx.execute(query.offset(offset).limit(limit))]
+    values = {"customer_id": customer_id, "offset": offset, "limit": limit}
+    rows = await tx.execute(_page(customer_id is not None), _without_none(values))
+    return [_listed_invoice(row) for row in rows]
+
+
+async def crawl(
+    tx: Transaction,
+    customer_id: str | None,
+    status: str | None,
+    position: tuple[datetime, str] | None,
+    before: Seen | None,
+    limit: int,
+) -> tuple[list[ListedInvoice], list[ListedInvoice], Seen | None]:
+    """Those after a position, oldest first: v2. Before them those up to it that could not be seen
+    when it was reached, as few as transactions are under way at one time. And what is seen now,
+    where there is anything: one statement, so all of it is of one moment."""
+    created_at, id_ = (None, None) if position is None else position
+    values = {
+        "customer_id": customer_id,
+        "status": status,
+        "created_at": created_at,
+        "id": id_,
+        "limit": limit,
+        **({} if before is None else before._asdict()),
+    }
+    query = _crawl(customer_id is not None, status is not None, position is not None)
+    rows = (await tx.execute(query, _without_none(values))).all()
+    late = [_listed_invoice(row) for row in rows if row.late]
+    following = [_listed_invoice(row) for row in rows if not row.late]
+    return late, following, read(rows[0].seen) if rows else None
 
 
 async def after(
@@ -421,43 +466,78 @@ async def after(
     position: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Invoice]:
-    """Oldest first, after a position."""
-    query = _listed(customer_id, status).limit(limit)
-    if position is not None:
-        query = query.where(tuple_(*_PLACE) > _place(position))
-    return [_invoice(row) for row in await tx.execute(query)]
-
-
-async def came_late(
-    tx: Transaction,
-    customer_id: str | None,
-    status: str | None,
-    position: tuple[datetime, str],
-    before: Seen,
-) -> list[Invoice]:
-    """Those up to a position that could not be seen when it was reached: as few as transactions are
-    under way at one time."""
-    query = _listed(customer_id, status).where(
-        tuple_(*_PLACE) <= _place(position), unseen(invoices.c.created_xid, before)
-    )
-    return [_invoice(row) for row in await tx.execute(query)]
-
-
-_PLACE = (invoices.c.created_at, invoices.c.id)
-
-
-def _listed(customer_id: str | None, status: str | None) -> Select[Any]:
-    query = select(invoices).order_by(*_PLACE)
+    """Whole invoices, oldest first, after a position."""
+    query = select(invoices).order_by(*_PLACE).limit(limit)
     if customer_id is not None:
         query = query.where(invoices.c.customer_id == customer_id)
     if status is not None:
         query = query.where(invoices.c.status == status)
-    return query
+    if position is not None:
+        place = tuple_(*position, types=[each.type for each in _PLACE])
+        query = query.where(tuple_(*_PLACE) > place)
+    return [_invoice(row) for row in await tx.execute(query)]
 
 
-def _place(position: tuple[datetime, str]) -> Tuple:
-    # Without its type the id would be compared as text, and PostgreSQL refuses that.
-    return tuple_(*position, types=[each.type for each in _PLACE])
+_PLACE = (invoices.c.created_at, invoices.c.id)
+_HEAD = [invoices.c[each.name] for each in fields(InvoiceHead)]
+_OF_CUSTOMER = invoices.c.customer_id == bindparam("customer_id")
+_IN_STATUS = invoices.c.status == bindparam("status")
+_POSITION = tuple_(*(bindparam(each.name, type_=each.type) for each in _PLACE))
+
+
+# To put such a statement together takes as long as to execute it: each form is made once.
+@cache
+def _page(of_customer: bool) -> Select[Any]:
+    newest_first = [column.desc() for column in _PLACE]
+    chosen = select(*_HEAD).where(_OF_CUSTOMER if of_customer else true()).order_by(*newest_first)
+    place = chosen.offset(bindparam("offset")).limit(bindparam("limit")).subquery()
+    return _listed(place).order_by(place.c.created_at.desc(), place.c.id.desc())
+
+
+@cache
+def _crawl(of_customer: bool, in_status: bool, onward: bool) -> Select[Any]:
+    conditions = (_OF_CUSTOMER if of_customer else true(), _IN_STATUS if in_status else true())
+    chosen = select(*_HEAD, literal(False).label("late")).where(*conditions)
+    following = chosen.order_by(*_PLACE).limit(bindparam("limit"))
+    if onward:
+        late = select(*_HEAD, literal(True).label("late")).where(
+            *conditions, tuple_(*_PLACE) <= _POSITION, unseen(invoices.c.created_xid)
+        )
+        following = following.where(tuple_(*_PLACE) > _POSITION)
+        place = union_all(late, select(following.subquery())).subquery()
+    else:
+        place = following.subquery()
+    listed = _listed(place).add_columns(SNAPSHOT.label("seen"))
+    return listed.order_by(place.c.created_at, place.c.id)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _listed(chosen: Subquery) -> Select[Any]:
+    """These invoices with their lines and payments, without a round trip for each of the three.
+    What is chosen stands below, so that nothing is put together for rows that are passed over."""
+    line, payment = invoice_lines.c, payments.c
+    lines = func.json_build_array(
+        line.kind, line.resource_type, line.period, cast(line.quantity, Text), line.amount,
+        line.steps, line.position,
+    )  # fmt: skip
+    paid = func.json_build_array(payment.id, payment.failure_code, payment.gateway_code)
+    return select(
+        chosen,
+        _gathered(lines, line.invoice_id == chosen.c.id, line.position).label("lines"),
+        _gathered(
+            paid, payment.payable_id == chosen.c.id, payment.created_at, payment.id
+        ).label("payments"),
+    )  # fmt: skip
+
+
+def _gathered(
+    each: ColumnElement[Any], whose: ColumnElement[bool], *order: Column[Any]
+) -> ScalarSelect[Any]:
+    array = func.json_agg(aggregate_order_by(each, *order), type_=JSON)
+    return select(array).where(whose).scalar_subquery()
 
 
 async def open_since(
@@ -504,19 +584,23 @@ def request(invoice: Invoice | OpenInvoice, dunning: DunningPolicy, waits: Waits
 
 async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]:
     """What was issued and unpaid at that moment, by days past due, begun days counting."""
-    days = func.ceil(func.extract("epoch", literal(as_of) - invoices.c.due_at) / 86_400)
-    bucket = func.least(func.greatest(func.ceil(days / 30), 0), 4)
+    past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]
+    issued = select(invoices.c.currency, invoices.c.due_at, invoices.c.total).where(
+        invoices.c.issued_at <= as_of
+    )
+    # Two ranges of one index, instead of an OR that would read every invoice.
+    unpaid = union_all(
+        issued.where(invoices.c.closed_at.is_(None)), issued.where(invoices.c.closed_at > as_of)
+    ).subquery()
+    passed = func.width_bucket(unpaid.c.due_at, literal(past_due, ARRAY(DateTime(timezone=True))))
+    bucket = len(past_due) - passed
     query = (
-        select(invoices.c.currency, bucket, func.count(), func.sum(invoices.c.total))
-        .where(
-            invoices.c.issued_at <= as_of,
-            (invoices.c.closed_at.is_(None)) | (invoices.c.closed_at > as_of),
-        )
-        .group_by(invoices.c.currency, bucket)
-        .order_by(invoices.c.currency, bucket)
+        select(unpaid.c.currency, bucket, func.count(), func.sum(unpaid.c.total))
+        .group_by(unpaid.c.currency, bucket)
+        .order_by(unpaid.c.currency, bucket)
     )
     return [
-        AgedReceivables(currency, int(bucket), count, int(amount))
+        AgedReceivables(currency, bucket, count, int(amount))
         for currency, bucket, count, amount in await tx.execute(query)
     ]
 
@@ -584,26 +668,49 @@ def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
 
 def _invoice(row: Row[Any]) -> Invoice:
     return Invoice(
-        id=row.id,
-        number=row.number,
-        customer_id=row.customer_id,
-        period=row.period,
-        currency=row.currency,
-        total=row.total,
-        status=InvoiceStatus(row.status),
-        snapshot=row.snapshot,
-        checks=tuple(row.checks),
-        decisions=tuple(row.decisions),
-        reason=row.reason,
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        retries=row.retries,
-        next_attempt_at=row.next_attempt_at,
-        issued_at=row.issued_at,
-        due_at=row.due_at,
-        closed_at=row.closed_at,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        **_head(row), snapshot=row.snapshot, run_id=row.run_id, updated_at=row.updated_at
+    )
+
+
+def _listed_invoice(row: Row[Any]) -> ListedInvoice:
+    lines = [_listed_line(row.id, each) for each in row.lines or ()]
+    payments = [InvoicePayment(*each) for each in row.payments or ()]
+    return ListedInvoice(InvoiceHead(**_head(row)), lines, payments)
+
+
+def _head(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "number": row.number,
+        "customer_id": row.customer_id,
+        "period": row.period,
+        "currency": row.currency,
+        "total": row.total,
+        "status": InvoiceStatus(row.status),
+        "checks": tuple(row.checks),
+        "decisions": tuple(row.decisions),
+        "reason": row.reason,
+        "workflow_id": row.workflow_id,
+        "retries": row.retries,
+        "next_attempt_at": row.next_attempt_at,
+        "issued_at": row.issued_at,
+        "due_at": row.due_at,
+        "closed_at": row.closed_at,
+        "created_at": row.created_at,
+    }
+
+
+def _listed_line(invoice_id: str, row: Sequence[Any]) -> InvoiceLine:
+    kind, resource_type, period, quantity, amount, steps, position = row
+    return InvoiceLine(
+        invoice_id=invoice_id,
+        position=position,
+        kind=LineKind(kind),
+        resource_type=resource_type,
+        period=Period.parse(period),
+        quantity=Decimal(quantity),
+        amount=amount,
+        steps=tuple(map(Step.from_json, steps)),
     )
 
 

@@ -7,7 +7,18 @@ which transaction inserted it, and a page tells which transactions it could not 
 
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from store.database import Transaction
 
@@ -19,18 +30,27 @@ class Seen(NamedTuple):
     under_way: tuple[int, ...]
 
 
+SNAPSHOT = cast(func.pg_current_snapshot(), Text)
+"""What a statement sees; `read` reads it."""
+
+
 async def seen(tx: Transaction) -> Seen:
     """What this transaction sees, which must be one that sees one moment (`Database.read`)."""
-    text: str = (await tx.execute(select(cast(func.pg_current_snapshot(), Text)))).scalar_one()
-    _, xmax, under_way = text.split(":")
+    return read((await tx.execute(select(SNAPSHOT))).scalar_one())
+
+
+def read(snapshot: str) -> Seen:
+    """From PostgreSQL's own form."""
+    _, xmax, under_way = snapshot.split(":")
     return Seen(int(xmax), tuple(int(xid) for xid in under_way.split(",") if xid))
 
 
-def unseen(created_xid: Column[int], before: Seen) -> ColumnElement[bool]:
-    """Rows of transactions that could not be seen before, and can be now. Numbers that are yet to
-    come were given by another cluster, of which this one's data were restored: long committed."""
+def unseen(created_xid: Column[int]) -> ColumnElement[bool]:
+    """Rows of transactions that could not be seen before, and can be now: executed with the fields
+    of that `Seen`. Numbers that are yet to come were given by another cluster, of which this one's
+    data were restored: long committed."""
     now = cast(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text), BigInteger)
     return or_(
-        created_xid.in_(before.under_way),
-        and_(created_xid >= before.xmax, created_xid < now),
+        created_xid.in_(bindparam("under_way", expanding=True)),
+        and_(created_xid >= bindparam("xmax", type_=BigInteger), created_xid < now),
     )

@@ -237,7 +237,7 @@ refunds = Table(
         name="amounts",
     ),
     Index("ix_refunds_payment_id", "payment_id"),
-    Index("ix_refunds_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
+    Index("ix_refunds_open", "id", postgresql_where=text("status NOT IN ('COMPLETED', 'FAILED')")),
 )
 
 top_ups = Table(
@@ -648,9 +648,22 @@ invoices = Table(
     Index("ix_invoices_created_xid", "created_xid"),
     Index("ix_invoices_customer_id_created_at_id", "customer_id", "created_at", "id"),
     Index(
-        "ix_invoices_unpaid",
-        "due_at",
+        "ix_invoices_open",
+        "id",
         postgresql_where=text("status IN ('ISSUED', 'OVERDUE', 'UNCOLLECTIBLE')"),
+    ),
+    Index(
+        "ix_invoices_drafts",
+        "id",
+        postgresql_where=text("status IN ('DRAFT', 'AWAITING_APPROVAL')"),
+    ),
+    Index(
+        "ix_invoices_receivables",
+        "closed_at",
+        "issued_at",
+        "due_at",
+        postgresql_include=["currency", "total"],
+        postgresql_where=text("issued_at IS NOT NULL"),
     ),
 )
 

@@ -3,17 +3,15 @@
 Every change of a row stands beside its postings in the same transaction.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     ColumnElement,
-    Select,
     and_,
     case,
     func,
     literal,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -260,10 +258,14 @@ async def transactions(
     tx: Transaction, customer_id: str, before: int | None, limit: int
 ) -> list[BookedPosting]:
     """The wallet's postings, newest first, below posting id `before`."""
-    query = _listed(customer_id).limit(limit)
+    newest = ledger.BOOKED.order_by(postings.c.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(postings.c.id < before)
-    return [ledger.booked(row) for row in await tx.execute(query)]
+        newest = newest.where(postings.c.id < before)
+    # Each account from its own end: of both together no index gives the newest.
+    each = [newest.where(postings.c.account == account) for account in _wallet(customer_id)]
+    both = union_all(*(select(query.subquery()) for query in each)).subquery()
+    rows = await tx.execute(select(both).order_by(both.c.id.desc()).limit(limit))
+    return [ledger.booked(row) for row in rows]
 
 
 async def came_late(
@@ -271,12 +273,11 @@ async def came_late(
 ) -> list[BookedPosting]:
     """Those between the newest and `before` that could not be seen when that was reached."""
     passed = postings.c.id.between(before, newest)
-    late = unseen(ledger_transactions.c.created_xid, seen)
-    query = _listed(customer_id).where(passed, late)
-    return [ledger.booked(row) for row in await tx.execute(query)]
+    late = unseen(ledger_transactions.c.created_xid)
+    mine = postings.c.account == func.any(_wallet(customer_id))
+    query = ledger.BOOKED.where(mine, passed, late).order_by(postings.c.id.desc())
+    return [ledger.booked(row) for row in await tx.execute(query, seen._asdict())]
 
 
-def _listed(customer_id: str) -> Select[Any]:
-    wallet = [accounts.available(customer_id), accounts.held(customer_id)]
-    mine = ledger.BOOKED.where(postings.c.account == func.any(wallet))
-    return mine.order_by(postings.c.id.desc())
+def _wallet(customer_id: str) -> list[str]:
+    return [accounts.available(customer_id), accounts.held(customer_id)]

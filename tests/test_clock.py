@@ -62,13 +62,14 @@ async def in_a_year(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The API over a database that is a year ahead of this machine."""
     app = create_app(settings)
     async with served(app) as http, moved(settings, YEAR) as later:
-        ours = app.state.context
+        ours, reading = app.state.context, app.state.reading
         desk = replace(ours.desk, database=later)
         app.state.context = replace(ours, desk=desk, usage=GroupCommit(later, LATE))
+        app.state.reading = app.state.context
         try:
             yield http
         finally:
-            app.state.context = ours
+            app.state.context, app.state.reading = ours, reading
 
 
 @pytest.fixture

@@ -122,6 +122,31 @@ async def test_a_crawl_doubles_and_misses_nothing_while_invoices_are_added(
     assert seen[: len(there)] == there
 
 
+@pytest.mark.usefixtures("settlements")
+async def test_a_list_shows_an_invoice_as_it_is_shown_alone(billing: Billing) -> None:
+    """With several lines, a charge that failed, and next to one that has none of it."""
+    await plan(billing, flatFee=700, minimum=9_000)
+    await billing.add_card(NO_MONEY)
+    await use(billing, 15_000)
+    _, settled = await settle(billing)
+    [empty] = await drafts(billing, 1)
+
+    async def failed() -> dict[str, Any]:
+        shown = await billing.get(f"/api/v1/invoices/{settled['invoice']['id']}")
+        return shown if shown["nextAttemptAt"] and shown["failureCode"] else {}
+
+    alone = await eventually(failed)
+    both = [await billing.get(f"/api/v1/invoices/{empty}"), alone]
+
+    assert len(alone["lines"]) == 3
+    assert len(alone["paymentIds"]) == 1
+    who = f"customerId={billing.customer_id}"
+    assert (await billing.get(f"/api/v1/invoices?{who}"))["items"] == both
+    first = await billing.get(f"/api/v2/invoices?{who}&size=1")
+    then = await billing.get(f"/api/v2/invoices?{who}&size=1&cursor={first['nextCursor']}")
+    assert [*first["items"], *then["items"]] == both[::-1]
+
+
 async def test_what_commits_late_is_on_the_next_page_whenever_that_is_read(
     billing: Billing,
 ) -> None:

@@ -377,13 +377,13 @@ async def test_the_pool_is_exhausted(billing: Billing, settings: Settings) -> No
     app = create_app(settings)
     async with served(app) as http:
         busy = create_async_engine(
-            app.state.context.desk.database.engine.url,
+            app.state.reading.desk.database.engine.url,
             pool_size=1,
             max_overflow=0,
             pool_timeout=0.1,
         )
-        desk = replace(app.state.context.desk, database=Database(busy))
-        app.state.context = replace(app.state.context, desk=desk)
+        desk = replace(app.state.reading.desk, database=Database(busy))
+        app.state.reading = replace(app.state.reading, desk=desk)
         try:
             async with busy.connect():
                 answer = await http.get("/api/v1/wallet")

@@ -11,13 +11,14 @@ from dev.install import told
 
 CHECKOUT = Path(__file__).parents[2]
 LEVELS = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
+LOAD = "requirements-load.txt"
 
 
 def pins(file: str) -> set[str]:
     return set(re.findall(r"^[a-z0-9].*==[^ ]+", (CHECKOUT / file).read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("file", [*LEVELS, "requirements-installer.txt"])
+@pytest.mark.parametrize("file", [*LEVELS, LOAD, "requirements-installer.txt"])
 def test_what_is_installed_is_locked_with_hashes_and_names_no_address(file: str) -> None:
     locked = (CHECKOUT / file).read_text()
 
@@ -31,16 +32,17 @@ def test_each_level_adds_to_the_one_before() -> None:
     process, embedded, development = map(pins, LEVELS)
 
     assert process < embedded < development
+    assert embedded < pins(LOAD)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """One in which everything is installed."""
     shutil.copy(CHECKOUT / "Makefile", tmp_path)
-    for name in ("pyproject.toml", *LEVELS, "requirements-installer.txt"):
+    for name in ("pyproject.toml", *LEVELS, LOAD, "requirements-installer.txt"):
         (tmp_path / name).touch()
     (tmp_path / ".venv").mkdir()
-    for level in ("installer", "embedded", "development"):
+    for level in ("installer", "embedded", "development", "load"):
         (tmp_path / ".venv" / level).touch()
     return tmp_path
 
@@ -53,17 +55,17 @@ def installs(checkout: Path, command: str, *changed: str) -> list[str]:
     return re.findall(r"requirements-(\w+)\.txt", said)
 
 
-@pytest.mark.parametrize("command", ["demo", "dev", "check", "test"])
+@pytest.mark.parametrize("command", ["demo", "dev", "check", "test", "load"])
 def test_what_is_installed_is_not_installed_again(checkout: Path, command: str) -> None:
     assert installs(checkout, command) == []
 
 
-@pytest.mark.parametrize("command", ["demo", "dev", "check", "test"])
+@pytest.mark.parametrize("command", ["demo", "dev", "check", "test", "load"])
 def test_a_command_installs_what_it_needs(checkout: Path, command: str) -> None:
     shutil.rmtree(checkout / ".venv")
 
-    needed = ["installer", "embedded"] + (["dev"] if command in ("check", "test") else [])
-    assert installs(checkout, command) == needed
+    last = {"check": ["dev"], "test": ["dev"], "load": ["load"]}.get(command, [])
+    assert installs(checkout, command) == ["installer", "embedded", *last]
 
 
 @pytest.mark.parametrize(

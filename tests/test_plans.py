@@ -1,0 +1,169 @@
+"""No statement of the hot paths reads a growing table from end to end: each is taken as it was sent
+in a real run, and PostgreSQL is asked how it would execute it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Engine, event, text
+from temporalio.client import Client
+
+from domain.access import SYSTEM
+from domain.terms import Terms
+from runtime import sweeper
+from store.database import Database
+from store.tables import metadata
+from tests.api.settling import NO_MONEY, plan, settle, use
+from tests.support.billing import Billing
+from tests.support.conditions import eventually
+
+BEFORE_EVERYTHING = datetime(2000, 1, 1, tzinfo=UTC)
+NOT_GROWING = {"coupons", "inventory", "invoice_numbers", "pricing_plans", "settlement_runs"}
+"""As long as there are kinds of things and months, not as long as there is business."""
+GROWING = metadata.tables.keys() - NOT_GROWING
+LIMITED = ("Index Scan", "Index Only Scan")
+"""What reads as little of a whole index as there is asked for."""
+
+Sent = dict[str, Any]
+"""Statements with the first parameters that they came with."""
+
+
+@contextmanager
+def sent() -> Iterator[Sent]:
+    """Every statement of this process, whoever sends it."""
+    found: Sent = {}
+
+    def note(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, many: bool) -> None:
+        found.setdefault(statement, parameters[0] if many else parameters)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def reading_all(plan: dict[str, Any], partial: set[str], limited: bool = False) -> Iterator[str]:
+    """Where a plan reads a growing table from end to end, also by an index that is of all rows."""
+    relation, node = plan.get("Relation Name", ""), plan["Node Type"]
+    grows = any(relation == name or relation.startswith(f"{name}_2") for name in GROWING)
+    few = "Index Cond" in plan or plan.get("Index Name") in partial
+    first_ones = limited and node in LIMITED and "Filter" not in plan
+    if grows and node != "ModifyTable" and node != "Bitmap Heap Scan" and not (few or first_ones):
+        yield f"{node} on {relation}"
+    for each in plan.get("Plans", []):
+        yield from reading_all(each, partial, limited or node == "Limit")
+
+
+async def explained(database: Database, statements: Sent) -> dict[str, list[str]]:
+    """What reads a growing table from end to end, by statement.
+
+    Without sequential scans, so that a plan has one only where no index could serve it: the tables
+    of a test are so small that they would be faster.
+    """
+    found = {}
+    async with database.begin(SYSTEM) as tx:
+        names = "SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL"
+        partial = set((await tx.execute(text(names))).scalars())
+        await tx.execute(text("SET LOCAL enable_seqscan = off"))
+        for statement, parameters in statements.items():
+            explain = f"EXPLAIN (FORMAT JSON) {statement}"
+            [answer] = (await tx.exec_driver_sql(explain, parameters)).scalars().one()
+            if wrong := list(reading_all(answer["Plan"], partial)):
+                found[statement] = wrong
+    return found
+
+
+async def test_no_hot_statement_reads_a_growing_table_from_end_to_end(
+    billing: Billing, database: Database, temporal_client: Client, settlements: None, relays: None
+) -> None:
+    with sent() as statements:
+        await pay_and_refund(billing)
+        await bill(billing)
+        await look(billing)
+        await sweeper.sweep(temporal_client, database, Terms(), BEFORE_EVERYTHING)
+        await everything_published(billing, database)
+
+    hot = {each: sent for each, sent in statements.items() if touches_a_table(each)}
+    tables = {name for name in metadata.tables if any(name in each for each in hot)}
+    assert tables >= {"payments", "idempotency_keys", "outbox", "usage_events", "invoices"}
+    assert len(hot) > 100
+    wrong = await explained(database, hot)
+    assert not wrong, "\n\n".join(f"{each}: {why}" for each, why in wrong.items())
+
+
+async def test_a_statement_that_reads_all_of_it_is_found(database: Database) -> None:
+    """With and without an index that does not help; one that bounds it does."""
+    by_method = "SELECT count(*) FROM payments WHERE method = 'CARD'"
+    sorted_ = "SELECT id FROM payments WHERE method = 'CARD' ORDER BY id LIMIT 1"
+    first, one = "SELECT id FROM payments ORDER BY id LIMIT 1", "SELECT 1 FROM payments WHERE id = "
+    statements = {by_method: (), sorted_: (), first: (), f"{one}gen_random_uuid()": ()}
+
+    assert (await explained(database, statements)).keys() == {by_method, sorted_}
+
+
+def touches_a_table(statement: str) -> bool:
+    return statement.split()[0].upper() in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+
+
+async def pay_and_refund(billing: Billing) -> None:
+    """An order of everything, asked for twice, given back in part; one that is declined."""
+    code, sku = await billing.put_coupon(), await billing.put_stock(10)
+    await billing.give_points(500)
+    await billing.top_up(1_000)
+    ordered = await billing.order_of(sku, 5_000, couponCode=code, points=100)
+    body = {"orderId": ordered["id"], "method": "SPLIT", "walletAmount": 700}
+    key = uuid4().hex
+    for _ in range(2):
+        paid = await billing.post("/api/v1/payments", body, key)
+        assert (paid.status_code, paid.json()["status"]) == (201, "COMPLETED")
+    refund = {"paymentId": paid.json()["id"], "amount": 300, "reason": "broken"}
+    assert (await billing.post("/api/v1/refunds", refund)).status_code == 201
+    await billing.get(f"/api/v1/payments?orderId={ordered['id']}")
+    await billing.get(f"/api/v1/orders/{ordered['id']}")
+    await billing.add_card(NO_MONEY)
+    declined = await billing.order_of(sku, 5_000)
+    assert (await billing.pay(declined["id"]))["status"] == "FAILED"
+
+
+async def bill(billing: Billing) -> None:
+    """A month whose charge is declined, and the next attempt by another card."""
+    await plan(billing, flatFee=500)
+    await use(billing, 15_000)
+    code, settled = await settle(billing)
+    assert code == 201
+    await settle(billing)
+    card = await billing.add_card("4242424242424242")
+    path = f"/api/v1/invoices/{settled['invoice']['id']}"
+    paid = await billing.post(f"{path}/pay", {"paymentMethodId": card})
+    assert paid.json()["status"] == "PAID"
+    await billing.get(path)
+    await billing.get(f"{path}/lineage")
+
+
+async def look(billing: Billing) -> None:
+    """Every list, each page of it."""
+    who = f"customerId={billing.customer_id}"
+    for whose in (f"{who}&", ""):
+        await billing.get(f"/api/v1/invoices?{whose}page=2")
+        first = await billing.get(f"/api/v2/invoices?{whose}size=1")
+        if first["nextCursor"]:
+            await billing.get(f"/api/v2/invoices?{whose}size=1&cursor={first['nextCursor']}")
+    await billing.get("/api/v1/aged-receivables")
+    await billing.get("/api/v1/aged-receivables?asOf=2026-06-01")
+    await billing.get(f"/api/v1/wallet?{who}")
+    page = await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1")
+    await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1&before={page['next']}")
+
+
+async def everything_published(billing: Billing, database: Database) -> None:
+    """The relay has looked, and marked what it has sent."""
+    waiting = text("SELECT count(*) FROM outbox WHERE published_at IS NULL AND refused_at IS NULL")
+
+    async def none() -> bool:
+        async with database.statements(SYSTEM) as tx:
+            return bool(await tx.scalar(waiting) == 0)
+
+    await eventually(none)
