@@ -2,28 +2,39 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     Column,
+    ColumnElement,
+    Insert,
     Row,
+    ScalarSelect,
     Select,
+    Table,
     Tuple,
+    Update,
     delete,
     func,
     insert,
     literal,
+    literal_column,
     select,
     tuple_,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import NoResultFound
 
 from domain.dunning import DunningPolicy
 from domain.invoice import (
     GAVE_BACK,
     OPEN,
     AgedReceivables,
+    Chargeable,
     Invoice,
     InvoiceLine,
     InvoiceRequest,
@@ -33,14 +44,22 @@ from domain.invoice import (
 )
 from domain.period import Period
 from domain.pricing import Step
-from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
+from domain.pricing_snapshot import Billed, LineKind, PricedLine
 from domain.settlement import OpenMonth
-from domain.usage import Aggregate, UsedBefore
+from domain.usage import Aggregate
 from domain.waits import Waits
-from store import clock
+from store import clock, customer
 from store.database import Transaction
+from store.records import records
 from store.seen import Seen, unseen
-from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices
+from store.tables import (
+    aggregated_usage,
+    customers,
+    invoice_lines,
+    invoice_numbers,
+    invoices,
+    payments,
+)
 
 SERIES = "invoice"
 _IS_OPEN = invoices.c.status.in_(OPEN)
@@ -59,22 +78,19 @@ _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 """What an owner is started with: a sweep reads it of every open invoice, so nothing longer."""
 
 
-async def current(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
-    """The invoice that has a customer's month, locked to the commit."""
-    row = (await tx.execute(_of_month(customer_id, period).with_for_update())).first()
-    return None if row is None else _invoice(row)
-
-
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
-    """The same, as it stands, without a lock."""
-    row = (await tx.execute(_of_month(customer_id, period))).first()
+    """The invoice that has a customer's month."""
+    row = (await tx.execute(select(invoices).where(*_of_month(customer_id, period)))).first()
     return None if row is None else _invoice(row)
 
 
-def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
-    return select(invoices).where(
-        invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
-    )
+def select_current(customer_id: str, period: str) -> ScalarSelect[str]:
+    """The id of the same, to be part of another statement."""
+    return select(invoices.c.id).where(*_of_month(customer_id, period)).scalar_subquery()
+
+
+def _of_month(customer_id: str, period: str) -> tuple[ColumnElement[bool], ...]:
+    return invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
 
 
 async def find(tx: Transaction, invoice_id: str) -> Invoice | None:
@@ -88,6 +104,31 @@ async def lock(tx: Transaction, invoice_id: str) -> Invoice:
     return _invoice((await tx.execute(locked)).one())
 
 
+async def lock_with_terms(tx: Transaction, invoice_id: str) -> tuple[Invoice, timedelta]:
+    """The same, with how long after its issue it is due."""
+    locked = select(invoices, customers.c.due_days).where(
+        invoices.c.id == invoice_id, customers.c.id == invoices.c.customer_id
+    )
+    row = (await tx.execute(locked.with_for_update(of=invoices))).one()
+    return _invoice(row), timedelta(days=row.due_days)
+
+
+async def lock_to_charge(
+    tx: Transaction, owed: InvoiceRequest, payment_method_id: str | None
+) -> Chargeable:
+    """The same, with what it may be charged to. A payment that was made while this waited for the
+    lock does not count as tried; but it is live, so nobody makes another one."""
+    whose = customers.c.id == invoices.c.customer_id
+    card = customer.select_payment_method(owed.customer_id, payment_method_id)
+    tried = select(payments.c.id).where(payments.c.payable_id == owed.invoice_id).exists()
+    locked = select(
+        invoices, customers.c.prepaid, records(card).label("cards"), tried.label("tried")
+    ).where(invoices.c.id == owed.invoice_id, whose)
+    row = (await tx.execute(locked.with_for_update(of=invoices))).one()
+    cards = (customer.payment_method_of(*each) for each in row.cards)
+    return Chargeable(_invoice(row), row.prepaid, next(cards, None), row.tried)
+
+
 async def create_draft(
     tx: Transaction,
     invoice_id: str,
@@ -96,21 +137,26 @@ async def create_draft(
     currency: str,
     workflow_id: str,
     run_id: str,
+    total: int = 0,
+    snapshot: Mapping[str, Any] | None = None,
+    aggregates: Sequence[Aggregate] = (),
+    lines: Sequence[PricedLine] = (),
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """An empty draft; a second one for the same month raises `IntegrityError`."""
-    await tx.execute(
-        insert(invoices).values(
-            id=invoice_id,
-            customer_id=customer_id,
-            period=period,
-            currency=currency,
-            total=0,
-            status=InvoiceStatus.DRAFT,
-            snapshot={},
-            workflow_id=workflow_id,
-            run_id=run_id,
-        )
+    """A draft with all that is on it; a second one for the same month raises `IntegrityError`."""
+    made = insert(invoices).values(
+        id=invoice_id,
+        customer_id=customer_id,
+        period=period,
+        currency=currency,
+        total=total,
+        status=InvoiceStatus.DRAFT,
+        snapshot=dict(snapshot or {}),
+        checks=list(checks),
+        workflow_id=workflow_id,
+        run_id=run_id,
     )
+    await _write(tx, made, invoice_id, aggregates, lines)
 
 
 async def empty_draft(tx: Transaction, invoice_id: str) -> None:
@@ -137,14 +183,10 @@ async def fill_draft(
     snapshot: Mapping[str, Any],
     aggregates: Sequence[Aggregate],
     lines: Sequence[PricedLine],
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """DRAFT, with what the month came to."""
-    if aggregates:
-        await tx.execute(insert(aggregated_usage), [_aggregate(invoice_id, a) for a in aggregates])
-    if lines:
-        rows = [_line(invoice_id, place, line) for place, line in enumerate(lines, start=1)]
-        await tx.execute(insert(invoice_lines), rows)
-    await tx.execute(
+    made = (
         update(invoices)
         .where(invoices.c.id == invoice_id)
         .values(
@@ -152,11 +194,39 @@ async def fill_draft(
             currency=currency,
             total=total,
             snapshot=dict(snapshot),
+            checks=list(checks),
             reason=None,
             run_id=run_id,
             updated_at=func.now(),
         )
     )
+    await _write(tx, made, invoice_id, aggregates, lines)
+
+
+async def _write(
+    tx: Transaction,
+    made: Insert | Update,
+    invoice_id: str,
+    aggregates: Sequence[Aggregate],
+    lines: Sequence[PricedLine],
+) -> None:
+    """A draft and what is on it, by one statement."""
+    placed = enumerate(lines, start=1)
+    await tx.execute(
+        select(literal(1)).add_cte(
+            made.cte("made"),
+            _append(aggregated_usage, [_aggregate(invoice_id, each) for each in aggregates]),
+            _append(invoice_lines, [_line(invoice_id, place, each) for place, each in placed]),
+        )
+    )
+
+
+def _append(table: Table, rows: Sequence[Mapping[str, Any]]) -> CTE:
+    """However many they are, the statement is the same."""
+    names = [column.name for column in table.c]
+    shape: ColumnElement[Any] = literal_column(f"NULL::{table.name}")
+    sent = func.jsonb_populate_recordset(shape, literal(rows, JSONB)).table_valued(*names)
+    return insert(table).from_select(names, select(sent)).cte(f"appended_{table.name}")
 
 
 async def set_draft_status(
@@ -164,18 +234,12 @@ async def set_draft_status(
     invoice_id: str,
     status: InvoiceStatus,
     reason: str | None,
-    checks: Sequence[Mapping[str, Any]],
 ) -> None:
-    """DRAFT with a reason (blocked), or AWAITING_APPROVAL."""
+    """DRAFT with a reason (blocked), AWAITING_APPROVAL or SKIPPED."""
     await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id)
-        .values(
-            status=status,
-            reason=reason,
-            checks=[dict(check) for check in checks],
-            updated_at=func.now(),
-        )
+        .values(status=status, reason=reason, updated_at=func.now())
     )
 
 
@@ -188,9 +252,8 @@ async def reject(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) 
 
 async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> None:
     """Keep that something was decided, or that somebody was reminded."""
-    row = await lock(tx, invoice_id)
     changed = update(invoices).where(invoices.c.id == invoice_id)
-    await tx.execute(changed.values(decisions=[*row.decisions, dict(decision)]))
+    await tx.execute(changed.values(decisions=_with(decision)))
 
 
 async def issue(
@@ -198,26 +261,31 @@ async def issue(
 ) -> tuple[Invoice, int]:
     """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns it with
     its number. Raises `NoResultFound` when it was rejected."""
-    row = await lock(tx, invoice_id)
-    if row.number is not None:
-        return row, row.number
-    number, issued_at = await _next_number(tx)
-    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
+    wanted = select(invoices.c.id).where(invoices.c.id == invoice_id, _IS_DRAFT)
+    given = _next_number(wanted.with_for_update().cte("wanted"))
     issued = await tx.execute(
         update(invoices)
-        .where(invoices.c.id == invoice_id, _IS_DRAFT)
+        .where(
+            invoices.c.id == invoice_id,
+            _IS_DRAFT,
+            invoices.c.number.is_distinct_from(given.c.last),
+        )
         .values(
             status=InvoiceStatus.ISSUED,
-            number=number,
-            issued_at=issued_at,
-            due_at=issued_at + due_in,
+            number=given.c.last,
+            issued_at=given.c.last_at,
+            due_at=given.c.last_at + due_in,
             reason=None,
-            decisions=decisions,
+            decisions=_with(decision),
             updated_at=func.now(),
         )
         .returning(invoices)
     )
-    return _invoice(issued.one()), number
+    row = issued.first()
+    found = await lock(tx, invoice_id) if row is None else _invoice(row)
+    if found.number is None:
+        raise NoResultFound(f"invoice {invoice_id} is {found.status}")
+    return found, found.number
 
 
 async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
@@ -281,8 +349,13 @@ async def aggregates(tx: Transaction, invoice_id: str) -> list[Aggregate]:
 
 async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]:
     """What the invoices that stand have billed of a month so far."""
+    return [billed_part(*row) for row in await tx.execute(select_billed(customer_id, period))]
+
+
+def select_billed(customer_id: str, period: str) -> Select[Any]:
+    """The same, to be part of another statement; `billed_part` makes values of its rows."""
     grouped = (invoice_lines.c.kind, invoice_lines.c.resource_type, invoices.c.currency)
-    query = (
+    return (
         select(
             *grouped,
             func.sum(invoice_lines.c.quantity).label("quantity"),
@@ -292,55 +365,59 @@ async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]
         .where(invoices.c.customer_id == customer_id, _BILLED, invoice_lines.c.period == period)
         .group_by(*grouped)
     )
-    return [
-        Billed(LineKind(row.kind), row.resource_type, row.currency, row.quantity, int(row.amount))
-        for row in await tx.execute(query)
-    ]
 
 
-async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
-    """By what the invoices that stand have billed a month: its own first, then the newest."""
+def billed_part(
+    kind: str, resource_type: str | None, currency: str, quantity: Decimal, amount: Decimal
+) -> Billed:
+    return Billed(LineKind(kind), resource_type, currency, quantity, int(amount))
+
+
+def select_snapshots(customer_id: str, period: str) -> Select[Any]:
+    """By what the invoices that stand have billed a month: its own first, then the newest.
+    `PricingSnapshot` reads them."""
     names_it = (
         select(invoice_lines.c.invoice_id)
         .where(invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period)
         .exists()
     )
     own = invoices.c.period == period
-    query = (
+    return (
         select(invoices.c.snapshot)
         .where(invoices.c.customer_id == customer_id, _BILLED, own | names_it)
         .order_by(own.desc(), invoices.c.created_at.desc())
     )
-    return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
-async def open_drafts(
-    tx: Transaction, customer_id: str, other_than: str | None = None
-) -> list[OpenDraft]:
-    """The customer's drafts that may still be issued, apart from one; each once for every month
-    that it has usage of."""
-    query = (
+async def open_drafts(tx: Transaction, customer_id: str) -> list[OpenDraft]:
+    """The customer's drafts that may still be issued; each once for every month that it has usage
+    of."""
+    return [open_draft(*row) for row in await tx.execute(select_open_drafts(customer_id))]
+
+
+def select_open_drafts(customer_id: str, other_than: str | None = None) -> Select[Any]:
+    """The same, apart from that of one month, to be part of another statement; `open_draft` makes
+    values of its rows."""
+    return (
         select(invoices.c.period, invoices.c.status, aggregated_usage.c.period.label("month"))
         .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
         .where(
             invoices.c.customer_id == customer_id,
-            invoices.c.id.is_distinct_from(other_than),
+            invoices.c.period.is_distinct_from(other_than),
             _IS_DRAFT,
             ~STOPPED,
         )
         .distinct()
     )
-    return [
-        OpenDraft(row.period, InvoiceStatus(row.status), row.month)
-        for row in await tx.execute(query)
-    ]
 
 
-async def used_before(
-    tx: Transaction, customer_id: str, before: str, months: Sequence[str]
-) -> list[UsedBefore]:
+def open_draft(period: str, status: str, month: str | None) -> OpenDraft:
+    return OpenDraft(period, InvoiceStatus(status), month)
+
+
+def select_used_before(customer_id: str, before: str, months: Sequence[str]) -> Select[Any]:
     """What the customer used in those of these months in which invoices before have it; what came
-    late counts to its month."""
+    late counts to its month. Each row is a `UsedBefore`."""
     monthly = (
         select(
             aggregated_usage.c.resource_type,
@@ -362,8 +439,7 @@ async def used_before(
         func.avg(monthly.c.quantity).label("mean"),
         func.max(monthly.c.period).label("last_month"),
     )
-    rows = await tx.execute(query.group_by(monthly.c.resource_type))
-    return [UsedBefore(row.resource_type, row.mean, row.last_month) for row in rows]
+    return query.group_by(monthly.c.resource_type)
 
 
 async def given_back(
@@ -511,32 +587,36 @@ async def _decide(
     decision: Mapping[str, Any] | None,
     *conditions: Any,
 ) -> bool:
-    row = await lock(tx, invoice_id)
-    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
     decided = await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.closed_at.is_(None), *conditions)
-        .values(**values, decisions=decisions, updated_at=func.now())
+        .values(**values, decisions=_with(decision), updated_at=func.now())
     )
     return decided.rowcount == 1
 
 
-async def _next_number(tx: Transaction) -> tuple[int, datetime]:
-    """The number and when it was given. The date is taken once the counter is ours: whoever began
-    before and had to wait for it is dated after."""
-    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=clock.NOW)
+def _with(decision: Mapping[str, Any] | None) -> ColumnElement[Any]:
+    added = [] if decision is None else [dict(decision)]
+    return invoices.c.decisions.concat(literal(added, JSONB))
+
+
+def _next_number(wanted: CTE) -> CTE:
+    """The number and when it was given, if it is wanted. The date is taken once the counter is
+    ours: whoever began before and had to wait for it is dated after."""
+    first = select(literal(SERIES), literal(1), clock.NOW).select_from(wanted)
+    row = upsert(invoice_numbers).from_select(["series", "last", "last_at"], first)
     given = invoice_numbers.c
-    counted = await tx.execute(
+    return (
         row.on_conflict_do_update(
             index_elements=["series"],
             set_={
                 "last": given.last + 1,
                 "last_at": func.greatest(clock.NOW, given.last_at),
             },
-        ).returning(given.last, given.last_at)
+        )
+        .returning(given.last, given.last_at)
+        .cte("given")
     )
-    number, at = counted.one()
-    return number, at
 
 
 def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:
@@ -544,7 +624,7 @@ def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:
         "invoice_id": invoice_id,
         "resource_type": aggregate.resource_type,
         "period": str(aggregate.period),
-        "quantity": aggregate.quantity,
+        "quantity": str(aggregate.quantity),
         "events": aggregate.events,
         "first_at": aggregate.first_at,
         "last_at": aggregate.last_at,
@@ -559,7 +639,7 @@ def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
         "kind": line.kind,
         "resource_type": line.resource_type,
         "period": str(line.period),
-        "quantity": line.quantity,
+        "quantity": str(line.quantity),
         "amount": line.amount,
         "steps": [step.to_json() for step in line.steps],
     }

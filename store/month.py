@@ -1,47 +1,66 @@
 """Everything that the draft of a customer's month depends on."""
 
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, select
+
 from domain.customer import Customer
-from domain.invoice import Invoice
-from domain.month import DraftedMonth, KnownMonth, late_months, plan_moments, trailing
+from domain.month import KnownMonth, StandingMonth, plan_moments, trailing
 from domain.period import Period
-from domain.pricing import Plan
-from store import customer, invoice, pricing
+from domain.pricing_snapshot import PricingSnapshot
+from domain.usage import UsedBefore
+from store import clock, customer, invoice, pricing, usage
 from store.database import Transaction
+from store.records import records
+from store.tables import customers
 
 
-async def plan(tx: Transaction, whose: Customer, period: Period) -> Plan | None:
-    """The prices that the month has by now."""
-    for moment in plan_moments(period, whose.time_zone):
-        code = await customer.plan_at(tx, whose.id, moment)
-        found = None if code is None else await pricing.effective(tx, code, moment)
-        if found is not None:
-            return found
-    return None
+async def begin(tx: Transaction, customer_id: str) -> tuple[Customer, datetime] | None:
+    """The customer, and what time it is; None when there is no such customer. To the commit nobody
+    else drafts a month of it."""
+    query = select(customers, clock.NOW.label("now"), usage.in_turn(customer_id))
+    row = (await tx.execute(query.where(customers.c.id == customer_id))).first()
+    return None if row is None else (customer.of_row(row), row.now)
 
 
-async def known(
-    tx: Transaction, whose: Customer, period: Period, prices: Plan | None
-) -> KnownMonth:
-    """The month as the invoices that stand have billed it."""
-    billed = await invoice.billed(tx, whose.id, str(period))
-    snapshots = await invoice.snapshots(tx, whose.id, str(period))
-    billed_by = [each.plan_of(period) for each in snapshots]
-    return KnownMonth(
-        period, prices, tuple(billed), tuple(each for each in billed_by if each is not None)
+async def standing(tx: Transaction, whose: Customer, period: Period) -> StandingMonth:
+    """The month before it is settled: one statement, one moment."""
+    month, before = str(period), [str(each) for each in trailing(period)]
+    query = select(
+        invoice.select_current(whose.id, month).label("current"),
+        records(invoice.select_open_drafts(whose.id, other_than=month)).label("drafts"),
+        records(invoice.select_used_before(whose.id, month, before)).label("before"),
+        *_known_of(whose, period),
+    )
+    row = (await tx.execute(query)).one()
+    return StandingMonth(
+        row.current,
+        tuple(invoice.open_draft(*each) for each in row.drafts),
+        _known(period, row),
+        tuple(UsedBefore(*each) for each in row.before),
     )
 
 
-async def drafted(tx: Transaction, draft: Invoice) -> DraftedMonth:
-    """A draft beside what was before it."""
-    period = Period.parse(draft.period)
-    aggregates = await invoice.aggregates(tx, draft.id)
-    late = [str(each) for each in late_months(period, aggregates)]
-    before = [str(each) for each in trailing(period)]
-    rejected = await invoice.given_back(tx, draft.customer_id, late, other_than=draft.id)
-    return DraftedMonth(
-        draft,
-        tuple(await invoice.lines(tx, draft.id)),
-        tuple(aggregates),
-        tuple(rejected),
-        tuple(await invoice.used_before(tx, draft.customer_id, draft.period, before)),
+async def known(tx: Transaction, whose: Customer, period: Period) -> KnownMonth:
+    """The month as the invoices that stand have billed it, with the prices that it has by now."""
+    return _known(period, (await tx.execute(select(*_known_of(whose, period)))).one())
+
+
+def _known_of(whose: Customer, period: Period) -> tuple[ColumnElement[Any], ...]:
+    return (
+        records(pricing.select_at(whose.id, plan_moments(period, whose.time_zone))).label("plans"),
+        records(invoice.select_billed(whose.id, str(period))).label("billed"),
+        records(invoice.select_snapshots(whose.id, str(period))).label("snapshots"),
+    )
+
+
+def _known(period: Period, row: Row[Any]) -> KnownMonth:
+    plans = (pricing.plan(*each) for each in row.plans)
+    billed_by = (PricingSnapshot.from_json(*each).plan_of(period) for each in row.snapshots)
+    return KnownMonth(
+        period,
+        next((each for each in plans if each is not None), None),
+        tuple(invoice.billed_part(*each) for each in row.billed),
+        tuple(each for each in billed_by if each is not None),
     )

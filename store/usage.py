@@ -3,7 +3,19 @@
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Date, DateTime, cast, collate, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    DateTime,
+    FromClause,
+    cast,
+    collate,
+    func,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.invoice import InvoiceState, InvoiceStatus
@@ -94,8 +106,13 @@ async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identi
 async def lock(tx: Transaction, customer_id: str) -> None:
     """To the commit: drafts of one customer are made one after the other, so that each sees what
     the other has claimed, and two of them cannot lock rows in two orders."""
-    name = func.hashtextextended(f"usage/{customer_id}", 0)
-    await tx.execute(select(func.pg_advisory_xact_lock(name)))
+    await tx.execute(select(in_turn(customer_id)))
+
+
+def in_turn(customer_id: str) -> ColumnElement[None]:
+    """The same, to be part of another statement: which itself does not see yet what it waited
+    for."""
+    return func.pg_advisory_xact_lock(func.hashtextextended(f"usage/{customer_id}", 0))
 
 
 async def claim(
@@ -107,23 +124,35 @@ async def claim(
     left_out: Collection[Period] = (),
 ) -> list[Aggregate]:
     """Claim every event of the customer that no invoice has and that happened before, but in none
-    of the months `left_out`; returns what the invoice has now, per month (of `zone`) and resource.
+    of the months `left_out`; returns what it has got, per month (of `zone`) and resource.
 
-    An event that commits later stays free for the next claim.
+    An event that commits later stays free for the next claim. Partitions of months before the
+    first event that is free are not looked at.
     """
-    await lock(tx, customer_id)
     event = usage_events.c
-    await tx.execute(
+    taken, earlier = event.invoice_id == invoice_id, event.occurred_at < before
+    free = (event.customer_id == customer_id) & UNCLAIMED & earlier
+    firsts = [
+        select(func.min(event.occurred_at)).where(which).scalar_subquery()
+        for which in (free, taken & earlier)
+    ]
+    since: datetime | None
+    _, since = (await tx.execute(select(in_turn(customer_id), func.least(*firsts)))).one()
+    if since is None:
+        return []
+    columns = (event.event_id, event.resource_type, event.quantity, event.occurred_at)
+    claimed = (
         update(usage_events)
-        .where(
-            event.customer_id == customer_id,
-            UNCLAIMED,
-            event.occurred_at < before,
-            *(~_within(each, zone) for each in left_out),
-        )
+        .where(free, event.occurred_at >= since, *(~_within(each, zone) for each in left_out))
         .values(invoice_id=invoice_id)
+        .returning(*columns)
+        .cte("claimed")
     )
-    return await aggregates(tx, invoice_id, zone)
+    # What this statement changes it does not see: of its own events those that it had before.
+    had = select(*columns).where(taken, earlier, event.occurred_at >= since)
+    has = union_all(select(claimed), had).subquery("has")
+    months = Period.containing(since, zone).until(Period.containing(before, zone))
+    return await _aggregates(tx, has, months, zone)
 
 
 def _within(period: Period, zone: str) -> ColumnElement[bool]:
@@ -204,6 +233,14 @@ async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggreg
     if first is None:
         return []
     months = Period.containing(first, zone).until(Period.containing(last, zone))
+    return await _aggregates(tx, select(usage_events).where(claimed).subquery(), months, zone)
+
+
+async def _aggregates(
+    tx: Transaction, events: FromClause, months: Sequence[Period], zone: str
+) -> list[Aggregate]:
+    """Of events that happened in these months."""
+    event = events.c
     begins = cast([month.starts_at(zone) for month in months], ARRAY(DateTime(timezone=True)))
     place = func.width_bucket(event.occurred_at, begins).label("place")
     lines = func.string_agg(event.event_id.concat("\n"), "")
@@ -219,7 +256,6 @@ async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggreg
             func.max(event.occurred_at).label("last_at"),
             digest.label("digest"),
         )
-        .where(claimed)
         .group_by("place", event.resource_type)
         .order_by("place", event.resource_type)
     )
