@@ -105,7 +105,12 @@ class SettlementActivities:
             if decided and await invoice.reject(tx, made.invoice_id, decided):
                 await usage.release(tx, made.invoice_id)
             row = await invoice.lock(tx, made.invoice_id)
-            return row.status is not InvoiceStatus.REJECTED
+            if row.status is not InvoiceStatus.REJECTED:
+                return True
+            reason = made.verdict.reason if made.verdict else None
+            rejected = SettlementStatus.REJECTED
+            await settlement.record(tx, EndedSettlement(made.settlement, rejected, reason, row.id))
+            return False
 
     @activity.defn(name="settlement.note")
     async def note(self, reminder: Reminder) -> None:
