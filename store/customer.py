@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.customer import Customer, PaymentMethod
@@ -53,7 +53,9 @@ async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | 
     return code
 
 
-def select_plan_at(customer_id: str, moment: datetime) -> Select[tuple[str]]:
+def select_plan_at(
+    customer_id: str | ColumnElement[str], moment: datetime | ColumnElement[datetime]
+) -> Select[tuple[str]]:
     """The same, to be part of another statement."""
     return (
         select(plan_assignments.c.plan_code)
@@ -123,7 +125,9 @@ async def payment_method(
     return None if row is None else payment_method_of(*row)
 
 
-def select_payment_method(customer_id: str, method_id: str | None) -> Select[Any]:
+def select_payment_method(
+    customer_id: str | ColumnElement[str], method_id: str | ColumnElement[str] | None
+) -> Select[Any]:
     """The same, to be part of another statement; `payment_method_of` makes a value of its row."""
     card = payment_methods.c
     wanted = card.is_default if method_id is None else card.id == method_id

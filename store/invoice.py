@@ -10,12 +10,16 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Insert,
+    Interval,
     Row,
     ScalarSelect,
     Select,
     Table,
+    Text,
     Tuple,
     Update,
+    Uuid,
+    bindparam,
     delete,
     func,
     insert,
@@ -73,6 +77,9 @@ MADE_ANEW = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 """By the next settlement of the month."""
 _IS_DRAFT = invoices.c.status.in_([InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL])
 
+_Text = str | ColumnElement[str]
+"""A value, or a parameter of a statement that is made once."""
+
 _MONTH: tuple[Column[Any], ...] = (invoices.c.id, invoices.c.customer_id, invoices.c.period)
 _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 """What an owner is started with: a sweep reads it of every open invoice, so nothing longer."""
@@ -84,12 +91,12 @@ async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | 
     return None if row is None else _invoice(row)
 
 
-def select_current(customer_id: str, period: str) -> ScalarSelect[str]:
+def select_current(customer_id: _Text, period: _Text) -> ScalarSelect[str]:
     """The id of the same, to be part of another statement."""
     return select(invoices.c.id).where(*_of_month(customer_id, period)).scalar_subquery()
 
 
-def _of_month(customer_id: str, period: str) -> tuple[ColumnElement[bool], ...]:
+def _of_month(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
     return invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
 
 
@@ -104,12 +111,30 @@ async def lock(tx: Transaction, invoice_id: str) -> Invoice:
     return _invoice((await tx.execute(locked)).one())
 
 
+def _to_charge(card_id: ColumnElement[str] | None) -> Select[Any]:
+    card = customer.select_payment_method(bindparam("customer_id", type_=Text), card_id)
+    tried = select(payments.c.id).where(payments.c.payable_id == _INVOICE_ID).exists()
+    return (
+        select(invoices, customers.c.prepaid, records(card).label("cards"), tried.label("tried"))
+        .where(invoices.c.id == _INVOICE_ID, customers.c.id == invoices.c.customer_id)
+        .with_for_update(of=invoices)
+    )
+
+
+# No parameter of a statement that writes is named like a column: it would be written there.
+_INVOICE_ID = bindparam("which", type_=Uuid(as_uuid=False))
+_WITH_TERMS = (
+    select(invoices, customers.c.due_days)
+    .where(invoices.c.id == _INVOICE_ID, customers.c.id == invoices.c.customer_id)
+    .with_for_update(of=invoices)
+)
+_TO_DEFAULT_CARD = _to_charge(None)
+_TO_CARD = _to_charge(bindparam("card_id", type_=Uuid(as_uuid=False)))
+
+
 async def lock_with_terms(tx: Transaction, invoice_id: str) -> tuple[Invoice, timedelta]:
     """The same, with how long after its issue it is due."""
-    locked = select(invoices, customers.c.due_days).where(
-        invoices.c.id == invoice_id, customers.c.id == invoices.c.customer_id
-    )
-    row = (await tx.execute(locked.with_for_update(of=invoices))).one()
+    row = (await tx.execute(_WITH_TERMS, {"which": invoice_id})).one()
     return _invoice(row), timedelta(days=row.due_days)
 
 
@@ -118,15 +143,51 @@ async def lock_to_charge(
 ) -> Chargeable:
     """The same, with what it may be charged to. A payment that was made while this waited for the
     lock does not count as tried; but it is live, so nobody makes another one."""
-    whose = customers.c.id == invoices.c.customer_id
-    card = customer.select_payment_method(owed.customer_id, payment_method_id)
-    tried = select(payments.c.id).where(payments.c.payable_id == owed.invoice_id).exists()
-    locked = select(
-        invoices, customers.c.prepaid, records(card).label("cards"), tried.label("tried")
-    ).where(invoices.c.id == owed.invoice_id, whose)
-    row = (await tx.execute(locked.with_for_update(of=invoices))).one()
+    query, values = _TO_DEFAULT_CARD, {"which": owed.invoice_id, "customer_id": owed.customer_id}
+    if payment_method_id is not None:
+        query, values = _TO_CARD, {**values, "card_id": payment_method_id}
+    row = (await tx.execute(query, values)).one()
     cards = (customer.payment_method_of(*each) for each in row.cards)
     return Chargeable(_invoice(row), row.prepaid, next(cards, None), row.tried)
+
+
+_CONTENT: Mapping[str, Any] = {
+    "status": InvoiceStatus.DRAFT,
+    "currency": bindparam("in_currency"),
+    "total": bindparam("of_total"),
+    "snapshot": bindparam("frozen"),
+    "checks": bindparam("checked"),
+    "reason": None,
+    "run_id": bindparam("made_in"),
+}
+
+
+def _with_rows(made: Insert | Update) -> Select[Any]:
+    """A draft and what is on it, by one statement, however much that is."""
+    rows = (_append(aggregated_usage), _append(invoice_lines))
+    return select(literal(1)).add_cte(made.cte("made"), *rows)
+
+
+def _append(table: Table) -> CTE:
+    names = [column.name for column in table.c]
+    shape: ColumnElement[Any] = literal_column(f"NULL::{table.name}")
+    sent = func.jsonb_populate_recordset(shape, bindparam(table.name, type_=JSONB))
+    rows = select(sent.table_valued(*names))
+    return insert(table).from_select(names, rows).cte(f"appended_{table.name}")
+
+
+_CREATE = _with_rows(
+    insert(invoices).values(
+        id=_INVOICE_ID,
+        customer_id=bindparam("owed_by"),
+        period=bindparam("of_period"),
+        workflow_id=bindparam("made_by"),
+        **_CONTENT,
+    )
+)
+_FILL = _with_rows(
+    update(invoices).where(invoices.c.id == _INVOICE_ID).values(**_CONTENT, updated_at=func.now())
+)
 
 
 async def create_draft(
@@ -144,19 +205,14 @@ async def create_draft(
     checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """A draft with all that is on it; a second one for the same month raises `IntegrityError`."""
-    made = insert(invoices).values(
-        id=invoice_id,
-        customer_id=customer_id,
-        period=period,
-        currency=currency,
-        total=total,
-        status=InvoiceStatus.DRAFT,
-        snapshot=dict(snapshot or {}),
-        checks=list(checks),
-        workflow_id=workflow_id,
-        run_id=run_id,
-    )
-    await _write(tx, made, invoice_id, aggregates, lines)
+    values = {
+        "owed_by": customer_id,
+        "of_period": period,
+        "made_by": workflow_id,
+        **_content(invoice_id, run_id, currency, total, snapshot or {}, checks),
+        **_rows(invoice_id, aggregates, lines),
+    }
+    await tx.execute(_CREATE, values)
 
 
 async def empty_draft(tx: Transaction, invoice_id: str) -> None:
@@ -186,47 +242,36 @@ async def fill_draft(
     checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """DRAFT, with what the month came to."""
-    made = (
-        update(invoices)
-        .where(invoices.c.id == invoice_id)
-        .values(
-            status=InvoiceStatus.DRAFT,
-            currency=currency,
-            total=total,
-            snapshot=dict(snapshot),
-            checks=list(checks),
-            reason=None,
-            run_id=run_id,
-            updated_at=func.now(),
-        )
-    )
-    await _write(tx, made, invoice_id, aggregates, lines)
+    content = _content(invoice_id, run_id, currency, total, snapshot, checks)
+    await tx.execute(_FILL, {**content, **_rows(invoice_id, aggregates, lines)})
 
 
-async def _write(
-    tx: Transaction,
-    made: Insert | Update,
+def _content(
     invoice_id: str,
-    aggregates: Sequence[Aggregate],
-    lines: Sequence[PricedLine],
-) -> None:
-    """A draft and what is on it, by one statement."""
+    run_id: str,
+    currency: str,
+    total: int,
+    snapshot: Mapping[str, Any],
+    checks: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "which": invoice_id,
+        "made_in": run_id,
+        "in_currency": currency,
+        "of_total": total,
+        "frozen": dict(snapshot),
+        "checked": list(checks),
+    }
+
+
+def _rows(
+    invoice_id: str, aggregates: Sequence[Aggregate], lines: Sequence[PricedLine]
+) -> dict[str, Any]:
     placed = enumerate(lines, start=1)
-    await tx.execute(
-        select(literal(1)).add_cte(
-            made.cte("made"),
-            _append(aggregated_usage, [_aggregate(invoice_id, each) for each in aggregates]),
-            _append(invoice_lines, [_line(invoice_id, place, each) for place, each in placed]),
-        )
-    )
-
-
-def _append(table: Table, rows: Sequence[Mapping[str, Any]]) -> CTE:
-    """However many they are, the statement is the same."""
-    names = [column.name for column in table.c]
-    shape: ColumnElement[Any] = literal_column(f"NULL::{table.name}")
-    sent = func.jsonb_populate_recordset(shape, literal(rows, JSONB)).table_valued(*names)
-    return insert(table).from_select(names, select(sent)).cte(f"appended_{table.name}")
+    return {
+        aggregated_usage.name: [_aggregate(invoice_id, each) for each in aggregates],
+        invoice_lines.name: [_line(invoice_id, place, each) for place, each in placed],
+    }
 
 
 async def set_draft_status(
@@ -256,17 +301,32 @@ async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, 
     await tx.execute(changed.values(decisions=_with(decision)))
 
 
-async def issue(
-    tx: Transaction, invoice_id: str, due_in: timedelta, decision: Mapping[str, Any] | None
-) -> tuple[Invoice, int]:
-    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns it with
-    its number. Raises `NoResultFound` when it was rejected."""
-    wanted = select(invoices.c.id).where(invoices.c.id == invoice_id, _IS_DRAFT)
+def _next_number(wanted: CTE) -> CTE:
+    """The number and when it was given, if it is wanted. The date is taken once the counter is
+    ours: whoever began before and had to wait for it is dated after."""
+    first = select(literal(SERIES), literal(1), clock.NOW).select_from(wanted)
+    row = upsert(invoice_numbers).from_select(["series", "last", "last_at"], first)
+    given = invoice_numbers.c
+    return (
+        row.on_conflict_do_update(
+            index_elements=["series"],
+            set_={
+                "last": given.last + 1,
+                "last_at": func.greatest(clock.NOW, given.last_at),
+            },
+        )
+        .returning(given.last, given.last_at)
+        .cte("given")
+    )
+
+
+def _issue() -> Update:
+    wanted = select(invoices.c.id).where(invoices.c.id == _INVOICE_ID, _IS_DRAFT)
     given = _next_number(wanted.with_for_update().cte("wanted"))
-    issued = await tx.execute(
+    return (
         update(invoices)
         .where(
-            invoices.c.id == invoice_id,
+            invoices.c.id == _INVOICE_ID,
             _IS_DRAFT,
             invoices.c.number.is_distinct_from(given.c.last),
         )
@@ -274,13 +334,24 @@ async def issue(
             status=InvoiceStatus.ISSUED,
             number=given.c.last,
             issued_at=given.c.last_at,
-            due_at=given.c.last_at + due_in,
+            due_at=given.c.last_at + bindparam("due_in", type_=Interval),
             reason=None,
-            decisions=_with(decision),
+            decisions=invoices.c.decisions.concat(bindparam("decided", type_=JSONB)),
             updated_at=func.now(),
         )
-        .returning(invoices)
     )
+
+
+_ISSUE = _issue().returning(invoices)
+
+
+async def issue(
+    tx: Transaction, invoice_id: str, due_in: timedelta, decision: Mapping[str, Any] | None
+) -> tuple[Invoice, int]:
+    """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns it with
+    its number. Raises `NoResultFound` when it was rejected."""
+    values = {"which": invoice_id, "due_in": due_in, "decided": _listed_decision(decision)}
+    issued = await tx.execute(_ISSUE, values)
     row = issued.first()
     found = await lock(tx, invoice_id) if row is None else _invoice(row)
     if found.number is None:
@@ -352,7 +423,7 @@ async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]
     return [billed_part(*row) for row in await tx.execute(select_billed(customer_id, period))]
 
 
-def select_billed(customer_id: str, period: str) -> Select[Any]:
+def select_billed(customer_id: _Text, period: _Text) -> Select[Any]:
     """The same, to be part of another statement; `billed_part` makes values of its rows."""
     grouped = (invoice_lines.c.kind, invoice_lines.c.resource_type, invoices.c.currency)
     return (
@@ -373,7 +444,7 @@ def billed_part(
     return Billed(LineKind(kind), resource_type, currency, quantity, int(amount))
 
 
-def select_snapshots(customer_id: str, period: str) -> Select[Any]:
+def select_snapshots(customer_id: _Text, period: _Text) -> Select[Any]:
     """By what the invoices that stand have billed a month: its own first, then the newest.
     `PricingSnapshot` reads them."""
     names_it = (
@@ -395,7 +466,7 @@ async def open_drafts(tx: Transaction, customer_id: str) -> list[OpenDraft]:
     return [open_draft(*row) for row in await tx.execute(select_open_drafts(customer_id))]
 
 
-def select_open_drafts(customer_id: str, other_than: str | None = None) -> Select[Any]:
+def select_open_drafts(customer_id: _Text, other_than: _Text | None = None) -> Select[Any]:
     """The same, apart from that of one month, to be part of another statement; `open_draft` makes
     values of its rows."""
     return (
@@ -415,7 +486,9 @@ def open_draft(period: str, status: str, month: str | None) -> OpenDraft:
     return OpenDraft(period, InvoiceStatus(status), month)
 
 
-def select_used_before(customer_id: str, before: str, months: Sequence[str]) -> Select[Any]:
+def select_used_before(
+    customer_id: _Text, before: _Text, months: ColumnElement[Sequence[str]]
+) -> Select[Any]:
     """What the customer used in those of these months in which invoices before have it; what came
     late counts to its month. Each row is a `UsedBefore`."""
     monthly = (
@@ -429,7 +502,7 @@ def select_used_before(customer_id: str, before: str, months: Sequence[str]) -> 
             invoices.c.customer_id == customer_id,
             invoices.c.period < before,
             _HAS_USAGE,
-            aggregated_usage.c.period.in_(months),
+            aggregated_usage.c.period == func.any(months),
         )
         .group_by(aggregated_usage.c.resource_type, aggregated_usage.c.period)
         .subquery()
@@ -595,28 +668,12 @@ async def _decide(
     return decided.rowcount == 1
 
 
+def _listed_decision(decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return [] if decision is None else [dict(decision)]
+
+
 def _with(decision: Mapping[str, Any] | None) -> ColumnElement[Any]:
-    added = [] if decision is None else [dict(decision)]
-    return invoices.c.decisions.concat(literal(added, JSONB))
-
-
-def _next_number(wanted: CTE) -> CTE:
-    """The number and when it was given, if it is wanted. The date is taken once the counter is
-    ours: whoever began before and had to wait for it is dated after."""
-    first = select(literal(SERIES), literal(1), clock.NOW).select_from(wanted)
-    row = upsert(invoice_numbers).from_select(["series", "last", "last_at"], first)
-    given = invoice_numbers.c
-    return (
-        row.on_conflict_do_update(
-            index_elements=["series"],
-            set_={
-                "last": given.last + 1,
-                "last_at": func.greatest(clock.NOW, given.last_at),
-            },
-        )
-        .returning(given.last, given.last_at)
-        .cte("given")
-    )
+    return invoices.c.decisions.concat(literal(_listed_decision(decision), JSONB))
 
 
 def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:

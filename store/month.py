@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import DateTime, Row, Text, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.customer import Customer
 from domain.month import KnownMonth, StandingMonth, plan_moments, trailing
@@ -15,25 +16,40 @@ from store.database import Transaction
 from store.records import records
 from store.tables import customers
 
+_CUSTOMER_ID, _PERIOD = bindparam("customer_id", type_=Text), bindparam("period", type_=Text)
+_AT = DateTime(timezone=True)
+_MOMENTS = (bindparam("at_first", type_=_AT), bindparam("at_last", type_=_AT))
+_BEGIN = select(customers, clock.NOW.label("now"), usage.in_turn(_CUSTOMER_ID)).where(
+    customers.c.id == _CUSTOMER_ID
+)
+_KNOWN = (
+    records(pricing.select_at(_CUSTOMER_ID, _MOMENTS)).label("plans"),
+    records(invoice.select_billed(_CUSTOMER_ID, _PERIOD)).label("billed"),
+    records(invoice.select_snapshots(_CUSTOMER_ID, _PERIOD)).label("snapshots"),
+)
+_OF_MONTH = select(*_KNOWN)
+_STANDING = select(
+    invoice.select_current(_CUSTOMER_ID, _PERIOD).label("current"),
+    records(invoice.select_open_drafts(_CUSTOMER_ID, other_than=_PERIOD)).label("drafts"),
+    records(
+        invoice.select_used_before(_CUSTOMER_ID, _PERIOD, bindparam("months", type_=ARRAY(Text)))
+    ).label("before"),
+    *_KNOWN,
+)
+"""Made once: to put together what they are made of costs more than to run them."""
+
 
 async def begin(tx: Transaction, customer_id: str) -> tuple[Customer, datetime] | None:
     """The customer, and what time it is; None when there is no such customer. To the commit nobody
     else drafts a month of it."""
-    query = select(customers, clock.NOW.label("now"), usage.in_turn(customer_id))
-    row = (await tx.execute(query.where(customers.c.id == customer_id))).first()
+    row = (await tx.execute(_BEGIN, {"customer_id": customer_id})).first()
     return None if row is None else (customer.of_row(row), row.now)
 
 
 async def standing(tx: Transaction, whose: Customer, period: Period) -> StandingMonth:
     """The month before it is settled: one statement, one moment."""
-    month, before = str(period), [str(each) for each in trailing(period)]
-    query = select(
-        invoice.select_current(whose.id, month).label("current"),
-        records(invoice.select_open_drafts(whose.id, other_than=month)).label("drafts"),
-        records(invoice.select_used_before(whose.id, month, before)).label("before"),
-        *_known_of(whose, period),
-    )
-    row = (await tx.execute(query)).one()
+    months = [str(each) for each in trailing(period)]
+    row = (await tx.execute(_STANDING, {**_values(whose, period), "months": months})).one()
     return StandingMonth(
         row.current,
         tuple(invoice.open_draft(*each) for each in row.drafts),
@@ -44,15 +60,17 @@ async def standing(tx: Transaction, whose: Customer, period: Period) -> Standing
 
 async def known(tx: Transaction, whose: Customer, period: Period) -> KnownMonth:
     """The month as the invoices that stand have billed it, with the prices that it has by now."""
-    return _known(period, (await tx.execute(select(*_known_of(whose, period)))).one())
+    return _known(period, (await tx.execute(_OF_MONTH, _values(whose, period))).one())
 
 
-def _known_of(whose: Customer, period: Period) -> tuple[ColumnElement[Any], ...]:
-    return (
-        records(pricing.select_at(whose.id, plan_moments(period, whose.time_zone))).label("plans"),
-        records(invoice.select_billed(whose.id, str(period))).label("billed"),
-        records(invoice.select_snapshots(whose.id, str(period))).label("snapshots"),
-    )
+def _values(whose: Customer, period: Period) -> dict[str, Any]:
+    at_first, at_last = plan_moments(period, whose.time_zone)
+    return {
+        "customer_id": whose.id,
+        "period": str(period),
+        "at_first": at_first,
+        "at_last": at_last,
+    }
 
 
 def _known(period: Period, row: Row[Any]) -> KnownMonth:

@@ -5,7 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, Select, func, insert, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+)
 
 from domain.pricing import Plan, PlanVersion
 from store import customer
@@ -56,7 +66,9 @@ async def effective(tx: Transaction, code: str, at: datetime) -> Plan | None:
     return None if row is None else plan(row.code, row.version, row.body)
 
 
-def select_at(customer_id: str, moments: Sequence[datetime]) -> Select[Any]:
+def select_at(
+    customer_id: ColumnElement[str], moments: Sequence[ColumnElement[datetime]]
+) -> Select[Any]:
     """The prices that a customer had at these moments, in their order; `plan` makes values of the
     rows."""
     had = [
@@ -73,7 +85,9 @@ def plan(code: str, version: int, body: dict[str, Any]) -> Plan | None:
     return None if "withdrawn" in body else Plan.of_prices(code, version, body)
 
 
-def _effective(code: str | ScalarSelect[str], at: datetime) -> Select[Any]:
+def _effective(
+    code: str | ScalarSelect[str], at: datetime | ColumnElement[datetime]
+) -> Select[Any]:
     return (
         select(pricing_plans)
         .where(pricing_plans.c.code == code, pricing_plans.c.effective_from <= at)
