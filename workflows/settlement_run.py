@@ -47,7 +47,7 @@ class SettlementRun:
             begun = await workflow.execute_local_activity_method(
                 SettlementRunActivities.begin,
                 self._page(None),
-                **policies.step("count customers"),
+                **policies.batch_step("count customers"),
             )
             self._total, self._began = begun.customers, begun.at
         while customers := await self._next_page():

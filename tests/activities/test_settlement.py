@@ -1,8 +1,13 @@
 """Every step of a settlement, run twice: the same state, the same answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 from temporalio.testing import ActivityEnvironment
 
 from activities.invoice import InvoiceActivities
@@ -10,10 +15,10 @@ from activities.settlement import SettlementActivities
 from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy, Reminder, Verdict
 from domain.dunning import DunningPolicy
-from domain.invoice import ClosedInvoice, InvoiceStatus
+from domain.invoice import ClosedInvoice, InvoiceCharge, InvoiceStatus
 from domain.settlement import DecidedDraft, Issued, SettlementRequest, SettlementStatus
 from domain.waits import Waits
-from store import invoice, usage
+from store import invoice, settlement, usage
 from store.database import Database
 from tests.activities.conftest import Twice
 from tests.support.months import ASKS, BIG, MAY, Months
@@ -115,6 +120,60 @@ async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_b
     async with database.begin(SYSTEM) as tx:
         assert await usage.void(tx, months.customer_id, event_id, "a mistake")
     assert await months.claims() == [None]
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """What is sent to PostgreSQL in the block, apart from the bounds of transactions."""
+    sent: list[str] = []
+
+    def listen(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+async def test_a_month_is_settled_and_its_charge_begun_by_few_statements(
+    database: Database, months: Months
+) -> None:
+    await months.price()
+    await months.use(1000)
+    run, wanted = ActivityEnvironment().run, months.wanted()
+
+    with statements(database) as drafting:
+        draft = await run(SettlementActivities(database).draft, wanted)
+    with statements(database) as issuing:
+        decided = DecidedDraft(wanted, draft.invoice_id or "")
+        issued = await run(SettlementActivities(database).issue, decided)
+    assert isinstance(issued, Issued)
+    with statements(database) as opening:
+        charge = InvoiceCharge(issued.invoice, str(uuid4()))
+        opened = await run(InvoiceActivities(database).open, charge)
+
+    assert opened.payment is not None
+    assert (len(drafting), len(issuing), len(opening)) == (5, 4, 2)
+
+
+async def test_a_month_of_nothing_is_settled_by_one_step_of_few_statements(
+    database: Database, months: Months
+) -> None:
+    await months.price()
+
+    with statements(database) as sent:
+        wanted = months.wanted()
+        draft = await ActivityEnvironment().run(SettlementActivities(database).draft, wanted)
+
+    assert draft.status is SettlementStatus.SKIPPED
+    assert len(sent) == 4
+    async with database.engine.connect() as tx:
+        noted = await settlement.find(tx, wanted.period, wanted.customer_id)
+    assert noted is not None
+    assert noted.status is SettlementStatus.SKIPPED
 
 
 ANYTHING = ApprovalPolicy(thresholds={"KRW": 10**9}, anomaly_factor=10**9)
