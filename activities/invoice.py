@@ -13,6 +13,7 @@ from domain.failure import FailureCode
 from domain.invoice import (
     HARD_DECLINES,
     OPEN,
+    Chargeable,
     ClosedInvoice,
     Closure,
     Invoice,
@@ -40,7 +41,7 @@ from domain.payment import (
     PaymentStatus,
 )
 from domain.workflow_id import invoice_workflow_id
-from store import clock, customer, dead_letter, invoice, ledger, outbox, payment, usage, wallet
+from store import clock, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
 _FAILED = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELLED})
@@ -53,20 +54,25 @@ class InvoiceActivities:
         self._database = database
 
     @activity.defn(name="invoice.open")
-    async def open(self, issued: InvoiceRequest) -> OpenedInvoice:
-        """Find where an earlier run of the owner stopped; most often there was none."""
+    async def open(self, first: InvoiceCharge) -> OpenedInvoice:
+        """Find where an earlier run of the owner stopped; most often there was none, and the first
+        payment is made."""
+        issued = first.invoice
         async with self._database.begin(SYSTEM) as tx:
-            row = await invoice.lock(tx, issued.invoice_id)
-            payments = await payment.of_payable(tx, issued.invoice_id)
-        status = row.status
-        if status not in OPEN:
-            return OpenedInvoice(status)
-        live, ladder = _live(payments), _ladder(issued, row, payments)
+            owed = await invoice.lock_to_charge(tx, issued, first.payment_method_id)
+            row, payments = owed.invoice, await _payments(tx, owed)
+            if row.status not in OPEN:
+                return OpenedInvoice(row.status)
+            live, ladder = _live(payments), _ladder(issued, row, payments)
+            last = _last_failure(row, payments)
+            if live is None and last is None:
+                opened = await _open(tx, first, payments, owed)
+                return OpenedInvoice(row.status, last=opened.failure, payment=opened.payment)
         return OpenedInvoice(
-            status,
+            row.status,
             ladder.step,
             ladder.failed_at,
-            _last_failure(row, payments),
+            last,
             None if live is None else payment.request(live, issued.waits),
         )
 
@@ -74,17 +80,16 @@ class InvoiceActivities:
     async def open_payment(self, charge: InvoiceCharge) -> OpenedCharge:
         """Make the one live payment of the invoice, or find the one that is there."""
         async with self._database.begin(SYSTEM) as tx:
-            row = await invoice.lock(tx, charge.invoice.invoice_id)
-            if row.status not in OPEN:
+            owed = await invoice.lock_to_charge(tx, charge.invoice, charge.payment_method_id)
+            if owed.invoice.status not in OPEN:
                 return OpenedCharge()
-            payments = await payment.of_payable(tx, charge.invoice.invoice_id)
+            payments = await _payments(tx, owed)
             if live := _live(payments):
                 return OpenedCharge(payment.request(live, charge.invoice.waits))
             for paid in payments:
                 if paid.id == charge.payment_id:
                     return OpenedCharge(failure=_outcome(paid))
-            prepaid = await _prepaid(tx, row.customer_id)
-            return await _open(tx, charge, payments, prepaid)
+            return await _open(tx, charge, payments, owed)
 
     @activity.defn(name="invoice.payment_outcome")
     async def payment_outcome(self, payment_id: str) -> PaymentOutcome | None:
@@ -167,22 +172,20 @@ def _without_card(payment_id: str) -> PaymentOutcome:
     return PaymentOutcome(payment_id, PaymentStatus.FAILED, code)
 
 
-async def _prepaid(tx: Transaction, customer_id: str) -> bool:
-    row = await customer.find(tx, customer_id)
-    return row is not None and row.prepaid
+async def _payments(tx: Transaction, owed: Chargeable) -> list[Payment]:
+    return await payment.of_payable(tx, owed.invoice.id) if owed.tried else []
 
 
 async def _open(
-    tx: Transaction, charge: InvoiceCharge, payments: Sequence[Payment], prepaid: bool
+    tx: Transaction, charge: InvoiceCharge, payments: Sequence[Payment], owed: Chargeable
 ) -> OpenedCharge:
     """From the wallet first for prepaid customers, the rest by card. A card that the PG declined
     for good is not charged again."""
-    issued = charge.invoice
+    issued, card = charge.invoice, owed.card
     from_wallet = 0
-    if prepaid:
+    if owed.prepaid:
         available = await wallet.available(tx, issued.customer_id, issued.currency)
         from_wallet = min(available, issued.total)
-    card = await customer.payment_method(tx, issued.customer_id, charge.payment_method_id)
     if from_wallet < issued.total:
         if card is None:
             return OpenedCharge(failure=_without_card(charge.payment_id))

@@ -2,8 +2,7 @@
 `domain/month.py`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, replace
 from typing import Any
 
 from temporalio import activity
@@ -14,10 +13,22 @@ from domain.customer import Customer
 from domain.decision import decision
 from domain.errors import NotFound, Rejected
 from domain.invoice import Invoice, InvoiceStatus, created_event
-from domain.month import Draft, draft, late_months, look_over, undecided, without_prices
+from domain.month import (
+    Draft,
+    DraftedMonth,
+    LookedOver,
+    StandingMonth,
+    draft,
+    late_months,
+    look_over,
+    undecided,
+    without_prices,
+)
 from domain.period import Period
-from domain.pricing_snapshot import PricingSnapshot
+from domain.pricing_snapshot import PricingSnapshot, says_nothing
 from domain.settlement import (
+    ENDED,
+    INSTEAD,
     DecidedDraft,
     Drafted,
     EndedSettlement,
@@ -29,7 +40,7 @@ from domain.settlement import (
     not_issued,
     not_over,
 )
-from store import clock, customer, invoice, month, outbox, settlement, usage
+from store import clock, invoice, month, outbox, settlement, usage
 from store.database import Database, Transaction
 from store.identifier import new_id
 
@@ -45,45 +56,23 @@ class SettlementActivities:
 
     @activity.defn(name="settlement.draft")
     async def draft(self, wanted: SettlementRequest) -> Drafted:
-        """Claim the month's usage and price it. What is issued, or waits for a person, is only
-        found."""
+        """Claim the month's usage, price it, and look it over: it may be issued, must be approved,
+        or must not leave. What is issued, or waits for a person, is only found."""
         period = Period.parse(wanted.period)
         async with self._database.begin(SYSTEM) as tx:
-            whose = await _customer(tx, wanted.customer_id)
+            begun = await month.begin(tx, wanted.customer_id)
+            if begun is None:
+                raise NotFound(f"There is no customer {wanted.customer_id}.")
+            whose, now = begun
             ends_at = period.ends_at(whose.time_zone)
-            if await clock.now(tx) < ends_at:
+            if now < ends_at:
                 return not_over(period, ends_at)
-            await usage.lock(tx, whose.id)
-            current = await invoice.current(tx, whose.id, wanted.period)
-            if current is not None and current.status not in invoice.MADE_ANEW:
-                return found(current)
-            try:
-                async with tx.begin_nested():
-                    return await _draft(tx, whose, period, current)
-            except Rejected as refusal:
-                if current is None or current.status is not InvoiceStatus.DRAFT:
-                    raise
-                # Else what an earlier run had claimed would be nobody's, and made for ever.
-                await _stop(tx, current, str(refusal), current.checks)
-                status = SettlementStatus.FAILED
-                return Drafted(status, current.id, reason=str(refusal))
-
-    @activity.defn(name="settlement.check")
-    async def check(self, made: DecidedDraft) -> Drafted:
-        """Look the draft over: it may be issued, must be approved, or must not leave."""
-        async with self._database.begin(SYSTEM) as tx:
-            row = await invoice.lock(tx, made.invoice_id)
-            if row.status is not InvoiceStatus.DRAFT:
-                return found(row)
-            looked = look_over(await month.drafted(tx, row), made.settlement.approval)
-            checks = [asdict(check) for check in looked.checks]
-            if looked.stopped:
-                await _stop(tx, row, looked.stopped, checks)
-            else:
-                waits = InvoiceStatus.AWAITING_APPROVAL if looked.asked else InvoiceStatus.DRAFT
-                await invoice.set_draft_status(tx, row.id, waits, looked.asked, checks)
-        reason = looked.stopped or looked.asked
-        return Drafted(looked.status, row.id, row.total, row.currency, reason)
+            standing = await month.standing(tx, whose, period)
+            made = await _made(tx, whose, wanted, standing)
+            if made.status in ENDED:
+                ended = EndedSettlement(wanted, made.status, made.reason, made.invoice_id)
+                await settlement.record(tx, ended)
+            return made
 
     @activity.defn(name="settlement.issue")
     async def issue(self, made: DecidedDraft) -> Issued | SettlementStatus:
@@ -91,18 +80,20 @@ class SettlementActivities:
         SKIPPED when there is nothing to tell, REJECTED when somebody was faster."""
         wanted = made.settlement
         async with self._database.begin(SYSTEM) as tx:
-            before = await invoice.lock(tx, made.invoice_id)
+            before, due_in = await invoice.lock_with_terms(tx, made.invoice_id)
             instead, decided = not_issued(before), await _decision(tx, made.verdict)
-            if instead is SettlementStatus.SKIPPED:
-                await invoice.skip(tx, before.id, decided)
             if instead is not None:
+                if instead is SettlementStatus.SKIPPED:
+                    await invoice.skip(tx, before.id, decided)
+                ended = EndedSettlement(wanted, instead, INSTEAD[instead], before.id)
+                await settlement.record(tx, ended)
                 return instead
-            whose = await _customer(tx, before.customer_id)
-            due_in = timedelta(days=whose.due_days)
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
                 await outbox.append(tx, created_event(owed, number), completed_event(owed))
+            settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
+            await settlement.record(tx, settled)
             return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")
@@ -114,7 +105,12 @@ class SettlementActivities:
             if decided and await invoice.reject(tx, made.invoice_id, decided):
                 await usage.release(tx, made.invoice_id)
             row = await invoice.lock(tx, made.invoice_id)
-            return row.status is not InvoiceStatus.REJECTED
+            if row.status is not InvoiceStatus.REJECTED:
+                return True
+            reason = made.verdict.reason if made.verdict else None
+            rejected = SettlementStatus.REJECTED
+            await settlement.record(tx, EndedSettlement(made.settlement, rejected, reason, row.id))
+            return False
 
     @activity.defn(name="settlement.note")
     async def note(self, reminder: Reminder) -> None:
@@ -132,19 +128,36 @@ class SettlementActivities:
             await settlement.record(tx, ended)
 
 
-async def _customer(tx: Transaction, customer_id: str) -> Customer:
-    whose = await customer.find(tx, customer_id)
-    if whose is None:
-        raise NotFound(f"There is no customer {customer_id}.")
-    return whose
+async def _made(
+    tx: Transaction, whose: Customer, wanted: SettlementRequest, standing: StandingMonth
+) -> Drafted:
+    """The draft, made or made anew; whatever is refused claims nothing."""
+    if standing.invoice_id is None:
+        return await _draft(tx, whose, wanted, standing, None)
+    current = await invoice.lock(tx, standing.invoice_id)
+    if current.status not in invoice.MADE_ANEW:
+        return found(current)
+    try:
+        async with tx.begin_nested():
+            return await _draft(tx, whose, wanted, standing, current)
+    except Rejected as refusal:
+        if current.status is not InvoiceStatus.DRAFT:
+            raise
+        # Else what an earlier run had claimed would be nobody's, and made for ever.
+        await _stop(tx, current.id, str(refusal), current.period, current.snapshot)
+        return Drafted(SettlementStatus.FAILED, current.id, reason=str(refusal))
 
 
 async def _draft(
-    tx: Transaction, whose: Customer, period: Period, current: Invoice | None
+    tx: Transaction,
+    whose: Customer,
+    wanted: SettlementRequest,
+    standing: StandingMonth,
+    current: Invoice | None,
 ) -> Drafted:
-    """Claim, read, decide, write. Whatever is refused claims nothing."""
+    """Claim, read, decide, write."""
+    own, period, plan = standing.month, standing.month.period, standing.month.plan
     ends_at = period.ends_at(whose.time_zone)
-    plan = await month.plan(tx, whose, period)
     if plan is None:
         if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
             return Drafted(SettlementStatus.SKIPPED)
@@ -153,58 +166,98 @@ async def _draft(
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
-    left_out = undecided(period, await invoice.open_drafts(tx, whose.id, invoice_id))
+        own = await month.known(tx, whose, period)
+    left_out = undecided(period, standing.drafts)
     claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, left_out)
-    own = await month.known(tx, whose, period, plan)
-    late = [
-        await month.known(tx, whose, each, await month.plan(tx, whose, each))
-        for each in late_months(period, claimed)
-    ]
-    made = draft(whose, plan, own, late, claimed)
-    if made is not None:
-        await _write(tx, whose.id, period, current, invoice_id, made)
-        status = SettlementStatus.RUNNING
-        return Drafted(status, invoice_id, made.priced.total, made.currency)
-    if current is not None:
-        await invoice.discard_draft(tx, invoice_id)
-    return Drafted(SettlementStatus.SKIPPED)
+    late = late_months(period, claimed)
+    known = [await month.known(tx, whose, each) for each in late]
+    made = draft(whose, plan, own, known, claimed)
+    if made is None:
+        if current is not None:
+            await invoice.discard_draft(tx, invoice_id)
+        return Drafted(SettlementStatus.SKIPPED)
+    rejected = await _rejected(tx, whose.id, late, invoice_id)
+    drafted = DraftedMonth(made.content, made.priced.lines, made.claimed, rejected, standing.before)
+    looked = look_over(drafted, wanted.approval)
+    await _write(tx, whose.id, current, invoice_id, made, looked)
+    return await _standing(tx, invoice_id, made, looked)
+
+
+async def _rejected(
+    tx: Transaction, customer_id: str, late: Sequence[Period], invoice_id: str
+) -> tuple[str, ...]:
+    """Those of these months whose usage a person has taken off an invoice."""
+    if not late:
+        return ()
+    months = [str(each) for each in late]
+    return tuple(await invoice.given_back(tx, customer_id, months, other_than=invoice_id))
 
 
 async def _write(
     tx: Transaction,
     customer_id: str,
-    period: Period,
     current: Invoice | None,
     invoice_id: str,
     made: Draft,
+    looked: LookedOver,
 ) -> None:
-    info = activity.info()
+    info, content = activity.info(), made.content
     run_id = info.workflow_run_id or ""
+    checks = [asdict(check) for check in looked.checks]
     if current is None:
-        workflow_id = info.workflow_id or ""
         await invoice.create_draft(
-            tx, invoice_id, customer_id, str(period), made.currency, workflow_id, run_id
+            tx,
+            invoice_id,
+            customer_id,
+            content.period,
+            content.currency,
+            info.workflow_id or "",
+            run_id,
+            content.total,
+            content.snapshot,
+            made.claimed,
+            made.priced.lines,
+            checks,
         )
-    await invoice.fill_draft(
-        tx,
-        invoice_id,
-        run_id,
-        made.currency,
-        made.priced.total,
-        made.snapshot.to_json(),
-        made.claimed,
-        made.priced.lines,
-    )
+    else:
+        await invoice.fill_draft(
+            tx,
+            invoice_id,
+            run_id,
+            content.currency,
+            content.total,
+            content.snapshot,
+            made.claimed,
+            made.priced.lines,
+            checks,
+        )
+
+
+async def _standing(tx: Transaction, invoice_id: str, made: Draft, looked: LookedOver) -> Drafted:
+    """How the draft goes on: to nobody, to a person, or to its issue."""
+    content = made.content
+    if looked.stopped:
+        await _stop(tx, invoice_id, looked.stopped, content.period, content.snapshot)
+    elif looked.asked:
+        waits = InvoiceStatus.AWAITING_APPROVAL
+        await invoice.set_draft_status(tx, invoice_id, waits, looked.asked)
+        return found(await invoice.lock(tx, invoice_id))
+    drafted = Drafted(looked.status, invoice_id, content.total, content.currency, looked.stopped)
+    if looked.stopped or not says_nothing(made.priced.lines):
+        return drafted
+    await invoice.set_draft_status(tx, invoice_id, InvoiceStatus.SKIPPED, None)
+    skipped = SettlementStatus.SKIPPED
+    return replace(drafted, status=skipped, reason=INSTEAD[skipped])
 
 
 async def _stop(
-    tx: Transaction, row: Invoice, reason: str, checks: Sequence[Mapping[str, Any]]
+    tx: Transaction, invoice_id: str, reason: str, period: str, snapshot: dict[str, Any]
 ) -> None:
     """A draft that must not be issued waits for another settlement. Other months may be settled
     meanwhile: their usage is not this one's prisoner."""
-    await invoice.set_draft_status(tx, row.id, InvoiceStatus.DRAFT, reason, checks)
-    zone = PricingSnapshot.from_json(row.snapshot).time_zone or "UTC"
-    await usage.release_late(tx, row.id, Period.parse(row.period), zone)
+    await invoice.set_draft_status(tx, invoice_id, InvoiceStatus.DRAFT, reason)
+    zone = PricingSnapshot.from_json(snapshot).time_zone or "UTC"
+    await usage.release_late(tx, invoice_id, Period.parse(period), zone)
 
 
 async def _decision(tx: Transaction, verdict: Verdict | None) -> Mapping[str, str] | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from domain.customer import PaymentMethod
 from domain.decision import Decided, recorded
 from domain.dunning import DunningPolicy, Ladder
 from domain.event import JSON, Event, Origin, Topic
@@ -182,11 +183,22 @@ class InvoiceCharge:
 
 
 @dataclass(frozen=True)
+class Chargeable:
+    """An invoice with what it may be charged to. `prepaid`: from its customer's wallet first.
+    `tried`: it has payments already."""
+
+    invoice: Invoice
+    prepaid: bool
+    card: PaymentMethod | None
+    tried: bool
+
+
+@dataclass(frozen=True)
 class OpenedInvoice:
     """Where a run of InvoiceRetry begins: an earlier one, ended by hand, may have been at work.
 
     `step` and `first_failure_at` say where its ladder stood, `last` how its last payment failed;
-    `payment` is the one that is under way.
+    `payment` is the one that is under way. Where nobody was at work, it is the first one.
     """
 
     status: InvoiceStatus

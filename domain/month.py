@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from domain.approval import (
     ApprovalPolicy,
@@ -18,13 +19,14 @@ from domain.approval import (
 )
 from domain.customer import Customer
 from domain.errors import NotFound, SettlementFailed
-from domain.invoice import Invoice, InvoiceLine, InvoiceStatus, OpenDraft
+from domain.invoice import Invoice, InvoiceStatus, OpenDraft
 from domain.period import Period
 from domain.pricing import Plan
 from domain.pricing_snapshot import (
     Billed,
     Month,
     PricedInvoice,
+    PricedLine,
     PricingSnapshot,
     month_to_bill,
     plan_of_late_usage,
@@ -48,6 +50,28 @@ class KnownMonth:
 
 
 @dataclass(frozen=True)
+class StandingMonth:
+    """A month before it is settled: the invoice that has it, the customer's drafts that may still
+    be issued apart from that, what is known of the month, and what the customer used in the months
+    before it."""
+
+    invoice_id: str | None
+    drafts: tuple[OpenDraft, ...]
+    month: KnownMonth
+    before: tuple[UsedBefore, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is on an invoice, as it is stored."""
+
+    period: str
+    currency: str
+    total: int
+    snapshot: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Draft:
     """What an invoice will bill."""
 
@@ -59,14 +83,19 @@ class Draft:
     def currency(self) -> str:
         return self.snapshot.month.plan.currency
 
+    @property
+    def content(self) -> Content:
+        period = str(self.snapshot.month.period)
+        return Content(period, self.currency, self.priced.total, self.snapshot.to_json())
+
 
 @dataclass(frozen=True)
 class DraftedMonth:
     """A draft beside what was before it. `rejected`: those months of its late usage that a person
     has taken off an invoice. `before`: what the customer used in the trailing months."""
 
-    invoice: Invoice
-    lines: tuple[InvoiceLine, ...]
+    invoice: Content | Invoice
+    lines: tuple[PricedLine, ...]
     aggregates: tuple[Aggregate, ...]
     rejected: tuple[str, ...]
     before: tuple[UsedBefore, ...]

@@ -13,8 +13,9 @@ from domain.waits import Waits
 class RunRequest:
     """Input of SettlementRun. `customers`: only these (a replay), else everybody.
 
-    `ask_again`: should a child's signal be lost, its row is asked so often. `patience`: a customer
-    that is not done by then goes on alone, so that those who are stuck do not fill the window.
+    `ask_again`: a child that cannot tell how it ends is looked for in the rows so often.
+    `patience`: a customer that is not done by then goes on alone, so that those who are stuck do
+    not fill the window.
     `per_execution`: customers that are started before the run continues as a new execution, which
     takes over what stands below it.
     """

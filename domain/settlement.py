@@ -36,6 +36,15 @@ HANDED_OVER = frozenset(SettlementStatus) - {SettlementStatus.RUNNING}
 WAITING = frozenset({SettlementStatus.NOT_OVER, SettlementStatus.AWAITING_APPROVAL})
 """For the end of its month, or for a person."""
 
+ENDED = frozenset({SettlementStatus.SKIPPED, SettlementStatus.FAILED})
+"""With the draft: there is nothing to issue."""
+
+INSTEAD = {
+    SettlementStatus.SKIPPED: "what was used is free",
+    SettlementStatus.REJECTED: "it was rejected before",
+}
+"""Why a draft is not issued."""
+
 
 @dataclass(frozen=True)
 class SettlementRequest:

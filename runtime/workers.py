@@ -128,7 +128,6 @@ def settlement_worker(
         workflows=[MonthlySettlement, InvoiceRetry, SettlementRun, ScheduledSettlement],
         activities=[
             settlement.draft,
-            settlement.check,
             settlement.issue,
             settlement.reject,
             settlement.note,

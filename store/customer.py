@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.customer import Customer, PaymentMethod
@@ -49,7 +49,15 @@ async def assign_plan(
 async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | None:
     """The code of the plan that the customer had then; of two from the same moment on the one that
     was added last."""
-    query = (
+    code: str | None = await tx.scalar(select_plan_at(customer_id, moment))
+    return code
+
+
+def select_plan_at(
+    customer_id: str | ColumnElement[str], moment: datetime | ColumnElement[datetime]
+) -> Select[tuple[str]]:
+    """The same, to be part of another statement."""
+    return (
         select(plan_assignments.c.plan_code)
         .where(
             plan_assignments.c.customer_id == customer_id,
@@ -58,12 +66,11 @@ async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | 
         .order_by(plan_assignments.c.effective_from.desc(), plan_assignments.c.id.desc())
         .limit(1)
     )
-    return (await tx.execute(query)).scalar()
 
 
 async def find(tx: Transaction, customer_id: str) -> Customer | None:
     row = (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
-    return None if row is None else _customer(row)
+    return None if row is None else of_row(row)
 
 
 async def lock(tx: Transaction, customer_id: str) -> bool:
@@ -100,39 +107,46 @@ async def add_payment_method(
         last4=last4,
         is_default=is_default,
     )
-    return _payment_method((await tx.execute(row.returning(payment_methods))).one())
+    return payment_method_of(*(await tx.execute(row.returning(payment_methods))).one())
 
 
 async def payment_methods_of(tx: Transaction, customer_id: str) -> list[PaymentMethod]:
     """Every card of the customer, oldest first."""
     query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
     rows = await tx.execute(query.order_by(payment_methods.c.created_at))
-    return [_payment_method(row) for row in rows]
+    return [payment_method_of(*row) for row in rows]
 
 
 async def payment_method(
     tx: Transaction, customer_id: str, method_id: str | None
 ) -> PaymentMethod | None:
     """The customer's card with this id, or the default one; another's card is not found."""
-    query = select(payment_methods).where(payment_methods.c.customer_id == customer_id)
-    wanted = (
-        payment_methods.c.is_default if method_id is None else payment_methods.c.id == method_id
-    )
-    row = (await tx.execute(query.where(wanted))).first()
-    return None if row is None else _payment_method(row)
+    row = (await tx.execute(select_payment_method(customer_id, method_id))).first()
+    return None if row is None else payment_method_of(*row)
 
 
-def _customer(row: Row[Any]) -> Customer:
+def select_payment_method(
+    customer_id: str | ColumnElement[str], method_id: str | ColumnElement[str] | None
+) -> Select[Any]:
+    """The same, to be part of another statement; `payment_method_of` makes a value of its row."""
+    card = payment_methods.c
+    wanted = card.is_default if method_id is None else card.id == method_id
+    return select(payment_methods).where(card.customer_id == customer_id, wanted)
+
+
+def of_row(row: Row[Any]) -> Customer:
+    """Of every column of its table."""
     return Customer(row.id, row.time_zone, row.prepaid, row.due_days, row.created_at)
 
 
-def _payment_method(row: Row[Any]) -> PaymentMethod:
-    return PaymentMethod(
-        id=row.id,
-        customer_id=row.customer_id,
-        gateway=row.gateway,
-        billing_key=row.billing_key,
-        last4=row.last4,
-        is_default=row.is_default,
-        created_at=row.created_at,
-    )
+def payment_method_of(
+    id_: object,
+    customer_id: str,
+    gateway: str,
+    billing_key: str,
+    last4: str,
+    is_default: bool,
+    created_at: datetime,
+) -> PaymentMethod:
+    """Of every column of its table, in their order."""
+    return PaymentMethod(str(id_), customer_id, gateway, billing_key, last4, is_default, created_at)

@@ -9,35 +9,44 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     JSON,
     Column,
     ColumnElement,
     DateTime,
+    Insert,
+    Interval,
     Row,
     ScalarSelect,
     Select,
     Subquery,
+    Table,
     Text,
+    Update,
+    Uuid,
     bindparam,
     cast,
     delete,
     func,
     insert,
     literal,
+    literal_column,
     select,
     true,
     tuple_,
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import NoResultFound
 
 from domain.dunning import DunningPolicy
 from domain.invoice import (
     GAVE_BACK,
     OPEN,
     AgedReceivables,
+    Chargeable,
     Invoice,
     InvoiceHead,
     InvoiceLine,
@@ -50,15 +59,23 @@ from domain.invoice import (
 )
 from domain.period import Period
 from domain.pricing import Step
-from domain.pricing_snapshot import Billed, LineKind, PricedLine, PricingSnapshot
+from domain.pricing_snapshot import Billed, LineKind, PricedLine
 from domain.settlement import OpenMonth
-from domain.usage import Aggregate, UsedBefore
+from domain.usage import Aggregate
 from domain.waits import Waits
-from store import clock
+from store import clock, customer
 from store.change import Change
 from store.database import Transaction
+from store.records import records
 from store.seen import SNAPSHOT, Seen, read, unseen
-from store.tables import aggregated_usage, invoice_lines, invoice_numbers, invoices, payments
+from store.tables import (
+    aggregated_usage,
+    customers,
+    invoice_lines,
+    invoice_numbers,
+    invoices,
+    payments,
+)
 
 SERIES = "invoice"
 _PAY = """
@@ -83,27 +100,27 @@ MADE_ANEW = frozenset({InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED})
 """By the next settlement of the month."""
 _IS_DRAFT = invoices.c.status.in_([InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL])
 
+_Text = str | ColumnElement[str]
+"""A value, or a parameter of a statement that is made once."""
+
 _MONTH: tuple[Column[Any], ...] = (invoices.c.id, invoices.c.customer_id, invoices.c.period)
 _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 """What an owner is started with: a sweep reads it of every open invoice, so nothing longer."""
 
 
-async def current(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
-    """The invoice that has a customer's month, locked to the commit."""
-    row = (await tx.execute(_of_month(customer_id, period).with_for_update())).first()
-    return None if row is None else _invoice(row)
-
-
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
-    """The same, as it stands, without a lock."""
-    row = (await tx.execute(_of_month(customer_id, period))).first()
+    """The invoice that has a customer's month."""
+    row = (await tx.execute(select(invoices).where(*_of_month(customer_id, period)))).first()
     return None if row is None else _invoice(row)
 
 
-def _of_month(customer_id: str, period: str) -> Select[*tuple[Any, ...]]:
-    return select(invoices).where(
-        invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
-    )
+def select_current(customer_id: _Text, period: _Text) -> ScalarSelect[str]:
+    """The id of the same, to be part of another statement."""
+    return select(invoices.c.id).where(*_of_month(customer_id, period)).scalar_subquery()
+
+
+def _of_month(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
+    return invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
 
 
 async def find(tx: Transaction, invoice_id: str) -> Invoice | None:
@@ -117,6 +134,85 @@ async def lock(tx: Transaction, invoice_id: str) -> Invoice:
     return _invoice((await tx.execute(locked)).one())
 
 
+def _to_charge(card_id: ColumnElement[str] | None) -> Select[Any]:
+    card = customer.select_payment_method(bindparam("customer_id", type_=Text), card_id)
+    tried = select(payments.c.id).where(payments.c.payable_id == _INVOICE_ID).exists()
+    return (
+        select(invoices, customers.c.prepaid, records(card).label("cards"), tried.label("tried"))
+        .where(invoices.c.id == _INVOICE_ID, customers.c.id == invoices.c.customer_id)
+        .with_for_update(of=invoices)
+    )
+
+
+# No parameter of a statement that writes is named like a column: it would be written there.
+_INVOICE_ID = bindparam("which", type_=Uuid(as_uuid=False))
+_WITH_TERMS = (
+    select(invoices, customers.c.due_days)
+    .where(invoices.c.id == _INVOICE_ID, customers.c.id == invoices.c.customer_id)
+    .with_for_update(of=invoices)
+)
+_TO_DEFAULT_CARD = _to_charge(None)
+_TO_CARD = _to_charge(bindparam("card_id", type_=Uuid(as_uuid=False)))
+
+
+async def lock_with_terms(tx: Transaction, invoice_id: str) -> tuple[Invoice, timedelta]:
+    """The same, with how long after its issue it is due."""
+    row = (await tx.execute(_WITH_TERMS, {"which": invoice_id})).one()
+    return _invoice(row), timedelta(days=row.due_days)
+
+
+async def lock_to_charge(
+    tx: Transaction, owed: InvoiceRequest, payment_method_id: str | None
+) -> Chargeable:
+    """The same, with what it may be charged to. A payment that was made while this waited for the
+    lock does not count as tried; but it is live, so nobody makes another one."""
+    query, values = _TO_DEFAULT_CARD, {"which": owed.invoice_id, "customer_id": owed.customer_id}
+    if payment_method_id is not None:
+        query, values = _TO_CARD, {**values, "card_id": payment_method_id}
+    row = (await tx.execute(query, values)).one()
+    cards = (customer.payment_method_of(*each) for each in row.cards)
+    return Chargeable(_invoice(row), row.prepaid, next(cards, None), row.tried)
+
+
+_CONTENT: Mapping[str, Any] = {
+    "status": InvoiceStatus.DRAFT,
+    "currency": bindparam("in_currency"),
+    "total": bindparam("of_total"),
+    "snapshot": bindparam("frozen"),
+    "checks": bindparam("checked"),
+    "reason": None,
+    "run_id": bindparam("made_in"),
+}
+
+
+def _with_rows(made: Insert | Update) -> Select[Any]:
+    """A draft and what is on it, by one statement, however much that is."""
+    rows = (_append(aggregated_usage), _append(invoice_lines))
+    return select(literal(1)).add_cte(made.cte("made"), *rows)
+
+
+def _append(table: Table) -> CTE:
+    names = [column.name for column in table.c]
+    shape: ColumnElement[Any] = literal_column(f"NULL::{table.name}")
+    sent = func.jsonb_populate_recordset(shape, bindparam(table.name, type_=JSONB))
+    rows = select(sent.table_valued(*names))
+    return insert(table).from_select(names, rows).cte(f"appended_{table.name}")
+
+
+_CREATE = _with_rows(
+    insert(invoices).values(
+        id=_INVOICE_ID,
+        customer_id=bindparam("owed_by"),
+        period=bindparam("of_period"),
+        workflow_id=bindparam("made_by"),
+        **_CONTENT,
+    )
+)
+_FILL = _with_rows(
+    update(invoices).where(invoices.c.id == _INVOICE_ID).values(**_CONTENT, updated_at=func.now())
+)
+
+
 async def create_draft(
     tx: Transaction,
     invoice_id: str,
@@ -125,21 +221,21 @@ async def create_draft(
     currency: str,
     workflow_id: str,
     run_id: str,
+    total: int = 0,
+    snapshot: Mapping[str, Any] | None = None,
+    aggregates: Sequence[Aggregate] = (),
+    lines: Sequence[PricedLine] = (),
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """An empty draft; a second one for the same month raises `IntegrityError`."""
-    await tx.execute(
-        insert(invoices).values(
-            id=invoice_id,
-            customer_id=customer_id,
-            period=period,
-            currency=currency,
-            total=0,
-            status=InvoiceStatus.DRAFT,
-            snapshot={},
-            workflow_id=workflow_id,
-            run_id=run_id,
-        )
-    )
+    """A draft with all that is on it; a second one for the same month raises `IntegrityError`."""
+    values = {
+        "owed_by": customer_id,
+        "of_period": period,
+        "made_by": workflow_id,
+        **_content(invoice_id, run_id, currency, total, snapshot or {}, checks),
+        **_rows(invoice_id, aggregates, lines),
+    }
+    await tx.execute(_CREATE, values)
 
 
 async def empty_draft(tx: Transaction, invoice_id: str) -> None:
@@ -166,26 +262,39 @@ async def fill_draft(
     snapshot: Mapping[str, Any],
     aggregates: Sequence[Aggregate],
     lines: Sequence[PricedLine],
+    checks: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """DRAFT, with what the month came to."""
-    if aggregates:
-        await tx.execute(insert(aggregated_usage), [_aggregate(invoice_id, a) for a in aggregates])
-    if lines:
-        rows = [_line(invoice_id, place, line) for place, line in enumerate(lines, start=1)]
-        await tx.execute(insert(invoice_lines), rows)
-    await tx.execute(
-        update(invoices)
-        .where(invoices.c.id == invoice_id)
-        .values(
-            status=InvoiceStatus.DRAFT,
-            currency=currency,
-            total=total,
-            snapshot=dict(snapshot),
-            reason=None,
-            run_id=run_id,
-            updated_at=func.now(),
-        )
-    )
+    content = _content(invoice_id, run_id, currency, total, snapshot, checks)
+    await tx.execute(_FILL, {**content, **_rows(invoice_id, aggregates, lines)})
+
+
+def _content(
+    invoice_id: str,
+    run_id: str,
+    currency: str,
+    total: int,
+    snapshot: Mapping[str, Any],
+    checks: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "which": invoice_id,
+        "made_in": run_id,
+        "in_currency": currency,
+        "of_total": total,
+        "frozen": dict(snapshot),
+        "checked": list(checks),
+    }
+
+
+def _rows(
+    invoice_id: str, aggregates: Sequence[Aggregate], lines: Sequence[PricedLine]
+) -> dict[str, Any]:
+    placed = enumerate(lines, start=1)
+    return {
+        aggregated_usage.name: [_aggregate(invoice_id, each) for each in aggregates],
+        invoice_lines.name: [_line(invoice_id, place, each) for place, each in placed],
+    }
 
 
 async def set_draft_status(
@@ -193,18 +302,12 @@ async def set_draft_status(
     invoice_id: str,
     status: InvoiceStatus,
     reason: str | None,
-    checks: Sequence[Mapping[str, Any]],
 ) -> None:
-    """DRAFT with a reason (blocked), or AWAITING_APPROVAL."""
+    """DRAFT with a reason (blocked), AWAITING_APPROVAL or SKIPPED."""
     await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id)
-        .values(
-            status=status,
-            reason=reason,
-            checks=[dict(check) for check in checks],
-            updated_at=func.now(),
-        )
+        .values(status=status, reason=reason, updated_at=func.now())
     )
 
 
@@ -217,9 +320,52 @@ async def reject(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) 
 
 async def add_decision(tx: Transaction, invoice_id: str, decision: Mapping[str, Any]) -> None:
     """Keep that something was decided, or that somebody was reminded."""
-    row = await lock(tx, invoice_id)
     changed = update(invoices).where(invoices.c.id == invoice_id)
-    await tx.execute(changed.values(decisions=[*row.decisions, dict(decision)]))
+    await tx.execute(changed.values(decisions=_with(decision)))
+
+
+def _next_number(wanted: CTE) -> CTE:
+    """The number and when it was given, if it is wanted. The date is taken once the counter is
+    ours: whoever began before and had to wait for it is dated after."""
+    first = select(literal(SERIES), literal(1), clock.NOW).select_from(wanted)
+    row = upsert(invoice_numbers).from_select(["series", "last", "last_at"], first)
+    given = invoice_numbers.c
+    return (
+        row.on_conflict_do_update(
+            index_elements=["series"],
+            set_={
+                "last": given.last + 1,
+                "last_at": func.greatest(clock.NOW, given.last_at),
+            },
+        )
+        .returning(given.last, given.last_at)
+        .cte("given")
+    )
+
+
+def _issue() -> Update:
+    wanted = select(invoices.c.id).where(invoices.c.id == _INVOICE_ID, _IS_DRAFT)
+    given = _next_number(wanted.with_for_update().cte("wanted"))
+    return (
+        update(invoices)
+        .where(
+            invoices.c.id == _INVOICE_ID,
+            _IS_DRAFT,
+            invoices.c.number.is_distinct_from(given.c.last),
+        )
+        .values(
+            status=InvoiceStatus.ISSUED,
+            number=given.c.last,
+            issued_at=given.c.last_at,
+            due_at=given.c.last_at + bindparam("due_in", type_=Interval),
+            reason=None,
+            decisions=invoices.c.decisions.concat(bindparam("decided", type_=JSONB)),
+            updated_at=func.now(),
+        )
+    )
+
+
+_ISSUE = _issue().returning(invoices)
 
 
 async def issue(
@@ -227,26 +373,13 @@ async def issue(
 ) -> tuple[Invoice, int]:
     """DRAFT or AWAITING_APPROVAL → ISSUED with the next number and its date, once; returns it with
     its number. Raises `NoResultFound` when it was rejected."""
-    row = await lock(tx, invoice_id)
-    if row.number is not None:
-        return row, row.number
-    number, issued_at = await _next_number(tx)
-    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
-    issued = await tx.execute(
-        update(invoices)
-        .where(invoices.c.id == invoice_id, _IS_DRAFT)
-        .values(
-            status=InvoiceStatus.ISSUED,
-            number=number,
-            issued_at=issued_at,
-            due_at=issued_at + due_in,
-            reason=None,
-            decisions=decisions,
-            updated_at=func.now(),
-        )
-        .returning(invoices)
-    )
-    return _invoice(issued.one()), number
+    values = {"which": invoice_id, "due_in": due_in, "decided": _listed_decision(decision)}
+    issued = await tx.execute(_ISSUE, values)
+    row = issued.first()
+    found = await lock(tx, invoice_id) if row is None else _invoice(row)
+    if found.number is None:
+        raise NoResultFound(f"invoice {invoice_id} is {found.status}")
+    return found, found.number
 
 
 async def skip(tx: Transaction, invoice_id: str, decision: Mapping[str, Any] | None) -> None:
@@ -315,8 +448,13 @@ async def aggregates(tx: Transaction, invoice_id: str) -> list[Aggregate]:
 
 async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]:
     """What the invoices that stand have billed of a month so far."""
+    return [billed_part(*row) for row in await tx.execute(select_billed(customer_id, period))]
+
+
+def select_billed(customer_id: _Text, period: _Text) -> Select[Any]:
+    """The same, to be part of another statement; `billed_part` makes values of its rows."""
     grouped = (invoice_lines.c.kind, invoice_lines.c.resource_type, invoices.c.currency)
-    query = (
+    return (
         select(
             *grouped,
             func.sum(invoice_lines.c.quantity).label("quantity"),
@@ -326,55 +464,61 @@ async def billed(tx: Transaction, customer_id: str, period: str) -> list[Billed]
         .where(invoices.c.customer_id == customer_id, _BILLED, invoice_lines.c.period == period)
         .group_by(*grouped)
     )
-    return [
-        Billed(LineKind(row.kind), row.resource_type, row.currency, row.quantity, int(row.amount))
-        for row in await tx.execute(query)
-    ]
 
 
-async def snapshots(tx: Transaction, customer_id: str, period: str) -> list[PricingSnapshot]:
-    """By what the invoices that stand have billed a month: its own first, then the newest."""
+def billed_part(
+    kind: str, resource_type: str | None, currency: str, quantity: Decimal, amount: Decimal
+) -> Billed:
+    return Billed(LineKind(kind), resource_type, currency, quantity, int(amount))
+
+
+def select_snapshots(customer_id: _Text, period: _Text) -> Select[Any]:
+    """By what the invoices that stand have billed a month: its own first, then the newest.
+    `PricingSnapshot` reads them."""
     line = select(invoice_lines.c.invoice_id).where(
         invoice_lines.c.invoice_id == invoices.c.id, invoice_lines.c.period == period
     )
     # Not EXISTS, which behind an OR may be made of all lines of everybody at once.
     names_it = line.limit(1).scalar_subquery().is_not(None)
     own = invoices.c.period == period
-    query = (
+    return (
         select(invoices.c.snapshot)
         .where(invoices.c.customer_id == customer_id, _BILLED, own | names_it)
         .order_by(own.desc(), invoices.c.created_at.desc())
     )
-    return [PricingSnapshot.from_json(stored) for stored in (await tx.execute(query)).scalars()]
 
 
-async def open_drafts(
-    tx: Transaction, customer_id: str, other_than: str | None = None
-) -> list[OpenDraft]:
-    """The customer's drafts that may still be issued, apart from one; each once for every month
-    that it has usage of."""
-    query = (
+async def open_drafts(tx: Transaction, customer_id: str) -> list[OpenDraft]:
+    """The customer's drafts that may still be issued; each once for every month that it has usage
+    of."""
+    return [open_draft(*row) for row in await tx.execute(select_open_drafts(customer_id))]
+
+
+def select_open_drafts(customer_id: _Text, other_than: _Text | None = None) -> Select[Any]:
+    """The same, apart from that of one month, to be part of another statement; `open_draft` makes
+    values of its rows."""
+    return (
         select(invoices.c.period, invoices.c.status, aggregated_usage.c.period.label("month"))
         .outerjoin(aggregated_usage, aggregated_usage.c.invoice_id == invoices.c.id)
         .where(
             invoices.c.customer_id == customer_id,
-            invoices.c.id.is_distinct_from(other_than),
+            invoices.c.period.is_distinct_from(other_than),
             _IS_DRAFT,
             ~STOPPED,
         )
         .distinct()
     )
-    return [
-        OpenDraft(row.period, InvoiceStatus(row.status), row.month)
-        for row in await tx.execute(query)
-    ]
 
 
-async def used_before(
-    tx: Transaction, customer_id: str, before: str, months: Sequence[str]
-) -> list[UsedBefore]:
+def open_draft(period: str, status: str, month: str | None) -> OpenDraft:
+    return OpenDraft(period, InvoiceStatus(status), month)
+
+
+def select_used_before(
+    customer_id: _Text, before: _Text, months: ColumnElement[Sequence[str]]
+) -> Select[Any]:
     """What the customer used in those of these months in which invoices before have it; what came
-    late counts to its month."""
+    late counts to its month. Each row is a `UsedBefore`."""
     monthly = (
         select(
             aggregated_usage.c.resource_type,
@@ -386,7 +530,7 @@ async def used_before(
             invoices.c.customer_id == customer_id,
             invoices.c.period < before,
             _HAS_USAGE,
-            aggregated_usage.c.period.in_(months),
+            aggregated_usage.c.period == func.any(months),
         )
         .group_by(aggregated_usage.c.resource_type, aggregated_usage.c.period)
         .subquery()
@@ -396,8 +540,7 @@ async def used_before(
         func.avg(monthly.c.quantity).label("mean"),
         func.max(monthly.c.period).label("last_month"),
     )
-    rows = await tx.execute(query.group_by(monthly.c.resource_type))
-    return [UsedBefore(row.resource_type, row.mean, row.last_month) for row in rows]
+    return query.group_by(monthly.c.resource_type)
 
 
 async def given_back(
@@ -612,32 +755,20 @@ async def _decide(
     decision: Mapping[str, Any] | None,
     *conditions: Any,
 ) -> bool:
-    row = await lock(tx, invoice_id)
-    decisions = [*row.decisions, *([] if decision is None else [dict(decision)])]
     decided = await tx.execute(
         update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.closed_at.is_(None), *conditions)
-        .values(**values, decisions=decisions, updated_at=func.now())
+        .values(**values, decisions=_with(decision), updated_at=func.now())
     )
     return decided.rowcount == 1
 
 
-async def _next_number(tx: Transaction) -> tuple[int, datetime]:
-    """The number and when it was given. The date is taken once the counter is ours: whoever began
-    before and had to wait for it is dated after."""
-    row = upsert(invoice_numbers).values(series=SERIES, last=1, last_at=clock.NOW)
-    given = invoice_numbers.c
-    counted = await tx.execute(
-        row.on_conflict_do_update(
-            index_elements=["series"],
-            set_={
-                "last": given.last + 1,
-                "last_at": func.greatest(clock.NOW, given.last_at),
-            },
-        ).returning(given.last, given.last_at)
-    )
-    number, at = counted.one()
-    return number, at
+def _listed_decision(decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return [] if decision is None else [dict(decision)]
+
+
+def _with(decision: Mapping[str, Any] | None) -> ColumnElement[Any]:
+    return invoices.c.decisions.concat(literal(_listed_decision(decision), JSONB))
 
 
 def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:
@@ -645,7 +776,7 @@ def _aggregate(invoice_id: str, aggregate: Aggregate) -> dict[str, Any]:
         "invoice_id": invoice_id,
         "resource_type": aggregate.resource_type,
         "period": str(aggregate.period),
-        "quantity": aggregate.quantity,
+        "quantity": str(aggregate.quantity),
         "events": aggregate.events,
         "first_at": aggregate.first_at,
         "last_at": aggregate.last_at,
@@ -660,7 +791,7 @@ def _line(invoice_id: str, position: int, line: PricedLine) -> dict[str, Any]:
         "kind": line.kind,
         "resource_type": line.resource_type,
         "period": str(line.period),
-        "quantity": line.quantity,
+        "quantity": str(line.quantity),
         "amount": line.amount,
         "steps": [step.to_json() for step in line.steps],
     }

@@ -1,47 +1,84 @@
 """Everything that the draft of a customer's month depends on."""
 
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Row, Text, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
 from domain.customer import Customer
-from domain.invoice import Invoice
-from domain.month import DraftedMonth, KnownMonth, late_months, plan_moments, trailing
+from domain.month import KnownMonth, StandingMonth, plan_moments, trailing
 from domain.period import Period
-from domain.pricing import Plan
-from store import customer, invoice, pricing
+from domain.pricing_snapshot import PricingSnapshot
+from domain.usage import UsedBefore
+from store import clock, customer, invoice, pricing, usage
 from store.database import Transaction
+from store.records import records
+from store.tables import customers
+
+_CUSTOMER_ID, _PERIOD = bindparam("customer_id", type_=Text), bindparam("period", type_=Text)
+_AT = DateTime(timezone=True)
+_MOMENTS = (bindparam("at_first", type_=_AT), bindparam("at_last", type_=_AT))
+_BEGIN = select(customers, clock.NOW.label("now"), usage.in_turn(_CUSTOMER_ID)).where(
+    customers.c.id == _CUSTOMER_ID
+)
+_KNOWN = (
+    records(pricing.select_at(_CUSTOMER_ID, _MOMENTS)).label("plans"),
+    records(invoice.select_billed(_CUSTOMER_ID, _PERIOD)).label("billed"),
+    records(invoice.select_snapshots(_CUSTOMER_ID, _PERIOD)).label("snapshots"),
+)
+_OF_MONTH = select(*_KNOWN)
+_STANDING = select(
+    invoice.select_current(_CUSTOMER_ID, _PERIOD).label("current"),
+    records(invoice.select_open_drafts(_CUSTOMER_ID, other_than=_PERIOD)).label("drafts"),
+    records(
+        invoice.select_used_before(_CUSTOMER_ID, _PERIOD, bindparam("months", type_=ARRAY(Text)))
+    ).label("before"),
+    *_KNOWN,
+)
+"""Made once: to put together what they are made of costs more than to run them."""
 
 
-async def plan(tx: Transaction, whose: Customer, period: Period) -> Plan | None:
-    """The prices that the month has by now."""
-    for moment in plan_moments(period, whose.time_zone):
-        code = await customer.plan_at(tx, whose.id, moment)
-        found = None if code is None else await pricing.effective(tx, code, moment)
-        if found is not None:
-            return found
-    return None
+async def begin(tx: Transaction, customer_id: str) -> tuple[Customer, datetime] | None:
+    """The customer, and what time it is; None when there is no such customer. To the commit nobody
+    else drafts a month of it."""
+    row = (await tx.execute(_BEGIN, {"customer_id": customer_id})).first()
+    return None if row is None else (customer.of_row(row), row.now)
 
 
-async def known(
-    tx: Transaction, whose: Customer, period: Period, prices: Plan | None
-) -> KnownMonth:
-    """The month as the invoices that stand have billed it."""
-    billed = await invoice.billed(tx, whose.id, str(period))
-    snapshots = await invoice.snapshots(tx, whose.id, str(period))
-    billed_by = [each.plan_of(period) for each in snapshots]
-    return KnownMonth(
-        period, prices, tuple(billed), tuple(each for each in billed_by if each is not None)
+async def standing(tx: Transaction, whose: Customer, period: Period) -> StandingMonth:
+    """The month before it is settled: one statement, one moment."""
+    months = [str(each) for each in trailing(period)]
+    row = (await tx.execute(_STANDING, {**_values(whose, period), "months": months})).one()
+    return StandingMonth(
+        row.current,
+        tuple(invoice.open_draft(*each) for each in row.drafts),
+        _known(period, row),
+        tuple(UsedBefore(*each) for each in row.before),
     )
 
 
-async def drafted(tx: Transaction, draft: Invoice) -> DraftedMonth:
-    """A draft beside what was before it."""
-    period = Period.parse(draft.period)
-    aggregates = await invoice.aggregates(tx, draft.id)
-    late = [str(each) for each in late_months(period, aggregates)]
-    before = [str(each) for each in trailing(period)]
-    rejected = await invoice.given_back(tx, draft.customer_id, late, other_than=draft.id)
-    return DraftedMonth(
-        draft,
-        tuple(await invoice.lines(tx, draft.id)),
-        tuple(aggregates),
-        tuple(rejected),
-        tuple(await invoice.used_before(tx, draft.customer_id, draft.period, before)),
+async def known(tx: Transaction, whose: Customer, period: Period) -> KnownMonth:
+    """The month as the invoices that stand have billed it, with the prices that it has by now."""
+    return _known(period, (await tx.execute(_OF_MONTH, _values(whose, period))).one())
+
+
+def _values(whose: Customer, period: Period) -> dict[str, Any]:
+    at_first, at_last = plan_moments(period, whose.time_zone)
+    return {
+        "customer_id": whose.id,
+        "period": str(period),
+        "at_first": at_first,
+        "at_last": at_last,
+    }
+
+
+def _known(period: Period, row: Row[Any]) -> KnownMonth:
+    plans = (pricing.plan(*each) for each in row.plans)
+    billed_by = (PricingSnapshot.from_json(*each).plan_of(period) for each in row.snapshots)
+    return KnownMonth(
+        period,
+        next((each for each in plans if each is not None), None),
+        tuple(invoice.billed_part(*each) for each in row.billed),
+        tuple(each for each in billed_by if each is not None),
     )

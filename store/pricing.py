@@ -1,13 +1,24 @@
 """Price lists: versions are added, never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+)
 
 from domain.pricing import Plan, PlanVersion
+from store import customer
 from store.database import Transaction
 from store.tables import pricing_plans
 
@@ -51,14 +62,38 @@ async def withdraw(tx: Transaction, code: str, at: datetime) -> bool:
 async def effective(tx: Transaction, code: str, at: datetime) -> Plan | None:
     """The prices at a moment: of the versions that had begun the latest, and of several that began
     together the last one. None when there was none, or it was withdrawn."""
-    query = (
+    row = (await tx.execute(_effective(code, at))).first()
+    return None if row is None else plan(row.code, row.version, row.body)
+
+
+def select_at(
+    customer_id: ColumnElement[str], moments: Sequence[ColumnElement[datetime]]
+) -> Select[Any]:
+    """The prices that a customer had at these moments, in their order; `plan` makes values of the
+    rows."""
+    had = [
+        _effective(customer.select_plan_at(customer_id, each).scalar_subquery(), each).subquery()
+        for each in moments
+    ]
+    each_moment = [select(literal(place).label("place"), *row.c) for place, row in enumerate(had)]
+    found = union_all(*each_moment).subquery()
+    return select(found.c.code, found.c.version, found.c.body).order_by(found.c.place)
+
+
+def plan(code: str, version: int, body: dict[str, Any]) -> Plan | None:
+    """None: it was withdrawn."""
+    return None if "withdrawn" in body else Plan.of_prices(code, version, body)
+
+
+def _effective(
+    code: str | ScalarSelect[str], at: datetime | ColumnElement[datetime]
+) -> Select[Any]:
+    return (
         select(pricing_plans)
         .where(pricing_plans.c.code == code, pricing_plans.c.effective_from <= at)
         .order_by(pricing_plans.c.effective_from.desc(), pricing_plans.c.version.desc())
         .limit(1)
     )
-    row = (await tx.execute(query)).first()
-    return None if row is None else _version(row).plan
 
 
 async def offered(tx: Transaction, code: str, at: datetime) -> bool:
@@ -86,6 +121,5 @@ async def _append(
 
 
 def _version(row: Row[Any]) -> PlanVersion:
-    withdrawn = "withdrawn" in row.body
-    plan = None if withdrawn else Plan.of_prices(row.code, row.version, row.body)
-    return PlanVersion(row.code, row.version, row.effective_from, plan)
+    prices = plan(row.code, row.version, row.body)
+    return PlanVersion(row.code, row.version, row.effective_from, prices)

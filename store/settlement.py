@@ -28,11 +28,15 @@ from store.tables import (
 )
 from store.usage import UNCLAIMED
 
-_UNCLAIMED = select(usage_events.c.id).where(
-    usage_events.c.customer_id == customers.c.id, UNCLAIMED
+# The first one, not whether there is any: for EXISTS PostgreSQL may read those of everybody.
+_UNCLAIMED = (
+    select(usage_events.c.id)
+    .where(usage_events.c.customer_id == customers.c.id, UNCLAIMED)
+    .limit(1)
+    .scalar_subquery()
 )
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
-_TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.exists()
+_TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.is_not(None)
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
 
 _OUTCOMES = settlement_outcomes.outerjoin(

@@ -1,9 +1,27 @@
 """Usage events: counted once for ever, claimed by one invoice at a time."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Date, DateTime, cast, collate, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    DateTime,
+    Executable,
+    FromClause,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    collate,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.invoice import InvoiceState, InvoiceStatus
@@ -50,6 +68,78 @@ UNCLAIMED = usage_events.c.invoice_id.is_(None) & usage_events.c.void_reason.is_
 """What the next invoice takes."""
 
 
+def in_turn(customer_id: ColumnElement[str]) -> ColumnElement[None]:
+    """What `lock` does, to be part of another statement: which itself does not see yet what it
+    waited for."""
+    name = literal("usage/").concat(customer_id)
+    return func.pg_advisory_xact_lock(func.hashtextextended(name, 0))
+
+
+_TIMES = ARRAY(DateTime(timezone=True))
+
+
+def _sums(events: FromClause) -> Select[Any]:
+    """What these events come to, per month and resource."""
+    event = events.c
+    place = func.width_bucket(event.occurred_at, bindparam("begins", type_=_TIMES)).label("place")
+    lines = func.string_agg(event.event_id.concat("\n"), "")
+    in_byte_order = lines.aggregate_order_by(collate(event.event_id, "C"))
+    digest = func.encode(func.sha256(func.convert_to(in_byte_order, "UTF8")), "hex")
+    return (
+        select(
+            event.resource_type,
+            place,
+            func.sum(event.quantity).label("quantity"),
+            func.count().label("events"),
+            func.min(event.occurred_at).label("first_at"),
+            func.max(event.occurred_at).label("last_at"),
+            digest.label("digest"),
+        )
+        .group_by("place", event.resource_type)
+        .order_by("place", event.resource_type)
+    )
+
+
+def _claim() -> tuple[Select[Any], Select[Any]]:
+    """When the first event happened that an invoice has or may claim, and the claim itself."""
+    event = usage_events.c
+    taken = event.invoice_id == bindparam("invoice")
+    earlier = event.occurred_at < bindparam("before")
+    free = (event.customer_id == bindparam("whose")) & UNCLAIMED & earlier
+    firsts = [
+        select(func.min(event.occurred_at)).where(which).scalar_subquery()
+        for which in (free, taken & earlier)
+    ]
+    turn = in_turn(bindparam("whose", type_=Text))
+    out = (
+        func.unnest(bindparam("out_from", type_=_TIMES), bindparam("out_to", type_=_TIMES))
+        .table_valued("begins", "ends")
+        .render_derived()
+    )
+    is_out = (event.occurred_at >= out.c.begins) & (event.occurred_at < out.c.ends)
+    later = event.occurred_at >= bindparam("since")
+    columns = (event.event_id, event.resource_type, event.quantity, event.occurred_at)
+    claimed = (
+        update(usage_events)
+        .where(free, later, ~select(out.c.begins).where(is_out).exists())
+        .values(invoice_id=bindparam("invoice"))
+        .returning(*columns)
+        .cte("claimed")
+    )
+    # What this statement changes it does not see: of its own events those that it had before.
+    had = select(*columns).where(taken, earlier, later)
+    return (
+        select(turn, func.least(*firsts)),
+        _sums(union_all(select(claimed), had).subquery("has")),
+    )
+
+
+_SINCE, _CLAIM = _claim()
+_HAS = _sums(
+    select(usage_events).where(usage_events.c.invoice_id == bindparam("invoice")).subquery()
+)
+
+
 async def ingest(tx: Transaction, events: Sequence[UsageEvent]) -> list[Receipt]:
     """Count events; a receipt for each, in order.
 
@@ -94,8 +184,7 @@ async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identi
 async def lock(tx: Transaction, customer_id: str) -> None:
     """To the commit: drafts of one customer are made one after the other, so that each sees what
     the other has claimed, and two of them cannot lock rows in two orders."""
-    name = func.hashtextextended(f"usage/{customer_id}", 0)
-    await tx.execute(select(func.pg_advisory_xact_lock(name)))
+    await tx.execute(select(in_turn(literal(customer_id))))
 
 
 async def claim(
@@ -107,23 +196,22 @@ async def claim(
     left_out: Collection[Period] = (),
 ) -> list[Aggregate]:
     """Claim every event of the customer that no invoice has and that happened before, but in none
-    of the months `left_out`; returns what the invoice has now, per month (of `zone`) and resource.
+    of the months `left_out`; returns what it has got, per month (of `zone`) and resource.
 
-    An event that commits later stays free for the next claim.
+    An event that commits later stays free for the next claim. Partitions of months before the
+    first event that is free are not looked at.
     """
-    await lock(tx, customer_id)
-    event = usage_events.c
-    await tx.execute(
-        update(usage_events)
-        .where(
-            event.customer_id == customer_id,
-            UNCLAIMED,
-            event.occurred_at < before,
-            *(~_within(each, zone) for each in left_out),
-        )
-        .values(invoice_id=invoice_id)
-    )
-    return await aggregates(tx, invoice_id, zone)
+    whose = {"whose": customer_id, "invoice": invoice_id, "before": before}
+    since: datetime | None
+    _, since = (await tx.execute(_SINCE, whose)).one()
+    if since is None:
+        return []
+    out = {
+        "out_from": [each.starts_at(zone) for each in left_out],
+        "out_to": [each.ends_at(zone) for each in left_out],
+    }
+    months = Period.containing(since, zone).until(Period.containing(before, zone))
+    return await _summed(tx, _CLAIM, months, zone, {**whose, **out, "since": since})
 
 
 def _within(period: Period, zone: str) -> ColumnElement[bool]:
@@ -198,31 +286,23 @@ async def release_late(tx: Transaction, invoice_id: str, period: Period, zone: s
 async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggregate]:
     """What an invoice has claimed, made of the events themselves; oldest month of `zone` first."""
     event = usage_events.c
-    claimed = event.invoice_id == invoice_id
-    span = select(func.min(event.occurred_at), func.max(event.occurred_at)).where(claimed)
-    first, last = (await tx.execute(span)).one()
+    span = select(func.min(event.occurred_at), func.max(event.occurred_at))
+    first, last = (await tx.execute(span.where(event.invoice_id == invoice_id))).one()
     if first is None:
         return []
     months = Period.containing(first, zone).until(Period.containing(last, zone))
-    begins = cast([month.starts_at(zone) for month in months], ARRAY(DateTime(timezone=True)))
-    place = func.width_bucket(event.occurred_at, begins).label("place")
-    lines = func.string_agg(event.event_id.concat("\n"), "")
-    in_byte_order = lines.aggregate_order_by(collate(event.event_id, "C"))
-    digest = func.encode(func.sha256(func.convert_to(in_byte_order, "UTF8")), "hex")
-    rows = await tx.execute(
-        select(
-            event.resource_type,
-            place,
-            func.sum(event.quantity).label("quantity"),
-            func.count().label("events"),
-            func.min(event.occurred_at).label("first_at"),
-            func.max(event.occurred_at).label("last_at"),
-            digest.label("digest"),
-        )
-        .where(claimed)
-        .group_by("place", event.resource_type)
-        .order_by("place", event.resource_type)
-    )
+    return await _summed(tx, _HAS, months, zone, {"invoice": invoice_id})
+
+
+async def _summed(
+    tx: Transaction,
+    sums: Executable,
+    months: Sequence[Period],
+    zone: str,
+    values: Mapping[str, Any],
+) -> list[Aggregate]:
+    """Of events that happened in these months."""
+    begins = [month.starts_at(zone) for month in months]
     return [
         Aggregate(
             row.resource_type,
@@ -233,7 +313,7 @@ async def aggregates(tx: Transaction, invoice_id: str, zone: str) -> list[Aggreg
             row.last_at,
             row.digest,
         )
-        for row in rows
+        for row in await tx.execute(sums, {**values, "begins": begins})
     ]
 
 

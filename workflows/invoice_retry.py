@@ -6,6 +6,7 @@ workflow. It ends only when each attempt it began is definitely captured or fail
 is started again, and goes on where the rows say that the one before it stopped.
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         InvoiceRequest,
         InvoiceStatus,
         Notice,
+        OpenedInvoice,
     )
     from domain.money import format_amount
     from domain.payment import PaymentOutcome, PaymentRequest, PaymentStatus
@@ -48,6 +50,7 @@ class InvoiceRetry:
         self._invoice = invoice
         self._ladder = Ladder(invoice.dunning)
         self._card: str | None = None
+        self._charged_card: str | None = None
         self._pay_now = False
         self._charging: str | None = None
         self._overdue = False
@@ -65,7 +68,7 @@ class InvoiceRetry:
 
     @workflow.signal
     def payment_ended(self, outcome: PaymentOutcome) -> None:
-        """A payment of this invoice is final."""
+        """A payment of this invoice is final, though its workflow may be open."""
         self._ended[outcome.payment_id] = outcome
 
     @workflow.update
@@ -108,25 +111,41 @@ class InvoiceRetry:
 
     async def _collect(self) -> InvoiceStatus:
         """Charge, climb the ladder, charge again; returns how the invoice is closed."""
-        opened = await workflow.execute_local_activity_method(
-            InvoiceActivities.open, self._invoice, **policies.step(f"collect {self._sum()}")
-        )
-        if opened.status in CLOSED:
-            return opened.status
+        asked = self._closing
+        if asked is not None:
+            return await self._close_as_asked(asked)
         if not self._invoice.total:
             return await self._close(InvoiceStatus.PAID, "nothing to pay", SYSTEM)
+        opened = await self._open()
+        if opened.status in CLOSED:
+            return opened.status
         self._ladder = opened.ladder(self._invoice.dunning)
         last = opened.last
         if opened.payment is not None:
             last = await self._end_of(opened.payment)
             self._ladder = self._ladder.after_charge(workflow.now())
+        self._forget_useless_card(last)
         while last is None or last.status is not PaymentStatus.COMPLETED:
             await self._reason_to_charge(last)
             if self._closing is not None:
                 return await self._close_as_asked(self._closing)
             last = await self._attempt()
             self._ladder = self._ladder.after_charge(workflow.now())
+            self._forget_useless_card(last)
         return InvoiceStatus.PAID
+
+    async def _open(self) -> OpenedInvoice:
+        """Go on where an earlier run stopped; where there was none, with the first charge."""
+        first = self._charge()
+        opened = await workflow.execute_local_activity_method(
+            InvoiceActivities.open, first, **policies.step(f"collect {self._sum()}")
+        )
+        begun = opened.payment or opened.last
+        if begun is not None and begun.payment_id == first.payment_id:
+            self._charged_card = first.payment_method_id
+            # Whoever has asked for it meanwhile has it; whoever named another card, not yet.
+            self._pay_now = self._pay_now and self._card != self._charged_card
+        return opened
 
     async def _reason_to_charge(self, last: PaymentOutcome | None) -> None:
         """Wait for the next step of the ladder, or for somebody who asks; once the ladder has ended
@@ -177,8 +196,9 @@ class InvoiceRetry:
 
     async def _attempt(self) -> PaymentOutcome:
         """One payment, to its definite end."""
-        charge = InvoiceCharge(self._invoice, str(workflow.uuid4()), self._card)
+        charge = self._charge()
         self._pay_now, self._charging = False, charge.payment_id
+        self._charged_card = charge.payment_method_id
         opened = await workflow.execute_local_activity_method(
             InvoiceActivities.open_payment,
             charge,
@@ -190,9 +210,15 @@ class InvoiceRetry:
             paid = PaymentOutcome(charge.payment_id, PaymentStatus.COMPLETED)
             outcome = opened.failure or paid
         self._charging = None
-        if self._card == charge.payment_method_id and _useless(outcome):
-            self._card = None
         return outcome
+
+    def _forget_useless_card(self, last: PaymentOutcome | None) -> None:
+        """The next charge is the default card's, unless another one has been named since."""
+        if last is not None and _useless(last) and self._card == self._charged_card:
+            self._card = None
+
+    def _charge(self) -> InvoiceCharge:
+        return InvoiceCharge(self._invoice, str(workflow.uuid4()), self._card)
 
     async def _end_of(self, payment: PaymentRequest) -> PaymentOutcome:
         self._charging = payment.payment_id
@@ -205,15 +231,23 @@ class InvoiceRetry:
         """As a new one if it never ran; else it runs already, or is run again."""
         for each in (payment, replace(payment, new=False)) if payment.new else (payment,):
             try:
-                await workflow.start_child_workflow(
+                child = await workflow.start_child_workflow(
                     PaymentSaga.run, each, **starts.of_payment(each).as_child()
                 )
-                return
             except FailureError:
                 workflow.logger.info("the payment has its owner already")
+            else:
+                child.add_done_callback(self._learn)
+                return
+
+    def _learn(self, child: "asyncio.Task[PaymentOutcome]") -> None:
+        """Whoever was terminated tells nothing: another run of it will."""
+        if not child.cancelled() and child.exception() is None:
+            self.payment_ended(child.result())
 
     async def _definite_end(self, payment: PaymentRequest) -> PaymentOutcome:
-        """It comes as a signal; should that be lost, the row is asked on a ladder."""
+        """It comes with the end of our child, or as a signal; should both be lost, as with a reset,
+        the row is asked on a ladder."""
         tries = 0
         while payment.payment_id not in self._ended:
             try:
@@ -284,6 +318,6 @@ def _code(failure: PaymentOutcome | None) -> str:
 
 
 def _useless(outcome: PaymentOutcome) -> bool:
-    """The card is unknown or declined for good: the next charge is the default card's."""
+    """The card is unknown or declined for good."""
     missing = outcome.failure_code == FailureCode.PAYMENT_METHOD_MISSING
     return missing or outcome.gateway_code in HARD_DECLINES

@@ -1,7 +1,9 @@
 """MonthlySettlement: one per customer × month; closes the month into an invoice. It never charges.
 
-draft (claim the usage, price it) → quality checks → approval if needed → issue → start the
-invoice's owner
+draft (claim the usage, price it, look it over) → approval if needed → issue → start the invoice's
+owner
+
+What a step has settled it also notes for the report, in its own transaction.
 """
 
 from dataclasses import replace
@@ -15,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.approval import DeadlineEffect, Reminder, Verdict
     from domain.money import format_amount
     from domain.settlement import (
+        ENDED,
+        INSTEAD,
         DecidedDraft,
         Drafted,
         EndedSettlement,
@@ -26,12 +30,6 @@ with workflow.unsafe.imports_passed_through():
 from workflows import policies, search_attributes, starts
 from workflows.invoice_retry import InvoiceRetry
 from workflows.updates import update_id
-
-INSTEAD = {
-    SettlementStatus.SKIPPED: "what was used is free",
-    SettlementStatus.REJECTED: "it was rejected before",
-}
-"""Why it is not issued."""
 
 A_MOMENT = timedelta(seconds=1)
 """The database's clock may be a little behind Temporal's."""
@@ -57,8 +55,8 @@ class MonthlySettlement:
             cause = error.cause if isinstance(error, ActivityError) else error
             reason = cause.message if isinstance(cause, ApplicationError) else error.message
             outcome = self._ended(SettlementStatus.FAILED, None, reason)
-        await self._record(outcome)
-        await self._tell_run(outcome)
+            await self._record(outcome)
+        self._show(outcome.status)
         self._outcome = outcome
         await workflow.wait_condition(workflow.all_handlers_finished)
         if outcome.status is SettlementStatus.FAILED:
@@ -86,21 +84,15 @@ class MonthlySettlement:
 
     async def _settle(self) -> SettlementOutcome:
         drafted = await self._draft()
-        if drafted.status is SettlementStatus.RUNNING:
-            drafted = await workflow.execute_local_activity_method(
-                SettlementActivities.check,
-                DecidedDraft(self._settlement, drafted.invoice_id or ""),
-                **policies.batch_step(f"check {format_amount(drafted.total, drafted.currency)}"),
-            )
+        if drafted.status in ENDED:
+            return self._ended(drafted.status, drafted.invoice_id, drafted.reason)
         verdict = None
         if drafted.status is SettlementStatus.AWAITING_APPROVAL:
             verdict = await self._approval(drafted)
             if not verdict.approved and not await self._reject(drafted, verdict):
                 return self._ended(SettlementStatus.REJECTED, drafted.invoice_id, verdict.reason)
-        if drafted.invoice_id is not None and drafted.status is not SettlementStatus.FAILED:
-            # Also what was issued before: whoever did it may have died before its owner began.
-            return await self._issue(drafted, verdict)
-        return self._ended(drafted.status, drafted.invoice_id, drafted.reason)
+        # Also what was issued before: whoever did it may have died before its owner began.
+        return await self._issue(drafted, verdict)
 
     async def _draft(self) -> Drafted:
         """Once the month is over by its customer's own clock."""
@@ -120,7 +112,6 @@ class MonthlySettlement:
         """Wait for a person: remind, escalate, and at the deadline do what is configured."""
         policy = self._settlement.approval
         self._awaiting = True
-        self._show(SettlementStatus.AWAITING_APPROVAL)
         await self._hand_over(drafted)
         since = drafted.waiting_since or workflow.now()
         for name, after in (
@@ -186,11 +177,11 @@ class MonthlySettlement:
     async def _hand_over(self, drafted: Drafted) -> None:
         """It waits: the run goes on without it."""
         waiting = self._ended(drafted.status, drafted.invoice_id, drafted.reason)
+        self._show(waiting.status)
         await self._record(waiting)
         await self._tell_run(waiting)
 
     async def _record(self, outcome: SettlementOutcome) -> None:
-        self._show(outcome.status)
         await workflow.execute_local_activity_method(
             SettlementActivities.record,
             EndedSettlement(self._settlement, outcome.status, outcome.reason, outcome.invoice_id),
@@ -198,7 +189,7 @@ class MonthlySettlement:
         )
 
     async def _tell_run(self, outcome: SettlementOutcome) -> None:
-        """The run, if there is one, counts its customers by these."""
+        """The run, if there is one; how this ends it learns by that."""
         if self._settlement.run is None:
             return
         try:

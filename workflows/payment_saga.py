@@ -292,8 +292,11 @@ class PaymentSaga:
         )
 
     async def _tell_owner(self, outcome: PaymentOutcome) -> None:
-        """An invoice's workflow waits for this; should it be gone, it will ask the row."""
-        if not self._payment.owner:
+        """An invoice's workflow waits for this; should it be gone, it will ask the row. As our
+        parent it learns of it by our end, if that is now."""
+        parent = workflow.info().parent
+        is_parent = parent is not None and parent.workflow_id == self._payment.owner
+        if not self._payment.owner or (is_parent and self._watch is None):
             return
         try:
             owner = workflow.get_external_workflow_handle(self._payment.owner)

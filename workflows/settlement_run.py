@@ -1,18 +1,19 @@
 """SettlementRun: a whole month for every customer, `settlement-run/{period}`.
 
-A sliding window of MonthlySettlement children: a child that ends, or that waits for a person, makes
-room for the next. One that fails or is stuck stops nobody. The run goes on as a new execution
-before its history grows long, so its memory is bounded whatever the number of customers.
+A sliding window of MonthlySettlement children: a child that ends, or says that it waits for a
+person, makes room for the next. One that fails or is stuck stops nobody. The run goes on as a new
+execution before its history grows long, so its memory is bounded whatever the number of customers.
 """
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.settlement_run import SettlementRunActivities
@@ -46,7 +47,7 @@ class SettlementRun:
             begun = await workflow.execute_local_activity_method(
                 SettlementRunActivities.begin,
                 self._page(None),
-                **policies.step("count customers"),
+                **policies.batch_step("count customers"),
             )
             self._total, self._began = begun.customers, begun.at
         while customers := await self._next_page():
@@ -55,7 +56,7 @@ class SettlementRun:
                 room = run.concurrency - len(self._under_way)
                 await self._start(customers[:room])
                 customers = customers[room:]
-                self._go_on_as_new_if_long()
+                await self._go_on_as_new_if_long()
         await self._until_under_way_below(1)
         if run.customers is None:
             await workflow.execute_local_activity_method(
@@ -65,13 +66,22 @@ class SettlementRun:
 
     @workflow.signal
     def settled(self, outcome: SettlementOutcome) -> None:
-        """A customer is done, failed, or waits for a person. May come more than once."""
+        """A customer goes on alone: it waits for a person, or for the end of its month."""
         self._leave(outcome.customer_id)
 
     @workflow.query
     def progress(self) -> Progress:
         """How far the run is."""
         return Progress(self._total, self._started, self._finished, self._left_behind)
+
+    def _ended(self, customer_id: str, child: "asyncio.Task[SettlementOutcome]") -> None:
+        """Whoever was terminated has not ended for us: it is started again."""
+        failure = None if child.cancelled() else child.exception()
+        failed = isinstance(failure, ChildWorkflowError) and isinstance(
+            failure.cause, ApplicationError
+        )
+        if failed or (failure is None and not child.cancelled()):
+            self._leave(customer_id)
 
     def _leave(self, customer_id: str) -> None:
         if self._under_way.pop(customer_id, None) is not None:
@@ -85,11 +95,11 @@ class SettlementRun:
                 )
             except TimeoutError:
                 await self._look_after()
-                self._go_on_as_new_if_long()
+                await self._go_on_as_new_if_long()
 
     async def _look_after(self) -> None:
-        """No signal came for a while: it was lost, or the child was started by somebody else and
-        tells us nothing, or it was terminated, or it is stuck."""
+        """Nobody has ended for a while: the child was started by somebody else, or by an execution
+        before this one, and tells us nothing, or it was terminated, or it is stuck."""
         ended = await workflow.execute_local_activity_method(
             SettlementRunActivities.ended_among,
             self._named(self._under_way),
@@ -141,8 +151,7 @@ class SettlementRun:
         except FailureError:
             workflow.logger.info("this month is being settled already: its row will tell")
             return
-        # Its failure is counted by signal and row: nobody awaits it.
-        child.add_done_callback(_seen)
+        child.add_done_callback(partial(self._ended, customer_id))
 
     def _request(self, customer_id: str) -> SettlementRequest:
         run = self._run
@@ -161,10 +170,13 @@ class SettlementRun:
     def _named(self, customers: Iterable[str]) -> CustomerPage:
         return CustomerPage(self._run.period, customers=tuple(sorted(customers)), began=self._began)
 
-    def _go_on_as_new_if_long(self) -> None:
+    async def _go_on_as_new_if_long(self) -> None:
         here = self._started - self._run.started
         if here < self._run.per_execution and not workflow.info().is_continue_as_new_suggested():
             return
+        # How a child ends is told to this execution only: of the others the next one reads rows.
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: not self._under_way, timeout=self._run.ask_again)
         workflow.continue_as_new(
             replace(
                 self._run,
@@ -177,8 +189,3 @@ class SettlementRun:
                 under_way=self._under_way,
             )
         )
-
-
-def _seen(child: "asyncio.Task[Any]") -> None:
-    if not child.cancelled():
-        child.exception()

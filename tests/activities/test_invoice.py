@@ -62,17 +62,19 @@ async def test_a_run_finds_where_the_one_before_it_stopped(
 ) -> None:
     owed = await dunning.issue()
     invoice = InvoiceActivities(database)
-    fresh = await twice(invoice.open, owed)
-    assert (fresh.step, fresh.first_failure_at, fresh.last, fresh.payment) == (0, None, None, None)
+    fresh = await twice(invoice.open, InvoiceCharge(owed, new_id()))
+    assert (fresh.step, fresh.first_failure_at, fresh.last) == (0, None, None)
 
     live = await opened(database, owed, twice)
-    assert (await twice(invoice.open, owed)).payment == live
+    assert fresh.payment == live
+    again = InvoiceCharge(owed, new_id())
+    assert (await twice(invoice.open, again)).payment == live
     await declined(database, live, "card_declined")
-    failed = await twice(invoice.open, owed)
+    failed = await twice(invoice.open, again)
     assert failed.first_failure_at is not None
     await twice(invoice.note, Notice(owed, 2, "card_declined", NEXT))
 
-    later = await twice(invoice.open, owed)
+    later = await twice(invoice.open, again)
 
     assert (later.step, later.first_failure_at) == (2, NEXT - timedelta(days=5))
     assert later.last is not None

@@ -1,8 +1,13 @@
 """Every step of a settlement, run twice: the same state, the same answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 from temporalio.testing import ActivityEnvironment
 
 from activities.invoice import InvoiceActivities
@@ -10,13 +15,13 @@ from activities.settlement import SettlementActivities
 from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy, Reminder, Verdict
 from domain.dunning import DunningPolicy
-from domain.invoice import ClosedInvoice, InvoiceStatus
+from domain.invoice import ClosedInvoice, InvoiceCharge, InvoiceStatus
 from domain.settlement import DecidedDraft, Issued, SettlementRequest, SettlementStatus
 from domain.waits import Waits
-from store import invoice, usage
+from store import invoice, settlement, usage
 from store.database import Database
 from tests.activities.conftest import Twice
-from tests.support.months import ASKS, MAY, Months
+from tests.support.months import ASKS, BIG, MAY, Months
 
 
 async def drafted(
@@ -26,20 +31,20 @@ async def drafted(
     await months.use(quantity)
     wanted = months.wanted(approval=ASKS)
     draft = await twice(SettlementActivities(database).draft, wanted)
-    assert (draft.total, draft.status) == (quantity, SettlementStatus.RUNNING)
+    waits = quantity > BIG
+    status = SettlementStatus.AWAITING_APPROVAL if waits else SettlementStatus.RUNNING
+    assert (draft.total, draft.status) == (quantity, status)
     return wanted, draft.invoice_id or ""
 
 
-async def test_a_month_is_drafted_checked_and_issued_once(
+async def test_a_month_is_drafted_and_issued_once(
     database: Database, months: Months, twice: Twice
 ) -> None:
     wanted, id_ = await drafted(database, months, twice, 1000)
     settlement = SettlementActivities(database)
 
-    checked = await twice(settlement.check, DecidedDraft(wanted, id_))
     issued = await twice(settlement.issue, DecidedDraft(wanted, id_))
 
-    assert checked.status is SettlementStatus.RUNNING
     assert isinstance(issued, Issued)
     [row] = await months.invoices()
     assert (row.id, row.number, row.total) == (id_, issued.number, 1000)
@@ -52,7 +57,6 @@ async def test_a_draft_that_waits_is_reminded_of_once_and_rejected_once(
 ) -> None:
     wanted, id_ = await drafted(database, months, twice, 5000)
     settlement = SettlementActivities(database)
-    await settlement.check(DecidedDraft(wanted, id_))
     found = await twice(settlement.draft, wanted)
     assert found.status is SettlementStatus.AWAITING_APPROVAL
     assert found.waiting_since is not None
@@ -118,6 +122,60 @@ async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_b
     assert await months.claims() == [None]
 
 
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """What is sent to PostgreSQL in the block, apart from the bounds of transactions."""
+    sent: list[str] = []
+
+    def listen(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+async def test_a_month_is_settled_and_its_charge_begun_by_few_statements(
+    database: Database, months: Months
+) -> None:
+    await months.price()
+    await months.use(1000)
+    run, wanted = ActivityEnvironment().run, months.wanted()
+
+    with statements(database) as drafting:
+        draft = await run(SettlementActivities(database).draft, wanted)
+    with statements(database) as issuing:
+        decided = DecidedDraft(wanted, draft.invoice_id or "")
+        issued = await run(SettlementActivities(database).issue, decided)
+    assert isinstance(issued, Issued)
+    with statements(database) as opening:
+        charge = InvoiceCharge(issued.invoice, str(uuid4()))
+        opened = await run(InvoiceActivities(database).open, charge)
+
+    assert opened.payment is not None
+    assert (len(drafting), len(issuing), len(opening)) == (5, 4, 2)
+
+
+async def test_a_month_of_nothing_is_settled_by_one_step_of_few_statements(
+    database: Database, months: Months
+) -> None:
+    await months.price()
+
+    with statements(database) as sent:
+        wanted = months.wanted()
+        draft = await ActivityEnvironment().run(SettlementActivities(database).draft, wanted)
+
+    assert draft.status is SettlementStatus.SKIPPED
+    assert len(sent) == 4
+    async with database.engine.connect() as tx:
+        noted = await settlement.find(tx, wanted.period, wanted.customer_id)
+    assert noted is not None
+    assert noted.status is SettlementStatus.SKIPPED
+
+
 ANYTHING = ApprovalPolicy(thresholds={"KRW": 10**9}, anomaly_factor=10**9)
 FREE, COMMITMENT = 1_000, 1_500
 MONTHS = ("2026-05", "2026-06", "2026-07", "2026-08")
@@ -129,9 +187,8 @@ async def settle(database: Database, months: Months, period: str) -> None:
     run = ActivityEnvironment().run
     wanted = months.wanted(period, approval=ANYTHING)
     draft = await run(settlement.draft, wanted)
-    if draft.status is SettlementStatus.RUNNING:
+    if draft.status in (SettlementStatus.RUNNING, SettlementStatus.AWAITING_APPROVAL):
         decided = DecidedDraft(wanted, draft.invoice_id or "", Verdict(True, "a test", "o"))
-        await run(settlement.check, decided)
         await run(settlement.issue, decided)
 
 

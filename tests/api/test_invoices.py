@@ -436,7 +436,7 @@ async def test_without_a_worker_a_decision_is_accepted(
     async with billing.database.begin(SYSTEM) as tx:
         await invoice.create_draft(tx, invoice_id, billing.customer_id, PERIOD, "KRW", owner, "-")
         waits = InvoiceStatus.AWAITING_APPROVAL
-        await invoice.set_draft_status(tx, invoice_id, waits, "above", [])
+        await invoice.set_draft_status(tx, invoice_id, waits, "above")
     idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there, key = replace(billing, api=http), uuid4().hex

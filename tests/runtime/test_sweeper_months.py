@@ -149,7 +149,7 @@ async def test_an_owner_ended_during_a_charge_finds_it_and_does_not_charge_twice
 
 
 @pytest.mark.parametrize("fault", [Fault.PARK_BEFORE, Fault.PARK_AFTER])
-@pytest.mark.parametrize("step", ["invoice.open_payment", "invoice.note", "invoice.close"])
+@pytest.mark.parametrize("step", ["invoice.open", "invoice.note", "invoice.close"])
 async def test_ended_in_any_step_it_is_closed_once(
     dunning: Dunning, step: str, fault: Fault
 ) -> None:
@@ -210,7 +210,7 @@ async def test_a_settlement_ended_while_its_draft_waits_waits_again(months: Mont
     assert (row.id, row.number is not None) == (draft.id, True)
 
 
-@pytest.mark.parametrize("step", ["settlement.check", "settlement.issue"])
+@pytest.mark.parametrize("step", ["settlement.draft", "settlement.issue"])
 @pytest.mark.parametrize("fault", [Fault.PARK_BEFORE, Fault.PARK_AFTER])
 async def test_a_settlement_ended_in_any_step_is_finished(
     months: Months, step: str, fault: Fault

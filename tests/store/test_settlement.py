@@ -2,11 +2,15 @@
 
 from uuid import uuid4
 
+from sqlalchemy import text, update
+
 from domain.access import SYSTEM
 from domain.settlement import EndedSettlement, SettlementRequest, SettlementStatus
-from store import clock, settlement
+from store import clock, customer, settlement, usage
 from store.database import Database
+from store.tables import usage_events
 from tests.support.samples import new_customer
+from tests.support.usage import event
 
 
 async def tell(database: Database, period: str, who: str, status: SettlementStatus) -> None:
@@ -48,6 +52,34 @@ async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
         assert await settlement.counts(tx, period) == {"RUNNING": 2, "SETTLED": 1}
         left = {row.customer_id: row.reason for row in await settlement.unsettled(tx, period)}
     assert left == {early: "slow", never: "slow"}
+
+
+async def test_a_page_of_customers_reads_the_usage_of_those_on_it_only(
+    database: Database, owner: Database
+) -> None:
+    """However much usage everybody else has that is not billed yet."""
+    everybody, batch = 400, uuid4().hex
+    names = [f"c-{batch}-{number:04}" for number in range(everybody)]
+    async with database.begin(SYSTEM) as tx:
+        for name in names:
+            await customer.put(tx, name)
+        await usage.ingest(tx, [event(name) for name in names for _ in range(10)])
+    async with owner.begin(SYSTEM) as tx:
+        await tx.execute(text("ANALYZE usage_events"))
+
+    async with database.begin(SYSTEM) as tx:
+        page = await settlement.customers_after(tx, names[9], 10)
+        read = await tx.scalar(
+            text(
+                "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables"
+                " WHERE relname LIKE 'usage_events%'"
+            )
+        )
+        void = update(usage_events).where(usage_events.c.customer_id.in_(names))
+        await tx.execute(void.values(void_reason="a test"))
+
+    assert page == names[10:20]
+    assert int(read) <= 10 * len(page)
 
 
 async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Database) -> None:

@@ -15,7 +15,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 
 from domain.invoice import Closing, InvoiceRequest
-from domain.workflow_id import invoice_workflow_id
+from domain.workflow_id import invoice_workflow_id, payment_workflow_id
 from tests.support.billing import GOOD_CARD
 from tests.support.conditions import eventually
 from tests.support.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
@@ -193,6 +193,22 @@ async def test_an_invoice_is_paid_at_once(dunning: Dunning) -> None:
     assert (await dunning.row(owed)).status == "PAID"
     assert await dunning.captured(owed) == [5000]
     assert await dunning.told(owed) == ["billing.invoice.paid"]
+
+
+async def test_a_payment_tells_its_owner_by_its_end(dunning: Dunning) -> None:
+    """A message more would be a task more of both workflows."""
+    owed = await dunning.issue()
+    owner = await dunning.start(owed)
+    await owner.result()
+    [paid] = await dunning.payments(owed)
+    payment = dunning.client.get_workflow_handle(payment_workflow_id(paid.id))
+
+    told = [each.WhichOneof("attributes") for each in (await payment.fetch_history()).events]
+    heard = [each.WhichOneof("attributes") for each in (await owner.fetch_history()).events]
+
+    assert "signal_external_workflow_execution_initiated_event_attributes" not in told
+    assert "workflow_execution_signaled_event_attributes" not in heard
+    assert "child_workflow_execution_completed_event_attributes" in heard
 
 
 async def test_a_prepaid_customer_pays_from_the_wallet_first(dunning: Dunning) -> None:

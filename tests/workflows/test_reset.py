@@ -50,8 +50,9 @@ async def _reset(
             request_id=str(uuid4()),
         )
     )
-    again = client.get_workflow_handle_for(PaymentSaga.run, handle.id)
-    return await again.result()
+    again = client.get_workflow_handle(handle.id, result_type=PaymentOutcome)
+    outcome: PaymentOutcome = await again.result()
+    return outcome
 
 
 async def test_a_completed_payment_that_begins_again_finds_that_it_has_ended(

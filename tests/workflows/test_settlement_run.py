@@ -188,7 +188,7 @@ async def test_a_customer_whose_settlement_was_terminated_is_settled_again(
 ) -> None:
     wanted = await tenants(database, "2024-07", 3)
     id_ = settlement_workflow_id(wanted.customers[1], wanted.period)
-    parked = faults.plan(id_, "settlement.check", Fault.PARK_BEFORE)
+    parked = faults.plan(id_, "settlement.draft", Fault.PARK_BEFORE)
     run = await start_settlement_run(temporal_client, request(wanted))
     await parked.reached.wait()
 

@@ -121,7 +121,7 @@ async def test_an_invoice_s_payment_by_the_invoice_s_owner(dunning: Dunning) -> 
 
 async def test_an_invoice_s_payment_by_the_sweeper(dunning: Dunning) -> None:
     owed = await dunning.issue()
-    made = dunning.plan(owed, "invoice.open_payment", Fault.PARK_AFTER)
+    made = dunning.plan(owed, "invoice.open", Fault.PARK_AFTER)
     owner = await dunning.start(owed)
     await made.reached.wait()
     await owner.terminate("before it starts the payment")
