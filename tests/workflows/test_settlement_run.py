@@ -310,7 +310,11 @@ async def a_worker(settings: Settings) -> AsyncIterator[None]:
             # Temporal's own warnings come here too.
             while (line := await worker.stdout.readline()) != b"ready\n":
                 assert line, "the worker has ended"
+        # Whoever is not read stands still once the pipe is full.
+        rest = asyncio.create_task(worker.stdout.read())
         yield
+        worker.kill()
+        await rest
     finally:
         if worker.returncode is None:
             worker.kill()
