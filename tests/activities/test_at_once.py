@@ -19,9 +19,10 @@ from activities.points import PointsActivities
 from activities.wallet import WalletActivities
 from domain.access import SYSTEM
 from domain.errors import Rejected
-from domain.gateway import Operation
+from domain.gateway import GatewayAnswer, GatewayStatus
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
 from domain.review import QUESTIONS
+from domain.saga import of_gateway
 from store import change, payment
 from store.change import Change
 from store.database import Database
@@ -65,10 +66,11 @@ async def _given_back(database: Database, request: PaymentRequest) -> None:
 
 
 async def _marked(database: Database, request: PaymentRequest) -> None:
-    question = QUESTIONS[Operation.CHARGE]
-    status, step = PaymentStatus.NEEDS_REVIEW, "gateway.charge"
-    asked = Marking(request, status, "Who knows?", step, Operation.CHARGE, question)
-    await PaymentActivities(database).mark(asked)
+    if request.card_amount:
+        pivot, status = request.pivot, PaymentStatus.NEEDS_REVIEW
+        step, question = of_gateway(pivot), QUESTIONS[pivot]
+        asked = Marking(request, status, "Who knows?", step, pivot, question)
+        await PaymentActivities(database).mark(asked)
 
 
 async def _hold_released(database: Database, request: PaymentRequest) -> None:
@@ -94,7 +96,8 @@ async def _stock_restored(database: Database, request: PaymentRequest) -> None:
 async def _failed(database: Database, request: PaymentRequest) -> None:
     for undo in (_coupon_restored, _stock_restored, _points_given_back, _hold_released):
         await undo(database, request)
-    failed = FailedPayment(request, PaymentStatus.FAILED, "declined", "No.")
+    answers = dict.fromkeys(request.operations, GatewayAnswer(GatewayStatus.DECLINED))
+    failed = FailedPayment(request, PaymentStatus.FAILED, "declined", "No.", answers=answers)
     await PaymentActivities(database).fail(failed)
 
 
