@@ -12,10 +12,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format lock clean
+.PHONY: help demo test dev check format lock clean bench bench-quick
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/embedded ## Run the scenario on a stack of its own and explain every step
 	@exec $(BIN)/billing demo
@@ -37,6 +37,12 @@ check: .venv/development ## Format, lint, types, imports, the picture of them, m
 format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+bench-quick: .venv/development ## Measure what matters beside its floors, in three minutes
+	@exec $(BIN)/python -m load.bench --quick
+
+bench: .venv/development ## Measure everything, for an hour, into docs/benchmarks.md
+	@exec $(BIN)/python -m load.bench
 
 clean: ## Remove all data of this folder's stacks, wherever they lie
 	@$(PYTHON) -m dev.clean
