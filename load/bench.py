@@ -13,7 +13,7 @@ import uvloop
 
 from cli.dev import leave_in_order
 from dev.alive import signs_of_life
-from load import growth, idle, payments, report, settlement, system, usage
+from load import growth, idle, ledger, payments, report, settlement, system, usage
 from load.figures import Group
 from load.meter import Meter
 from load.size import FULL, QUICK, Size
@@ -24,6 +24,7 @@ GROUPS = {
     "payments": payments.measure,
     "usage": usage.measure,
     "settlement": settlement.measure,
+    "ledger": ledger.measure,
     "growth": growth.measure,
     "long": settlement.measure_long,
 }
