@@ -41,21 +41,22 @@ from runtime.version import VERSION
 from service.group_commit import GroupCommit
 
 CALLS = (
-    order,
+    usage,
     payment,
+    order,
     refund,
     wallet,
     points,
     coupon,
     inventory,
     ranking,
-    usage,
     pricing,
     receivable,
     settlement,
     invoice,
     customer,
 )
+"""Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
