@@ -42,7 +42,7 @@ bench-quick: .venv/development ## Measure what matters beside its floors, in thr
 	@exec $(BIN)/python -m load.bench --quick
 
 bench: .venv/development ## Measure everything, for an hour, into docs/benchmarks.md
-	@exec $(BIN)/python -m load.bench
+	@exec $(BIN)/python -m load.bench --keep
 
 clean: ## Remove all data of this folder's stacks, wherever they lie
 	@$(PYTHON) -m dev.clean

@@ -1,7 +1,7 @@
 """`make bench` and `make bench-quick`: each figure beside its floor, in one run, on a fresh stack.
 
-A line for each figure: name, value, goal, `ok` or `short`, with tabs between. The whole run is kept
-in docs/benchmarks.json and on the page beside it.
+A line for each figure: name, value, goal, `ok` or `short`, with tabs between. `--keep` writes what
+a run has found to docs/benchmarks.json and on the page beside it.
 """
 
 import argparse
@@ -34,16 +34,18 @@ QUICKLY = ("idle", "payments", "usage", "settlement")
 def main() -> None:
     """Measure and tell; what a whole run has found is kept."""
     parser = argparse.ArgumentParser(prog="python -m load.bench")
-    parser.add_argument("--quick", action="store_true", help="less than three minutes, not kept")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, help="a part of it, not kept")
+    parser.add_argument("--quick", action="store_true", help="a few turns, in three minutes")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, help="a part of it")
+    parser.add_argument("--keep", action="store_true", help="into docs/benchmarks.json")
     asked = parser.parse_args()
     load_before = os.getloadavg()[0]
     names = asked.only or (QUICKLY if asked.quick else [*GROUPS])
     leave_in_order()
+    size = QUICK if asked.quick else FULL
     with signs_of_life(), system.running() as running:
-        groups = uvloop.run(_measure(running, QUICK if asked.quick else FULL, names))
-    if not asked.quick and not asked.only:
-        report.write(groups, load_before)
+        groups = uvloop.run(_measure(running, size, names))
+    if asked.keep:
+        report.write(groups, size, load_before)
 
 
 async def _measure(running: System, size: Size, names: Sequence[str]) -> list[Group]:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from load.figures import Figure, Group, Measured, shown
 from load.meter import IN_FLIGHT
 from load.plot import bars
+from load.size import Size
 
 ROOT = Path(__file__).parents[1]
 JSON = ROOT / "docs" / "benchmarks.json"
@@ -38,8 +39,9 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run. It names no host."""
+    """A run. It names no host."""
 
+    size: Size
     machine: dict[str, str]
     versions: dict[str, str]
     groups: list[Group]
@@ -58,9 +60,9 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"{', '.join(wrong)}: not what docs/benchmarks.json says: python -m load.report")
 
 
-def write(groups: list[Group], load_before: float) -> None:
-    """Keep what a whole run has found."""
-    report = Report(_machine(load_before), _versions(), groups)
+def write(groups: list[Group], size: Size, load_before: float) -> None:
+    """Keep what a run has found."""
+    report = Report(size, _machine(load_before), _versions(), groups)
     JSON.write_bytes(_ADAPTER.dump_json(report, indent=1) + b"\n")
     main([])
 
@@ -85,7 +87,8 @@ def _page(report: Report) -> str:
 Made by `make bench`, in one run on a fresh stack with durable settings. What is compared takes
 turns with its floor, so that what else the machine does falls on both: a ratio is the median of the
 turns' ratios, with the lowest and the highest behind it. Ratios and CPU may be compared with
-another run; rates and times only with their neighbours.
+another run; rates and times only with their neighbours. This run: {report.size.rounds} turns,
+{report.size.together} payments in each of them, {report.size.customers} customers settled.
 
 - **CPU** is what every process used for one operation while {IN_FLIGHT} were in flight, ours
   and the floor's, in milliseconds.
@@ -100,7 +103,7 @@ another run; rates and times only with their neighbours.
 {_table(("version", ""), report.versions.items())}
 ![Figures as a share of their goals](benchmarks-goals.svg)
 
-![CPU of a payment and of its floors](benchmarks-cpu.svg)
+![CPU of what takes a workflow](benchmarks-cpu.svg)
 
 {groups}"""
 
@@ -160,10 +163,10 @@ def _share(value: float, goal: float, at_most: bool) -> float:
 
 
 def _cpu(report: Report) -> str:
-    payments = next(group for group in report.groups if group.title == "Payments")
-    parts = [(each.name, _main_parts(each.cpu)) for each in payments.measured]
+    measured = [each for group in report.groups for each in group.measured]
+    parts = [(each.name, _main_parts(each.cpu)) for each in measured]
     rows = [(name, cpu) for name, cpu in parts if sum(cpu.values()) > A_LOT]
-    return bars("CPU of one operation by process", rows, unit=" ms")
+    return bars("CPU of what takes a workflow, by process", rows, unit=" ms")
 
 
 def _main_parts(cpu: Mapping[str, float]) -> dict[str, float]:

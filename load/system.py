@@ -59,7 +59,8 @@ def running() -> Iterator[System]:
         ) as stack,
     ):
         services.prepare(stack, report)
-        environment = services.environment(stack)
+        # However slow the machine is just now, an operation is measured to its end.
+        environment = services.environment(stack, api_wait_seconds=60)
         with services.running(stack, api_port, environment, report) as ours:
             ours += _start_floor(stack, environment, floor_port)
             process.wait_until_ready(ours)
