@@ -26,13 +26,14 @@ test: .venv/development ## Run all tests
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
 	@exec $(BIN)/billing dev
 
-check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables
+check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks against their JSON
 	@$(ALIVE) $(BIN)/ruff format --check .
 	@$(ALIVE) $(BIN)/ruff check .
 	@$(ALIVE) $(BIN)/mypy
 	@$(ALIVE) $(BIN)/lint-imports
 	@$(ALIVE) $(BIN)/python -m dev.architecture --check
 	@$(ALIVE) $(BIN)/python -m dev.drift
+	@$(ALIVE) $(BIN)/python -m load.report --check
 
 format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

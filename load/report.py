@@ -115,7 +115,8 @@ def _group(group: Group) -> str:
         map(_measured, group.measured),
     )
     notes = "".join(f"- {note}\n" for note in group.notes)
-    return f"## {group.title}\n\n{figures}\n{measured}\n{notes}"
+    parts = [f"## {group.title}\n", figures, measured if group.measured else "", notes]
+    return "\n".join(part for part in parts if part)
 
 
 def _figures(report: Report) -> str:
