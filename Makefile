@@ -12,10 +12,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format load lock clean
+.PHONY: help demo test dev check format load bench bench-quick lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/embedded ## Run the scenario on a stack of its own and explain every step
 	@exec $(BIN)/billing demo
@@ -26,13 +26,14 @@ test: .venv/development ## Run all tests
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
 	@exec $(BIN)/billing dev
 
-check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables
+check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks against their JSON
 	@$(ALIVE) $(BIN)/ruff format --check .
 	@$(ALIVE) $(BIN)/ruff check .
 	@$(ALIVE) $(BIN)/mypy
 	@$(ALIVE) $(BIN)/lint-imports
 	@$(ALIVE) $(BIN)/python -m dev.architecture --check
 	@$(ALIVE) $(BIN)/python -m dev.drift
+	@$(ALIVE) $(BIN)/python -m load.report --check
 
 format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
@@ -40,6 +41,12 @@ format: .venv/development ## Let ruff format and mend what it can
 
 load: .venv/load ## Run the load scenarios on a stack of its own; ONLY=usage-event-ingest names one
 	@exec $(BIN)/python -m load.scenarios $(ONLY)
+
+bench-quick: .venv/development ## Measure what matters beside its floors, in three minutes
+	@exec $(BIN)/python -m load.bench --quick
+
+bench: .venv/development ## Measure everything, for an hour, into docs/benchmarks.md
+	@exec $(BIN)/python -m load.bench --keep
 
 clean: ## Remove all data of this folder's stacks, wherever they lie
 	@$(PYTHON) -m dev.clean

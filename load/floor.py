@@ -1,14 +1,14 @@
-"""The floor of a card payment: the same over HTTP with nothing of ours in it.
+"""The floors: the same over HTTP with nothing of ours in it.
 
-A route starts a workflow of the steps of a card payment (local, regular, local) and waits for it.
-The local steps do nothing, the regular one charges at the gateway simulator. `python -m load.floor
-api` and `python -m load.floor worker` run the two processes, as a payment's API and worker are two.
+Of a card payment: a route starts a workflow of the same steps (local, regular, local) and waits for
+it. The local ones do nothing, the regular one charges at a gateway simulator. Of what needs no
+workflow: a route that reads the same body by the same model and sends it back. `python -m
+load.floor api` and `python -m load.floor worker` run the two processes, as ours are two.
 """
 
 import asyncio
 import os
 import sys
-from datetime import timedelta
 from uuid import uuid4
 
 import httpx2
@@ -19,20 +19,17 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
+from api.payment import NewPayment
+from api.usage import UsageEvent
 from dev.seed import TEST_CARD
+from load.nothing import BOUND, nothing
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import STICKY
 
 QUEUE = "floor"
 READY = "the floor is ready"
-_BOUND = timedelta(seconds=10)
 _CONCURRENT_CALLS = 100
-
-
-@activity.defn(name="nothing")
-async def nothing() -> None:
-    """No work at all."""
 
 
 class Gateway:
@@ -60,26 +57,35 @@ class Gateway:
 
 @workflow.defn(name="Floor")
 class Floor:
-    """The step shape of a card payment: open (local), charge (regular), complete (local)."""
+    """The step shape of a card payment: charge (regular), complete (local)."""
 
     @workflow.run
     async def run(self) -> str:
-        await workflow.execute_local_activity(nothing, start_to_close_timeout=_BOUND)
-        status = await workflow.execute_activity_method(
-            Gateway.charge, start_to_close_timeout=_BOUND
-        )
-        await workflow.execute_local_activity(nothing, start_to_close_timeout=_BOUND)
+        status = await workflow.execute_activity_method(Gateway.charge, **BOUND)
+        await workflow.execute_local_activity(nothing, **BOUND)
         return status
 
 
 def create_app(client: Client) -> FastAPI:
-    """One route."""
+    """The routes."""
     app = FastAPI()
 
     @app.post("/floor", status_code=201)
-    async def floor(body: dict[str, str]) -> dict[str, str]:
+    async def floor(body: NewPayment) -> dict[str, str]:
         status = await client.execute_workflow(Floor.run, id=f"floor/{uuid4()}", task_queue=QUEUE)
-        return {**body, "status": status}
+        return {"orderId": body.order_id, "status": status}
+
+    @app.post("/webhook", status_code=204)
+    async def webhook() -> None:
+        """What the gateway tells."""
+
+    @app.post("/echo/payment", status_code=201)
+    async def payment(body: NewPayment) -> NewPayment:
+        return body
+
+    @app.post("/echo/usage", status_code=202)
+    async def usage(body: UsageEvent) -> UsageEvent:
+        return body
 
     @app.get("/health/ready")
     async def ready() -> str:

@@ -1,93 +1,148 @@
-"""`python -m load.settlement`: how many customers a second a run settles, ten of them poisoned.
-
-Starts a durable stack of its own and a worker as `make dev` does, gives 1,000 customers a month of
-usage, and runs the settlement of that month once: draft, check, issue, and the first charge at the
-gateway simulator on 127.0.0.1. Takes about two minutes.
-"""
+"""A month of many customers, charged and posted, beside workflows of its shapes that do nothing."""
 
 import asyncio
-import os
-import time
-from datetime import timedelta
+import statistics
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
-import uvloop
-from rich.console import Console
-from rich.table import Table
+import orjson
 from sqlalchemy import text
+from temporalio.client import Client
 
-from cli.dev import report as tell
-from dev import process, services
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
-from dev.stack import SimulatorOptions, durable_stack, temporary_directory
 from domain.access import SYSTEM
-from domain.event import TOPICS
 from domain.period import Period
-from domain.run import Progress
 from domain.usage import UsageEvent
+from load import nothing, statements
+from load.connection import Connection
+from load.figures import Figure, Group
+from load.meter import Call, Meter, Series, Subject, rss, together
+from load.size import Size
+from load.system import System
+from runtime import temporal
 from runtime.desk import connected
 from runtime.settings import Settings
-from service.settlement import Report, report, start_run
+from runtime.workers import running
+from service.desk import Desk
+from service.settlement import start_run
 from store import customer, usage
 from store.database import Database
 
-CUSTOMERS = 1_000
-POISONED = 10
+MONTH = "settlement of a customer, charged and posted"
+FLOOR = "three do-nothing workflows of the same shapes"
 EVENTS_EACH = 20
 QUANTITY = 1_000
-PERIOD = "2026-05"
-BOUND_SECONDS = 600
-
-console = Console()
-NAMES = [f"load-{number:04}" for number in range(CUSTOMERS)]
-BAD = frozenset(NAMES[:: CUSTOMERS // POISONED])
+COUNTED = 10
+_PAID = text("SELECT count(*) FROM invoices WHERE status = 'PAID' AND period = :period")
 
 
-def main() -> None:
-    """Measure and print one table."""
-    with temporary_directory() as directory:
-        simulator = SimulatorOptions(
-            "http://127.0.0.1:9/unused", Settings().gateway_webhook_secret.get_secret_value()
+async def measure(system: System, meter: Meter, size: Size) -> Group:
+    """CPU and statements of a customer whose month is settled by a run, and charged."""
+    months = _months(size.rounds + 1)
+    names = [f"month-{number:05}" for number in range(size.customers)]
+    client = await temporal.connect_when_ready(Settings())
+    async with _desk() as desk, running(nothing.worker(client)):
+        await _with_usage(desk.database, names, months)
+        left = iter(months)
+
+        async def settle(caller: int) -> None:
+            await _settle(desk, str(next(left)), len(names))
+
+        async def floor(caller: int) -> None:
+            await together(_nothing(client), len(names), Settings().settlement_concurrency)
+
+        found = await meter.compare(
+            [
+                Subject(MONTH, settle, 1, in_flight=1, of_each=len(names)),
+                Subject(FLOOR, floor, 1, in_flight=1, of_each=len(names)),
+            ],
+            size.rounds,
         )
-        with durable_stack(
-            directory, TOPICS, simulator, ui_port=process.free_port(), progress=tell
-        ) as stack:
-            services.prepare(stack, tell)
-            ours = [services.start_worker(stack, "worker", services.environment(stack))]
-            try:
-                process.wait_until_ready(ours)
-                os.environ.update(stack.endpoints.environment())
-                uvloop.run(_measure())
-            finally:
-                process.stop(ours)
+        by_word = await _statements(system, desk.database, months[-1])
+    group = Group("Settlement")
+    group.take(*found.values())
+    group.ratio(
+        "settlement of a customer / three do-nothing workflows, CPU",
+        found[MONTH].cpu_totals,
+        found[FLOOR].cpu_totals,
+        1.6,
+        at_most=True,
+    )
+    name = "statements of a settlement"
+    group.figures.append(Figure(name, sum(by_word.values()), 25, at_most=True))
+    group.notes.append(statements.in_words(by_word))
+    return group
 
 
-async def _measure() -> None:
+async def measure_long(system: System, meter: Meter, size: Size) -> Group:
+    """A thousand customers, then ten thousand: what one costs, and how large the worker gets."""
+    group = Group("Long settlement runs")
+    pid = next(each.process.pid for each in system.servers if each.name == "Worker")
+    memory, cpu = [], []
+    async with _desk() as desk:
+        for count, month in zip(LONG, _months(len(LONG)), strict=True):
+            names = [f"long-{count}-{number:05}" for number in range(count)]
+            await _with_usage(desk.database, names, [month])
+            series = Series(f"settlement of each of {count:,} customers")
+            await meter.turn(
+                Subject(series.name, _whole(desk, month, count), 1, 0, 1, count), series
+            )
+            group.take(series)
+            memory.append(rss(pid))
+            cpu.append(statistics.median(series.cpu_totals))
+            hours = 1e6 * cpu[-1] / 1000 / 3600
+            group.notes.append(
+                f"after {count:,} customers the worker has {memory[-1]:.0f} MB; at this rate 10^6 "
+                f"customers take {hours:.0f} core-hours: {hours / 4:.0f} cores for 4 hours"
+            )
+    fewer, more = (f"{count:,}" for count in LONG)
+    for what, values in (("CPU of a customer", cpu), ("memory of the worker", memory)):
+        name = f"{what}, {more} / {fewer} customers"
+        group.figures.append(Figure(name, values[1] / values[0], 1.2, at_most=True))
+    return group
+
+
+LONG = (1_000, 10_000)
+
+
+def _whole(desk: Desk, month: Period, count: int) -> Call:
+    async def settle(caller: int) -> None:
+        await _settle(desk, str(month), count)
+
+    return settle
+
+
+def _months(count: int) -> list[Period]:
+    """The last that are over, the earliest first."""
+    months = [Period.containing(datetime.now(UTC), "UTC")]
+    for _ in range(count):
+        months.append(months[-1].previous())
+    return months[:0:-1]
+
+
+@asynccontextmanager
+async def _desk() -> AsyncIterator[Desk]:
     desk = await connected(Settings(), pool_size=5, wait_seconds=30)
-    pool = desk.database
     try:
-        await _prepare(pool)
-        began = time.perf_counter()
-        async with asyncio.timeout(BOUND_SECONDS):
-            handle = await start_run(desk, PERIOD)
-            ended = await handle.result()
-            settled_after = time.perf_counter() - began
-            await _until_paid(pool)
-        paid_after = time.perf_counter() - began
-        _print(await report(desk, PERIOD), ended, settled_after, paid_after)
+        yield desk
     finally:
-        await pool.dispose()
+        await desk.database.dispose()
 
 
-async def _prepare(pool: Database) -> None:
-    begins = Period.parse(PERIOD).starts_at("UTC")
-    for name in NAMES:
-        resource = "POISON" if name in BAD else "API_CALL"
+async def _with_usage(pool: Database, names: Sequence[str], months: Sequence[Period]) -> None:
+    for name in names:
         events = [
             UsageEvent(
-                name, f"{number}", resource, Decimal(QUANTITY), begins + timedelta(hours=number)
+                name,
+                f"{month}-{number}",
+                "API_CALL",
+                Decimal(QUANTITY),
+                month.starts_at("UTC") + timedelta(hours=number),
             )
+            for month in months
             for number in range(EVENTS_EACH)
         ]
         async with pool.begin(SYSTEM) as tx:
@@ -99,28 +154,50 @@ async def _prepare(pool: Database) -> None:
             await usage.ingest(tx, events)
 
 
-async def _until_paid(pool: Database) -> None:
-    query = text("SELECT count(*) FROM invoices WHERE status = 'PAID'")
-    while True:
-        async with pool.read(SYSTEM) as tx:
-            if (await tx.execute(query)).scalar_one() >= CUSTOMERS - POISONED:
+async def _settle(desk: Desk, month: str, customers: int) -> None:
+    """A run of the month, until every invoice is paid."""
+    await (await start_run(desk, month)).result()
+    async with desk.database.statements(SYSTEM) as tx:
+        while True:
+            if await tx.scalar(_PAID, {"period": month}) >= customers:
                 return
-        await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
 
-def _print(found: Report, ended: Progress, settled_after: float, paid_after: float) -> None:
-    expected = {"SETTLED": CUSTOMERS - POISONED, "FAILED": POISONED}
-    counts = {name: count for name, count in found.counts.items() if name in expected}
-    billed = (EVENTS_EACH * QUANTITY - 10_000) * (CUSTOMERS - POISONED)
-    if counts != expected or found.totals != {"KRW": billed}:
-        raise RuntimeError(f"wrong: {found.counts}, {found.totals} instead of {billed}")
-    table = Table("what", "figure")
-    table.add_row("customers", f"{ended.finished}: {dict(found.counts)}")
-    table.add_row("the run", f"{settled_after:.1f} s, {ended.finished / settled_after:.1f}/s")
-    table.add_row("until all are paid", f"{paid_after:.1f} s, {CUSTOMERS / paid_after:.1f}/s")
-    table.add_row("billed", f"{billed:,} KRW, to the unit")
-    console.print(table)
+def _nothing(client: Client) -> Call:
+    async def one(caller: int) -> None:
+        month = await client.execute_workflow(
+            nothing.NothingMonth.run, id=f"month/{uuid4()}", task_queue=nothing.QUEUE
+        )
+        await client.get_workflow_handle(month).result()
+
+    return one
 
 
-if __name__ == "__main__":
-    main()
+async def _statements(system: System, pool: Database, month: Period) -> dict[str, float]:
+    """Of one that is settled alone, over HTTP."""
+    names = [f"alone-{number:02}" for number in range(COUNTED + 1)]
+    await _with_usage(pool, names, [month])
+    connection = Connection(system.api_port)
+
+    async def settle(caller: int) -> None:
+        await _settle_over_http(connection, names.pop(), month)
+
+    return await statements.of_each(system, settle, COUNTED)
+
+
+async def _settle_over_http(connection: Connection, name: str, month: Period) -> str:
+    """The id of the invoice, which is paid."""
+    path = f"/api/v1/settlement/run?customerId={name}&period={month}"
+    invoice = orjson.loads(await connection.send("POST", path, expect=201))["invoice"]
+    if invoice["status"] != "PAID":
+        raise RuntimeError(f"{path}: {invoice['status']}")
+    return str(invoice["id"])
+
+
+async def invoice_of_one(system: System) -> tuple[str, str]:
+    """A paid invoice, and its customer."""
+    name, (month,) = "one", _months(1)
+    async with _desk() as desk:
+        await _with_usage(desk.database, [name], [month])
+    return await _settle_over_http(Connection(system.api_port), name, month), name

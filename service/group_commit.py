@@ -1,7 +1,8 @@
-"""Group commit: usage events that arrive while a transaction is under way share the next one.
+"""Group commit: usage events that arrive while a statement is under way share the next one.
 
 Nobody waits for company: an event that comes alone goes at once. Under load one statement and one
-flush of the disk serve everybody who came meanwhile.
+flush of the disk serve everybody who came meanwhile. The statement that counts is the transaction:
+what else is asked, the time before it and what was known after it, is true whenever it is asked.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from store.database import Database
 
 MAY_WAIT = 5 * MAX_BATCH
 """Events that wait for the next transactions; more would wait for seconds."""
+_Waiting = tuple[UsageEvent, asyncio.Future[Receipt]]
 
 
 class GroupCommit:
@@ -23,11 +25,11 @@ class GroupCommit:
     def __init__(self, database: Database, late: timedelta) -> None:
         self._database = database
         self._late = late
-        self._waiting: list[tuple[UsageEvent, asyncio.Future[Receipt]]] = []
+        self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
 
     async def ingest(self, event: UsageEvent) -> Receipt:
-        """What became of the event, once that is durable; raises what the transaction raised, and
+        """What became of the event, once that is durable; raises what the statement raised, and
         `Overloaded` where too many wait."""
         if len(self._waiting) >= MAY_WAIT:
             raise Overloaded
@@ -39,16 +41,21 @@ class GroupCommit:
 
     async def _work(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            group: list[_Waiting] = []
             try:
-                async with self._database.begin(SYSTEM) as tx:
-                    receipts = await count(tx, [event for event, _ in group], self._late)
+                async with self._database.statements(SYSTEM) as tx:
+                    while group := self._next_group():
+                        receipts = await count(tx, [event for event, _ in group], self._late)
+                        for (_, waiting), receipt in zip(group, receipts, strict=True):
+                            # A caller who has gone away has cancelled its own receipt only.
+                            if not waiting.done():
+                                waiting.set_result(receipt)
             except Exception as error:
-                for _, waiting in group:
+                # Where there was not even a connection, nobody has been taken from the queue yet.
+                for _, waiting in group or self._next_group():
                     if not waiting.done():
                         waiting.set_exception(error)
-            else:
-                for (_, waiting), receipt in zip(group, receipts, strict=True):
-                    # A caller who has gone away has cancelled its own receipt only.
-                    if not waiting.done():
-                        waiting.set_result(receipt)
+
+    def _next_group(self) -> list[_Waiting]:
+        group, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        return group

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Date,
@@ -34,9 +35,11 @@ from store.tables import invoices, usage_events
 _COUNT = text("""
 WITH incoming AS (
     SELECT *
-    FROM unnest(
-        CAST(:customer_ids AS text[]), CAST(:event_ids AS text[]), CAST(:resource_types AS text[]),
-        CAST(:quantities AS numeric[]), CAST(:times AS timestamptz[]), CAST(:hashes AS bytea[])
+    FROM ROWS FROM (
+        json_to_recordset(CAST(:events AS json)) AS (
+            customer_id text, event_id text, resource_type text,
+            quantity numeric, occurred_at timestamptz, payload_hash bytea
+        )
     ) WITH ORDINALITY AS event (
         customer_id, event_id, resource_type, quantity, occurred_at, payload_hash, place
     )
@@ -153,19 +156,22 @@ async def ingest(tx: Transaction, events: Sequence[UsageEvent]) -> list[Receipt]
     for event in events:
         first.setdefault(event.identity, event)
     ordered = [first[identity] for identity in sorted(first)]
-    counted = await tx.execute(
-        _COUNT,
-        {
-            "customer_ids": [event.customer_id for event in ordered],
-            "event_ids": [event.event_id for event in ordered],
-            "resource_types": [event.resource_type for event in ordered],
-            "quantities": [event.quantity for event in ordered],
-            "times": [event.occurred_at for event in ordered],
-            "hashes": [event.payload_hash for event in ordered],
-        },
-    )
+    # As JSON: the driver takes twice as long to write the same as arrays, item by item.
+    document = orjson.dumps([_document(event) for event in ordered]).decode()
+    counted = await tx.execute(_COUNT, {"events": document})
     fresh = {(row.customer_id, row.event_id) for row in counted}
     return receipts(events, fresh, await _known(tx, [each for each in first if each not in fresh]))
+
+
+def _document(event: UsageEvent) -> dict[str, object]:
+    return {
+        "customer_id": event.customer_id,
+        "event_id": event.event_id,
+        "resource_type": event.resource_type,
+        "quantity": str(event.quantity),
+        "occurred_at": event.occurred_at,
+        "payload_hash": f"\\x{event.payload_hash.hex()}",
+    }
 
 
 async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identity, bytes]:
