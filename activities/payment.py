@@ -1,5 +1,7 @@
 """A payment's beginning, its marks on the way, and its two ends: one transaction each."""
 
+from collections.abc import Sequence
+
 from temporalio import activity
 
 from activities.funding import STEPS
@@ -105,28 +107,11 @@ class PaymentActivities:
         """By one statement. False where anything is not as it is for a payment that went well from
         its begin: then nothing is written."""
         payment = capture.payment
-        lines: tuple[OrderLine, ...] = ()
-        if payment.payable_type is PayableType.ORDER:
-            async with self._database.statements(SYSTEM) as tx:
+        async with self._database.statements(SYSTEM) as tx:
+            lines: tuple[OrderLine, ...] = ()
+            if payment.payable_type is PayableType.ORDER:
                 lines = await order.lines(tx, payment.payable_id)
-        earned = earned_points(payment)
-        reference = capture.gateway_reference
-        changes = [payments.completing(payment.payment_id, reference, earned)]
-        changes += _commit_holds_at_once(payment, earned)
-        if references := dict.fromkeys(payment.operations, reference):
-            changes.append(gateway_attempt.closing(payment.payment_id, references))
-        changes += _complete_payable_at_once(payment)
-        if transactions := capture_transactions(payment):
-            changes.append(ledger.appending(*transactions))
-        more = (_invoice_paid(payment),) if payment.payable_type is PayableType.INVOICE else ()
-        changes += saga.recording(
-            payment,
-            _completed_steps(payment),
-            *completed_events(payment, reference, lines),
-            *more,
-            order_status=OrderStatus.COMPLETED,
-        )
-        return await change.at_once(self._database, SYSTEM, *changes)
+            return await change.tried(tx, *_completion(capture, lines))
 
     async def complete_by_steps(self, capture: Capture) -> None:
         """By one transaction that looks at everything in turn."""
@@ -208,6 +193,28 @@ class PaymentActivities:
             answer = GatewayAnswer(GatewayStatus.CAPTURED)
             await gateway_attempt.close(tx, payment.payment_id, payment.pivot, answer)
             await ledger.append(tx, late_capture_transaction(payment))
+
+
+def _completion(capture: Capture, lines: Sequence[OrderLine]) -> list[Change]:
+    """All that completes a payment that went well, as parts of a statement."""
+    payment, reference = capture.payment, capture.gateway_reference
+    earned = earned_points(payment)
+    changes = [payments.completing(payment.payment_id, reference, earned)]
+    changes += _commit_holds_at_once(payment, earned)
+    if references := dict.fromkeys(payment.operations, reference):
+        changes.append(gateway_attempt.closing(payment.payment_id, references))
+    changes += _complete_payable_at_once(payment)
+    if transactions := capture_transactions(payment):
+        changes.append(ledger.appending(*transactions))
+    more = (_invoice_paid(payment),) if payment.payable_type is PayableType.INVOICE else ()
+    changes += saga.recording(
+        payment,
+        _completed_steps(payment),
+        *completed_events(payment, reference, lines),
+        *more,
+        order_status=OrderStatus.COMPLETED,
+    )
+    return changes
 
 
 def _completed_steps(payment: PaymentRequest) -> dict[str, StepState]:

@@ -1,6 +1,6 @@
 """The floors: the same over HTTP with nothing of ours in it.
 
-Of a card payment: a route starts a workflow of the same steps (local, regular, local) and waits for
+Of a card payment: a route starts a workflow of the same steps (regular, local) and waits for
 it. The local ones do nothing, the regular one charges at a gateway simulator. Of what needs no
 workflow: a route that reads the same body by the same model and sends it back. `python -m
 load.floor api` and `python -m load.floor worker` run the two processes, as ours are two.

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         10, ge=1, description="GETs that an API process works on, each with its own connection."
     )
     api_reads_waiting: int = Field(
-        100, ge=0, description="GETs that may wait for that, half a second; more are refused."
+        100, ge=0, description="GETs that may wait for that, two seconds; more are refused."
     )
     api_work_at_once: int = Field(
         64, ge=1, description="Other requests under way in an API process; more are refused."

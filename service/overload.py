@@ -11,8 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from domain.access import Scope
 from store.database import Database, Transaction
 
-WAIT_SECONDS = 0.5
-"""How long somebody may wait to be let in."""
+WAIT_SECONDS = 2.0
+"""How long somebody may wait to be let in: a machine that is busy for a moment refuses nobody."""
 
 
 class Overloaded(Exception):

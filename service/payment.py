@@ -69,20 +69,19 @@ async def _create_at_once(
     """By one statement, where nothing is in the way; None, and nothing made, where anything is."""
     async with desk.database.statements(SYSTEM) as tx:
         to_pay = await order.to_pay(tx, wanted.order_id, wanted.payment_method_id)
-    if to_pay is None or to_pay.order.status not in PAYABLE:
-        return None
-    claimed = Claimed(new_id(), repeated=False, answer=None)
-    try:
-        request = _request(desk, call, claimed.resource_id, wanted, to_pay)
-    except Rejected:
-        return None  # The key may have an answer that came before.
-    made = await change.at_once(
-        desk.database,
-        SYSTEM,
-        idempotency.claiming(call.claim, claimed.resource_id),
-        order.beginning_to_pay(to_pay.order.id),
-        *payment.creating(request, wanted.method),
-    )
+        if to_pay is None or to_pay.order.status not in PAYABLE:
+            return None
+        claimed = Claimed(new_id(), repeated=False, answer=None)
+        try:
+            request = _request(desk, call, claimed.resource_id, wanted, to_pay)
+        except Rejected:
+            return None  # The key may have an answer that came before.
+        made = await change.tried(
+            tx,
+            idempotency.claiming(call.claim, claimed.resource_id),
+            order.beginning_to_pay(to_pay.order.id),
+            *payment.creating(request, wanted.method),
+        )
     return (claimed, request) if made else None
 
 

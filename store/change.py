@@ -35,9 +35,14 @@ class Change:
 async def at_once(database: Database, scope: Scope, *changes: Change) -> bool:
     """Make them in a transaction of their own; False, and nothing made, where one does not find its
     rows: step by step it is found out why."""
+    async with database.statements(scope) as statements:
+        return await tried(statements, *changes)
+
+
+async def tried(statements: Transaction, *changes: Change) -> bool:
+    """The same by somebody whose statements are transactions each (`Database.statements`)."""
     try:
-        async with database.statements(scope) as tx:
-            await make(tx, *changes)
+        await make(statements, *changes)
     except DBAPIError as error:
         if refuses_values(error):
             return False

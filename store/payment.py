@@ -320,8 +320,10 @@ async def ended_holding(
         ),
         select(coupon_uses.c.payment_id).where(coupon_uses.c.state == CouponUseState.IN_USE),
     ).subquery()
+    # An array, so that PostgreSQL looks at what holds first, whatever it thinks of the numbers.
+    held = func.array(select(holding.c.payment_id).scalar_subquery())
     query = _PAYMENTS.where(
-        payments.c.id.in_(select(holding.c.payment_id)),
+        payments.c.id == func.any(held),
         ~_OPEN,
         payments.c.updated_at < created_before,
     )

@@ -100,8 +100,9 @@ async def test_a_statement_that_reads_all_of_it_is_found(database: Database) -> 
     """With and without an index that does not help; one that bounds it does."""
     by_method = "SELECT count(*) FROM payments WHERE method = 'CARD'"
     sorted_ = "SELECT id FROM payments WHERE method = 'CARD' ORDER BY id LIMIT 1"
-    first, one = "SELECT id FROM payments ORDER BY id LIMIT 1", "SELECT 1 FROM payments WHERE id = "
-    statements = {by_method: (), sorted_: (), first: (), f"{one}gen_random_uuid()": ()}
+    first = "SELECT id FROM payments ORDER BY id LIMIT 1"
+    one = "SELECT 1 FROM payments WHERE id = $1::UUID"
+    statements = {by_method: (), sorted_: (), first: (), one: (str(uuid4()),)}
 
     assert (await explained(database, statements)).keys() == {by_method, sorted_}
 

@@ -17,6 +17,7 @@ from activities.payment import PaymentActivities
 from activities.points import PointsActivities
 from activities.wallet import WalletActivities
 from domain.access import SYSTEM
+from domain.gateway import GatewayAnswer, GatewayStatus, Operation
 from domain.payment import FailedPayment, PaymentOutcome, PaymentRequest, PaymentStatus
 from domain.refund import LATE_CAPTURE, RefundRequest, late_capture_refund_id
 from domain.terms import Terms
@@ -137,7 +138,7 @@ async def test_a_cancelled_payment_terminated_while_undoing_stays_cancelled(
     async with cashier.billing.database.begin(SYSTEM) as tx:
         assert await payment.request_cancel(tx, request.payment_id)
     parked = cashier.plan(request, "wallet.release", Fault.PARK_BEFORE)
-    handle = await cashier.start(request)
+    handle = await cashier.start(replace(request, cancel_requested=True))
     await parked.reached.wait()
 
     await handle.terminate("by hand")
@@ -341,8 +342,9 @@ async def test_what_an_ended_payment_still_holds_is_given_back(cashier: Cashier)
     await InventoryActivities(database).reserve(request)
     await WalletActivities(database).hold(request)
     await PointsActivities(database).deduct(request)
+    declined = {Operation.CHARGE: GatewayAnswer(GatewayStatus.DECLINED)}
     await PaymentActivities(database).fail(
-        FailedPayment(request, PaymentStatus.FAILED, "declined", "for the test")
+        FailedPayment(request, PaymentStatus.FAILED, "declined", "for the test", answers=declined)
     )
     assert await cashier.holdings(goods) != before
 
