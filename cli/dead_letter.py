@@ -11,6 +11,7 @@ import typer
 
 from cli.system import as_id, connected
 from cli.words import duration, say
+from domain.access import OPERATOR
 from domain.dead_letter import DeadLetter
 from domain.message import DeadMessage
 from domain.money import format_amount
@@ -82,7 +83,7 @@ async def _waiting() -> tuple[list[DeadLetter], list[DeadMessage]]:
 
 async def _resolve(id_: str) -> str:
     async with connected() as system:
-        now = await dead_letter.resolve(system.desk, id_)
+        now = await dead_letter.resolve(system.desk, OPERATOR, id_)
     return f"The dead letter {id_} {'is resolved' if now else 'was resolved before'}."
 
 

@@ -21,7 +21,7 @@ from cli.dev import report as tell
 from dev import process, services
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
 from dev.stack import SimulatorOptions, durable_stack, temporary_directory
-from domain.access import SYSTEM
+from domain.access import OPERATOR, SYSTEM
 from domain.event import TOPICS
 from domain.period import Period
 from domain.run import Progress
@@ -70,7 +70,7 @@ async def _measure() -> None:
         await _prepare(pool)
         began = time.perf_counter()
         async with asyncio.timeout(BOUND_SECONDS):
-            handle = await start_run(desk, PERIOD)
+            handle = await start_run(desk, OPERATOR, PERIOD)
             ended = await handle.result()
             settled_after = time.perf_counter() - began
             await _until_paid(pool)

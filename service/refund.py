@@ -6,7 +6,9 @@ from functools import partial
 
 from domain import refund as rules
 from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, NotRefundable
+from domain.event import JSON
 from domain.funding import Kind, Part, by_kind, worth
 from domain.payment import PayableType
 from domain.refund import FINAL, Refund, RefundRequest
@@ -18,7 +20,7 @@ from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_refund
-from store import customer, idempotency, payment, refund, wallet
+from store import audit, customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -93,7 +95,21 @@ async def _create(
     )
     await payment.reserve_refund(tx, request)
     await refund.create(tx, request)
+    await audit.append(tx, _created(call.access, request))
     return request
+
+
+def _created(access: Access, request: RefundRequest) -> Entry:
+    after: dict[str, JSON] = {
+        "paymentId": request.payment_id,
+        "currency": request.currency,
+        "cardAmount": request.card_amount,
+        "walletAmount": request.wallet_amount,
+        "pointsAmount": request.points_amount,
+    }
+    who, id_, whose = actor(access), request.refund_id, request.customer_id
+    why = request.reason
+    return Entry(who, Action.REFUND_CREATED, Noun.REFUND, id_, whose, after=after, reason=why)
 
 
 async def _check_room(tx: Transaction, customer_id: str, parts: Iterable[Part]) -> None:
