@@ -4,13 +4,16 @@ An entry is appended in the transaction of what it tells of. Seals are computed 
 chain inside it would make everybody wait for one row.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from domain.access import NOWHERE, Access, Role, Source
-from domain.event import JSON
+from domain.event import JSON, Event, Origin, Topic
 
 
 class ActorType(StrEnum):
@@ -135,6 +138,7 @@ class AuditEntry:
     before: Mapping[str, JSON] | None
     after: Mapping[str, JSON] | None
     reason: str | None
+    viewed_from: datetime | None
 
 
 @dataclass(frozen=True)
@@ -175,3 +179,129 @@ def changed(
     return {name: before[name] for name in names if name in before}, {
         name: after[name] for name in names
     }
+
+
+LOWEST = -(2**63)
+"""Below every transaction and every id, also one that somebody has made up."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The nth link of the chain: its hash is of the one before it and of all entries since then, in
+    the order of their transactions' numbers and their own. Nothing commits before a place in that
+    order once every transaction that was under way has ended.
+
+    In a cluster into which the data were restored, transactions are counted anew. Its entries are a
+    segment of their own, all those with ids from `from_id` on; `highest_id` is the highest that was
+    sealed so far.
+    """
+
+    n: int
+    from_id: int
+    last_xid: int
+    last_id: int
+    highest_id: int
+    count: int
+    hash: bytes
+    sealed_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def anchor(self) -> str:
+        """What is kept elsewhere: with it a tail that was cut off is missed, and a chain that was
+        made anew is told from this one."""
+        return f"{self.n}:{self.hash.hex()}"
+
+    def anew(self) -> "Seal":
+        """Where the next segment begins."""
+        return replace(self, from_id=self.highest_id + 1, last_xid=LOWEST, last_id=LOWEST)
+
+
+GENESIS = Seal(0, LOWEST, LOWEST, LOWEST, LOWEST, 0, bytes(32))
+"""What the first seal follows."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A seal that does not hold; `wrong` is a sentence."""
+
+    n: int
+    wrong: str
+
+
+def sealed(previous: Seal, entries: Sequence[AuditEntry]) -> Seal:
+    """The seal of these entries, which follow those of the one before it."""
+    digest = hashlib.sha256(previous.hash)
+    for entry in entries:
+        text = canonical(entry)
+        digest.update(len(text).to_bytes(8, "big") + text)
+    return Seal(
+        n=previous.n + 1,
+        from_id=previous.from_id,
+        last_xid=entries[-1].xid,
+        last_id=entries[-1].id,
+        highest_id=max(previous.highest_id, *(entry.id for entry in entries)),
+        count=len(entries),
+        hash=digest.digest(),
+    )
+
+
+CHAIN = "a0d17000-0000-7000-8000-000000000000"
+"""The aggregate of the events about seals: there is one chain."""
+
+
+def sealed_event(seal: Seal) -> Event:
+    """The anchor of a seal: what consumers have of it nobody here can take back."""
+    data: dict[str, JSON] = {
+        "seal": seal.n,
+        "hash": seal.hash.hex(),
+        "entries": seal.count,
+        "lastEntry": seal.last_id,
+    }
+    return Event(Topic.AUDIT_SEALED, CHAIN, "", data, Origin())
+
+
+def canonical(entry: AuditEntry) -> bytes:
+    """Every field of it in one form only, whoever reads it, in whatever time zone."""
+    return json.dumps(
+        asdict(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_moment
+    ).encode()
+
+
+def _moment(value: Any) -> str:
+    moment: datetime = value
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def breaks(previous: Seal, seals: Sequence[Seal], entries: Sequence[AuditEntry]) -> Iterator[Break]:
+    """Where seals of one segment do not hold, with all the entries there are after the one before
+    them, in order. Each is taken for what the next one follows, so that one break is told once."""
+    at = 0
+    for seal in seals:
+        begins = at
+        while at < len(entries) and _place(entries[at]) <= (seal.last_xid, seal.last_id):
+            at += 1
+        if seal.n != previous.n + 1:
+            yield Break(seal.n, f"The seal {previous.n + 1} is missing.")
+        elif begins == at:
+            yield Break(seal.n, "Its entries are missing.")
+        elif sealed(previous, entries[begins:at]) != seal:
+            yield Break(seal.n, "It is not that of its entries and of the seal before it.")
+        previous = seal
+    if at < len(entries):
+        yield Break(previous.n, f"After it come {len(entries) - at} entries that no seal has.")
+
+
+def _place(entry: AuditEntry) -> tuple[int, int]:
+    return entry.xid, entry.id
+
+
+def unlike(anchor: str, seal: Seal | None) -> Break | None:
+    """Whether the seal that an anchor names is still the one that was there; raises `ValueError`
+    for what is no anchor."""
+    number, _, digest = anchor.partition(":")
+    kept = int(number), bytes.fromhex(digest)
+    if seal is None:
+        return Break(kept[0], "It was anchored, and is missing.")
+    if (seal.n, seal.hash) != kept:
+        return Break(kept[0], "It is not the one that was anchored.")
+    return None

@@ -1,17 +1,29 @@
 """The audit trail: entries are added in the transaction of what they tell of, and stay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    cast,
+    func,
+    insert,
+    select,
+    tuple_,
+)
 
-from domain.audit import AuditEntry, Entry, Wanted
+from domain.audit import AuditEntry, Entry, Seal, Wanted
 from store import change
 from store.change import Change
 from store.database import Transaction
 from store.seen import Seen, unseen
-from store.tables import audit_entries
+from store.tables import audit_entries, audit_seals
 
 _APPEND = """
 audited AS (
@@ -41,6 +53,8 @@ audited AS (
 
 
 _ENTRIES = select(audit_entries)
+_SEALS = select(audit_seals)
+_PLACE = tuple_(audit_entries.c.created_xid, audit_entries.c.id)
 
 
 async def append(tx: Transaction, *entries: Entry) -> None:
@@ -90,6 +104,81 @@ async def came_late(
     return [_entry(row) for row in await tx.execute(query, seen._asdict())]
 
 
+async def lock_chain(tx: Transaction) -> bool:
+    """To the commit; False while somebody else seals."""
+    name = func.hashtextextended("audit-seals", 0)
+    return bool(await tx.scalar(select(func.pg_try_advisory_xact_lock(name))))
+
+
+async def last_seal(tx: Transaction) -> Seal | None:
+    return next(iter(await _seals(tx, _SEALS.order_by(audit_seals.c.n.desc()).limit(1))), None)
+
+
+async def seal(tx: Transaction, n: int) -> Seal | None:
+    return next(iter(await _seals(tx, _SEALS.where(audit_seals.c.n == n))), None)
+
+
+async def seals_after(tx: Transaction, n: int, limit: int) -> list[Seal]:
+    """In their order."""
+    later = _SEALS.where(audit_seals.c.n > n).order_by(audit_seals.c.n)
+    return await _seals(tx, later.limit(limit))
+
+
+async def add_seal(tx: Transaction, seal: Seal) -> None:
+    values = {name: value for name, value in asdict(seal).items() if name != "sealed_at"}
+    await tx.execute(insert(audit_seals).values(**values))
+
+
+async def was_restored(tx: Transaction, seal: Seal) -> bool:
+    """Whether its transactions were those of another cluster: here none had such a number yet."""
+    return seal.last_xid >= (await tx.execute(select(_number(func.pg_snapshot_xmax)))).scalar_one()
+
+
+async def unsealed(tx: Transaction, previous: Seal, limit: int, *, all_: bool) -> list[AuditEntry]:
+    """What follows a seal, in order, as far as nothing can still commit before it; `all_`: what is
+    there was committed long ago, in another cluster."""
+    query = _after(previous)
+    if not all_:
+        query = query.where(audit_entries.c.created_xid < _number(func.pg_snapshot_xmin))
+    return [_entry(row) for row in await tx.execute(query.limit(limit))]
+
+
+async def between(
+    tx: Transaction, previous: Seal, last: Seal, from_id: int | None
+) -> list[AuditEntry]:
+    """What follows a seal up to the place of another; where another segment begins at `from_id`,
+    everything that is below it."""
+    query = _after(previous)
+    if from_id is None:
+        query = query.where(tuple_(last.last_xid, last.last_id) >= _PLACE)
+    else:
+        query = query.where(audit_entries.c.id < from_id)
+    return [_entry(row) for row in await tx.execute(query)]
+
+
+async def next_segment(tx: Transaction, seal: Seal) -> int | None:
+    """The first id of the segment after that of this seal."""
+    later = select(func.min(audit_seals.c.from_id)).where(audit_seals.c.from_id > seal.from_id)
+    first: int | None = (await tx.execute(later)).scalar_one()
+    return first
+
+
+def _after(previous: Seal) -> Select[Any]:
+    return _ENTRIES.where(
+        audit_entries.c.id >= previous.from_id,
+        tuple_(previous.last_xid, previous.last_id) < _PLACE,
+    ).order_by(audit_entries.c.created_xid, audit_entries.c.id)
+
+
+def _number(of_snapshot: Callable[[Any], ColumnElement[Any]]) -> ColumnElement[int]:
+    """Of a transaction, as the statement sees it that asks."""
+    return cast(cast(of_snapshot(func.pg_current_snapshot()), Text), BigInteger)
+
+
+async def _seals(tx: Transaction, query: Select[Any]) -> list[Seal]:
+    return [Seal(**row) for row in (await tx.execute(query)).mappings()]
+
+
 def _filters(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     columns = audit_entries.c
     named = {
@@ -125,6 +214,7 @@ def _entry(row: Row[Any]) -> AuditEntry:
         before=row.before,
         after=row.after,
         reason=row.reason,
+        viewed_from=row.viewed_from,
     )
 
 
