@@ -5,52 +5,37 @@ where the caller has every role and acts for the customer `demo` unless the requ
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
-from domain.access import Access, Role, Source
+from api import source
+from domain.access import Access, Role
 from domain.errors import NotFound
-from domain.identifier import IDEMPOTENCY_KEY, NAME, TRACEPARENT, has_form
+from domain.identifier import NAME
 
 CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
-MAX_USER_AGENT = 500
 
 
 async def _dev_access(
+    request: Request,
     x_customer_id: Annotated[
         str, Header(pattern=CUSTOMER_ID, description="Whom to act for, in `dev`.")
     ] = DEV_CUSTOMER,
 ) -> Access:
     # As tokens will do it: the keys of two customers never meet.
-    return Access(f"dev/{x_customer_id}", roles=frozenset(Role), customer_id=x_customer_id)
-
-
-async def _source(request: Request) -> Source:
-    """What is noted of a request beside its caller; what has no proper form is left out."""
-    headers = request.headers
-    agent = "".join(each for each in headers.get("user-agent", "") if each.isprintable())
-    trace, request_id = headers.get("traceparent"), headers.get("x-request-id")
-    return Source(
-        ip=None if request.client is None else request.client.host,
-        user_agent=agent[:MAX_USER_AGENT] or None,
-        trace_id=trace.split("-")[1] if has_form(trace, TRACEPARENT) else None,
-        request_id=request_id if has_form(request_id, IDEMPOTENCY_KEY) else None,
-    )
+    caller, roles = f"dev/{x_customer_id}", frozenset(Role)
+    return Access(caller, roles, x_customer_id, source=source.of(request))
 
 
 def allow(*roles: Role) -> Callable[..., Any]:
     """A dependency that lets only these roles in."""
 
-    async def check(
-        access: Annotated[Access, Depends(_dev_access)],
-        source: Annotated[Source, Depends(_source)],
-    ) -> Access:
+    async def check(access: Annotated[Access, Depends(_dev_access)]) -> Access:
         if not access.roles & set(roles):
             raise NotFound("There is no such thing.")
-        return replace(access, source=source)
+        return access
 
     return check
 

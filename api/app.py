@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    audit,
     coupon,
     customer,
     errors,
@@ -60,6 +61,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    audit,
 )
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means

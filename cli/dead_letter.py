@@ -78,7 +78,7 @@ def _message_facts(row: DeadMessage) -> Iterator[str]:
 
 async def _waiting() -> tuple[list[DeadLetter], list[DeadMessage]]:
     async with connected() as system:
-        return await dead_letter.waiting(system.desk)
+        return await dead_letter.waiting(system.desk, OPERATOR)
 
 
 async def _resolve(id_: str) -> str:

@@ -6,6 +6,7 @@ chain inside it would make everybody wait for one row.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -295,9 +296,16 @@ def _place(entry: AuditEntry) -> tuple[int, int]:
     return entry.xid, entry.id
 
 
+_ANCHOR = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}", re.ASCII)
+
+
+def is_anchor(text: str) -> bool:
+    """Whether this has the form of `Seal.anchor`."""
+    return _ANCHOR.fullmatch(text) is not None
+
+
 def unlike(anchor: str, seal: Seal | None) -> Break | None:
-    """Whether the seal that an anchor names is still the one that was there; raises `ValueError`
-    for what is no anchor."""
+    """Whether the seal that an anchor names is still the one that was there."""
     number, _, digest = anchor.partition(":")
     kept = int(number), bytes.fromhex(digest)
     if seal is None:

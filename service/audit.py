@@ -3,18 +3,25 @@
 from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
 from domain.audit import (
     GENESIS,
+    LOWEST,
+    Action,
+    ActorType,
     AuditEntry,
     Break,
+    Entry,
+    Noun,
     Seal,
     Wanted,
+    actor,
     breaks,
     sealed,
     sealed_event,
     unlike,
 )
+from domain.event import JSON
 from service.desk import Desk
 from service.page import Descent
 from store import audit, outbox
@@ -23,6 +30,8 @@ from store.seen import seen
 
 BATCH = 1_000
 """Entries of a seal at most."""
+TRAIL = "trail"
+"""What somebody looks at who looks at the trail itself."""
 PAGE = 50
 """Seals that are looked at together."""
 
@@ -60,7 +69,8 @@ async def verify(
                 yield each
             previous = seals[-1]
     for anchor in anchors:
-        kept = await audit.seal(tx, int(anchor.partition(":")[0]))
+        n = int(anchor.partition(":")[0])
+        kept = await audit.seal(tx, n) if n else GENESIS
         if (wrong := unlike(anchor, kept)) is not None:
             yield wrong
 
@@ -72,14 +82,13 @@ async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> lis
     return list(breaks(previous, seals, await audit.between(tx, previous, seals[-1], below)))
 
 
-async def head(desk: Desk) -> Seal:
+async def head(tx: Transaction) -> Seal:
     """The last seal: whoever keeps its anchor elsewhere can tell later whether all is there."""
-    async with desk.database.read(SYSTEM) as tx:
-        return await audit.last_seal(tx) or GENESIS
+    return await audit.last_seal(tx) or GENESIS
 
 
 async def page(
-    desk: Desk, wanted: Wanted, place: Descent | None, limit: int
+    desk: Desk, access: Access, wanted: Wanted, place: Descent | None, limit: int
 ) -> tuple[list[AuditEntry], Descent | None]:
     """The entries below a place, newest first, with what came late above it, and the place below
     them; None at the end."""
@@ -90,7 +99,36 @@ async def page(
         else:
             late = await audit.came_late(tx, wanted, place.newest, place.last, place.seen)
             rows = await audit.listed(tx, wanted, place.last, limit)
-        if len(rows) < limit:
-            return [*late, *rows], None
-        newest = rows[0].id if place is None else place.newest
-        return [*late, *rows], Descent(newest, rows[-1].id, await seen(tx))
+        following = None
+        if len(rows) == limit:
+            newest = rows[0].id if place is None else place.newest
+            following = Descent(newest, rows[-1].id, await seen(tx))
+    await viewed(desk, access, Noun.AUDIT, TRAIL, wanted.customer_id)
+    return [*late, *rows], following
+
+
+async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[AuditEntry]:
+    """Every entry, oldest first. That somebody takes it away is noted first, always."""
+    after: dict[str, JSON] = {
+        "since": None if wanted.since is None else wanted.since.isoformat(),
+        "until": None if wanted.until is None else wanted.until.isoformat(),
+    }
+    async with desk.database.begin(SYSTEM) as tx:
+        taken = Entry(actor(access), Action.DATA_EXPORTED, Noun.AUDIT, TRAIL, after=after)
+        await audit.append(tx, taken)
+    last_id = LOWEST
+    async with desk.database.read(SYSTEM) as tx:
+        while rows := await audit.after(tx, wanted, last_id, BATCH):
+            for row in rows:
+                yield row
+            last_id = rows[-1].id
+
+
+async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: str | None) -> None:
+    """An operator has looked at a customer's data: noted once in ten minutes, before they are
+    given. What is the caller's own is not noted, and costs it nothing."""
+    who = actor(access)
+    if who.type is not ActorType.OPERATOR or customer_id == access.customer_id:
+        return
+    async with desk.database.statements(SYSTEM) as tx:
+        await audit.view(tx, who, noun, id_, customer_id)

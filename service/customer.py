@@ -9,6 +9,7 @@ from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.event import JSON
 from domain.period import check_zone
+from service.audit import viewed
 from service.desk import Desk
 from store import audit, clock, customer, pricing
 from store.database import Transaction
@@ -96,7 +97,9 @@ async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
     """A customer and how it is billed now; raises `NotFound`."""
     access.require(customer_id)
     async with desk.database.read(SYSTEM) as tx:
-        return await _found(tx, customer_id)
+        seen = await _found(tx, customer_id)
+    await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
+    return seen
 
 
 async def add_card(desk: Desk, access: Access, customer_id: str, card: NewCard) -> PaymentMethod:
@@ -131,7 +134,9 @@ async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMet
     access.require(customer_id)
     async with desk.database.read(SYSTEM) as tx:
         await _found(tx, customer_id)
-        return await customer.payment_methods_of(tx, customer_id)
+        seen = await customer.payment_methods_of(tx, customer_id)
+    await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
+    return seen
 
 
 async def _found(tx: Transaction, customer_id: str) -> CustomerRecord:

@@ -5,13 +5,18 @@ from domain.audit import Action, Entry, Noun, actor
 from domain.dead_letter import DeadLetter
 from domain.errors import NotFound
 from domain.message import DeadMessage
+from service.audit import viewed
 from service.desk import Desk
 from store import audit, dead_letter, dead_message
 from store.database import Transaction
 
+WAITING = "waiting"
+"""What somebody looks at who looks at all of them."""
 
-async def waiting(desk: Desk) -> tuple[list[DeadLetter], list[DeadMessage]]:
+
+async def waiting(desk: Desk, access: Access) -> tuple[list[DeadLetter], list[DeadMessage]]:
     """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
+    await viewed(desk, access, Noun.DEAD_LETTER, WAITING, None)
     async with desk.database.read(SYSTEM) as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)
 

@@ -35,6 +35,7 @@ from domain.payment import FINAL, Payment
 from domain.period import Period
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
+from service.audit import viewed
 from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
@@ -74,7 +75,9 @@ async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
-        return await record(tx, row)
+        seen = await record(tx, row)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return seen
 
 
 async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
@@ -86,7 +89,9 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
         by_month: dict[tuple[str | None, Period], Aggregate] = {
             (each.resource_type, each.period): each for each in aggregates
         }
-        return Lineage(await record(tx, row), by_month)
+        traced = Lineage(await record(tx, row), by_month)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return traced
 
 
 async def page(

@@ -11,6 +11,7 @@ from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import JSON, Event, Topic
 from domain.order import Order, OrderLine
 from domain.saga import SagaStep
+from service.audit import viewed
 from service.call import Answer, Call
 from service.desk import Desk
 from store import audit, change, clock, coupon, customer, idempotency, order, outbox, payment, saga
@@ -55,7 +56,9 @@ async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
-        return await _record(tx, row)
+        seen = await _record(tx, row)
+    await viewed(desk, access, Noun.ORDER, row.id, row.customer_id)
+    return seen
 
 
 async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) -> None:

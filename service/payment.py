@@ -23,6 +23,7 @@ from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
 from domain.workflow_id import payment_workflow_id
 from service import review as reviews
+from service.audit import viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
@@ -132,7 +133,9 @@ async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
-        return await record(tx, row)
+        seen = await record(tx, row)
+    await viewed(desk, access, Noun.PAYMENT, row.id, row.customer_id)
+    return seen
 
 
 async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRecord]:
@@ -142,7 +145,9 @@ async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRec
         if ordered is None:
             raise NotFound(f"There is no order {order_id}.")
         access.require(ordered.customer_id)
-        return [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
+        seen = [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
+    await viewed(desk, access, Noun.ORDER, ordered.id, ordered.customer_id)
+    return seen
 
 
 async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:

@@ -16,6 +16,7 @@ from domain.review import Resolution
 from domain.wallet import check_room
 from domain.workflow_id import refund_workflow_id
 from service import review as reviews
+from service.audit import viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
@@ -52,7 +53,9 @@ async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | 
 async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
     """A refund as it stands; raises `NotFound`."""
     async with desk.database.read(SYSTEM) as tx:
-        return await found(tx, refund_id)
+        row = await found(tx, refund_id)
+    await viewed(desk, access, Noun.REFUND, row.id, row.customer_id)
+    return row
 
 
 async def resolve(

@@ -11,14 +11,16 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
+    bindparam,
     cast,
     func,
     insert,
     select,
+    text,
     tuple_,
 )
 
-from domain.audit import AuditEntry, Entry, Seal, Wanted
+from domain.audit import Actor, AuditEntry, Entry, Noun, Seal, Wanted
 from store import change
 from store.change import Change
 from store.database import Transaction
@@ -57,6 +59,32 @@ _SEALS = select(audit_seals)
 _PLACE = tuple_(audit_entries.c.created_xid, audit_entries.c.id)
 
 
+_NOTED = text("""
+INSERT INTO audit_entries (
+    actor_type, actor_id, ip, user_agent, trace_id, request_id, action, target_type, target_id,
+    customer_id, viewed_from
+)
+SELECT
+    :actor_type, :actor_id, :ip, :user_agent, :trace_id, :request_id, 'DATA_VIEWED', :target_type,
+    :target_id, :customer_id, date_bin('10 minutes', now(), 'epoch')
+WHERE NOT EXISTS (
+    SELECT FROM audit_entries
+    WHERE actor_id = :actor_id AND target_type = :target_type AND target_id = :target_id
+        AND viewed_from = date_bin('10 minutes', now(), 'epoch')
+)
+ON CONFLICT DO NOTHING
+""").bindparams(
+    *(
+        bindparam(name, type_=Text)
+        for name in (
+            *("actor_type", "actor_id", "ip", "user_agent", "trace_id", "request_id"),
+            *("target_type", "target_id", "customer_id"),
+        )
+    )
+)
+"""Looked for first: most often it is there, and a look writes nothing."""
+
+
 async def append(tx: Transaction, *entries: Entry) -> None:
     """Note who did what, with what they did."""
     if entries:
@@ -82,6 +110,23 @@ def appending(*entries: Entry) -> Change:
         "audit_reasons": [entry.reason for entry in entries],
     }
     return Change("audited", _APPEND, len(entries), values)
+
+
+async def view(
+    tx: Transaction, actor: Actor, noun: Noun, target_id: str, customer_id: str | None
+) -> None:
+    """Somebody has looked at a thing: noted once in ten minutes."""
+    source = asdict(actor.source)
+    who = {"actor_type": actor.type, "actor_id": actor.id, **source}
+    what = {"target_type": noun, "target_id": target_id, "customer_id": customer_id}
+    await tx.execute(_NOTED, {**who, **what})
+
+
+async def after(tx: Transaction, wanted: Wanted, last_id: int, limit: int) -> list[AuditEntry]:
+    """Oldest first, above entry id `last_id`."""
+    query = _ENTRIES.where(*_filters(wanted), audit_entries.c.id > last_id)
+    rows = await tx.execute(query.order_by(audit_entries.c.id).limit(limit))
+    return [_entry(row) for row in rows]
 
 
 async def listed(
