@@ -87,6 +87,11 @@ async def head(tx: Transaction) -> Seal:
     return await audit.last_seal(tx) or GENESIS
 
 
+async def waiting(tx: Transaction) -> list[AuditEntry]:
+    """What no seal has yet, as far as one could have it."""
+    return await audit.unsealed(tx, await head(tx), BATCH, all_=True)
+
+
 async def page(
     desk: Desk, access: Access, wanted: Wanted, place: Descent | None, limit: int
 ) -> tuple[list[AuditEntry], Descent | None]:

@@ -4,14 +4,19 @@ of it, in whatever order transactions end."""
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from temporalio.client import Client
 
 from domain.access import SYSTEM
 from domain.audit import GENESIS, AuditEntry, Break, Seal, sealed
+from domain.verification import Finding, Invariant
 from runtime.settings import Settings
+from service import verification
 from service.audit import seal, verify
+from service.verification import Sources
 from store import audit
 from store.database import Database, Transaction
 from tests.support.audit import an_entry, trail
@@ -316,3 +321,41 @@ async def everything_sealed_anew(database: Database) -> list[Seal]:
         return found if len(found) == 3 else []
 
     return await eventually(three)
+
+
+async def looked(database: Database, client: Client, invariant: Invariant) -> Finding:
+    report = await verification.verify(Sources(database, client, (), timedelta(0)))
+    [found] = [each for each in report.findings if each.invariant is invariant]
+    return found
+
+
+async def test_what_is_not_sealed_within_a_minute_is_a_violation(
+    mine: Database, its_owner: Database, temporal_client: Client
+) -> None:
+    await note(mine, 1)
+    async with its_owner.begin(SYSTEM) as tx:
+        old = MADE_UP.replace("(created_xid", "(at, created_xid").replace("(:xid", "(:at, :xid")
+        values = {"at": datetime.now(UTC) - timedelta(minutes=2), "xid": ANOTHER_CLUSTER}
+        await tx.execute(text(old), values)
+
+    found = await looked(mine, temporal_client, Invariant.AUDIT_SEALED)
+
+    assert (found.looked_at, found.violations) == (2, 1)
+    assert found.first[0].wrong.endswith("and is not sealed.")
+
+
+async def test_a_seal_that_does_not_hold_is_a_violation(
+    mine: Database, its_owner: Database, temporal_client: Client
+) -> None:
+    for number in range(3):
+        await note(mine, number)
+        await everything_sealed(mine)
+    whole = await looked(mine, temporal_client, Invariant.AUDIT_CHAIN)
+    async with its_owner.begin(SYSTEM) as tx:
+        await tx.execute(text("ALTER TABLE audit_entries DISABLE TRIGGER USER"))
+        await tx.execute(text("UPDATE audit_entries SET reason = 'another' WHERE id = 2"))
+
+    found = await looked(mine, temporal_client, Invariant.AUDIT_CHAIN)
+
+    assert (whole.looked_at, whole.violations) == (3, 0)
+    assert [each.id for each in found.first] == ["seal 2"]
