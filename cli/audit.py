@@ -44,8 +44,10 @@ def list_(
     for each in found:
         say(f"{each.at:%Y-%m-%d %H:%M:%S} UTC {each.action} by {each.actor_id}", style="bold")
         say(f"  {each.noun} {each.target_id}{_of(each)}{_why(each)}")
-        for name in each.after or {}:
-            say(f"  {name}: {(each.before or {}).get(name)} → {(each.after or {})[name]}")
+        before = each.before or {}
+        for name, value in (each.after or {}).items():
+            was = f"{before[name]} → " if name in before else ""
+            say(f"  {name}: {was}{value}")
 
 
 @app.command()
