@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from temporalio import activity
 
 from domain.access import SYSTEM
+from domain.audit import Action, Entry, Noun, system
 from domain.customer import PaymentMethod
 from domain.decision import decision
 from domain.dunning import Ladder
@@ -41,7 +42,7 @@ from domain.payment import (
     PaymentStatus,
 )
 from domain.workflow_id import invoice_workflow_id
-from store import clock, dead_letter, invoice, ledger, outbox, payment, usage, wallet
+from store import audit, change, clock, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
 
 _FAILED = frozenset({PaymentStatus.FAILED, PaymentStatus.CANCELLED})
@@ -140,7 +141,31 @@ class InvoiceActivities:
                 await _give_up(tx, given_up(closed, len(payments)), payments)
             else:
                 await _close(tx, closed)
+            await audit.append(tx, _closing(closed, row.status))
         return Closure(closed.status)
+
+
+_CLOSED_BY = {
+    InvoiceStatus.PAID: Action.INVOICE_PAID_OUTSIDE,
+    InvoiceStatus.WRITTEN_OFF: Action.INVOICE_WRITTEN_OFF,
+    InvoiceStatus.CANCELLED: Action.INVOICE_CANCELLED,
+    InvoiceStatus.UNCOLLECTIBLE: Action.INVOICE_GIVEN_UP,
+}
+
+
+def _closing(closed: ClosedInvoice, before: InvoiceStatus) -> Entry:
+    issued = closed.invoice
+    nothing_to_pay = closed.status is InvoiceStatus.PAID and not issued.total
+    return Entry(
+        closed.by or system(invoice_workflow_id(issued.invoice_id)),
+        Action.INVOICE_PAID if nothing_to_pay else _CLOSED_BY[closed.status],
+        Noun.INVOICE,
+        issued.invoice_id,
+        issued.customer_id,
+        before={"status": before},
+        after={"status": closed.status},
+        reason=closed.reason,
+    )
 
 
 def _live(payments: Sequence[Payment]) -> Payment | None:
@@ -206,8 +231,22 @@ async def _open(
         new=True,
         waits=issued.waits,
     )
-    await payment.create(tx, request, _method(request))
+    made = audit.appending(_made(request))
+    await change.make(tx, *payment.creating(request, _method(request)), made)
     return OpenedCharge(request)
+
+
+def _made(request: PaymentRequest) -> Entry:
+    """By the invoice's owner, on its ladder or because somebody asked for it."""
+    after: dict[str, JSON] = {
+        "payableType": request.payable_type,
+        "payableId": request.payable_id,
+        "currency": request.currency,
+        "walletAmount": request.wallet_amount,
+        "cardAmount": request.card_amount,
+    }
+    who, id_, whose = system(request.owner), request.payment_id, request.customer_id
+    return Entry(who, Action.PAYMENT_CREATED, Noun.PAYMENT, id_, whose, after=after)
 
 
 def _declined_for_good(payments: Sequence[Payment], card: PaymentMethod) -> Payment | None:

@@ -6,6 +6,7 @@ from temporalio import activity
 
 from activities.funding import STEPS
 from domain.access import SYSTEM
+from domain.audit import Action, Entry, Noun, system
 from domain.errors import AlreadyFinal
 from domain.event import JSON, Event
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
@@ -26,9 +27,11 @@ from domain.payment import (
     failed_events,
 )
 from domain.points import UNIT as POINT
-from domain.refund import late_capture_transaction, of_late_capture
+from domain.refund import RefundRequest, late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState, of_gateway
+from domain.workflow_id import payment_workflow_id
 from store import (
+    audit,
     change,
     coupon,
     dead_letter,
@@ -192,6 +195,22 @@ class PaymentActivities:
             answer = GatewayAnswer(GatewayStatus.CAPTURED)
             await gateway_attempt.close(tx, payment.payment_id, payment.pivot, answer)
             await ledger.append(tx, late_capture_transaction(payment))
+            await audit.append(tx, _owed_back(payment, late))
+
+
+def _owed_back(payment: PaymentRequest, late: RefundRequest) -> Entry:
+    after: dict[str, JSON] = {
+        "paymentId": payment.payment_id,
+        "currency": late.currency,
+        "cardAmount": late.card_amount,
+    }
+    who, id_, whose = (
+        system(payment_workflow_id(payment.payment_id)),
+        late.refund_id,
+        late.customer_id,
+    )
+    why = late.reason
+    return Entry(who, Action.REFUND_CREATED, Noun.REFUND, id_, whose, after=after, reason=why)
 
 
 def _completion(capture: Capture, lines: Sequence[OrderLine]) -> list[Change]:

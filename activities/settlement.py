@@ -9,9 +9,11 @@ from temporalio import activity
 
 from domain.access import SYSTEM
 from domain.approval import Reminder, Verdict
+from domain.audit import Action, Entry, Noun, system
 from domain.customer import Customer
 from domain.decision import decision
 from domain.errors import NotFound, Rejected
+from domain.event import JSON
 from domain.invoice import Invoice, InvoiceStatus, created_event
 from domain.month import (
     Draft,
@@ -40,7 +42,8 @@ from domain.settlement import (
     not_issued,
     not_over,
 )
-from store import clock, invoice, month, outbox, settlement, usage
+from domain.workflow_id import settlement_workflow_id
+from store import audit, change, clock, invoice, month, outbox, settlement, usage
 from store.database import Database, Transaction
 from store.identifier import new_id
 
@@ -85,13 +88,21 @@ class SettlementActivities:
             if instead is not None:
                 if instead is SettlementStatus.SKIPPED:
                     await invoice.skip(tx, before.id, decided)
+                    if before.status is not InvoiceStatus.SKIPPED:
+                        await audit.append(tx, *_decided(made, Action.INVOICE_APPROVED))
                 ended = EndedSettlement(wanted, instead, INSTEAD[instead], before.id)
                 await settlement.record(tx, ended)
                 return instead
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
             if before.number is None:
-                await outbox.append(tx, created_event(owed, number), completed_event(owed))
+                await change.make(
+                    tx,
+                    outbox.appending(created_event(owed, number), completed_event(owed)),
+                    audit.appending(
+                        *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
+                    ),
+                )
             settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
             await settlement.record(tx, settled)
             return Issued(owed, number)
@@ -104,6 +115,7 @@ class SettlementActivities:
             decided = await _decision(tx, made.verdict)
             if decided and await invoice.reject(tx, made.invoice_id, decided):
                 await usage.release(tx, made.invoice_id)
+                await audit.append(tx, *_decided(made, Action.INVOICE_REJECTED))
             row = await invoice.lock(tx, made.invoice_id)
             if row.status is not InvoiceStatus.REJECTED:
                 return True
@@ -126,6 +138,29 @@ class SettlementActivities:
         """What the run report shows of this customer."""
         async with self._database.begin(SYSTEM) as tx:
             await settlement.record(tx, ended)
+
+
+def _decided(made: DecidedDraft, what: Action) -> list[Entry]:
+    """What a person decided about a draft, or its deadline; nothing where nobody was asked."""
+    wanted, verdict = made.settlement, made.verdict
+    if verdict is None:
+        return []
+    by = verdict.by or system(settlement_workflow_id(wanted.customer_id, wanted.period))
+    id_, whose = made.invoice_id, wanted.customer_id
+    return [Entry(by, what, Noun.INVOICE, id_, whose, reason=verdict.reason)]
+
+
+def _issuing(row: Invoice, before: InvoiceStatus) -> Entry:
+    after: dict[str, JSON] = {"status": row.status, "total": row.total, "currency": row.currency}
+    return Entry(
+        system(row.workflow_id),
+        Action.INVOICE_ISSUED,
+        Noun.INVOICE,
+        row.id,
+        row.customer_id,
+        before={"status": before},
+        after=after,
+    )
 
 
 async def _made(

@@ -7,8 +7,9 @@ where the caller has every role and acts for the customer `demo` unless the requ
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
+from api import source
 from domain.access import Access, Role
 from domain.errors import NotFound
 from domain.identifier import NAME
@@ -19,12 +20,14 @@ EVERY_ROLE = frozenset(Role)
 
 
 async def _dev_access(
+    request: Request,
     x_customer_id: Annotated[
         str, Header(pattern=CUSTOMER_ID, description="Whom to act for, in `dev`.")
     ] = DEV_CUSTOMER,
 ) -> Access:
     # As tokens will do it: the keys of two customers never meet.
-    return Access(f"dev/{x_customer_id}", roles=EVERY_ROLE, customer_id=x_customer_id)
+    caller = f"dev/{x_customer_id}"
+    return Access(caller, EVERY_ROLE, x_customer_id, source=source.of(request))
 
 
 def allow(*roles: Role) -> Callable[..., Any]:

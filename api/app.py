@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    audit,
     coupon,
     customer,
     errors,
@@ -60,6 +61,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    audit,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)

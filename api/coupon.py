@@ -97,7 +97,7 @@ async def put_coupon(
     code: PathCode, body: NewCoupon, access: Operator, context: Using, response: Response
 ) -> Coupon:
     """Make a coupon (201) or change it (200); orders made before keep their discount."""
-    found, made = await coupon.put(context.desk, _coupon(code, body))
+    found, made = await coupon.put(context.desk, access, _coupon(code, body))
     response.status_code = 201 if made else 200
     return _document(found)
 

@@ -102,7 +102,7 @@ async def put_customer(
     agreed = customer.Agreement(
         terms.time_zone, terms.plan_code, terms.plan_from, terms.prepaid, terms.due_days
     )
-    found, made = await customer.put(context.desk, customer_id, agreed)
+    found, made = await customer.put(context.desk, access, customer_id, agreed)
     response.status_code = 201 if made else 200
     return _document(found)
 
@@ -131,7 +131,7 @@ async def add_payment_method(
 ) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
     card = customer.NewCard(body.gateway, body.billing_key, body.last4, body.is_default)
-    return _payment_method(await customer.add_card(context.desk, customer_id, card))
+    return _payment_method(await customer.add_card(context.desk, access, customer_id, card))
 
 
 @router.get("/{customerId}/payment-methods", response_model=list[PaymentMethod])

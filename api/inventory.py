@@ -43,7 +43,7 @@ async def put_stock(
     sku: PathSku, body: NewStock, access: Operator, context: Using, response: Response
 ) -> Stock:
     """Track a SKU (201), or change its stock (200). Not below what is reserved."""
-    row, made = await inventory.put(context.desk, sku, body.on_hand, body.withdrawn)
+    row, made = await inventory.put(context.desk, access, sku, body.on_hand, body.withdrawn)
     response.status_code = 201 if made else 200
     return _document(row)
 

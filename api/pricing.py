@@ -183,7 +183,7 @@ async def put_plan(
 ) -> PlanVersionDocument:
     """Add a version (201). The same prices from the same moment on are no new one (200); invoices
     that were made before keep their amounts."""
-    version, added = await pricing.put(context.desk, _plan(code, body), body.effective_from)
+    version, added = await pricing.put(context.desk, access, _plan(code, body), body.effective_from)
     response.status_code = 201 if added else 200
     return _document(version)
 
@@ -198,7 +198,7 @@ async def get_plan(code: PathCode, access: Operator, context: Using) -> PlanDocu
 @router.delete("/{code}", status_code=204)
 async def withdraw_plan(code: PathCode, access: Operator, context: Using) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
-    await pricing.withdraw(context.desk, code)
+    await pricing.withdraw(context.desk, access, code)
 
 
 def _plan(code: str, body: NewPlan) -> Plan:

@@ -84,7 +84,7 @@ async def settle_customer(
 ) -> Response:
     """Settle a customer's month: 201 the invoice, 200 the same again, 202 a draft that waits for
     approval, 200 without an invoice when there is nothing to bill. Waits shortly for the charge."""
-    settled = await settlement.settle(context.desk, customer_id, period)
+    settled = await settlement.settle(context.desk, access, customer_id, period)
     found = settled.invoice
     body_ = Settled(status=settled.status, invoice=None if found is None else document(found))
     return _answer(200 if settled.before else _STATUS_CODES[settled.status], body_)
@@ -94,7 +94,7 @@ async def settle_customer(
 async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
     """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
     again while it runs, it is found."""
-    await settlement.start_run(context.desk, body.period)
+    await settlement.start_run(context.desk, access, body.period)
     found = run_document(body.period, await settlement.report(context.desk, body.period))
     headers = {"Location": f"/api/v1/settlement/runs/{body.period}"}
     return Response(rendered(found), 202, headers, media_type="application/json")
@@ -119,7 +119,7 @@ async def replay_run(
     body: Empty | None = None,
 ) -> Response:
     """Settle again whatever failed, with a run of those customers; harmless to repeat."""
-    await settlement.replay_failed(context.desk, period)
+    await settlement.replay_failed(context.desk, access, period)
     return _answer(202, run_document(period, await settlement.report(context.desk, period)))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from cli.system import Refused, as_id, call, connected, decided
 from cli.words import duration, reason_given, say
+from domain.access import OPERATOR
 from domain.errors import NotFound
 from domain.inventory import Reservation
 from domain.money import format_amount
@@ -76,7 +77,7 @@ async def _waiting() -> tuple[list[WaitingReview], list[Reservation]]:
 
 async def _restock(payment_id: str, reason: str) -> str:
     async with connected() as system:
-        count = await inventory.let_go(system.desk, payment_id, reason)
+        count = await inventory.let_go(system.desk, OPERATOR, payment_id, reason)
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
 
 

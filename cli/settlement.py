@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from api.settlement import run_document
 from cli.system import Refused, System, connected
 from cli.words import say
+from domain.access import OPERATOR
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
@@ -122,7 +123,7 @@ def replay(
 
 async def _run(month: str, names: Sequence[str]) -> Report:
     async with connected() as system:
-        handle = await settlement.start_run(system.desk, month, names)
+        handle = await settlement.start_run(system.desk, OPERATOR, month, names)
         with _bar() as bar:
             await _reached(_follow(handle, bar, month))
         return await settlement.report(system.desk, month)
@@ -213,7 +214,7 @@ async def _settle_all(
     async def again(failure: Failure) -> MonthStanding:
         request = system.desk.terms.settlement(failure.customer_id, month)
         async with places:
-            ended = await _reached(settlement.settle_again(system.desk, request))
+            ended = await _reached(settlement.settle_again(system.desk, OPERATOR, request))
         bar.advance(task)
         return ended
 

@@ -10,13 +10,15 @@ from api import payment as documents
 from api import refund as refund_documents
 from api.fields import Document
 from cli.system import Refused, System
-from domain.access import SYSTEM
+from domain.access import OPERATOR, SYSTEM
+from domain.audit import Noun
 from domain.order import OrderStatus
 from domain.refund import FINAL
 from domain.review import Question
 from domain.saga import StepState
 from domain.workflow_id import refund_workflow_id
 from service import payment as payments
+from service.audit import viewed
 from service.standing import standing
 from service.temporal import TemporalUnreachable
 from store import ledger, order, outbox, payment, refund, review, saga
@@ -121,6 +123,10 @@ async def stories(system: System, id_: str) -> list[Story]:
         if not ids:
             raise Refused(f"There is no payment, and nothing that has payments, with the id {id_}.")
         begun = [await _stored(tx, payment_id, system) for payment_id in ids]
+    for story in begun:
+        await viewed(
+            system.desk, OPERATOR, Noun.PAYMENT, story.payment.id, story.payment.customer_id
+        )
     at_work = [await _workflows(story, system) for story in begun]
     # The rows as they stand now: what a workflow that has ended came to is in them.
     async with system.desk.database.read(SYSTEM) as tx:

@@ -14,6 +14,20 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a request came from, as far as it says; kept with what it did."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    trace_id: str | None = None
+    request_id: str | None = None
+
+
+NOWHERE = Source()
+"""Of whoever sits at the machine itself, and of what no request set going."""
+
+
+@dataclass(frozen=True)
 class Access:
     """`caller` scopes idempotency keys and is written down with decisions; `customer_id` is who is
     acted for by default."""
@@ -21,6 +35,7 @@ class Access:
     caller: str
     roles: frozenset[Role]
     customer_id: str
+    source: Source = NOWHERE
 
     def require(self, customer_id: str) -> None:
         """Another customer's things do not exist for a customer: raises `NotFound`."""

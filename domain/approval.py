@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from domain.audit import Actor
 from domain.decision import Decided, recorded
 from domain.invoice import InvoiceStatus
 from domain.money import format_amount
@@ -43,12 +44,13 @@ APPROVED, NOT_APPROVED = "approved", "not approved"
 @dataclass(frozen=True)
 class Verdict:
     """A person's decision about a draft, under the id of the Update that it came with, or the
-    deadline's."""
+    deadline's, which is `by` nobody. `actor` is kept with the invoice."""
 
     approved: bool
     reason: str
     actor: str
     update_id: str = ""
+    by: Actor | None = None
 
     @property
     def decision(self) -> str:

@@ -29,6 +29,7 @@ class Topic(StrEnum):
     OVERDUE_NOTICE = "billing.overdue.notice"
     OVERDUE_NOTICE_DLT = "billing.overdue.notice.DLT"
     SETTLEMENT_COMPLETED = "billing.settlement.completed"
+    AUDIT_SEALED = "billing.audit.sealed"
 
 
 TOPICS = (*Topic, USAGE, USAGE_DEAD_LETTERS)

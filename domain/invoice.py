@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from domain.audit import Actor
 from domain.customer import PaymentMethod
 from domain.decision import Decided, recorded
 from domain.dunning import DunningPolicy, Ladder
@@ -247,23 +248,27 @@ CLOSES_AS = {
 
 @dataclass(frozen=True)
 class CloseRequest:
-    """Who closes it, how, and why; the id is that of the Update that it came with."""
+    """Who closes it, how, and why; the id is that of the Update that it came with. `actor` is kept
+    with the invoice, `by` in the audit trail."""
 
     closing: Closing
     reason: str
     actor: str
     update_id: str = ""
+    by: Actor | None = None
 
 
 @dataclass(frozen=True)
 class ClosedInvoice:
-    """The end of an invoice as its owner writes it, or the end of its ladder (UNCOLLECTIBLE)."""
+    """The end of an invoice as its owner writes it, or the end of its ladder (UNCOLLECTIBLE), which
+    is `by` nobody."""
 
     invoice: InvoiceRequest
     status: InvoiceStatus
     reason: str
     actor: str
     update_id: str = ""
+    by: Actor | None = None
 
 
 @dataclass(frozen=True)

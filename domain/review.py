@@ -4,10 +4,11 @@ A review asks one question. An answer to another one never ends it: the PG's "I 
 why a person is asked about a void, not how that is decided.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from domain.audit import Actor
 from domain.errors import AlreadyDecided, NotAnAnswer, NotInReview
 from domain.failure import FailureCode
 from domain.gateway import GatewayAnswer, GatewayStatus, Operation
@@ -71,6 +72,7 @@ class Resolution:
 
     outcome: Outcome
     reason: str
+    by: Actor | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class ClosedReview:
     outcome: str
     reason: str | None = None
     decided_by: str | None = None
+    by: Actor | None = field(default=None, compare=False)
 
 
 def check(question: Question | None, decided: str | None, outcome: Outcome) -> None:

@@ -44,6 +44,8 @@ class Invariant(StrEnum):
     INVOICES_PAID = "paid-invoices-are-in-the-ledger"
     USAGE_COUNTED = "usage-counts-once"
     USAGE_BILLED = "usage-of-settled-months-is-billed"
+    AUDIT_SEALED = "the-audit-trail-is-sealed"
+    AUDIT_CHAIN = "seals-are-those-of-their-entries"
     OWNERS = "what-is-open-has-an-owner"
     GATEWAY = "gateways-say-what-the-ledger-says"
 
@@ -80,6 +82,8 @@ PROMISES: Mapping[Invariant, str] = {
     Invariant.INVOICES_PAID: "A paid invoice's total is in the ledger once, of another not at all.",
     Invariant.USAGE_COUNTED: "Each usage identity has one event; a void one is on no invoice.",
     Invariant.USAGE_BILLED: "Usage of a settled month, received in time, is on an invoice.",
+    Invariant.AUDIT_SEALED: "An entry of the audit trail is sealed within a minute.",
+    Invariant.AUDIT_CHAIN: "The last seals are those of their entries and of each other.",
     Invariant.OWNERS: "Whatever is open has a running workflow.",
     Invariant.GATEWAY: "What the ledger says of each payment is what its PG's own book says.",
 }

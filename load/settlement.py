@@ -13,7 +13,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
-from domain.access import SYSTEM
+from domain.access import OPERATOR, SYSTEM
 from domain.period import Period
 from domain.usage import UsageEvent
 from load import nothing, statements
@@ -156,7 +156,7 @@ async def _with_usage(pool: Database, names: Sequence[str], months: Sequence[Per
 
 async def _settle(desk: Desk, month: str, customers: int) -> None:
     """A run of the month, until every invoice is paid."""
-    await (await start_run(desk, month)).result()
+    await (await start_run(desk, OPERATOR, month)).result()
     async with desk.database.statements(SYSTEM) as tx:
         while True:
             if await tx.scalar(_PAID, {"period": month}) >= customers:

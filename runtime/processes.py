@@ -15,6 +15,7 @@ from runtime import (
     memory,
     ranking_consumer,
     schedules,
+    sealer,
     temporal,
     terms,
     usage_consumer,
@@ -84,6 +85,7 @@ async def _duties(
     until_cancelled = [
         _again_and_again(partial(sweep_for_ever, client, pool, agreed, every)),
         _again_and_again(partial(usage_partitions.make_for_ever, pool, late)),
+        _again_and_again(partial(sealer.seal_for_ever, pool)),
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
     ]
     until_stopped = [

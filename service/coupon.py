@@ -1,24 +1,45 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor, changed
 from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
+from domain.event import JSON
 from domain.money import check_currency
 from service.call import Answer, Call
 from service.desk import Desk
-from store import clock, coupon, customer, idempotency
+from store import audit, clock, coupon, customer, idempotency
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
 
 
-async def put(desk: Desk, wanted: Coupon) -> tuple[Coupon, bool]:
+async def put(desk: Desk, access: Access, wanted: Coupon) -> tuple[Coupon, bool]:
     """Make a coupon or change it; True when made. Orders made before keep their discount."""
     for currency in {**wanted.amounts, **wanted.minimum_order}:
         check_currency(currency)
     async with desk.database.begin(SYSTEM) as tx:
+        known = await coupon.find(tx, wanted.code)
         made = await coupon.put(tx, wanted)
+        what = Action.COUPON_CREATED if made else Action.COUPON_CHANGED
+        before, after = changed({} if known is None else _terms(known), _terms(wanted))
+        entry = Entry(actor(access), what, Noun.COUPON, wanted.code, before=before, after=after)
+        await audit.append(tx, entry)
         return await _found(tx, wanted.code), made
+
+
+def _terms(row: Coupon) -> dict[str, JSON]:
+    return {
+        "kind": row.kind,
+        "basisPoints": row.basis_points,
+        "amounts": dict(row.amounts),
+        "minimumOrder": dict(row.minimum_order),
+        "validFrom": row.valid_from.isoformat(),
+        "validUntil": row.valid_until.isoformat(),
+        "customerLimit": row.customer_limit,
+        "totalLimit": row.total_limit,
+        "issueLimit": row.issue_limit,
+    }
 
 
 async def get(desk: Desk, code: str) -> Coupon:
@@ -38,6 +59,8 @@ async def claim(
             return claimed.answer
         if not claimed.repeated:
             await _issue(tx, code, claimed.resource_id, owner)
+            who = actor(call.access)
+            await audit.append(tx, Entry(who, Action.COUPON_CLAIMED, Noun.COUPON, code, owner))
         given = await coupon.claim(tx, claimed.resource_id)
     return Answer(claimed.resource_id, given, True, claimed.repeated)
 

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor, changed
 from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
+from domain.event import JSON
 from domain.period import check_zone
+from service.audit import viewed
 from service.desk import Desk
-from store import clock, customer, pricing
+from store import audit, clock, customer, pricing
 from store.database import Transaction
 from store.identifier import new_id
 
@@ -43,33 +46,70 @@ class NewCard:
     is_default: bool
 
 
-async def put(desk: Desk, customer_id: str, terms: Agreement) -> tuple[CustomerRecord, bool]:
+async def put(
+    desk: Desk, access: Access, customer_id: str, terms: Agreement
+) -> tuple[CustomerRecord, bool]:
     """Make a customer, or change how it is billed; True when made."""
     async with desk.database.begin(SYSTEM) as tx:
         await _check(tx, terms)
+        known = await customer.find(tx, customer_id)
         made = await customer.put(tx, customer_id)
         await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
+        agreed = await customer.find(tx, customer_id)
+        await _note(tx, access, customer_id, known, agreed)
         if terms.plan_code is not None:
             since = terms.plan_from or await clock.now(tx)
-            await customer.assign_plan(tx, customer_id, terms.plan_code, since)
+            await _assign(tx, access, customer_id, terms.plan_code, since)
         return await _found(tx, customer_id), made
+
+
+async def _note(
+    tx: Transaction, access: Access, id_: str, known: Customer | None, agreed: Customer | None
+) -> None:
+    before, after = changed(_terms(known), _terms(agreed))
+    if known is not None and not after:
+        return
+    what = Action.CUSTOMER_CREATED if known is None else Action.CUSTOMER_CHANGED
+    entry = Entry(actor(access), what, Noun.CUSTOMER, id_, id_, before=before, after=after)
+    await audit.append(tx, entry)
+
+
+def _terms(row: Customer | None) -> dict[str, JSON]:
+    if row is None:
+        return {}
+    return {"timeZone": row.time_zone, "prepaid": row.prepaid, "dueDays": row.due_days}
+
+
+async def _assign(
+    tx: Transaction, access: Access, id_: str, plan_code: str, since: datetime
+) -> None:
+    had = await customer.plan_at(tx, id_, since)
+    if not await customer.assign_plan(tx, id_, plan_code, since):
+        return
+    before: dict[str, JSON] = {"planCode": had}
+    after: dict[str, JSON] = {"planCode": plan_code, "planFrom": since.isoformat()}
+    who, what = actor(access), Action.PLAN_ASSIGNED
+    entry = Entry(who, what, Noun.CUSTOMER, id_, id_, before=before, after=after)
+    await audit.append(tx, entry)
 
 
 async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
     """A customer and how it is billed now; raises `NotFound`."""
     access.require(customer_id)
     async with desk.database.read(SYSTEM) as tx:
-        return await _found(tx, customer_id)
+        seen = await _found(tx, customer_id)
+    await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
+    return seen
 
 
-async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod:
+async def add_card(desk: Desk, access: Access, customer_id: str, card: NewCard) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
     if card.gateway not in desk.gateways:
         raise InvalidRequest(f"There is no gateway {card.gateway!r}.")
     async with desk.database.begin(SYSTEM) as tx:
         if await customer.find(tx, customer_id) is None:
             raise NotFound(f"There is no customer {customer_id}.")
-        return await customer.add_payment_method(
+        added = await customer.add_payment_method(
             tx,
             new_id(),
             customer_id,
@@ -78,6 +118,15 @@ async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod
             card.last4,
             card.is_default,
         )
+        await audit.append(tx, _card_added(access, added))
+        return added
+
+
+def _card_added(access: Access, card: PaymentMethod) -> Entry:
+    """Without anything of the card."""
+    after: dict[str, JSON] = {"gateway": card.gateway, "isDefault": card.is_default}
+    what, noun = Action.PAYMENT_METHOD_ADDED, Noun.PAYMENT_METHOD
+    return Entry(actor(access), what, noun, card.id, card.customer_id, after=after)
 
 
 async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMethod]:
@@ -85,7 +134,9 @@ async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMet
     access.require(customer_id)
     async with desk.database.read(SYSTEM) as tx:
         await _found(tx, customer_id)
-        return await customer.payment_methods_of(tx, customer_id)
+        seen = await customer.payment_methods_of(tx, customer_id)
+    await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
+    return seen
 
 
 async def _found(tx: Transaction, customer_id: str) -> CustomerRecord:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from domain.access import SYSTEM, Access, Role
 from domain.approval import Verdict, judged
+from domain.audit import Action, Entry, Noun, actor
 from domain.decision import Decided
 from domain.errors import (
     AlreadyFinal,
@@ -34,6 +35,7 @@ from domain.payment import FINAL, Payment
 from domain.period import Period
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
+from service.audit import viewed
 from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
@@ -73,7 +75,9 @@ async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
-        return await record(tx, row)
+        seen = await record(tx, row)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return seen
 
 
 async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
@@ -85,7 +89,9 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
         by_month: dict[tuple[str | None, Period], Aggregate] = {
             (each.resource_type, each.period): each for each in aggregates
         }
-        return Lineage(await record(tx, row), by_month)
+        traced = Lineage(await record(tx, row), by_month)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return traced
 
 
 async def page(
@@ -145,7 +151,16 @@ async def pay(
         call.access.require(row.customer_id)
         await _require_card(tx, row, payment_method_id)
         before = len(await payment.of_payable(tx, invoice_id))
-    update = _to_owner(desk, call, row, "pay", payment_method_id, unpayable)
+    update = replace(
+        _to_owner(desk, call, row, "pay", payment_method_id, unpayable),
+        noted=Entry(
+            actor(call.access),
+            Action.INVOICE_PAY_REQUESTED,
+            Noun.INVOICE,
+            row.id,
+            row.customer_id,
+        ),
+    )
 
     async def view(taken: bool) -> Seen[InvoiceRecord]:
         return await (_charged(desk, invoice_id, before) if taken else _seen(desk, invoice_id))
@@ -171,7 +186,7 @@ async def close(
     """Paid outside, written off, or cancelled: nothing is charged any more."""
     async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, invoice_id)
-    request = CloseRequest(closing, reason, call.access.caller)
+    request = CloseRequest(closing, reason, call.access.caller, by=actor(call.access))
     update = _to_owner(desk, call, row, "close", request, closed)
     return await told(desk, call, row.id, update, lambda _: _seen(desk, invoice_id))
 
@@ -186,7 +201,7 @@ async def decide(
     update = Update(
         workflow_id=row.workflow_id,
         name="decide",
-        argument=Verdict(approved, reason, call.access.caller),
+        argument=Verdict(approved, reason, call.access.caller, by=actor(call.access)),
         id=update_id(call),
         refusal=None if waits else NotInReview(f"It is {row.status}."),
         decided=partial(_decided, desk, row.id, judged),

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from domain import order as rules
 from domain import points
 from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import JSON, Event, Topic
 from domain.order import Order, OrderLine
 from domain.saga import SagaStep
+from service.audit import viewed
 from service.call import Answer, Call
 from service.desk import Desk
-from store import clock, coupon, customer, idempotency, order, outbox, payment, saga
+from store import audit, change, clock, coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -54,7 +56,9 @@ async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
-        return await _record(tx, row)
+        seen = await _record(tx, row)
+    await viewed(desk, access, Noun.ORDER, row.id, row.customer_id)
+    return seen
 
 
 async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) -> None:
@@ -85,7 +89,23 @@ async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) 
         "points": row.points,
         "items": [line.to_json() for line in row.lines],
     }
-    await outbox.append(tx, Event(Topic.ORDER_CREATED, order_id, customer_id, data, call.origin))
+    await change.make(
+        tx,
+        outbox.appending(Event(Topic.ORDER_CREATED, order_id, customer_id, data, call.origin)),
+        audit.appending(_created(call.access, row)),
+    )
+
+
+def _created(access: Access, row: Order) -> Entry:
+    after: dict[str, JSON] = {
+        "currency": row.currency,
+        "amount": row.amount,
+        "discount": row.discount,
+        "points": row.points,
+        "couponCode": row.coupon_code,
+    }
+    who, what = actor(access), Action.ORDER_CREATED
+    return Entry(who, what, Noun.ORDER, row.id, row.customer_id, after=after)
 
 
 async def _discount(tx: Transaction, customer_id: str, wanted: NewOrder, amount: int) -> int:

@@ -18,12 +18,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.access import SYSTEM
+from domain.audit import Entry
 from domain.decision import Decided
 from domain.errors import AlreadyDecided, AlreadyFinal, NotAnAnswer, NotInReview, Rejected
 from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.temporal import TemporalUnreachable
-from store import idempotency
+from store import audit, idempotency
 from store.idempotency import StoredAnswer
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class Update:
     while nothing is.
     `start_owner`: starts the owner of what is open and has lost it.
     `nothing_waits`: what is said when the workflow asks nothing, whatever the row says.
+    `noted`: that somebody asked, where the owner does not note itself what it decides.
     """
 
     workflow_id: str
@@ -66,6 +68,7 @@ class Update:
     decided: Callable[[], Awaitable[Decided | None]]
     start_owner: Callable[[], Awaitable[bool]] = _nobody
     nothing_waits: str = "Nothing is waiting for this decision."
+    noted: Entry | None = None
 
 
 class Delivery(Enum):
@@ -104,6 +107,8 @@ async def told(
             return claimed.answer
         if not claimed.repeated and update.refusal is not None:
             raise update.refusal
+        if not claimed.repeated and update.noted is not None:
+            await audit.append(tx, update.noted)
     taken, refusal = await _delivered(desk, update)
     seen = await view(taken)
     # Asked after the view: what is final there is decided here.

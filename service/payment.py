@@ -6,6 +6,7 @@ from typing import Any
 
 from domain import payment as rules
 from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.customer import PaymentMethod
 from domain.errors import (
     AlreadyFinal,
@@ -14,6 +15,7 @@ from domain.errors import (
     PaymentMethodMissing,
     Rejected,
 )
+from domain.event import JSON
 from domain.gateway import GatewayAttempt
 from domain.inventory import tracked
 from domain.order import PAYABLE
@@ -21,11 +23,12 @@ from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
 from domain.review import Resolution
 from domain.workflow_id import payment_workflow_id
 from service import review as reviews
+from service.audit import viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_payment
-from store import change, customer, gateway_attempt, idempotency, order, payment, review
+from store import audit, change, customer, gateway_attempt, idempotency, order, payment, review
 from store.database import Transaction
 from store.idempotency import Claimed, StoredAnswer
 from store.identifier import new_id
@@ -81,6 +84,7 @@ async def _create_at_once(
             idempotency.claiming(call.claim, claimed.resource_id),
             order.beginning_to_pay(to_pay.order.id),
             *payment.creating(request, wanted.method),
+            audit.appending(created(call.access, request)),
         )
     return (claimed, request) if made else None
 
@@ -101,8 +105,26 @@ async def _create(
         request = _request(desk, call, claimed.resource_id, wanted, to_pay)
         if not await order.begin_paying(tx, to_pay.order.id):
             raise OrderNotPayable(f"The order is {to_pay.order.status}.")
-        await payment.create(tx, request, wanted.method)
+        await change.make(
+            tx,
+            *payment.creating(request, wanted.method),
+            audit.appending(created(call.access, request)),
+        )
     return claimed, request
+
+
+def created(access: Access, request: PaymentRequest) -> Entry:
+    """That somebody has a payment made, and of what."""
+    after: dict[str, JSON] = {
+        "payableType": request.payable_type,
+        "payableId": request.payable_id,
+        "currency": request.currency,
+        "walletAmount": request.wallet_amount,
+        "cardAmount": request.card_amount,
+        "pointsAmount": request.points_amount,
+    }
+    who, id_, whose = actor(access), request.payment_id, request.customer_id
+    return Entry(who, Action.PAYMENT_CREATED, Noun.PAYMENT, id_, whose, after=after)
 
 
 async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
@@ -110,7 +132,9 @@ async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
     async with desk.database.read(SYSTEM) as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
-        return await record(tx, row)
+        seen = await record(tx, row)
+    await viewed(desk, access, Noun.PAYMENT, row.id, row.customer_id)
+    return seen
 
 
 async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRecord]:
@@ -120,18 +144,20 @@ async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRec
         if ordered is None:
             raise NotFound(f"There is no order {order_id}.")
         access.require(ordered.customer_id)
-        return [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
+        seen = [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
+    await viewed(desk, access, Noun.ORDER, ordered.id, ordered.customer_id)
+    return seen
 
 
 async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:
     """Ask for a cancellation. The payment ends CANCELLED without residue or COMPLETED whole."""
     async with desk.database.begin(SYSTEM) as tx:
-        await found(tx, payment_id)
+        row = await found(tx, payment_id)
         claimed = await idempotency.claim(tx, call.claim, payment_id)
         if claimed.answer is not None:
             return claimed.answer
-        if not claimed.repeated and not await payment.request_cancel(tx, payment_id):
-            raise AlreadyFinal("The payment has ended; a completed one can be refunded.")
+        if not claimed.repeated:
+            await _request_cancel(tx, call.access, row)
         request = payment.request(await found(tx, payment_id), desk.terms.waits)
     return await followed(
         desk, claimed, partial(_cancel, desk, request), partial(_seen, desk, payment_id)
@@ -146,6 +172,13 @@ async def resolve(
         id_ = (await found(tx, payment_id)).id
     update = await reviews.answering(desk, call, id_, payment_workflow_id(id_), resolution)
     return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
+
+
+async def _request_cancel(tx: Transaction, access: Access, row: Payment) -> None:
+    if not await payment.request_cancel(tx, row.id):
+        raise AlreadyFinal("The payment has ended; a completed one can be refunded.")
+    who, what = actor(access), Action.PAYMENT_CANCEL_REQUESTED
+    await audit.append(tx, Entry(who, what, Noun.PAYMENT, row.id, row.customer_id))
 
 
 async def _cancel(desk: Desk, request: PaymentRequest) -> Any:

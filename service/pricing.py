@@ -2,21 +2,27 @@
 
 from datetime import datetime
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor, changed
 from domain.errors import NotFound
 from domain.pricing import Plan, PlanVersion
 from service.desk import Desk
-from store import clock, pricing
+from store import audit, clock, pricing
 from store.database import Transaction
 
 
-async def put(desk: Desk, plan: Plan, since: datetime | None) -> tuple[PlanVersion, bool]:
+async def put(
+    desk: Desk, access: Access, plan: Plan, since: datetime | None
+) -> tuple[PlanVersion, bool]:
     """Add a version, from now on unless said otherwise; True when added. The same prices from the
     same moment on are no new one."""
     async with desk.database.begin(SYSTEM) as tx:
         await pricing.lock(tx, plan.code)
         since = since or await _since(tx, plan, await clock.now(tx))
+        replaced = await pricing.effective(tx, plan.code, since)
         plan, added = await pricing.put(tx, plan, since)
+        if added:
+            await audit.append(tx, _added(access, plan, since, replaced))
     return PlanVersion(plan.code, plan.version, since, plan), added
 
 
@@ -26,11 +32,20 @@ async def versions(desk: Desk, code: str) -> list[PlanVersion]:
         return await _known(tx, code)
 
 
-async def withdraw(desk: Desk, code: str) -> None:
+async def withdraw(desk: Desk, access: Access, code: str) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
     async with desk.database.begin(SYSTEM) as tx:
         await _known(tx, code)
-        await pricing.withdraw(tx, code, await clock.now(tx))
+        if await pricing.withdraw(tx, code, await clock.now(tx)):
+            entry = Entry(actor(access), Action.PLAN_WITHDRAWN, Noun.PRICING_PLAN, code)
+            await audit.append(tx, entry)
+
+
+def _added(access: Access, plan: Plan, since: datetime, replaced: Plan | None) -> Entry:
+    before, after = changed({} if replaced is None else replaced.prices(), plan.prices())
+    after |= {"version": plan.version, "effectiveFrom": since.isoformat()}
+    who, what = actor(access), Action.PLAN_VERSION_ADDED
+    return Entry(who, what, Noun.PRICING_PLAN, plan.code, before=before, after=after)
 
 
 async def _since(tx: Transaction, plan: Plan, now: datetime) -> datetime:

@@ -6,7 +6,9 @@ from functools import partial
 
 from domain import refund as rules
 from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, NotRefundable
+from domain.event import JSON
 from domain.funding import Kind, Part, by_kind, worth
 from domain.payment import PayableType
 from domain.refund import FINAL, Refund, RefundRequest
@@ -14,11 +16,12 @@ from domain.review import Resolution
 from domain.wallet import check_room
 from domain.workflow_id import refund_workflow_id
 from service import review as reviews
+from service.audit import viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
 from service.starts import start_refund
-from store import customer, idempotency, payment, refund, wallet
+from store import audit, customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -50,7 +53,9 @@ async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | 
 async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
     """A refund as it stands; raises `NotFound`."""
     async with desk.database.read(SYSTEM) as tx:
-        return await found(tx, refund_id)
+        row = await found(tx, refund_id)
+    await viewed(desk, access, Noun.REFUND, row.id, row.customer_id)
+    return row
 
 
 async def resolve(
@@ -93,7 +98,21 @@ async def _create(
     )
     await payment.reserve_refund(tx, request)
     await refund.create(tx, request)
+    await audit.append(tx, _created(call.access, request))
     return request
+
+
+def _created(access: Access, request: RefundRequest) -> Entry:
+    after: dict[str, JSON] = {
+        "paymentId": request.payment_id,
+        "currency": request.currency,
+        "cardAmount": request.card_amount,
+        "walletAmount": request.wallet_amount,
+        "pointsAmount": request.points_amount,
+    }
+    who, id_, whose = actor(access), request.refund_id, request.customer_id
+    why = request.reason
+    return Entry(who, Action.REFUND_CREATED, Noun.REFUND, id_, whose, after=after, reason=why)
 
 
 async def _check_room(tx: Transaction, customer_id: str, parts: Iterable[Part]) -> None:

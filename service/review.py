@@ -1,6 +1,9 @@
 """What waits for a person, what speaks against an answer, and who has answered."""
 
+from dataclasses import replace
+
 from domain.access import SYSTEM
+from domain.audit import actor
 from domain.decision import Decided
 from domain.errors import Rejected
 from domain.review import Outcome, Resolution, WaitingReview, check
@@ -19,16 +22,14 @@ async def answering(
     desk: Desk, call: Call, reference_id: str, workflow_id: str, resolution: Resolution
 ) -> Update:
     """The Update that answers the question which waits about a payment or refund."""
-    id_ = update_id(call)
+    id_, answer = update_id(call), replace(resolution, by=actor(call.access))
     async with desk.database.read(SYSTEM) as tx:
         refused = await _refusal(tx, reference_id, resolution.outcome)
 
     async def decided() -> Decided | None:
         return await _decided(desk, reference_id, id_)
 
-    return Update(
-        workflow_id, "resolve", resolution, id_, refused, decided, nothing_waits=_ASKS_FIRST
-    )
+    return Update(workflow_id, "resolve", answer, id_, refused, decided, nothing_waits=_ASKS_FIRST)
 
 
 async def _refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Rejected | None:

@@ -12,8 +12,10 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, SettlementFailed
+from domain.event import JSON
 from domain.invoice import InvoiceStatus
 from domain.period import Period
 from domain.run import Progress
@@ -28,7 +30,7 @@ from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
 from service.temporal import TemporalUnreachable
-from store import clock, customer, invoice, settlement
+from store import audit, clock, customer, invoice, settlement
 from store.database import Transaction
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
@@ -100,7 +102,7 @@ async def report(desk: Desk, period: str) -> Report:
 
 
 async def start_run(
-    desk: Desk, period: str, customers: Sequence[str] = ()
+    desk: Desk, access: Access, period: str, customers: Sequence[str] = ()
 ) -> WorkflowHandle[SettlementRun, Progress]:
     """Settle a month for everybody, or for these customers; asked again while it runs, it is found.
 
@@ -111,6 +113,7 @@ async def start_run(
         Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
+    await _note_run(desk, access, Action.SETTLEMENT_RUN_STARTED, period, customers)
     async with _reaching_temporal(desk):
         handle = await start_settlement_run(
             desk.temporal, desk.terms.run(period, customers or None)
@@ -119,6 +122,24 @@ async def start_run(
         async with desk.database.begin(SYSTEM) as tx:
             await settlement.announce_run(tx, period)
     return handle
+
+
+async def _note_run(
+    desk: Desk, access: Access, what: Action, period: str, customers: Sequence[str]
+) -> None:
+    """Before Temporal is told: what nobody had noted would be worse than a note of what Temporal
+    did not take."""
+    after: dict[str, JSON] = {"customers": len(customers) or None}
+    entry = Entry(actor(access), what, Noun.SETTLEMENT_RUN, period, after=after)
+    async with desk.database.begin(SYSTEM) as tx:
+        await audit.append(tx, entry)
+
+
+async def _note_month(desk: Desk, access: Access, wanted: SettlementRequest) -> None:
+    id_ = f"{wanted.customer_id}/{wanted.period}"
+    who, what = actor(access), Action.SETTLEMENT_STARTED
+    async with desk.database.begin(SYSTEM) as tx:
+        await audit.append(tx, Entry(who, what, Noun.SETTLEMENT, id_, wanted.customer_id))
 
 
 async def require_over(desk: Desk, period: str) -> None:
@@ -135,13 +156,14 @@ async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress 
         return None
 
 
-async def replay_failed(desk: Desk, period: str) -> tuple[Failure, ...]:
+async def replay_failed(desk: Desk, access: Access, period: str) -> tuple[Failure, ...]:
     """Start a run of the customers whose settlement failed; returns which. Of very many it takes
     the first ones: ask again for the rest."""
     await require_over(desk, period)
     failures = (await report(desk, period)).failures[:REPLAYED_AT_ONCE]
     if failures:
         names = [each.customer_id for each in failures]
+        await _note_run(desk, access, Action.SETTLEMENT_RUN_REPLAYED, period, names)
         async with _reaching_temporal(desk):
             await start_settlement_run(desk.temporal, desk.terms.run(period, names))
     return failures
@@ -175,7 +197,7 @@ class SettledMonth:
     before: bool = False
 
 
-async def settle(desk: Desk, customer_id: str, period: str) -> SettledMonth:
+async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
     async with desk.database.read(SYSTEM) as tx:
@@ -185,14 +207,16 @@ async def settle(desk: Desk, customer_id: str, period: str) -> SettledMonth:
     if found is not None and found.invoice.status not in _NOT_ISSUED:
         return SettledMonth(SettlementStatus.SETTLED, found, before=True)
     request = desk.terms.settlement(customer_id, period)
+    await _note_month(desk, access, request)
     async with _reaching_temporal(desk):
         owner = await start_settlement(desk.temporal, request)
     return await _outcome(desk, request, owner)
 
 
-async def settle_again(desk: Desk, request: SettlementRequest) -> MonthStanding:
+async def settle_again(desk: Desk, access: Access, request: SettlementRequest) -> MonthStanding:
     """Settle a customer's month, or find the settlement that runs, and wait until it has ended or
     waits itself, for a person or for the end of its month."""
+    await _note_month(desk, access, request)
     handle = await start_settlement(desk.temporal, request)
     ended = asyncio.ensure_future(handle.result())
     try:

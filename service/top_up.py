@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
-from domain.access import SYSTEM, Role
+from domain.access import SYSTEM, Access, Role
+from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound
+from domain.event import JSON
 from domain.ledger import BANK_CLEARING, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
 from domain.money import Money
@@ -20,9 +22,9 @@ from domain.top_up import Source, TopUp
 from domain.wallet import check_room
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
-from service.payment import card_of
+from service.payment import card_of, created
 from service.starts import start_payment
-from store import customer, idempotency, ledger, payment, top_up, wallet
+from store import audit, customer, idempotency, ledger, payment, top_up, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
@@ -81,6 +83,7 @@ async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord]
             made = await _new(tx, call, claimed.resource_id, wanted)
             await wallet.credit(tx, made.customer_id, made.currency, made.amount)
             await ledger.append(tx, _bank_transfer(made))
+            await audit.append(tx, _made(call.access, Action.TOP_UP_BOOKED, made))
         booked = await _record(tx, claimed.resource_id)
     return Answer(claimed.resource_id, booked, True, claimed.repeated)
 
@@ -110,7 +113,14 @@ async def _create(
         waits=desk.terms.waits,
     )
     await payment.create(tx, request, Method.CARD)
+    ours, theirs = _made(call.access, Action.TOP_UP_CREATED, made), created(call.access, request)
+    await audit.append(tx, ours, theirs)
     return request
+
+
+def _made(access: Access, what: Action, made: TopUp) -> Entry:
+    after: dict[str, JSON] = {"currency": made.currency, "amount": made.amount}
+    return Entry(actor(access), what, Noun.TOP_UP, made.id, made.customer_id, after=after)
 
 
 async def _new(tx: Transaction, call: Call, top_up_id: str, wanted: NewTopUp) -> TopUp:

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
+from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, Rejected, UsageBilled
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
 from domain.usage import Receipt, UsageEvent, refused, untimely
 from domain.usage_document import named, read
 from service.desk import Desk
-from store import clock, customer, invoice, usage
+from store import audit, clock, customer, invoice, usage
 from store.database import Database, Transaction
 
 
@@ -44,7 +45,9 @@ def _read(document: object) -> UsageEvent | Receipt:
         return refused(named(document), refusal)
 
 
-async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str | None:
+async def void(
+    desk: Desk, access: Access, customer_id: str, event_id: str, reason: str
+) -> str | None:
     """Never bill an event that no invoice has, or only a draft that a check stopped. Returns the
     reason for which it was voided before, if it was. Raises `NotFound` and `UsageBilled`."""
     async with desk.database.begin(SYSTEM) as tx:
@@ -52,6 +55,9 @@ async def void(desk: Desk, customer_id: str, event_id: str, reason: str) -> str 
         await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
         if await usage.void(tx, customer_id, event_id, reason):
             await _require_decided(tx, customer_id, event_id)
+            who, what = actor(access), Action.USAGE_VOIDED
+            entry = Entry(who, what, Noun.USAGE_EVENT, event_id, customer_id, reason=reason)
+            await audit.append(tx, entry)
             return None
         before = await usage.why_void(tx, customer_id, event_id)
         if before is not None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio.client import Client
@@ -34,12 +34,15 @@ from domain.workflow_id import (
     settlement_workflow_id,
 )
 from gateway.book import GatewayBook, NoBook
+from service import audit
 from service.recomputation import of_lines
 from store import clock, invoice, verification
 from store.database import Database, Transaction
 
 PAGE = 500
 """Invoices whose price lists are read at a time: computing them takes well below a second."""
+SEALED_WITHIN = timedelta(minutes=1)
+SEALS = 50
 LOOK_SECONDS = 1.0
 LAST_SECONDS = 2.0
 TEMPORAL_TIMEOUT = timedelta(seconds=10)
@@ -89,6 +92,8 @@ async def verify(sources: Sources, tell: Tell = quietly) -> Report:
         for invariant in verification.INVARIANTS:
             add(await verification.look(tx, invariant))
         add(await prices(tx))
+        add(await _entries_sealed(tx, at))
+        add(await _seals_hold(tx))
     add(await _owners(sources))
     add(await _gateways(sources))
     return Report(at, tuple(findings))
@@ -119,6 +124,25 @@ async def prices(tx: Transaction, customers: Sequence[str] | None = None) -> Fin
                 wrong[row.id] = sentence
         looked_at, after = looked_at + len(page), page[-1].id
     return _finding(Invariant.INVOICE_PRICES, looked_at, wrong)
+
+
+async def _entries_sealed(tx: Transaction, at: datetime) -> Finding:
+    """A transaction that is open for long holds the sealer up; otherwise nothing should."""
+    waiting = await audit.waiting(tx)
+    too_long = {
+        str(each.id): f"It was added at {each.at.isoformat()} and is not sealed."
+        for each in waiting
+        if at - each.at > SEALED_WITHIN
+    }
+    return _finding(Invariant.AUDIT_SEALED, len(waiting), too_long)
+
+
+async def _seals_hold(tx: Transaction) -> Finding:
+    """The last ones only: `billing audit verify` looks at all of them."""
+    last = await audit.head(tx)
+    after = max(0, last.n - SEALS)
+    broken = {f"seal {each.n}": each.wrong async for each in audit.verify(tx, after=after)}
+    return _finding(Invariant.AUDIT_CHAIN, last.n - after, broken)
 
 
 def _wrongly_priced(lines: Sequence[InvoiceLine], snapshot: dict[str, Any]) -> str | None:

@@ -37,13 +37,14 @@ async def agree(
 
 async def assign_plan(
     tx: Transaction, customer_id: str, plan_code: str, effective_from: datetime
-) -> None:
-    """The customer has this plan from then on, until the next assignment. Nothing changes if it has
-    it then already."""
+) -> bool:
+    """The customer has this plan from then on, until the next assignment. False, and nothing
+    changes, if it has it then already."""
     if await plan_at(tx, customer_id, effective_from) == plan_code:
-        return
+        return False
     row = {"customer_id": customer_id, "plan_code": plan_code, "effective_from": effective_from}
     await tx.execute(insert(plan_assignments).values(**row))
+    return True
 
 
 async def plan_at(tx: Transaction, customer_id: str, moment: datetime) -> str | None:

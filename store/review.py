@@ -38,9 +38,9 @@ async def open_(tx: Transaction, review: NewReview) -> None:
     )
 
 
-async def close(tx: Transaction, closed: ClosedReview) -> None:
-    """Note how the open review ended; without one nothing happens."""
-    await tx.execute(
+async def close(tx: Transaction, closed: ClosedReview) -> bool:
+    """Note how the open review ended; False without one."""
+    ended = await tx.execute(
         update(reviews)
         .where(reviews.c.reference_id == closed.reference_id, _OPEN)
         .values(
@@ -50,6 +50,7 @@ async def close(tx: Transaction, closed: ClosedReview) -> None:
             closed_at=func.now(),
         )
     )
+    return ended.rowcount == 1
 
 
 async def ended(tx: Transaction, reference_id: str) -> ClosedReview | None:

@@ -754,3 +754,68 @@ dead_messages = Table(
 )
 """What a consumer could not take. A topic that is made anew counts its offsets from 0 again: the
 timestamp tells two messages of one place apart."""
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _created_xid(),
+    _time("at"),
+    _text("actor_type"),
+    _text("actor_id"),
+    _text("ip", nullable=True),
+    _text("user_agent", nullable=True),
+    _text("trace_id", nullable=True),
+    _text("request_id", nullable=True),
+    _text("action"),
+    _text("target_type"),
+    _text("target_id"),
+    _text("customer_id", nullable=True),
+    Column("before", JSONB(none_as_null=True)),
+    Column("after", JSONB(none_as_null=True)),
+    _text("reason", nullable=True),
+    _time_unless_open("viewed_from"),
+    Index("ix_audit_entries_created_xid_id", "created_xid", "id"),
+    Index("ix_audit_entries_at", "at", postgresql_using="brin"),
+    Index("ix_audit_entries_target", "target_type", "target_id", "id"),
+    Index("ix_audit_entries_actor_id_id", "actor_id", "id"),
+    Index("ix_audit_entries_action_id", "action", "id"),
+    Index(
+        "ix_audit_entries_customer_id_id",
+        "customer_id",
+        "id",
+        postgresql_where=text("customer_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_audit_entries_trace_id_id",
+        "trace_id",
+        "id",
+        postgresql_where=text("trace_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_audit_entries_viewed",
+        "actor_id",
+        "target_type",
+        "target_id",
+        "viewed_from",
+        unique=True,
+        postgresql_where=text("viewed_from IS NOT NULL"),
+    ),
+)
+"""Who did what; added, never changed. `viewed_from`: the begin of the ten minutes in which somebody
+looked at the thing, and is not noted twice."""
+
+audit_seals = Table(
+    "audit_seals",
+    metadata,
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("from_id", BigInteger, nullable=False),
+    Column("last_xid", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("highest_id", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    _time("sealed_at"),
+)
+"""The chain: each seal hashes the one before it and the entries since then, in the order of
+(created_xid, id). `from_id`, `highest_id`: see `domain.audit.Seal`."""

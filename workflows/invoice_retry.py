@@ -115,7 +115,8 @@ class InvoiceRetry:
         if asked is not None:
             return await self._close_as_asked(asked)
         if not self._invoice.total:
-            return await self._close(InvoiceStatus.PAID, "nothing to pay", SYSTEM)
+            paid = InvoiceStatus.PAID
+            return await self._close(ClosedInvoice(self._invoice, paid, "nothing to pay", SYSTEM))
         opened = await self._open()
         if opened.status in CLOSED:
             return opened.status
@@ -281,24 +282,25 @@ class InvoiceRetry:
 
     async def _give_up(self, last: PaymentOutcome) -> InvoiceStatus:
         """An operator gets it; whatever is done about it then comes as an Update."""
-        status = await self._close(InvoiceStatus.UNCOLLECTIBLE, _code(last), SYSTEM)
+        given_up = InvoiceStatus.UNCOLLECTIBLE
+        status = await self._close(ClosedInvoice(self._invoice, given_up, _code(last), SYSTEM))
         self._show(status)
         return status
 
     async def _close_as_asked(self, asked: CloseRequest) -> InvoiceStatus:
         how = CLOSES_AS[asked.closing]
-        return await self._close(how, asked.reason, asked.actor, asked.update_id)
+        return await self._close(
+            ClosedInvoice(self._invoice, how, asked.reason, asked.actor, asked.update_id, asked.by)
+        )
 
-    async def _close(
-        self, status: InvoiceStatus, reason: str, actor: str, update_id: str = ""
-    ) -> InvoiceStatus:
+    async def _close(self, closed: ClosedInvoice) -> InvoiceStatus:
         """A payment that is under way all the same ends first."""
-        closed = ClosedInvoice(self._invoice, status, reason, actor, update_id)
+        summary = f"{closed.status.lower()} by {closed.actor}: {closed.reason}"
         while True:
             closure = await workflow.execute_local_activity_method(
                 InvoiceActivities.close,
                 closed,
-                **policies.batch_step(f"{status.lower()} by {actor}: {reason}"[:200]),
+                **policies.batch_step(summary[:200]),
             )
             if closure.payment is None:
                 return closure.status

@@ -172,6 +172,7 @@ class Pursuit:
             self._resolution.outcome if self._resolution else self._answer.status.lower(),
             self._answer.message,
             self._decided_by,
+            self._resolution.by if self._resolution else None,
         )
         written = await workflow.execute_local_activity_method(
             ReviewActivities.close, closed, **policies.step(f"decided: {closed.outcome}")

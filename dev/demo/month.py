@@ -11,7 +11,7 @@ from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
-from domain.access import SYSTEM
+from domain.access import OPERATOR, SYSTEM
 from domain.dunning import DunningPolicy
 from domain.invoice import CLOSED, InvoiceStatus
 from domain.period import Period
@@ -67,7 +67,7 @@ async def settle(stage: Stage) -> None:
     month = str(_month())
     terms = replace(stage.desk.terms, concurrency=SETTLED_AT_ONCE, dunning=LADDER)
     await _give_money_later(stage)
-    handle = await start_run(replace(stage.desk, terms=terms), month)
+    handle = await start_run(replace(stage.desk, terms=terms), OPERATOR, month)
     stage.tell("In this step a day of the ladder of retries is a second: 1, 3, 5 and 7 seconds.")
     ended = await _follow(stage, asyncio.create_task(handle.result()))
     found = await report(stage.desk, month)
@@ -86,7 +86,7 @@ async def climb_the_ladder(stage: Stage) -> None:
 
 async def approve(stage: Stage) -> None:
     """A total above the threshold waits for a person."""
-    waiting = await _invoice(stage, LARGE)
+    waiting = await of(stage, LARGE)
     stage.tell(f"{LARGE}: {waiting['reason']}.")
     path = f"/api/v1/invoices/{waiting['id']}/approve"
     answer = await stage.shop.post(path, {"reason": "as agreed with the customer"})
@@ -98,18 +98,18 @@ async def approve(stage: Stage) -> None:
 async def replay(stage: Stage) -> None:
     """What had no price fails, is mended and settled again."""
     month = str(_month())
-    told = await _command(stage, "settlement", "failed", month)
+    told = await command(stage, "settlement", "failed", month)
     expect("that the reason is told", "no price for GPU_HOUR" in told, True)
     await _price(stage, "API_CALL", "GPU_HOUR")
     stage.tell("The price list has a price for GPU_HOUR now.")
-    await _command(stage, "settlement", "replay", month)
+    await command(stage, "settlement", "replay", month)
     await _ends_as(stage, POISONED, InvoiceStatus.PAID)
-    await _command(stage, "settlement", "replay", month)
+    await command(stage, "settlement", "replay", month)
 
 
 async def explain(stage: Stage) -> None:
     """Every amount goes back to its events."""
-    row = await _invoice(stage, NAMES[0])
+    row = await of(stage, NAMES[0])
     commands = ("invoice", "explain", row["id"]), ("invoice", "verify", row["id"])
     told = await asyncio.gather(*(_said(stage, each) for each in commands))
     for arguments, output in zip(commands, told, strict=True):
@@ -121,7 +121,7 @@ async def give_up(stage: Stage) -> None:
     given_up = await _ends_as(stage, LOST, InvoiceStatus.UNCOLLECTIBLE)
     expect("charges of a lost card", len(given_up["paymentIds"]), 1)
     stage.tell(f"{LOST}: a lost card is charged once and never again; then only reminders.")
-    await _command(stage, "dead-letter", "list")
+    await command(stage, "dead-letter", "list")
 
 
 async def compare_ledger(stage: Stage) -> None:
@@ -204,7 +204,8 @@ async def _card(stage: Stage, name: str, number: str) -> None:
     expect("the status of a new card", answer.status_code, 201)
 
 
-async def _invoice(stage: Stage, name: str) -> dict[str, Any]:
+async def of(stage: Stage, name: str) -> dict[str, Any]:
+    """The invoice of a customer's month, as the API shows it."""
     async with stage.desk.database.read(SYSTEM) as tx:
         row = await invoice.of_month(tx, name, str(_month()))
     if row is None:
@@ -217,7 +218,7 @@ async def _ends_as(stage: Stage, name: str, status: InvoiceStatus) -> dict[str, 
     """The invoice once it is collected or given up, which must be as `status` says."""
 
     async def ended() -> dict[str, Any] | None:
-        found = await _invoice(stage, name)
+        found = await of(stage, name)
         return found if found["status"] in ENDED else None
 
     found = await stage.until(f"the invoice of {name} is {status}", ended) or {}
@@ -225,7 +226,7 @@ async def _ends_as(stage: Stage, name: str, status: InvoiceStatus) -> dict[str, 
     return found
 
 
-async def _command(stage: Stage, *arguments: str) -> str:
+async def command(stage: Stage, *arguments: str) -> str:
     """Run the command as a person would, and show what it says."""
     output = await _said(stage, arguments)
     _show(stage, arguments, output)

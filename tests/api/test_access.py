@@ -66,6 +66,7 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O},
     "POST /api/v1/invoices/{invoice_id}/reject": {O},
     "GET /api/v1/aged-receivables": {O},
+    "GET /api/v1/audit": {O},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 

@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from temporalio.client import Client
 
 from cli.system import Refused
-from domain.access import SYSTEM
+from domain.access import OPERATOR, SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy
 from domain.errors import NotFound
@@ -130,7 +130,7 @@ async def test_drafts_that_wait_are_listed(
     [name] = wanted.customers
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    await settle_again(desk(database, temporal_client), request)
+    await settle_again(desk(database, temporal_client), OPERATOR, request)
 
     listed = await command("invoice", "list", "--status", "AWAITING_APPROVAL", "--customer", name)
     none = await command("invoice", "list", "--status", "PAID", "--customer", name)

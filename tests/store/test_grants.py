@@ -25,6 +25,12 @@ REBUILT = {"inbox", "sku_rankings"}
 LEDGER = {
     "ledger_transactions": {"key", "kind", "payment_id"},
     "postings": {"transaction_id", "account", "unit", "amount"},
+    "audit_entries": {
+        *("actor_type", "actor_id", "ip", "user_agent", "trace_id", "request_id"),
+        *("action", "target_type", "target_id", "customer_id"),
+        *("before", "after", "reason", "viewed_from"),
+    },
+    "audit_seals": {"n", "from_id", "last_xid", "last_id", "highest_id", "count", "hash"},
 }
 """What is said of it; the rest (its number, when, by which transaction) is not ours to say."""
 CHANGED = {
@@ -176,6 +182,12 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
         "UPDATE stock_reservations SET quantity = 0",
         "UPDATE dead_letters SET body = '{}'",
         "UPDATE top_ups SET amount = 1",
+        "UPDATE audit_entries SET actor_id = 'nobody'",
+        "DELETE FROM audit_entries",
+        "TRUNCATE audit_seals",
+        "INSERT INTO audit_entries (at) VALUES (now())",
+        "INSERT INTO audit_entries (created_xid) VALUES (1)",
+        "INSERT INTO audit_seals (sealed_at) VALUES (now())",
         "INSERT INTO ledger_transactions (key, kind, created_xid) VALUES ('k', 'k', 1)",
         "INSERT INTO ledger_transactions (key, kind, created_at) VALUES ('k', 'k', now())",
         "TRUNCATE outbox",

@@ -1,0 +1,129 @@
+"""`billing audit`: who did what, and the proof that nobody has changed it since."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.system import Refused, connected
+from cli.words import say
+from domain.access import OPERATOR, SYSTEM
+from domain.audit import Action, AuditEntry, Break, Noun, Seal, Wanted, is_anchor
+from domain.audit_export import Format, ocsf, written
+from runtime.version import VERSION
+from service import audit
+from store.database import BATCH_SECONDS
+
+app = typer.Typer(help="Who did what, and the proof of it.", no_args_is_help=True)
+
+Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
+
+
+@app.command("list")
+def list_(
+    action: Annotated[Action | None, typer.Option(help="Only this, e.g. INVOICE_APPROVED.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this one did.")] = None,
+    target_type: Annotated[Noun | None, typer.Option(help="Only of such things.")] = None,
+    target_id: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
+    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=10_000)] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
+) -> None:
+    """List what was done, newest first."""
+    wanted = Wanted(action, actor, target_type, target_id, customer_id)
+    found = asyncio.run(_list(wanted, limit))
+    if as_json:
+        typer.echo(orjson.dumps([written(each) for each in found]))
+        return
+    if not found:
+        say("Nothing was done.")
+    for each in found:
+        say(f"{each.at:%Y-%m-%d %H:%M:%S} UTC {each.action} by {each.actor_id}", style="bold")
+        say(f"  {each.noun} {each.target_id}{_of(each)}{_why(each)}")
+        before = each.before or {}
+        for name, value in (each.after or {}).items():
+            was = f"{before[name]} → " if name in before else ""
+            say(f"  {name}: {was}{value}")
+
+
+@app.command()
+def verify(
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="A line of `billing audit anchor`, e.g. 12:6d3f…")
+    ] = None,
+    anchors: Annotated[
+        Path | None, typer.Option(help="A file of such lines.", exists=True, dir_okay=False)
+    ] = None,
+    after: Annotated[int, typer.Option("--from", help="Only what follows this seal.", min=0)] = 0,
+) -> None:
+    """Compute the chain of seals again from the entries; exit code 1 where it breaks.
+
+    A tail that was cut off, and a chain that was made anew as a whole, only an anchor shows.
+    """
+    kept = [*(anchor or []), *([] if anchors is None else anchors.read_text().split())]
+    for each in kept:
+        if not is_anchor(each):
+            raise Refused(f"{each[:80]!r} is no anchor: they look like 12:6d3f… (64 digits).")
+    head, found = asyncio.run(_verify(kept, after))
+    for each_break in found:
+        say(f"seal {each_break.n}: {each_break.wrong}", style="bold red")
+    if found:
+        say("The audit trail is not as it was sealed: docs/operations.md says what to do.")
+        raise typer.Exit(1)
+    say(f"The audit trail is as it was sealed, up to seal {head.n}; {len(kept)} anchors hold.")
+
+
+@app.command()
+def anchor() -> None:
+    """Print the last seal, to be kept where nobody of here can change it."""
+    typer.echo(asyncio.run(_head()).anchor)
+
+
+@app.command()
+def export(
+    form: Annotated[Format, typer.Option("--format", help="What each line is.")] = Format.JSONL,
+    since: Moment = None,
+    until: Moment = None,
+) -> None:
+    """Write every entry as a line, oldest first; that this was done is noted."""
+    asyncio.run(_export(form, Wanted(since=_utc(since), until=_utc(until))))
+
+
+def _of(entry: AuditEntry) -> str:
+    return f" of {entry.customer_id}" if entry.customer_id else ""
+
+
+def _why(entry: AuditEntry) -> str:
+    return f": {entry.reason}" if entry.reason else ""
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+async def _list(wanted: Wanted, limit: int) -> Sequence[AuditEntry]:
+    async with connected() as system:
+        found, _ = await audit.page(system.desk, OPERATOR, wanted, None, limit)
+        return found
+
+
+async def _verify(anchors: Sequence[str], after: int) -> tuple[Seal, list[Break]]:
+    async with connected(BATCH_SECONDS) as system, system.desk.database.read(SYSTEM) as tx:
+        found = [each async for each in audit.verify(tx, anchors, after)]
+        return await audit.head(tx), found
+
+
+async def _head() -> Seal:
+    async with connected() as system, system.desk.database.read(SYSTEM) as tx:
+        return await audit.head(tx)
+
+
+async def _export(form: Format, wanted: Wanted) -> None:
+    async with connected() as system:
+        async for each in audit.export(system.desk, OPERATOR, wanted):
+            line = written(each) if form is Format.JSONL else ocsf(each, VERSION)
+            typer.echo(orjson.dumps(line))

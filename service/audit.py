@@ -1,0 +1,139 @@
+"""The audit trail: sealed behind the path, looked through, and proven."""
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
+
+from domain.access import SYSTEM, Access
+from domain.audit import (
+    GENESIS,
+    LOWEST,
+    Action,
+    ActorType,
+    AuditEntry,
+    Break,
+    Entry,
+    Noun,
+    Seal,
+    Wanted,
+    actor,
+    breaks,
+    sealed,
+    sealed_event,
+    unlike,
+)
+from domain.event import JSON
+from service.desk import Desk
+from service.page import Descent
+from store import audit, outbox
+from store.database import Database, Transaction
+from store.seen import seen
+
+BATCH = 1_000
+"""Entries of a seal at most."""
+TRAIL = "trail"
+"""What somebody looks at who looks at the trail itself."""
+PAGE = 50
+"""Seals that are looked at together."""
+
+
+async def seal(database: Database) -> Seal | None:
+    """Seal what nothing can come before any more; None where there is nothing, or somebody else
+    does it. The anchor leaves with the events."""
+    async with database.begin(SYSTEM) as tx:
+        if not await audit.lock_chain(tx):
+            return None
+        previous = await audit.last_seal(tx) or GENESIS
+        restored = await audit.was_restored(tx, previous)
+        entries = await audit.unsealed(tx, previous, BATCH, all_=restored)
+        if restored and not entries:
+            previous = previous.anew()
+            entries = await audit.unsealed(tx, previous, BATCH, all_=False)
+        if not entries:
+            return None
+        made = sealed(previous, entries)
+        await audit.add_seal(tx, made)
+        await outbox.append(tx, sealed_event(made))
+    return made
+
+
+async def verify(
+    tx: Transaction, anchors: Sequence[str] = (), after: int = 0
+) -> AsyncIterator[Break]:
+    """Compute every seal after the nth again, and compare what was anchored: where it breaks."""
+    previous = (await audit.seal(tx, after) if after else None) or GENESIS
+    while page := await audit.seals_after(tx, previous.n, PAGE):
+        for from_id, group in groupby(page, lambda each: each.from_id):
+            seals = list(group)
+            begun = previous if from_id == previous.from_id else previous.anew()
+            for each in await _breaks(tx, begun, seals):
+                yield each
+            previous = seals[-1]
+    for anchor in anchors:
+        n = int(anchor.partition(":")[0])
+        kept = await audit.seal(tx, n) if n else GENESIS
+        if (wrong := unlike(anchor, kept)) is not None:
+            yield wrong
+
+
+async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> list[Break]:
+    following = await audit.seals_after(tx, seals[-1].n, 1)
+    ends = following and following[0].from_id != seals[-1].from_id
+    below = await audit.next_segment(tx, seals[-1]) if ends else None
+    return list(breaks(previous, seals, await audit.between(tx, previous, seals[-1], below)))
+
+
+async def head(tx: Transaction) -> Seal:
+    """The last seal: whoever keeps its anchor elsewhere can tell later whether all is there."""
+    return await audit.last_seal(tx) or GENESIS
+
+
+async def waiting(tx: Transaction) -> list[AuditEntry]:
+    """What no seal has yet, as far as one could have it."""
+    return await audit.unsealed(tx, await head(tx), BATCH, all_=True)
+
+
+async def page(
+    desk: Desk, access: Access, wanted: Wanted, place: Descent | None, limit: int
+) -> tuple[list[AuditEntry], Descent | None]:
+    """The entries below a place, newest first, with what came late above it, and the place below
+    them; None at the end."""
+    late: Sequence[AuditEntry] = ()
+    async with desk.database.read(SYSTEM) as tx:
+        if place is None:
+            rows = await audit.listed(tx, wanted, None, limit)
+        else:
+            late = await audit.came_late(tx, wanted, place.newest, place.last, place.seen)
+            rows = await audit.listed(tx, wanted, place.last, limit)
+        following = None
+        if len(rows) == limit:
+            newest = rows[0].id if place is None else place.newest
+            following = Descent(newest, rows[-1].id, await seen(tx))
+    await viewed(desk, access, Noun.AUDIT, TRAIL, wanted.customer_id)
+    return [*late, *rows], following
+
+
+async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[AuditEntry]:
+    """Every entry, oldest first. That somebody takes it away is noted first, always."""
+    after: dict[str, JSON] = {
+        "since": None if wanted.since is None else wanted.since.isoformat(),
+        "until": None if wanted.until is None else wanted.until.isoformat(),
+    }
+    async with desk.database.begin(SYSTEM) as tx:
+        taken = Entry(actor(access), Action.DATA_EXPORTED, Noun.AUDIT, TRAIL, after=after)
+        await audit.append(tx, taken)
+    last_id = LOWEST
+    async with desk.database.read(SYSTEM) as tx:
+        while rows := await audit.after(tx, wanted, last_id, BATCH):
+            for row in rows:
+                yield row
+            last_id = rows[-1].id
+
+
+async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: str | None) -> None:
+    """An operator has looked at a customer's data: noted once in ten minutes, before they are
+    given. What is the caller's own is not noted, and costs it nothing."""
+    who = actor(access)
+    if who.type is not ActorType.OPERATOR or customer_id == access.customer_id:
+        return
+    async with desk.database.statements(SYSTEM) as tx:
+        await audit.view(tx, who, noun, id_, customer_id)
