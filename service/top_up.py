@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from domain.access import SYSTEM, Role
+from domain.access import SYSTEM
 from domain.errors import NotFound
 from domain.ledger import BANK_CLEARING, available, transfer
 from domain.ledger import Transaction as LedgerTransaction
@@ -16,6 +16,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
+from domain.roles import Action
 from domain.top_up import Source, TopUp
 from domain.wallet import check_room
 from service.call import Answer, Call, Seen, followed
@@ -70,9 +71,8 @@ async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord
 
 
 async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
-    """Only for operators: raises `NotFound` for others."""
-    if Role.OPERATOR not in call.access.roles:
-        raise NotFound("There is no such thing.")
+    """What the bank has received; raises `InsufficientRole`."""
+    call.access.to(Action.WALLET_BOOK)
     async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
