@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from runtime import temporal
 from runtime.production import require_api, require_worker
 from runtime.settings import ConfigurationError, Settings
 
@@ -139,3 +140,17 @@ def test_kafka_s_clients_take_what_the_settings_say(tmp_path: Path) -> None:
     assert secure.kafka["sasl.password"] == "ours"
     # librdkafka refuses what it does not know, or what does not fit together.
     Producer({**secure.kafka, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+
+
+async def test_with_tls_nothing_is_said_to_a_temporal_without_it(settings: Settings) -> None:
+    demanding = Settings.model_validate({**settings.model_dump(), "temporal_tls": True})
+    client = await temporal.connect_later(demanding)
+    with pytest.raises(RuntimeError, match="connect"):
+        await client.service_client.check_health()
+
+
+async def test_a_certificate_that_is_not_there_is_named(settings: Settings) -> None:
+    missing = {"temporal_tls": True, "temporal_ca_file": "/nowhere/ca.pem"}
+    demanding = Settings.model_validate({**settings.model_dump(), **missing})
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/ca\.pem"):
+        await temporal.connect_later(demanding)
