@@ -8,13 +8,14 @@ import uvloop
 
 from runtime import logs
 from runtime.processes import work
-from runtime.settings import ConfigurationError, Settings, refuse_unless_dev
+from runtime.production import require_worker
+from runtime.settings import ConfigurationError, Settings
 
 
 def main() -> None:
     """Run until SIGINT or SIGTERM; activities get a few seconds to end."""
     settings = Settings()
-    refuse_unless_dev(settings)
+    require_worker(settings)
     logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings))

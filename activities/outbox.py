@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -43,15 +43,15 @@ class RelayTurn:
 class OutboxActivities:
     """At least once, in order per topic and aggregate."""
 
-    def __init__(self, database: Database, bootstrap_servers: str) -> None:
+    def __init__(self, database: Database, kafka: Mapping[str, str]) -> None:
         self._database = database
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
 
     @activity.defn(name="outbox.relay")
     async def relay(self, turn: RelayTurn) -> int:
         """Publish until the turn is over; returns how many events were published."""
         ends_at = time.monotonic() + turn.duration.total_seconds()
-        publisher = Publisher(self._bootstrap_servers)
+        publisher = Publisher(self._kafka)
         published = 0
         try:
             # One connection for all looks: it costs more to get one than to look.
@@ -86,9 +86,9 @@ class Publisher:
     """Produces in order. A refusal of the broker stops its producer, so that no later event
     overtakes the refused one; it then goes on with another."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
-        self._producer = _producer(bootstrap_servers)
+    def __init__(self, kafka: Mapping[str, str]) -> None:
+        self._kafka = kafka
+        self._producer = _producer(kafka)
 
     def purge(self) -> None:
         """Forget what was not acknowledged."""
@@ -154,7 +154,7 @@ class Publisher:
             if not isinstance(stopped, KafkaException):
                 raise
             self.purge()
-            self._producer = _producer(self._bootstrap_servers)
+            self._producer = _producer(self._kafka)
             return left, stopped.args[0]
         return left, None
 
@@ -176,7 +176,7 @@ def _line(event: OutboxEvent) -> Line:
     return event.topic, event.aggregate_id
 
 
-def _producer(bootstrap_servers: str) -> Producer:
+def _producer(kafka: Mapping[str, str]) -> Producer:
     """Idempotent, so that a retry inside the client neither repeats nor reorders a message.
 
     A message never expires (`message.timeout.ms` 0), and one that the broker refuses stops the
@@ -186,7 +186,7 @@ def _producer(bootstrap_servers: str) -> Producer:
     """
     return Producer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **kafka,
             "enable.idempotence": True,
             "enable.gapless.guarantee": True,
             "acks": "all",

@@ -1,47 +1,138 @@
-"""Who is asking, and what they may do. Deny by default: a route names the roles that may call it.
+"""Where a route gets who is asking: it names an action, and `domain.roles` says whose it is.
 
-Authentication comes in a later slice. Until then every process runs in `dev` on loopback only,
-where the caller has every role and acts for the customer `demo` unless the request names another.
+`Door` has found out who calls before anything else of a request was read; without it no route
+works.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import source
-from domain.access import Access, Role
-from domain.errors import NotFound
-from domain.identifier import NAME
+from api.errors import issuer_unreachable, problem
+from api.issuers import IssuerUnreachable
+from domain.access import Access
+from domain.errors import InvalidRequest, Rejected
+from domain.identifier import NAME, has_form
+from domain.roles import RULES, Action, Role
 
 CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
 EVERY_ROLE = frozenset(Role)
 
+OPEN = frozenset({"/", "/swagger", "/openapi.json", "/metrics"})
+OPEN_BELOW = ("/static/", "/health/", "/webhooks/")
+"""Pages, probes, and what a PG signs. Everything else is closed to strangers, also what is not
+there."""
 
-async def _dev_access(
-    request: Request,
-    x_customer_id: Annotated[
-        str, Header(pattern=CUSTOMER_ID, description="Whom to act for, in `dev`.")
-    ] = DEV_CUSTOMER,
-) -> Access:
-    # As tokens will do it: the keys of two customers never meet.
-    caller = f"dev/{x_customer_id}"
-    return Access(caller, EVERY_ROLE, x_customer_id, source=source.of(request))
+Identify = Callable[[Headers], Awaitable[Access]]
+"""Who sends these headers. Raises `Unauthenticated`, or `IssuerUnreachable` if it cannot be known
+at the moment."""
 
 
-def allow(*roles: Role) -> Callable[..., Any]:
-    """A dependency that lets only these roles in."""
+async def of_development(headers: Headers) -> Access:
+    """Without an issuer, in `dev` only: the caller has every role, and acts for the customer
+    `demo` unless the request names another."""
+    name = headers.get("x-customer-id", DEV_CUSTOMER)
+    if not has_form(name, NAME):
+        raise InvalidRequest(f"X-Customer-Id: has the form {CUSTOMER_ID}.")
+    # As with tokens: the keys of two customers never meet.
+    return Access(f"dev/{name}", roles=EVERY_ROLE, customer_id=name)
 
-    async def check(access: Annotated[Access, Depends(_dev_access)]) -> Access:
-        if not access.roles & set(roles):
-            raise NotFound("There is no such thing.")
-        return access
 
-    return check
+class Door:
+    """ASGI middleware: nobody gets in without a name."""
+
+    def __init__(self, app: ASGIApp, identify: Identify) -> None:
+        self._app = app
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            access = await self._identify(Headers(scope=scope))
+        except Rejected as refusal:
+            await problem(refusal, scope["path"])(scope, receive, send)
+        except IssuerUnreachable:
+            await issuer_unreachable(scope["path"])(scope, receive, send)
+        else:
+            known = replace(access, source=source.of(HTTPConnection(scope)))
+            scope.setdefault("state", {})["access"] = known
+            await self._app(scope, receive, send)
 
 
-Anybody = Annotated[Access, Depends(allow(Role.CUSTOMER, Role.SERVICE, Role.OPERATOR))]
-CustomerOrOperator = Annotated[Access, Depends(allow(Role.CUSTOMER, Role.OPERATOR))]
-ServiceOrOperator = Annotated[Access, Depends(allow(Role.SERVICE, Role.OPERATOR))]
-Operator = Annotated[Access, Depends(allow(Role.OPERATOR))]
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+async def caller(request: Request) -> Access:
+    """Whom the door has let in, with every role that they have."""
+    return cast(Access, request.state.access)
+
+
+@dataclass(frozen=True)
+class May:
+    """A dependency that lets in only those who may do this."""
+
+    action: Action
+
+    async def __call__(self, access: Annotated[Access, Depends(caller)]) -> Access:
+        return access.to(self.action)
+
+
+def may(action: Action) -> Any:
+    """For a route: `Annotated[Access, may(Action.ORDER_READ)]`."""
+    return Depends(May(action))
+
+
+def action_of(route: APIRoute) -> Action:
+    """What a route lets its caller do. One that does not say so is nobody's: raises `LookupError`,
+    and no application is made."""
+    for action in _actions(route.dependant):
+        return action
+    raise LookupError(f"{route.path} names no action: {route.name} needs access.may")
+
+
+def _actions(dependant: Dependant) -> Iterator[Action]:
+    if isinstance(dependant.call, May):
+        yield dependant.call.action
+    for each in dependant.dependencies:
+        yield from _actions(each)
+
+
+TOKEN = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+"""How a caller shows who it is, in the words of OpenAPI."""
+DEVELOPMENT = {
+    "customer": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Customer-Id",
+        "description": f"Whom to act for, in `dev`; {DEV_CUSTOMER} without it.",
+    }
+}
+
+
+def describe(
+    document: dict[str, Any], routes: Iterable[APIRoute], shown: Mapping[str, Any]
+) -> None:
+    """Say in the OpenAPI document how callers show who they are, and who may call what."""
+    document.setdefault("components", {})["securitySchemes"] = shown
+    for route in routes:
+        action = action_of(route)
+        rule = RULES[action]
+        roles = [role for role in Role if role in rule.roles]
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            operation["security"] = [{name: []} for name in shown]
+            operation["x-action"], operation["x-roles"] = action, roles
+            operation["x-scope"] = rule.scope
+            operation["description"] += f"\n\nRoles: {', '.join(roles)}."

@@ -1,19 +1,24 @@
 """The HTTP application: a thin client that claims, starts, waits and reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+import httpx2
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
 
 from api import (
+    access,
     audit,
+    auth,
     coupon,
     customer,
     errors,
@@ -37,9 +42,12 @@ from api.bodies import BodyLimit
 from api.context import Context
 from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
+from api.security import SecurityHeaders
+from api.tokens import Tokens
 from runtime import memory, temporal
 from runtime.desk import connected
-from runtime.settings import Settings, refuse_unless_dev
+from runtime.production import require_api
+from runtime.settings import Settings
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
 from service.overload import Work
@@ -62,6 +70,7 @@ CALLS = (
     invoice,
     customer,
     audit,
+    auth,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)
@@ -72,7 +81,8 @@ STATIC = Path(__file__).parent / "static"
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
-    refuse_unless_dev(settings)
+    require_api(settings)
+    tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
+        asking = asyncio.create_task(tokens.start())
         memory.freeze()
         yield
         preparing.cancel()
+        asking.cancel()
+        await tokens.close()
         await context.replays.close()
         await context.desk.database.dispose()
         await reads.dispose()
@@ -105,11 +118,24 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(
+        access.Door,
+        identify=tokens.identify if settings.oidc_issuers else access.of_development,
+    )
+    app.add_middleware(
         Admission,
         reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
         # Half of the connections are for what was let in before.
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
+    app.add_middleware(SecurityHeaders, page=_swagger_page())
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
+            expose_headers=["Location", "Retry-After", "Idempotency-Replayed", "WWW-Authenticate"],
+        )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -118,7 +144,17 @@ def create_app(settings: Settings) -> FastAPI:
         return HTMLResponse(_entrance(settings.temporal_ui_url))
 
     app.add_api_route("/", entrance, include_in_schema=False)
+    access.describe(
+        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
+    )
     return app
+
+
+def _calls() -> Iterator[APIRoute]:
+    for part in CALLS:
+        for route in part.router.routes:
+            assert isinstance(route, APIRoute)
+            yield route
 
 
 async def _connect(settings: Settings) -> Context:
@@ -152,11 +188,16 @@ def _entrance(temporal_ui_url: str) -> str:
 
 
 async def _swagger() -> HTMLResponse:
+    return HTMLResponse(_swagger_page())
+
+
+def _swagger_page() -> str:
     """The OpenAPI page from vendored files, so that it opens without a network."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="durable-billing",
         swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
         swagger_css_url="/static/swagger-ui/swagger-ui.css",
         swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
     )
+    return bytes(page.body).decode()

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api import cursor
-from api.access import CUSTOMER_ID, Operator
+from api.access import CUSTOMER_ID, may
 from api.context import Using
 from api.cursor import MAX_LENGTH
 from api.fields import Document, Moment, utc
+from domain import roles as rules
+from domain.access import Access
 from domain.audit import Action, ActorType, AuditEntry, Noun, Wanted
 from service import audit
 from service.page import Descent
@@ -48,7 +50,7 @@ class Entries(Document):
 
 @router.get("", response_model=Entries)
 async def list_entries(
-    access: Operator,
+    access: Annotated[Access, may(rules.Action.AUDIT_READ)],
     context: Using,
     action: Action | None = None,
     actor: Name | None = None,

@@ -6,15 +6,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, model_validator
 
-from api.access import Anybody, Operator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, CustomerId, Document, Id, Moment, utc
-from api.idempotency import KeyedRequest, answer, cached
+from api.idempotency import answer, cached, keyed
 from domain import coupon as rules
+from domain.access import Access
 from domain.coupon import WHOLE, CouponKind
 from domain.identifier import CURRENCY, NAME
+from domain.roles import Action
 from service import coupon
+from service.call import Call
 
 router = APIRouter(prefix="/api/v1/coupons", tags=["coupons"], route_class=StrictJSONRoute)
 
@@ -94,7 +97,11 @@ class CouponClaim(Document):
 
 @router.put("/{code}", response_model=Coupon, responses={201: {"model": Coupon}})
 async def put_coupon(
-    code: PathCode, body: NewCoupon, access: Operator, context: Using, response: Response
+    code: PathCode,
+    body: NewCoupon,
+    access: Annotated[Access, may(Action.COUPON_PUT)],
+    context: Using,
+    response: Response,
 ) -> Coupon:
     """Make a coupon (201) or change it (200); orders made before keep their discount."""
     found, made = await coupon.put(context.desk, access, _coupon(code, body))
@@ -103,14 +110,19 @@ async def put_coupon(
 
 
 @router.get("/{code}", response_model=Coupon)
-async def get_coupon(code: PathCode, access: Anybody, context: Using) -> Coupon:
+async def get_coupon(
+    code: PathCode, access: Annotated[Access, may(Action.COUPON_READ)], context: Using
+) -> Coupon:
     """A coupon with its counts."""
     return _document(await coupon.get(context.desk, code))
 
 
 @router.post("/{code}/claims", status_code=201, response_model=CouponClaim)
 async def claim_coupon(
-    code: PathCode, call: KeyedRequest, context: Using, body: NewClaim | None = None
+    code: PathCode,
+    call: Annotated[Call, keyed(Action.COUPON_CLAIM)],
+    context: Using,
+    body: NewClaim | None = None,
 ) -> Response:
     """Get one of the limited coupons, first come, first served."""
     if (stored := await cached(context, call)) is not None:

@@ -6,11 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
 
-from api.access import CUSTOMER_ID, Anybody, Operator
+from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
 from domain import customer as rules
+from domain.access import Access
+from domain.roles import Action
 from service import customer
 from service.customer import CustomerRecord
 
@@ -91,7 +93,7 @@ class PaymentMethod(Document):
 @router.put("/{customerId}", response_model=Customer, responses={201: {"model": Customer}})
 async def put_customer(
     customer_id: PathCustomer,
-    access: Operator,
+    access: Annotated[Access, may(Action.CUSTOMER_PUT)],
     context: Using,
     response: Response,
     body: NewCustomer | None = None,
@@ -108,7 +110,9 @@ async def put_customer(
 
 
 @router.get("/{customerId}", response_model=Customer)
-async def get_customer(customer_id: PathCustomer, access: Anybody, context: Using) -> Customer:
+async def get_customer(
+    customer_id: PathCustomer, access: Annotated[Access, may(Action.CUSTOMER_READ)], context: Using
+) -> Customer:
     """A customer and how it is billed now."""
     return _document(await customer.get(context.desk, access, customer_id))
 
@@ -127,7 +131,10 @@ def _document(found: CustomerRecord) -> Customer:
 
 @router.post("/{customerId}/payment-methods", status_code=201, response_model=PaymentMethod)
 async def add_payment_method(
-    customer_id: PathCustomer, body: NewPaymentMethod, access: Operator, context: Using
+    customer_id: PathCustomer,
+    body: NewPaymentMethod,
+    access: Annotated[Access, may(Action.CARD_ADD)],
+    context: Using,
 ) -> PaymentMethod:
     """Add a card; as the default one it replaces the default before it."""
     card = customer.NewCard(body.gateway, body.billing_key, body.last4, body.is_default)
@@ -136,7 +143,7 @@ async def add_payment_method(
 
 @router.get("/{customerId}/payment-methods", response_model=list[PaymentMethod])
 async def get_payment_methods(
-    customer_id: PathCustomer, access: Anybody, context: Using
+    customer_id: PathCustomer, access: Annotated[Access, may(Action.CARD_READ)], context: Using
 ) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
     cards = await customer.cards(context.desk, access, customer_id)

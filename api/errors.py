@@ -15,7 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
-from domain.errors import InvalidRequest, NotFound, Rejected
+from domain.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    NotFound,
+    Rejected,
+    Unauthenticated,
+)
 from service.overload import Overloaded
 from service.temporal import is_down
 
@@ -27,6 +33,7 @@ FAULTS = {
     "http-error": "The request cannot be served",
     "unavailable": "Something that we need is down",
     "overloaded": "More is asked for at once than can be done",
+    "issuer-unreachable": "Who calls cannot be found out at the moment",
     "internal-error": "An error on our side",
 }
 """Titles of the problems that are no `Rejected`, by slug."""
@@ -78,7 +85,21 @@ def problem(
     refusal: Rejected, instance: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The answer to a refused request."""
-    return _document(refusal.status, refusal.slug, refusal.title, str(refusal), instance, headers)
+    every = {**_challenge(refusal), **(headers or {})}
+    return _document(refusal.status, refusal.slug, refusal.title, str(refusal), instance, every)
+
+
+def _challenge(refusal: Rejected) -> dict[str, str]:
+    """What a caller should show instead (RFC 6750, section 3)."""
+    match refusal:
+        case Unauthenticated(presented=True):
+            return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        case Unauthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case InsufficientScope(scope=scope):
+            words = f'Bearer error="insufficient_scope", scope="{scope}"'
+            return {"WWW-Authenticate": words}
+    return {}
 
 
 def _document(
@@ -153,6 +174,13 @@ def overloaded(path: str, kind: Kind) -> JSONResponse:
     REFUSED.labels(kind).inc()
     detail = "Nothing was done: send the same request again in a moment."
     return _document(503, "overloaded", FAULTS["overloaded"], detail, path, {"Retry-After": "1"})
+
+
+def issuer_unreachable(path: str) -> JSONResponse:
+    """The answer to a token that nobody can check: it may be as good as any."""
+    slug = "issuer-unreachable"
+    detail = "Nothing was done: send the same request with the same token again."
+    return _document(503, slug, FAULTS[slug], detail, path, {"Retry-After": "5"})
 
 
 async def _overloaded(request: Request, error: Exception) -> Response:

@@ -6,18 +6,20 @@ with `Idempotency-Replayed: true`.
 """
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from prometheus_client import Counter
 from pydantic import BaseModel
 
-from api.access import Anybody
+from api.access import may
 from api.context import Context
 from api.fields import Key, Traceparent, rendered
+from domain.access import Access
 from domain.errors import KeyMissing, RequestInProgress
 from domain.event import Origin
 from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
+from domain.roles import Action
 from service.call import Answer, Call, keep
 from store.idempotency import Claim, StoredAnswer
 
@@ -28,16 +30,21 @@ REPLAYS = Counter(
 )
 
 
-async def _keyed(
-    request: Request, access: Anybody, key: Key = None, traceparent: Traceparent = None
-) -> Call:
-    value = _bare(key)
-    claim = Claim(access.caller, f"POST {request.url.path}", value, request.state.body_hash)
-    trace = traceparent if has_form(traceparent, TRACEPARENT) else None
-    return Call(access, claim, Origin(value, trace))
+def keyed(action: Action) -> Any:
+    """For a route that is called with a key: `Annotated[Call, keyed(Action.ORDER_CREATE)]`."""
 
+    async def keyed_call(
+        request: Request,
+        access: Annotated[Access, may(action)],
+        key: Key = None,
+        traceparent: Traceparent = None,
+    ) -> Call:
+        value = _bare(key)
+        claim = Claim(access.caller, f"POST {request.url.path}", value, request.state.body_hash)
+        trace = traceparent if has_form(traceparent, TRACEPARENT) else None
+        return Call(access, claim, Origin(value, trace))
 
-KeyedRequest = Annotated[Call, Depends(_keyed)]
+    return Depends(keyed_call)
 
 
 def _bare(key: str | None) -> str:

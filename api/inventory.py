@@ -5,12 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, StrictBool
 
-from api.access import Anybody, Operator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Document
 from api.order import SKU, Sku
 from domain import inventory as rules
+from domain.access import Access
+from domain.roles import Action
 from service import inventory
 
 router = APIRouter(prefix="/api/v1/inventory", tags=["inventory"], route_class=StrictJSONRoute)
@@ -40,7 +42,11 @@ class Stock(Document):
 
 @router.put("/{sku}", response_model=Stock, responses={201: {"model": Stock}})
 async def put_stock(
-    sku: PathSku, body: NewStock, access: Operator, context: Using, response: Response
+    sku: PathSku,
+    body: NewStock,
+    access: Annotated[Access, may(Action.STOCK_PUT)],
+    context: Using,
+    response: Response,
 ) -> Stock:
     """Track a SKU (201), or change its stock (200). Not below what is reserved."""
     row, made = await inventory.put(context.desk, access, sku, body.on_hand, body.withdrawn)
@@ -49,7 +55,9 @@ async def put_stock(
 
 
 @router.get("/{sku}", response_model=Stock)
-async def get_stock(sku: PathSku, access: Anybody, context: Using) -> Stock:
+async def get_stock(
+    sku: PathSku, access: Annotated[Access, may(Action.STOCK_READ)], context: Using
+) -> Stock:
     """The stock of a tracked SKU; one that is not tracked can always be ordered."""
     return _document(await inventory.get(context.desk, sku))
 

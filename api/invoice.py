@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from api import cursor
-from api.access import CUSTOMER_ID, Anybody, CustomerOrOperator, Operator
+from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Context, Using
 from api.cursor import MAX_LENGTH
 from api.fields import Document, Id, PathId, Reason
-from api.idempotency import KeyedRequest, answer
+from api.idempotency import answer, keyed
 from api.invoice_document import (
     Invoice,
     InvoiceCrawl,
@@ -20,7 +20,9 @@ from api.invoice_document import (
     document,
     lineage_document,
 )
+from domain.access import Access
 from domain.invoice import Closing, InvoiceStatus
+from domain.roles import Action
 from service import invoice
 from service.call import Call
 from service.page import Position
@@ -51,7 +53,7 @@ class NewDecision(Document):
 
 @router.get("/api/v1/invoices", response_model=InvoicePage)
 async def list_invoices(
-    access: Anybody,
+    access: Annotated[Access, may(Action.INVOICE_READ)],
     context: Using,
     customer_id: OfCustomer = None,
     page: Annotated[int, Query(ge=1, le=10**6)] = 1,
@@ -65,7 +67,7 @@ async def list_invoices(
 
 @router.get("/api/v2/invoices", response_model=InvoiceCrawl)
 async def crawl_invoices(
-    access: Anybody,
+    access: Annotated[Access, may(Action.INVOICE_READ)],
     context: Using,
     customer_id: OfCustomer = None,
     status: InvoiceStatus | None = None,
@@ -86,13 +88,17 @@ async def crawl_invoices(
 
 
 @router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)
-async def get_invoice(invoice_id: PathId, access: Anybody, context: Using) -> Invoice:
+async def get_invoice(
+    invoice_id: PathId, access: Annotated[Access, may(Action.INVOICE_READ)], context: Using
+) -> Invoice:
     """An invoice as it stands."""
     return document(await invoice.get(context.desk, access, invoice_id))
 
 
 @router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
-async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Lineage:
+async def get_lineage(
+    invoice_id: PathId, access: Annotated[Access, may(Action.INVOICE_READ)], context: Using
+) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
     return lineage_document(await invoice.lineage(context.desk, access, invoice_id))
 
@@ -100,8 +106,7 @@ async def get_lineage(invoice_id: PathId, access: Anybody, context: Using) -> Li
 @router.post("/api/v1/invoices/{invoice_id}/pay", response_model=Invoice, responses=TAKEN)
 async def pay_invoice(
     invoice_id: PathId,
-    call: KeyedRequest,
-    access: CustomerOrOperator,
+    call: Annotated[Call, keyed(Action.INVOICE_PAY)],
     context: Using,
     body: NewPay | None = None,
 ) -> Response:
@@ -114,7 +119,10 @@ async def pay_invoice(
 
 @router.post("/api/v1/invoices/{invoice_id}/paid-outside", response_model=Invoice, responses=TAKEN)
 async def mark_paid_outside(
-    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+    invoice_id: PathId,
+    body: NewDecision,
+    call: Annotated[Call, keyed(Action.INVOICE_CLOSE)],
+    context: Using,
 ) -> Response:
     """The money came another way, e.g. by bank transfer."""
     return await _close(context, call, invoice_id, Closing.PAID_OUTSIDE, body.reason)
@@ -122,7 +130,10 @@ async def mark_paid_outside(
 
 @router.post("/api/v1/invoices/{invoice_id}/write-off", response_model=Invoice, responses=TAKEN)
 async def write_off_invoice(
-    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+    invoice_id: PathId,
+    body: NewDecision,
+    call: Annotated[Call, keyed(Action.INVOICE_CLOSE)],
+    context: Using,
 ) -> Response:
     """Give it up: nothing is charged any more."""
     return await _close(context, call, invoice_id, Closing.WRITE_OFF, body.reason)
@@ -130,7 +141,10 @@ async def write_off_invoice(
 
 @router.post("/api/v1/invoices/{invoice_id}/cancel", response_model=Invoice, responses=TAKEN)
 async def cancel_invoice(
-    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+    invoice_id: PathId,
+    body: NewDecision,
+    call: Annotated[Call, keyed(Action.INVOICE_CLOSE)],
+    context: Using,
 ) -> Response:
     """It should not have been issued: its month and its usage are free again."""
     return await _close(context, call, invoice_id, Closing.CANCEL, body.reason)
@@ -138,7 +152,10 @@ async def cancel_invoice(
 
 @router.post("/api/v1/invoices/{invoice_id}/approve", response_model=Invoice, responses=TAKEN)
 async def approve_invoice(
-    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+    invoice_id: PathId,
+    body: NewDecision,
+    call: Annotated[Call, keyed(Action.INVOICE_DECIDE)],
+    context: Using,
 ) -> Response:
     """Let a draft that waits be issued."""
     return await _decide(context, call, invoice_id, approved=True, reason=body.reason)
@@ -146,7 +163,10 @@ async def approve_invoice(
 
 @router.post("/api/v1/invoices/{invoice_id}/reject", response_model=Invoice, responses=TAKEN)
 async def reject_invoice(
-    invoice_id: PathId, body: NewDecision, call: KeyedRequest, access: Operator, context: Using
+    invoice_id: PathId,
+    body: NewDecision,
+    call: Annotated[Call, keyed(Action.INVOICE_DECIDE)],
+    context: Using,
 ) -> Response:
     """Throw a draft that waits away: its usage is free again, another settlement drafts anew."""
     return await _decide(context, call, invoice_id, approved=False, reason=body.reason)

@@ -6,16 +6,19 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from api.access import Anybody, ServiceOrOperator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, utc
-from api.idempotency import KeyedRequest, answer, cached
+from api.idempotency import answer, cached, keyed
+from domain.access import Access
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus
+from domain.roles import Action
 from domain.saga import SagaStep, StepState
 from service import order
+from service.call import Call
 from service.order import OrderRecord
 
 router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
@@ -88,7 +91,7 @@ class Order(Document):
 
 @router.post("", status_code=201, response_model=Order)
 async def create_order(
-    body: NewOrder, call: KeyedRequest, access: ServiceOrOperator, context: Using
+    body: NewOrder, call: Annotated[Call, keyed(Action.ORDER_CREATE)], context: Using
 ) -> Response:
     """Make an order. It can then be paid with `POST /api/v1/payments`."""
     if (stored := await cached(context, call)) is not None:
@@ -100,7 +103,9 @@ async def create_order(
 
 
 @router.get("/{order_id}", response_model=Order)
-async def get_order(order_id: PathId, access: Anybody, context: Using) -> Order:
+async def get_order(
+    order_id: PathId, access: Annotated[Access, may(Action.ORDER_READ)], context: Using
+) -> Order:
     """An order as it stands."""
     return _document(await order.get(context.desk, access, order_id))
 

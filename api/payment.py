@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from api.access import Anybody, Operator, ServiceOrOperator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import (
@@ -20,13 +20,16 @@ from api.fields import (
     Reason,
     utc,
 )
-from api.idempotency import KeyedRequest, answer, cached
+from api.idempotency import answer, cached, keyed
+from domain.access import Access
 from domain.gateway import GatewayAttempt
 from domain.identifier import UUID
 from domain.payment import Method, PayableType, PaymentStatus
 from domain.review import Outcome, Resolution
+from domain.roles import Action
 from domain.workflow_id import payment_workflow_id
 from service import payment
+from service.call import Call
 from service.payment import PaymentRecord
 
 router = APIRouter(prefix="/api/v1/payments", tags=["payments"], route_class=StrictJSONRoute)
@@ -107,7 +110,9 @@ class Payment(Document):
 
 
 @router.post("", status_code=201, response_model=Payment, responses={202: {"model": Payment}})
-async def create_payment(body: NewPayment, call: KeyedRequest, context: Using) -> Response:
+async def create_payment(
+    body: NewPayment, call: Annotated[Call, keyed(Action.PAYMENT_CREATE)], context: Using
+) -> Response:
     """Pay an order. A declined payment is an answer: 201 with status FAILED and the code."""
     if (stored := await cached(context, call)) is not None:
         return stored
@@ -119,7 +124,9 @@ async def create_payment(body: NewPayment, call: KeyedRequest, context: Using) -
 
 
 @router.get("/{payment_id}", response_model=Payment)
-async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Payment:
+async def get_payment(
+    payment_id: PathId, access: Annotated[Access, may(Action.PAYMENT_READ)], context: Using
+) -> Payment:
     """A payment as it stands, with every attempt at the PG."""
     return document(await payment.get(context.desk, access, payment_id))
 
@@ -127,7 +134,7 @@ async def get_payment(payment_id: PathId, access: Anybody, context: Using) -> Pa
 @router.get("", response_model=list[Payment])
 async def list_payments(
     order_id: Annotated[str, Query(alias="orderId", pattern=UUID.pattern)],
-    access: Anybody,
+    access: Annotated[Access, may(Action.PAYMENT_READ)],
     context: Using,
 ) -> list[Payment]:
     """Every payment of an order, oldest first."""
@@ -137,8 +144,7 @@ async def list_payments(
 @router.post("/{payment_id}/cancel", response_model=Payment, responses={202: {"model": Payment}})
 async def cancel_payment(
     payment_id: PathId,
-    call: KeyedRequest,
-    access: ServiceOrOperator,
+    call: Annotated[Call, keyed(Action.PAYMENT_CANCEL)],
     context: Using,
     body: Empty | None = None,
 ) -> Response:
@@ -149,7 +155,10 @@ async def cancel_payment(
 
 @router.post("/{payment_id}/resolve", response_model=Payment, responses={202: {"model": Payment}})
 async def resolve_payment(
-    payment_id: PathId, body: NewResolution, call: KeyedRequest, access: Operator, context: Using
+    payment_id: PathId,
+    body: NewResolution,
+    call: Annotated[Call, keyed(Action.PAYMENT_RESOLVE)],
+    context: Using,
 ) -> Response:
     """Answer what only a person may: what has the PG done? The question and its answers stand in
     `reviewReason`. One about an authorization may wait after the payment has ended, too."""

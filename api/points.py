@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from api.access import CUSTOMER_ID, Anybody
+from api.access import CUSTOMER_ID, may
 from api.context import Using
 from api.fields import CustomerId, Document
 from domain import points
+from domain.access import Access
+from domain.roles import Action
 from service import wallet
 
 router = APIRouter(prefix="/api/v1/points", tags=["points"])
@@ -24,7 +26,7 @@ class Points(Document):
 
 @router.get("", response_model=Points)
 async def get_points(
-    access: Anybody,
+    access: Annotated[Access, may(Action.POINTS_READ)],
     context: Using,
     customer_id: Annotated[
         str | None, Query(alias="customerId", pattern=CUSTOMER_ID, description="Default: yourself.")

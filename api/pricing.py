@@ -14,10 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from api.access import Operator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import PLAN_CODE, Currency, Document, Moment, PlanCode, utc
+from domain.access import Access
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.pricing import (
@@ -32,6 +33,7 @@ from domain.pricing import (
     Tier,
     decimal_text,
 )
+from domain.roles import Action
 from service import pricing
 
 router = APIRouter(
@@ -179,7 +181,11 @@ class PlanDocument(Document):
     "/{code}", response_model=PlanVersionDocument, responses={201: {"model": PlanVersionDocument}}
 )
 async def put_plan(
-    code: PathCode, body: NewPlan, access: Operator, context: Using, response: Response
+    code: PathCode,
+    body: NewPlan,
+    access: Annotated[Access, may(Action.PLAN_PUT)],
+    context: Using,
+    response: Response,
 ) -> PlanVersionDocument:
     """Add a version (201). The same prices from the same moment on are no new one (200); invoices
     that were made before keep their amounts."""
@@ -189,14 +195,18 @@ async def put_plan(
 
 
 @router.get("/{code}", response_model=PlanDocument)
-async def get_plan(code: PathCode, access: Operator, context: Using) -> PlanDocument:
+async def get_plan(
+    code: PathCode, access: Annotated[Access, may(Action.PLAN_READ)], context: Using
+) -> PlanDocument:
     """A plan with all its versions."""
     versions = await pricing.versions(context.desk, code)
     return PlanDocument(code=code, versions=[_document(each) for each in versions])
 
 
 @router.delete("/{code}", status_code=204)
-async def withdraw_plan(code: PathCode, access: Operator, context: Using) -> None:
+async def withdraw_plan(
+    code: PathCode, access: Annotated[Access, may(Action.PLAN_WITHDRAW)], context: Using
+) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
     await pricing.withdraw(context.desk, access, code)
 

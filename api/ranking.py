@@ -4,10 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.access import Anybody
+from api.access import may
 from api.context import Using
 from api.fields import Document
 from api.order import Sku
+from domain.access import Access
+from domain.roles import Action
 from service import ranking
 
 router = APIRouter(prefix="/api/v1/rankings", tags=["rankings"])
@@ -24,7 +26,9 @@ class Ranked(Document):
 
 @router.get("", response_model=list[Ranked])
 async def get_rankings(
-    access: Anybody, context: Using, limit: Annotated[int, Query(ge=1, le=100)] = 10
+    access: Annotated[Access, may(Action.RANKING_READ)],
+    context: Using,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> list[Ranked]:
     """Most sold first. Follows completed orders by the time that their events take."""
     rows = await ranking.top(context.desk, limit)

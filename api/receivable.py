@@ -6,9 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field
 
-from api.access import Operator
+from api.access import may
 from api.context import Using
 from api.fields import Currency, Document, Moment
+from domain.access import Access
+from domain.roles import Action
 from service import receivable
 
 router = APIRouter(tags=["invoices"])
@@ -30,7 +32,7 @@ class Bucket(Document):
 
 @router.get("/api/v1/aged-receivables", response_model=list[Bucket])
 async def get_aged_receivables(
-    access: Operator,
+    access: Annotated[Access, may(Action.RECEIVABLE_READ)],
     context: Using,
     as_of: Annotated[
         Annotated[Moment, BeforeValidator(_end_of_day)] | None,

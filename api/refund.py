@@ -6,16 +6,19 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from api.access import Operator, ServiceOrOperator
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
-from api.idempotency import KeyedRequest, answer, cached
+from api.idempotency import answer, cached, keyed
 from domain import refund as rules
+from domain.access import Access
 from domain.refund import RefundStatus
 from domain.review import Outcome, Resolution
+from domain.roles import Action
 from domain.workflow_id import refund_workflow_id
 from service import refund
+from service.call import Call
 
 router = APIRouter(prefix="/api/v1/refunds", tags=["refunds"], route_class=StrictJSONRoute)
 
@@ -64,7 +67,7 @@ class Refund(Document):
 
 @router.post("", status_code=201, response_model=Refund, responses={202: {"model": Refund}})
 async def create_refund(
-    body: NewRefund, call: KeyedRequest, access: ServiceOrOperator, context: Using
+    body: NewRefund, call: Annotated[Call, keyed(Action.REFUND_CREATE)], context: Using
 ) -> Response:
     """Refund a payment. What the PG refuses is an answer: 201 with status FAILED."""
     if (stored := await cached(context, call)) is not None:
@@ -75,14 +78,19 @@ async def create_refund(
 
 
 @router.get("/{refund_id}", response_model=Refund)
-async def get_refund(refund_id: PathId, access: ServiceOrOperator, context: Using) -> Refund:
+async def get_refund(
+    refund_id: PathId, access: Annotated[Access, may(Action.REFUND_READ)], context: Using
+) -> Refund:
     """A refund as it stands."""
     return document(await refund.get(context.desk, access, refund_id))
 
 
 @router.post("/{refund_id}/resolve", response_model=Refund, responses={202: {"model": Refund}})
 async def resolve_refund(
-    refund_id: PathId, body: NewResolution, call: KeyedRequest, access: Operator, context: Using
+    refund_id: PathId,
+    body: NewResolution,
+    call: Annotated[Call, keyed(Action.REFUND_RESOLVE)],
+    context: Using,
 ) -> Response:
     """Decide about a refund in NEEDS_REVIEW: did the PG give the money back?"""
     resolution = Resolution(Outcome(body.outcome), body.reason)

@@ -6,13 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from api.access import CUSTOMER_ID, Operator
+from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Empty, Id, rendered
 from api.invoice_document import Invoice, document
+from domain.access import Access
 from domain.errors import NotFound
 from domain.period import FORM as PERIOD
+from domain.roles import Action
 from domain.settlement import SettlementStatus
 from service import settlement
 from service.settlement import Report
@@ -78,7 +80,7 @@ class Run(Document):
 async def settle_customer(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
     period: Annotated[str, Query(pattern=PERIOD.pattern)],
-    access: Operator,
+    access: Annotated[Access, may(Action.SETTLEMENT_RUN)],
     context: Using,
     body: Empty | None = None,
 ) -> Response:
@@ -91,7 +93,9 @@ async def settle_customer(
 
 
 @router.post("/runs", status_code=202, response_model=Run)
-async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
+async def start_run(
+    body: NewRun, access: Annotated[Access, may(Action.SETTLEMENT_RUN)], context: Using
+) -> Response:
     """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
     again while it runs, it is found."""
     await settlement.start_run(context.desk, access, body.period)
@@ -102,7 +106,9 @@ async def start_run(body: NewRun, access: Operator, context: Using) -> Response:
 
 @router.get("/runs/{period}", response_model=Run)
 async def get_run(
-    period: Annotated[str, Path(pattern=PERIOD.pattern)], access: Operator, context: Using
+    period: Annotated[str, Path(pattern=PERIOD.pattern)],
+    access: Annotated[Access, may(Action.SETTLEMENT_READ)],
+    context: Using,
 ) -> Run:
     """How far a run is, and what it came to."""
     found = await settlement.report(context.desk, period)
@@ -114,7 +120,7 @@ async def get_run(
 @router.post("/runs/{period}/replay", status_code=202, response_model=Run)
 async def replay_run(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
-    access: Operator,
+    access: Annotated[Access, may(Action.SETTLEMENT_RUN)],
     context: Using,
     body: Empty | None = None,
 ) -> Response:

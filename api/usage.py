@@ -10,11 +10,13 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field
 
-from api.access import ServiceOrOperator
+from api.access import may
 from api.context import Using
 from api.fields import CustomerId, Document
+from domain.access import Access
 from domain.errors import InvalidRequest, UnsupportedMediaType
 from domain.identifier import EVENT_ID, NAME
+from domain.roles import Action
 from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
 from domain.usage_document import decode, read
 from service.usage import take
@@ -137,7 +139,9 @@ def _takes(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     response_model=Counted,
     openapi_extra=_takes({JSON: EVENT_SCHEMA, CLOUD_EVENT: CLOUD_EVENT_SCHEMA}),
 )
-async def post_usage(request: Request, access: ServiceOrOperator, context: Using) -> Response:
+async def post_usage(
+    request: Request, access: Annotated[Access, may(Action.USAGE_REPORT)], context: Using
+) -> Response:
     """Count one event, durably before the answer.
 
     A repeat is harmless; the same event id with another content is refused with 409. A CloudEvent
@@ -157,7 +161,9 @@ async def post_usage(request: Request, access: ServiceOrOperator, context: Using
     response_model=Outcomes,
     openapi_extra=_takes({JSON: BATCH_SCHEMA, CLOUD_EVENTS: _batch(CLOUD_EVENT_SCHEMA)}),
 )
-async def post_batch(request: Request, access: ServiceOrOperator, context: Using) -> Response:
+async def post_batch(
+    request: Request, access: Annotated[Access, may(Action.USAGE_REPORT)], context: Using
+) -> Response:
     """Count up to 1,000 events, with an outcome for each: one that is refused refuses no other.
 
     202 also when none was counted: read the outcomes. Each event may be a CloudEvent.

@@ -7,17 +7,19 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from api import cursor
-from api.access import CUSTOMER_ID, Anybody
+from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.cursor import MAX_LENGTH
 from api.fields import Amount, Currency, CustomerId, Document, Id, utc
-from api.idempotency import KeyedRequest, answer, cached
+from api.idempotency import answer, cached, keyed
 from domain import points
+from domain.access import Access
 from domain.payment import PaymentStatus
+from domain.roles import Action
 from domain.top_up import Source
 from service import top_up, wallet
-from service.call import Answer
+from service.call import Answer, Call
 from service.page import Descent
 from service.top_up import TopUpRecord
 from store.idempotency import StoredAnswer
@@ -94,7 +96,11 @@ class TopUp(Document):
 
 
 @router.get("", response_model=Wallet)
-async def get_wallet(access: Anybody, context: Using, customer_id: ForCustomer = None) -> Wallet:
+async def get_wallet(
+    access: Annotated[Access, may(Action.WALLET_READ)],
+    context: Using,
+    customer_id: ForCustomer = None,
+) -> Wallet:
     """What is available and what is held, per currency."""
     owner = access.named(customer_id)
     balances = [
@@ -107,7 +113,7 @@ async def get_wallet(access: Anybody, context: Using, customer_id: ForCustomer =
 
 @router.get("/transactions", response_model=WalletPostings)
 async def get_wallet_transactions(
-    access: Anybody,
+    access: Annotated[Access, may(Action.WALLET_READ)],
     context: Using,
     customer_id: ForCustomer = None,
     before: Annotated[
@@ -139,7 +145,9 @@ async def get_wallet_transactions(
 
 
 @router.post("/top-ups", status_code=201, response_model=TopUp, responses={202: {"model": TopUp}})
-async def create_top_up(body: NewTopUp, call: KeyedRequest, context: Using) -> Response:
+async def create_top_up(
+    body: NewTopUp, call: Annotated[Call, keyed(Action.WALLET_TOP_UP)], context: Using
+) -> Response:
     """Add money to a wallet. A declined card is an answer: 201 with status FAILED."""
     if (stored := await cached(context, call)) is not None:
         return stored

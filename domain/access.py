@@ -1,16 +1,10 @@
-"""Who is asking, and what they may do. Deny by default: whoever asks has the roles that are named
-here, and no other."""
+"""Who is asking, for whom, and what they may do (`domain.roles`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from domain.errors import NotFound
-
-
-class Role(StrEnum):
-    CUSTOMER = "customer"
-    SERVICE = "service"
-    OPERATOR = "operator"
+from domain.errors import InsufficientRole, InsufficientScope, InvalidRequest, NotFound
+from domain.roles import RULES, Action, Role, TokenScope
 
 
 @dataclass(frozen=True)
@@ -30,22 +24,47 @@ NOWHERE = Source()
 @dataclass(frozen=True)
 class Access:
     """`caller` scopes idempotency keys and is written down with decisions; `customer_id` is who is
-    acted for by default."""
+    acted for by default. `scopes`: what the token is limited to, None without such a limit."""
 
     caller: str
     roles: frozenset[Role]
     customer_id: str
+    scopes: frozenset[TokenScope] | None = None
+    token_id: str = ""
     source: Source = NOWHERE
+
+    def to(self, action: Action) -> "Access":
+        """The same caller with only those roles that may do this.
+
+        Somebody who is a customer and something else besides does what only customers may do for
+        itself alone. Raises `InsufficientRole` or `InsufficientScope`.
+        """
+        rule = RULES[action]
+        roles = self.roles & rule.roles
+        if not roles:
+            needed = " or ".join(role for role in Role if role in rule.roles)
+            raise InsufficientRole(f"{action} needs the role {needed}.")
+        if self.scopes is not None and rule.scope is not None and rule.scope not in self.scopes:
+            raise InsufficientScope(f"{action} needs the scope {rule.scope}.", rule.scope)
+        return replace(self, roles=roles)
+
+    @property
+    def for_everybody(self) -> bool:
+        """Whether the things of all customers are there for it."""
+        return bool(self.roles - {Role.CUSTOMER})
 
     def require(self, customer_id: str) -> None:
         """Another customer's things do not exist for a customer: raises `NotFound`."""
-        if not self.roles & {Role.SERVICE, Role.OPERATOR} and customer_id != self.customer_id:
+        if not self.for_everybody and customer_id != self.customer_id:
             raise NotFound("There is no such thing.")
 
     def named(self, customer_id: str | None) -> str:
-        """Whom to act for: the customer that is named, else the caller's own; raises `NotFound`."""
+        """Whom to act for: the customer that is named, else the caller's own; raises `NotFound`, or
+        `InvalidRequest` where there is neither."""
         owner = customer_id or self.customer_id
         self.require(owner)
+        if not owner:
+            raise InvalidRequest("customerId: is needed, because the caller is no customer.")
         return owner
 
 

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from domain.access import NOWHERE, Access, Role, Source
+from domain.access import NOWHERE, Access, Source
 from domain.event import JSON, Event, Origin, Topic
+from domain.roles import Role
 
 
 class ActorType(StrEnum):

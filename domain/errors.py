@@ -33,6 +33,9 @@
     ├── AmountOutOfRange          400  zero, negative, or above the bound
     ├── PayloadTooLarge           413  the body is longer than the limit
     ├── UnsupportedMediaType      415  the body is not JSON
+    ├── Unauthenticated           401  no token, or one that is not believed
+    ├── InsufficientRole          403  none of the caller's roles may do this
+    ├── InsufficientScope         403  the token may not be used for this
     └── SignatureInvalid          401  a webhook whose signature does not verify
 
 `slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
@@ -222,6 +225,36 @@ class UnsupportedMediaType(Rejected):
     slug = "unsupported-media-type"
     title = "The body must be JSON"
     status = 415
+
+
+class Unauthenticated(Rejected):
+    """`presented`: a token came, and is not believed."""
+
+    slug = "unauthenticated"
+    title = "Who calls is not known"
+    status = 401
+
+    def __init__(self, words: str, *, presented: bool = False) -> None:
+        super().__init__(words)
+        self.presented = presented
+
+
+class InsufficientRole(Rejected):
+    slug = "insufficient-role"
+    title = "The caller's role may not do this"
+    status = 403
+
+
+class InsufficientScope(Rejected):
+    """`scope`: the one that is needed."""
+
+    slug = "insufficient-scope"
+    title = "The token may not be used for this"
+    status = 403
+
+    def __init__(self, words: str, scope: str = "") -> None:
+        super().__init__(words)
+        self.scope = scope
 
 
 class SignatureInvalid(Rejected):

@@ -6,7 +6,7 @@ or the brokers are away) sets nothing aside: after a pause the same messages are
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from operator import methodcaller
 from typing import Any
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 async def follow_until(
     stop: asyncio.Event,
     database: Database,
-    bootstrap_servers: str,
+    kafka: Mapping[str, str],
     name: str,
     topic: str,
     take: Take,
@@ -49,7 +49,7 @@ async def follow_until(
     was committed."""
     while not stop.is_set():
         try:
-            await _follow(stop, database, bootstrap_servers, name, topic, take)
+            await _follow(stop, database, kafka, name, topic, take)
         except Exception as error:
             # Whatever it was: without its consumer a topic is never read again.
             log.warning("a consumer starts again", consumer=name, error=repr(error))
@@ -95,12 +95,12 @@ def _headers(message: confluent_kafka.Message) -> Headers:
 async def _follow(
     stop: asyncio.Event,
     database: Database,
-    bootstrap_servers: str,
+    kafka: Mapping[str, str],
     name: str,
     topic: str,
     take: Take,
 ) -> None:
-    consumer = _consumer(bootstrap_servers, name)
+    consumer = _consumer(kafka, name)
     try:
         consumer.subscribe([topic])
         while not stop.is_set():
@@ -169,10 +169,10 @@ async def _step_over(
     consumer.seek(place)
 
 
-def _consumer(bootstrap_servers: str, name: str) -> Consumer:
+def _consumer(kafka: Mapping[str, str], name: str) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **kafka,
             "group.id": group_id(name),
             "group.protocol": "consumer",
             "enable.auto.commit": False,

@@ -60,7 +60,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     workers = (
         payments_worker(client, pool, connected),
         settlement_worker(client, batch_pool),
-        outbox_worker(client, pool, settings.kafka_bootstrap_servers),
+        outbox_worker(client, pool, settings.kafka),
         verification_worker(client, partial(verification.verify, sources)),
     )
     try:
@@ -81,7 +81,7 @@ async def _duties(
 ) -> AsyncIterator[None]:
     """What a worker does beside its task queues, for the length of the block."""
     agreed, late = terms.of(settings), settings.usage_late
-    every, servers = timedelta(seconds=settings.sweep_seconds), settings.kafka_bootstrap_servers
+    every, kafka = timedelta(seconds=settings.sweep_seconds), settings.kafka
     until_cancelled = [
         _again_and_again(partial(sweep_for_ever, client, pool, agreed, every)),
         _again_and_again(partial(usage_partitions.make_for_ever, pool, late)),
@@ -89,8 +89,8 @@ async def _duties(
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
     ]
     until_stopped = [
-        _again_and_again(partial(ranking_consumer.consume_until, stop, pool, servers)),
-        _again_and_again(partial(usage_consumer.consume_until, stop, pool, servers, late)),
+        _again_and_again(partial(ranking_consumer.consume_until, stop, pool, kafka)),
+        _again_and_again(partial(usage_consumer.consume_until, stop, pool, kafka, late)),
     ]
     try:
         yield

@@ -5,7 +5,7 @@ transaction that counts it, and the offset is committed after that.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -22,10 +22,10 @@ from store.database import Database
 TOPIC = Topic.ORDER_COMPLETED
 
 
-async def consume_until(stop: asyncio.Event, database: Database, bootstrap_servers: str) -> None:
+async def consume_until(stop: asyncio.Event, database: Database, kafka: Mapping[str, str]) -> None:
     """Consume until told to stop."""
     counting = partial(take, database)
-    await follow_until(stop, database, bootstrap_servers, CONSUMER, TOPIC, counting)
+    await follow_until(stop, database, kafka, CONSUMER, TOPIC, counting)
 
 
 async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:

@@ -1,19 +1,28 @@
 """Every setting of every process, read once at its start.
 
-A value comes from the environment, else from the endpoints file that `billing dev` keeps, else from
-the default. The endpoints file has the form of a dotenv file, so a shell can source it too.
+A value comes from the environment, else from the file that `<NAME>_FILE` in the environment names,
+else from the endpoints file that `billing dev` keeps, else from the default. The endpoints file has
+the form of a dotenv file, so a shell can source it too.
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
 from domain.usage import LATE
+from runtime.issuer import Issuer
 
 Days = Annotated[float, Field(gt=0, le=3_660)]
 
@@ -34,7 +43,8 @@ class Settings(BaseSettings):
     )
 
     billing_environment: Literal["production", "dev"] = Field(
-        "production", description="`dev` asks for no token and binds loopback only."
+        "production",
+        description="`dev` asks for no token unless an issuer is named, and binds loopback only.",
     )
     database_url: str = Field(
         "postgresql://billing_app@127.0.0.1:5432/billing",
@@ -59,10 +69,37 @@ class Settings(BaseSettings):
     api_work_at_once: int = Field(
         64, ge=1, description="Other requests under way in an API process; more are refused."
     )
+    oidc_issuers: tuple[Issuer, ...] = Field(
+        (),
+        description="Issuers whose access tokens are believed, as a JSON array; see "
+        "[docs/operations.md](docs/operations.md#who-may-call).",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may read our answers in a browser."
+    )
+    allow_plaintext: tuple[str, ...] = Field(
+        (), description="Hosts that production may speak to without TLS, beside loopback."
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="A cache of final answers.")
-    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092", description="Kafka's brokers, separated by commas."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How they are spoken to."
+    )
+    kafka_ca_file: str | None = Field(None, description="Who signed their certificates.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the password is shown to them."
+    )
+    kafka_sasl_username: str | None = Field(None, description="Who we are to them.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="How we show it.")
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "billing"
+    temporal_tls: bool = Field(False, description="Whether Temporal is spoken to with TLS.")
+    temporal_ca_file: str | None = Field(None, description="Who signed its certificate.")
+    temporal_cert_file: str | None = Field(None, description="Our certificate, if it wants one.")
+    temporal_key_file: str | None = Field(None, description="The key of our certificate.")
+    temporal_api_key: SecretStr | None = Field(None, description="What it wants instead.")
     temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
@@ -120,12 +157,50 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @field_validator("oidc_issuers")
+    @classmethod
+    def _different(cls, issuers: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
+        for names in ([each.alias for each in issuers], [each.issuer for each in issuers]):
+            if len(set(names)) != len(names):
+                raise ValueError("Each issuer should have an alias and an address of its own")
+        return issuers
+
     @field_validator("approval_days", "dunning_ladder_days")
     @classmethod
     def _rising(cls, days: tuple[float, ...]) -> tuple[float, ...]:
         if list(days) != sorted(set(days)):
             raise ValueError("Each number of days should be more than the one before")
         return days
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = EnvSettingsSource(settings_cls)
+        files.env_vars = _from_files(settings_cls.model_fields, os.environ)
+        return init_settings, env_settings, files, dotenv_settings
+
+    @property
+    def kafka(self) -> dict[str, str]:
+        """What every client of Kafka is told."""
+        options = {
+            "bootstrap.servers": self.kafka_bootstrap_servers,
+            "security.protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.endswith("SSL") and self.kafka_ca_file is not None:
+            options["ssl.ca.location"] = self.kafka_ca_file
+        if self.kafka_security_protocol.startswith("SASL"):
+            options["sasl.mechanism"] = self.kafka_sasl_mechanism
+            options["sasl.username"] = self.kafka_sasl_username or ""
+            options["sasl.password"] = (
+                self.kafka_sasl_password or SecretStr("")
+            ).get_secret_value()
+        return options
 
     @property
     def gateway_read_timeout(self) -> timedelta:
@@ -140,21 +215,37 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.gateway_key_window_seconds)
 
 
-def refuse_unless_dev(settings: Settings) -> None:
-    """Nobody is asked for a token yet, so nothing may start where a stranger could reach it.
-
-    Raises `ConfigurationError`, whose text says what to do.
-    """
-    if settings.billing_environment != "dev":
-        raise ConfigurationError(
-            "This version cannot authenticate callers yet, so it starts in development only: "
-            "use `make dev`, or set BILLING_ENVIRONMENT=dev on a machine of your own."
-        )
-    if settings.api_host not in ("127.0.0.1", "::1", "localhost"):
-        raise ConfigurationError(
-            f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
-        )
-
-
 class ConfigurationError(Exception):
     """A setting that cannot work; the text is one sentence for the operator."""
+
+
+MAX_FILE_BYTES = 64 * 1024
+
+
+def _from_files(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings that stand in files, by the name of the setting; raises `ConfigurationError`."""
+    found: dict[str, str] = {}
+    for name in names:
+        variable = f"{name.upper()}_FILE"
+        path = environment.get(variable)
+        # A setting that is a path itself may be called so, too.
+        if path is None or variable.lower() in names:
+            continue
+        if name.upper() in environment:
+            raise ConfigurationError(f"Set {name.upper()} or {variable}, not both.")
+        found[name] = _content(variable, Path(path))
+    return found
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        text = content.decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{variable} names {path}, which cannot be read: {error}."
+        ) from error
+    if not text or len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError(f"{variable} names {path}, which is empty or above 64 KiB.")
+    return text

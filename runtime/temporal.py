@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
@@ -15,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter
-from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode, TLSConfig
 
 from runtime.settings import Settings
 from service.temporal import UNREACHABLE
@@ -59,13 +60,31 @@ async def connect_when_ready(settings: Settings) -> Client:
 
 
 async def _connect(settings: Settings, lazy: bool) -> Client:
+    key = settings.temporal_api_key
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         data_converter=DATA_CONVERTER,
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
+        tls=_tls(settings),
+        api_key=None if key is None else key.get_secret_value(),
     )
+
+
+def _tls(settings: Settings) -> TLSConfig | bool:
+    """Read at each connection: certificates are renewed while processes run."""
+    if not settings.temporal_tls:
+        return False
+    return TLSConfig(
+        server_root_ca_cert=_read(settings.temporal_ca_file),
+        client_cert=_read(settings.temporal_cert_file),
+        client_private_key=_read(settings.temporal_key_file),
+    )
+
+
+def _read(path: str | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 async def namespace_ready(client: Client) -> None:

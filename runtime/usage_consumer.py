@@ -7,7 +7,7 @@ consumer cannot take.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -30,13 +30,13 @@ log = structlog.get_logger()
 
 
 async def consume_until(
-    stop: asyncio.Event, database: Database, bootstrap_servers: str, late: timedelta
+    stop: asyncio.Event, database: Database, kafka: Mapping[str, str], late: timedelta
 ) -> None:
     """Consume until told to stop."""
     # Not idempotent: that producer may stop for good, and whoever reads knows a letter by its id.
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **kafka,
             "acks": "all",
             "message.timeout.ms": DELIVERY_MILLISECONDS,
             # That a topic is not there is known sooner, and then at once.
@@ -44,7 +44,7 @@ async def consume_until(
         }
     )
     counting = partial(count, database, producer, late)
-    await follow_until(stop, database, bootstrap_servers, CONSUMER, USAGE, counting)
+    await follow_until(stop, database, kafka, CONSUMER, USAGE, counting)
 
 
 async def count(

@@ -153,9 +153,9 @@ def settlement_worker(
     )
 
 
-def outbox_worker(client: Client, database: Database, bootstrap_servers: str) -> Worker:
+def outbox_worker(client: Client, database: Database, kafka: Mapping[str, str]) -> Worker:
     """The relay: one long activity, in one of all workers."""
-    outbox = OutboxActivities(database, bootstrap_servers)
+    outbox = OutboxActivities(database, kafka)
     return Worker(
         client,
         task_queue=policies.OUTBOX,

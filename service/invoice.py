@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from domain.access import SYSTEM, Access, Role
+from domain.access import SYSTEM, Access
 from domain.approval import Verdict, judged
 from domain.audit import Action, Entry, Noun, actor
 from domain.decision import Decided
@@ -136,7 +136,7 @@ async def every(
 
 def whose(access: Access, customer_id: str | None) -> str | None:
     """Whose invoices: a customer sees its own, others all unless they name one."""
-    if customer_id is None and access.roles & {Role.SERVICE, Role.OPERATOR}:
+    if customer_id is None and access.for_everybody:
         return None
     return access.named(customer_id)
 

@@ -62,7 +62,7 @@ async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
 
 
 async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) -> None:
-    customer_id = wanted.customer_id or call.access.customer_id
+    customer_id = call.access.named(wanted.customer_id)
     amount = rules.total(wanted.currency, wanted.lines)
     if await customer.find(tx, customer_id) is None:
         raise NotFound(f"There is no customer {customer_id}.")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
-from domain.access import SYSTEM, Access, Role
+from domain import roles
+from domain.access import SYSTEM, Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound
 from domain.event import JSON
@@ -72,9 +73,8 @@ async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord
 
 
 async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
-    """Only for operators: raises `NotFound` for others."""
-    if Role.OPERATOR not in call.access.roles:
-        raise NotFound("There is no such thing.")
+    """What the bank has received; raises `InsufficientRole`."""
+    call.access.to(roles.Action.WALLET_BOOK)
     async with desk.database.begin(SYSTEM) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:

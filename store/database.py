@@ -2,10 +2,11 @@
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 import orjson
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -70,20 +71,29 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
     Temporal retries, instead of a request that hangs. PostgreSQL ends a transaction whose process
     has been silent for 5 s: one that is frozen must not keep its locks from whoever takes over.
     """
+    address, parameters = _parts(url)
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        address,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
         json_serializer=_json,
         json_deserializer=orjson.loads,
         connect_args={
+            # The driver reads these as libpq does: sslmode, sslrootcert and their like.
+            "dsn": f"postgresql://?{parameters}" if parameters else None,
             "timeout": 5,
             "command_timeout": statement_seconds,
             "server_settings": {"idle_in_transaction_session_timeout": "5s"},
         },
     )
     return Database(engine)
+
+
+def _parts(url: str) -> tuple[URL, str]:
+    """The address of a database, and its parameters as they stand behind the question mark."""
+    address = make_url(url).set(drivername="postgresql+asyncpg")
+    return address.set(query={}), urlencode(address.query, doseq=True)
 
 
 def refuses_values(error: Exception) -> bool:

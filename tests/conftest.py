@@ -157,7 +157,7 @@ async def relays(
     temporal_client: Client, database: Database, settings: Settings
 ) -> AsyncIterator[None]:
     """A worker for the task queue `outbox`, for one test: others look at what still waits."""
-    worker = outbox_worker(temporal_client, database, settings.kafka_bootstrap_servers)
+    worker = outbox_worker(temporal_client, database, settings.kafka)
     async with running(worker):
         yield
 

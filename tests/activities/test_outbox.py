@@ -64,7 +64,7 @@ async def relay_until_published(bed: RelayBed) -> None:
 @asynccontextmanager
 async def relaying(bed: RelayBed) -> AsyncIterator[None]:
     """A relay in this process for the length of the block."""
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    activities = OutboxActivities(bed.database, bed.settings.kafka)
     environment = ActivityEnvironment()
     turn = asyncio.create_task(environment.run(activities.relay, RelayTurn(timedelta(hours=1))))
     try:
@@ -131,7 +131,7 @@ async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None
     payment_id = new_id()
     await relay_until_published(bed)
     await commit(bed.database, [an_event(payment_id, number) for number in range(3)])
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    activities = OutboxActivities(bed.database, bed.settings.kafka)
 
     turn = RelayTurn(timedelta(seconds=0.3))
     published = [await ActivityEnvironment().run(activities.relay, turn)]
@@ -142,7 +142,7 @@ async def test_a_turn_ends_and_says_how_much_it_published(bed: RelayBed) -> None
 
 
 async def test_a_cancelled_relay_does_not_wait_for_kafka(bed: RelayBed) -> None:
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    activities = OutboxActivities(bed.database, bed.settings.kafka)
     environment, beats = ActivityEnvironment(), asyncio.Event()
     environment.on_heartbeat = lambda *details: beats.set()
     with bed.outage(*BROKERS):
@@ -247,7 +247,7 @@ async def test_an_event_that_the_broker_refuses_is_not_overtaken(
         await commit(bed.database, [large] * 40)
     bed.refuse_produce(error, times)
     # What is refused alone, too, is tried again with the next turn.
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    activities = OutboxActivities(bed.database, bed.settings.kafka)
     while not await bed.all_published():
         await ActivityEnvironment().run(activities.relay, RelayTurn(timedelta(seconds=0.1)))
 
@@ -338,7 +338,7 @@ async def test_brokers_that_take_nothing_at_all_refuse_no_event(bed: RelayBed) -
     order_id = new_id()
     await commit(bed.database, [an_event(order_id, 1, Topic.ORDER_FAILED)])
     bed.control(f"errors {INIT_PRODUCER_ID} {KafkaError.CLUSTER_AUTHORIZATION_FAILED} 2")
-    activities = OutboxActivities(bed.database, bed.settings.kafka_bootstrap_servers)
+    activities = OutboxActivities(bed.database, bed.settings.kafka)
 
     with pytest.raises(RuntimeError, match="Kafka takes nothing"):
         await ActivityEnvironment().run(activities.relay, RelayTurn(timedelta(hours=1)))

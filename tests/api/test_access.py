@@ -2,71 +2,73 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from api import access
-from api.access import allow
 from api.app import create_app
-from domain.access import Access, Role
-from domain.errors import NotFound
+from domain.access import Access
+from domain.errors import InsufficientRole, InvalidRequest, NotFound
+from domain.roles import Action, Role
 from runtime.settings import Settings
 from tests.api.documents import refused, rows_of
 from tests.conftest import served
 from tests.support.billing import Billing
 
-C, S, O = Role.CUSTOMER, Role.SERVICE, Role.OPERATOR  # noqa: E741
+C, S, O, F, A = Role  # noqa: E741
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 WHO = {
     "POST /api/v1/orders": {S, O},
-    "GET /api/v1/orders/{order_id}": {C, S, O},
+    "GET /api/v1/orders/{order_id}": {C, S, O, F, A},
     "POST /api/v1/payments": {C, S, O},
-    "GET /api/v1/payments": {C, S, O},
-    "GET /api/v1/payments/{payment_id}": {C, S, O},
+    "GET /api/v1/payments": {C, S, O, F, A},
+    "GET /api/v1/payments/{payment_id}": {C, S, O, F, A},
     "POST /api/v1/payments/{payment_id}/cancel": {S, O},
     "POST /api/v1/payments/{payment_id}/resolve": {O},
-    "POST /api/v1/refunds": {S, O},
-    "GET /api/v1/refunds/{refund_id}": {S, O},
+    "POST /api/v1/refunds": {S, O, F},
+    "GET /api/v1/refunds/{refund_id}": {S, O, F, A},
     "POST /api/v1/refunds/{refund_id}/resolve": {O},
-    "GET /api/v1/wallet": {C, S, O},
-    "GET /api/v1/wallet/transactions": {C, S, O},
-    "POST /api/v1/wallet/top-ups": {C, S, O},
-    "GET /api/v1/points": {C, S, O},
-    "PUT /api/v1/coupons/{code}": {O},
-    "GET /api/v1/coupons/{code}": {C, S, O},
+    "GET /api/v1/wallet": {C, S, O, F, A},
+    "GET /api/v1/wallet/transactions": {C, S, O, F, A},
+    "POST /api/v1/wallet/top-ups": {C, S, O, F},
+    "GET /api/v1/points": {C, S, O, F, A},
+    "PUT /api/v1/coupons/{code}": {O, A},
+    "GET /api/v1/coupons/{code}": {C, S, O, F, A},
     "POST /api/v1/coupons/{code}/claims": {C, S, O},
-    "PUT /api/v1/inventory/{sku}": {O},
-    "GET /api/v1/inventory/{sku}": {C, S, O},
-    "GET /api/v1/rankings": {C, S, O},
-    "PUT /api/v1/customers/{customerId}": {O},
-    "GET /api/v1/customers/{customerId}": {C, S, O},
-    "GET /api/v1/customers/{customerId}/payment-methods": {C, S, O},
-    "POST /api/v1/customers/{customerId}/payment-methods": {O},
+    "PUT /api/v1/inventory/{sku}": {O, A},
+    "GET /api/v1/inventory/{sku}": {C, S, O, F, A},
+    "GET /api/v1/rankings": {C, S, O, F, A},
+    "PUT /api/v1/customers/{customerId}": {O, A},
+    "GET /api/v1/customers/{customerId}": {C, S, O, F, A},
+    "GET /api/v1/customers/{customerId}/payment-methods": {C, S, O, F, A},
+    "POST /api/v1/customers/{customerId}/payment-methods": {O, A},
     "POST /api/v1/usage": {S, O},
     "POST /api/v1/usage/batch": {S, O},
-    "PUT /api/v1/pricing-plans/{code}": {O},
-    "GET /api/v1/pricing-plans/{code}": {O},
-    "DELETE /api/v1/pricing-plans/{code}": {O},
-    "POST /api/v1/settlement/run": {O},
-    "POST /api/v1/settlement/runs": {O},
-    "GET /api/v1/settlement/runs/{period}": {O},
-    "POST /api/v1/settlement/runs/{period}/replay": {O},
-    "GET /api/v1/invoices": {C, S, O},
-    "GET /api/v2/invoices": {C, S, O},
-    "GET /api/v1/invoices/{invoice_id}": {C, S, O},
-    "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O},
-    "POST /api/v1/invoices/{invoice_id}/pay": {C, O},
-    "POST /api/v1/invoices/{invoice_id}/paid-outside": {O},
-    "POST /api/v1/invoices/{invoice_id}/write-off": {O},
-    "POST /api/v1/invoices/{invoice_id}/cancel": {O},
-    "POST /api/v1/invoices/{invoice_id}/approve": {O},
-    "POST /api/v1/invoices/{invoice_id}/reject": {O},
-    "GET /api/v1/aged-receivables": {O},
-    "GET /api/v1/audit": {O},
+    "PUT /api/v1/pricing-plans/{code}": {O, F, A},
+    "GET /api/v1/pricing-plans/{code}": {O, F, A},
+    "DELETE /api/v1/pricing-plans/{code}": {O, F, A},
+    "POST /api/v1/settlement/run": {O, F},
+    "POST /api/v1/settlement/runs": {O, F},
+    "GET /api/v1/settlement/runs/{period}": {O, F, A},
+    "POST /api/v1/settlement/runs/{period}/replay": {O, F},
+    "GET /api/v1/invoices": {C, S, O, F, A},
+    "GET /api/v2/invoices": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O, F, A},
+    "POST /api/v1/invoices/{invoice_id}/pay": {C, O, F},
+    "POST /api/v1/invoices/{invoice_id}/paid-outside": {O, F},
+    "POST /api/v1/invoices/{invoice_id}/write-off": {O, F},
+    "POST /api/v1/invoices/{invoice_id}/cancel": {O, F},
+    "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
+    "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
+    "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/audit": {O, A},
+    "POST /auth/check": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 
@@ -80,7 +82,7 @@ def acting(settings: Settings) -> Acting:
     @asynccontextmanager
     async def acting_as(who: Access) -> AsyncIterator[httpx2.AsyncClient]:
         app = create_app(settings)
-        app.dependency_overrides[access._dev_access] = lambda: who
+        app.dependency_overrides[access.caller] = lambda: who
         async with served(app) as http:
             http.headers["Idempotency-Key"] = uuid4().hex
             yield http
@@ -104,7 +106,7 @@ def test_the_table_names_every_call(settings: Settings) -> None:
     assert calls == set(WHO)
 
 
-@pytest.mark.parametrize("roles", [(), (C,), (S,), (O,)], ids=["nobody", "C", "S", "O"])
+@pytest.mark.parametrize("roles", [(), *((role,) for role in Role)], ids=str)
 async def test_a_role_that_is_not_listed_meets_nothing(
     billing: Billing, acting: Acting, roles: tuple[Role, ...]
 ) -> None:
@@ -117,8 +119,11 @@ async def test_a_role_that_is_not_listed_meets_nothing(
                 path = path.replace(f"{{{name}}}", NOBODY)
             path = path.replace("{customerId}", "x y")
             answer = await http.request(method, path)
-            denied = answer.status_code == 404 and "no such thing" in answer.json()["detail"]
+            denied = answer.status_code == 403
             assert denied == (not set(roles) & listed), f"{call}: {answer.text}"
+            if denied:
+                refused(answer, 403, "insufficient-role")
+                assert all(role in answer.json()["detail"] for role in listed), answer.text
 
 
 async def test_a_customer_meets_nothing_of_another(billing: Billing, acting: Acting) -> None:
@@ -166,15 +171,13 @@ async def test_a_customer_meets_what_is_theirs(billing: Billing, acting: Acting)
     assert wallet.json()["customerId"] == billing.customer_id
 
 
-async def test_only_an_operator_books_what_the_bank_received(
-    billing: Billing, acting: Acting
-) -> None:
+async def test_only_staff_books_what_the_bank_received(billing: Billing, acting: Acting) -> None:
     """A customer who could say that money has arrived would be rich."""
     body = {"amount": 5000, "currency": "KRW", "source": "BANK_TRANSFER"}
 
     for role in (C, S):
         async with acting(customer(billing, role)) as http:
-            refused(await http.post("/api/v1/wallet/top-ups", json=body), 404, "not-found")
+            refused(await http.post("/api/v1/wallet/top-ups", json=body), 403, "insufficient-role")
     assert await billing.balance() == (0, 0)
 
     async with acting(customer(billing, O)) as http:
@@ -182,15 +185,29 @@ async def test_only_an_operator_books_what_the_bank_received(
     assert await billing.balance() == (5000, 0)
 
 
-async def test_the_dependency_lets_only_the_listed_in() -> None:
-    operator = Access("o", frozenset({O}), "demo")
-    nobody = Access("n", frozenset(), "demo")
-    check: Callable[[Access], Any] = allow(S, O)
+def test_who_is_nothing_may_do_nothing() -> None:
+    for action in Action:
+        with pytest.raises(InsufficientRole):
+            Access("n", frozenset(), "demo").to(action)
 
-    assert await check(operator) is operator
-    for refused_one in (nobody, Access("c", frozenset({C}), "demo")):
-        with pytest.raises(NotFound):
-            await check(refused_one)
+
+def test_one_acts_only_by_the_roles_that_may() -> None:
+    """Who is a customer and in finance besides pays, as a customer, for itself alone."""
+    both = Access("b", frozenset({C, F}), "mine")
+
+    both.to(Action.INVOICE_READ).require("yours")
+    paying = both.to(Action.PAYMENT_CREATE)
+    paying.require("mine")
+    with pytest.raises(NotFound):
+        paying.require("yours")
+
+
+def test_who_is_no_customer_has_to_name_one() -> None:
+    service = Access("s", frozenset({S}), "")
+
+    assert service.named("yours") == "yours"
+    with pytest.raises(InvalidRequest):
+        service.named(None)
 
 
 @pytest.mark.parametrize("roles", [(), (C,)], ids=["nobody", "C"])
@@ -203,6 +220,20 @@ def test_without_a_role_for_it_others_do_not_exist(roles: tuple[Role, ...]) -> N
             who.require(other)
 
 
-@pytest.mark.parametrize("roles", [(S,), (O,), (C, O), (C, S, O)])
-def test_services_and_operators_act_for_everybody(roles: tuple[Role, ...]) -> None:
+@pytest.mark.parametrize("roles", [(S,), (O,), (F,), (A,), (C, O), (C, S, O)])
+def test_others_act_for_everybody(roles: tuple[Role, ...]) -> None:
     Access("x", frozenset(roles), "mine").require("yours")
+
+
+def test_a_route_that_names_no_action_makes_no_application() -> None:
+    """Deny by default: whoever forgets it notices at once."""
+    router = APIRouter()
+
+    @router.get("/free-for-all")
+    async def free_for_all() -> None:
+        pass
+
+    [route] = router.routes
+    assert isinstance(route, APIRoute)
+    with pytest.raises(LookupError, match="free-for-all"):
+        access.action_of(route)

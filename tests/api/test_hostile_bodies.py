@@ -83,6 +83,10 @@ async def _order(billing: Billing) -> Call:
     return Call("/api/v1/orders", {"currency": "KRW", "items": [item], **customer})
 
 
+async def _question(billing: Billing) -> Call:
+    return Call("/auth/check", {"action": "orders.read", "customerId": billing.customer_id})
+
+
 async def _payment(billing: Billing) -> Call:
     await billing.top_up(1000)
     card = await billing.add_card("4242424242424242")
@@ -227,6 +231,12 @@ _NOT_QUANTITIES = [-1, "-1", "", "x", "NaN", "1e400", True, [], {}, 10**15, "0.0
 NOT_PERIODS = [1, True, [], {}, "", "2026", "2026-13", "2026-5", "1999-01", "2026-05\n", "x" * 99]
 
 ROWS = {
+    "POST /auth/check": Row(
+        _question,
+        {"action": [*NOT_CHOICES, "orders", "orders.*"], "customerId": NOT_CUSTOMERS},
+        accepted=200,
+        optional=frozenset({"customerId"}),
+    ),
     "POST /api/v1/orders": Row(
         _order,
         {

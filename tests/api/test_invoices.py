@@ -14,8 +14,9 @@ from temporalio.client import Client
 
 from api import access
 from api.app import create_app
-from domain.access import SYSTEM, Access, Role
+from domain.access import SYSTEM, Access
 from domain.invoice import InvoiceStatus
+from domain.roles import Role
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime.settings import Settings
 from store import invoice
@@ -74,7 +75,7 @@ async def as_customer(billing: Billing, settings: Settings) -> AsyncIterator[htt
     """The API as the customer itself meets it."""
     app = create_app(settings)
     who = Access(f"test/{billing.customer_id}", frozenset({Role.CUSTOMER}), billing.customer_id)
-    app.dependency_overrides[access._dev_access] = lambda: who
+    app.dependency_overrides[access.caller] = lambda: who
     async with served(app) as http:
         http.headers["Idempotency-Key"] = uuid4().hex
         yield http
@@ -260,9 +261,10 @@ async def test_a_customer_sees_its_own_invoices_only(
             await http.get(f"/api/v1/invoices/{theirs}/lineage"),
             await http.post(f"/api/v1/invoices/{theirs}/pay"),
             await http.post(f"/api/v1/invoices/{theirs}/pay", json={"paymentMethodId": new_id()}),
-            await http.post(f"/api/v1/invoices/{mine}/write-off", json=DECISION),
         ):
             refused(answer, 404, "not-found")
+        written_off = await http.post(f"/api/v1/invoices/{mine}/write-off", json=DECISION)
+        refused(written_off, 403, "insufficient-role")
 
 
 async def test_every_amount_leads_back_to_its_events(billing: Billing, settlements: None) -> None:

@@ -33,6 +33,7 @@ def test_the_page_lists_every_problem_with_its_status() -> None:
     refusals = {kind.slug: str(kind.status) for kind in kinds()} | {HoldReleased.slug: "–"}
     faults = {"method-not-allowed": "405", "http-error": "4xx"}
     faults |= {"unavailable": "503", "overloaded": "503", "internal-error": "500"}
+    faults |= {"issuer-unreachable": "503"}
     assert set(faults) == set(errors.FAULTS)
     assert listed == refusals | faults
 

@@ -109,8 +109,7 @@ class Usage(Reader):
             await customer.put(tx, self.sku)
 
     async def consume_until(self, stop: asyncio.Event, database: Database) -> None:
-        servers = self.bed.settings.kafka_bootstrap_servers
-        await usage_consumer.consume_until(stop, database, servers, LATE)
+        await usage_consumer.consume_until(stop, database, self.bed.settings.kafka, LATE)
 
     def saying(self, quantity: str = "1", name: str | None = None) -> bytes:
         now = datetime.now(UTC).isoformat()
@@ -145,8 +144,7 @@ class Ranking(Reader):
     reads_headers = True
 
     async def consume_until(self, stop: asyncio.Event, database: Database) -> None:
-        servers = self.bed.settings.kafka_bootstrap_servers
-        await ranking_consumer.consume_until(stop, database, servers)
+        await ranking_consumer.consume_until(stop, database, self.bed.settings.kafka)
 
     def saying(self, quantity: str = "1", name: str | None = None) -> bytes:
         return f'{{"items": [{{"sku": "{name or self.sku}", "quantity": {quantity}}}]}}'.encode()
@@ -183,8 +181,8 @@ class Credulous(Ranking):
                         await ranking.count(tx, {item["sku"]: Sold(1, item["quantity"])})
             return []
 
-        servers = self.bed.settings.kafka_bootstrap_servers
-        await follow_until(stop, database, servers, self.name, self.topic, take)
+        kafka = self.bed.settings.kafka
+        await follow_until(stop, database, kafka, self.name, self.topic, take)
 
     def saying(self, quantity: str = "1", name: str | None = None) -> bytes:
         sku = name or self.sku

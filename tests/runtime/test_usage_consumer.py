@@ -29,8 +29,7 @@ async def consuming(
 ) -> AsyncIterator[None]:
     """A consumer for the length of the block."""
     stop = asyncio.Event()
-    servers = settings.kafka_bootstrap_servers
-    consumer = asyncio.create_task(consume_until(stop, database, servers, late))
+    consumer = asyncio.create_task(consume_until(stop, database, settings.kafka, late))
     try:
         yield
     finally:

@@ -156,3 +156,21 @@ async def connecting_to(settings: Settings, port: int) -> AsyncIterator[Database
     head, _, tail = settings.database_url.rpartition(":")
     async with connected(f"{head}:{port}/{tail.partition('/')[2]}") as pool:
         yield pool
+
+
+async def test_what_stands_behind_the_question_mark_reaches_the_driver(settings: Settings) -> None:
+    """As libpq reads it. The server of the tests has no TLS, and is not spoken to without it where
+    that is demanded."""
+    plain = f"{settings.database_url}?sslmode=disable&application_name=billing-test"
+    async with connected(plain) as pool, pool.begin(SYSTEM) as tx:
+        shown = await tx.execute(text("SHOW application_name"))
+        assert shown.scalar_one() == "billing-test"
+
+    for demanded, error, words in (
+        ("sslmode=require", ConnectionError, "SSL"),
+        ("sslmode=verify-full&sslrootcert=/nowhere/ca.pem", DBAPIError, "/nowhere/ca.pem"),
+    ):
+        async with connected(f"{settings.database_url}?{demanded}") as pool:
+            with pytest.raises(error, match=words):
+                async with pool.begin(SYSTEM):
+                    pass

@@ -21,7 +21,7 @@ LONG = timedelta(hours=1)
 
 async def run_activity(settings: Settings) -> None:
     pool = database.connect(settings.database_url, pool_size=2)
-    outbox = OutboxActivities(pool, settings.kafka_bootstrap_servers)
+    outbox = OutboxActivities(pool, settings.kafka)
     while True:
         try:
             await ActivityEnvironment().run(outbox.relay, RelayTurn(LONG))
@@ -35,7 +35,7 @@ async def run_activity(settings: Settings) -> None:
 async def run_worker(settings: Settings) -> None:
     client = await temporal.connect_when_ready(settings)
     pool = database.connect(settings.database_url, pool_size=2)
-    async with running(outbox_worker(client, pool, settings.kafka_bootstrap_servers)):
+    async with running(outbox_worker(client, pool, settings.kafka)):
         await asyncio.Event().wait()
 
 

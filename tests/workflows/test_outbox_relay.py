@@ -79,7 +79,7 @@ async def test_a_second_start_finds_the_relay_running(client: Client) -> None:
 
 async def test_a_worker_that_is_told_to_stop_stops_soon(bed: RelayBed, client: Client) -> None:
     await start_relay(client)
-    async with running(outbox_worker(client, bed.database, bed.settings.kafka_bootstrap_servers)):
+    async with running(outbox_worker(client, bed.database, bed.settings.kafka)):
         async with Writers(bed.database):
 
             async def publishes() -> bool:

@@ -1,0 +1,65 @@
+"""For gateways and consoles in front: what may a caller do? From the same table as the routes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from api.access import caller, may
+from api.bodies import StrictJSONRoute
+from api.fields import CustomerId, Document
+from domain.access import Access
+from domain.errors import InsufficientRole, InsufficientScope, NotFound
+from domain.roles import RULES, Action, Role, TokenScope
+
+router = APIRouter(prefix="/auth", tags=["access"], route_class=StrictJSONRoute)
+
+
+class Question(Document):
+    """May I do this?"""
+
+    action: Annotated[Action, Field(description="As the pages of the API name it (x-action).")]
+    customer_id: Annotated[
+        CustomerId | None, Field(description="With whose things; your own without it.")
+    ] = None
+
+
+class Verdict(Document):
+    """Whether you may, and who you are."""
+
+    allowed: bool
+    reason: Annotated[str | None, Field(description="One sentence, if it is refused.")]
+    needed_roles: Annotated[list[Role], Field(description="One of them is needed.")]
+    needed_scope: Annotated[TokenScope | None, Field(description="Where scopes are looked at.")]
+    caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
+    roles: Annotated[list[Role], Field(description="Yours.")]
+    customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
+
+
+@router.post("/check", response_model=Verdict)
+async def check(
+    body: Question,
+    access: Annotated[Access, may(Action.ACCESS_CHECK)],
+    everything: Annotated[Access, Depends(caller)],
+) -> Verdict:
+    """Ask before doing: 200 either way. What the route itself says holds."""
+    rule = RULES[body.action]
+    return Verdict(
+        allowed=(reason := _refusal(everything, body)) is None,
+        reason=reason,
+        neededRoles=[role for role in Role if role in rule.roles],
+        neededScope=rule.scope,
+        caller=everything.caller,
+        roles=[role for role in Role if role in everything.roles],
+        customerId=everything.customer_id or None,
+    )
+
+
+def _refusal(access: Access, asked: Question) -> str | None:
+    try:
+        allowed = access.to(asked.action)
+        if asked.customer_id is not None:
+            allowed.require(asked.customer_id)
+    except (InsufficientRole, InsufficientScope, NotFound) as refusal:
+        return str(refusal)
+    return None

@@ -1,0 +1,89 @@
+"""What must be so before a process may start: everything that is not is said at once."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from runtime.issuer import LOOPBACK
+from runtime.settings import ConfigurationError, Settings
+
+SECRETS = ("gateway_webhook_secret", "cursor_secret")
+"""Those whose defaults everybody can read."""
+ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
+"""Values of `sslmode` with which PostgreSQL is never spoken to in plain text."""
+
+
+def require_worker(settings: Settings) -> None:
+    """Raises `ConfigurationError`, one sentence for each thing that is missing."""
+    _refuse(_of_every_process(settings))
+
+
+def require_api(settings: Settings) -> None:
+    """The same for the process that strangers can reach."""
+    _refuse([*_of_every_process(settings), *_of_the_api(settings)])
+
+
+def _refuse(missing: Iterator[str] | list[str]) -> None:
+    if sentences := list(missing):
+        raise ConfigurationError("\n".join(sentences))
+
+
+def _of_every_process(settings: Settings) -> Iterator[str]:
+    if settings.billing_environment == "dev":
+        return
+    if settings.time_scale != 1:
+        yield "In production no wait is shortened: unset TIME_SCALE."
+    allowed = LOOPBACK | set(settings.allow_plaintext)
+    for name, host, remedy in _in_plain_text(settings):
+        if host not in allowed:
+            yield (
+                f"{name} would speak to {host} in plain text: {remedy}, or name the host in "
+                "ALLOW_PLAINTEXT."
+            )
+
+
+def _of_the_api(settings: Settings) -> Iterator[str]:
+    if settings.billing_environment == "dev":
+        if settings.api_host not in LOOPBACK:
+            yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
+        return
+    if not settings.oidc_issuers:
+        yield (
+            "In production callers show a token: name its issuer in OIDC_ISSUERS (see "
+            "docs/operations.md), or set BILLING_ENVIRONMENT=dev on a machine of your own."
+        )
+    for name in SECRETS:
+        if getattr(settings, name) == Settings.model_fields[name].default:
+            yield (
+                f"{name.upper()} has its default, which everybody knows: set it, or "
+                f"{name.upper()}_FILE."
+            )
+
+
+def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Connections without TLS: the setting, the host, and what to do."""
+    try:
+        database = make_url(settings.database_url)
+    except ArgumentError:
+        raise ConfigurationError("DATABASE_URL is not the URL of a database.") from None
+    if database.query.get("sslmode") not in ENCRYPTED:
+        yield "DATABASE_URL", database.host or "localhost", "add ?sslmode=verify-full"
+    for name, url, safe in (
+        ("REDIS_URL", settings.redis_url, "rediss"),
+        ("GATEWAY_URL", settings.gateway_url, "https"),
+    ):
+        parts = urlsplit(url)
+        if parts.scheme != safe:
+            yield name, parts.hostname or "localhost", f"use {safe}://"
+    if settings.kafka_security_protocol not in ("SSL", "SASL_SSL"):
+        for address in settings.kafka_bootstrap_servers.split(","):
+            host = _host(address)
+            yield "KAFKA_BOOTSTRAP_SERVERS", host, "set KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+    if not settings.temporal_tls:
+        yield "TEMPORAL_ADDRESS", _host(settings.temporal_address), "set TEMPORAL_TLS=true"
+
+
+def _host(address: str) -> str:
+    return urlsplit(f"//{address.strip()}").hostname or address

@@ -1,0 +1,165 @@
+"""Every route of the OpenAPI document, asked by those who may not: without a token, with every
+role that it does not list, and by a customer for the things of another."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from api.app import create_app
+from domain.roles import Role
+from runtime.settings import Settings
+from tests.api.documents import refused, rows_of
+from tests.api.settling import invoiced
+from tests.conftest import served
+from tests.support.billing import Billing
+from tests.support.issuer import LocalIssuer, local_issuer
+
+OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
+OF_NOBODY = {
+    "GET /api/v1/coupons/{code}",
+    "GET /api/v1/inventory/{sku}",
+    "GET /api/v1/rankings",
+    "POST /auth/check",
+}
+"""What customers may ask and what is no customer's in particular."""
+
+
+@pytest.fixture(scope="module")
+async def issuer() -> AsyncIterator[LocalIssuer]:
+    async with local_issuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def closed(settings: Settings, issuer: LocalIssuer) -> AsyncIterator[httpx2.AsyncClient]:
+    """The API with an issuer."""
+    entry = [issuer.settings()]
+    demanding = Settings.model_validate({**settings.model_dump(), "oidc_issuers": entry})
+    async with served(create_app(demanding)) as http:
+        yield http
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        if path not in OPEN:
+            for method, operation in methods.items():
+                yield method.upper(), path, operation
+
+
+async def described(closed: httpx2.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:
+    found = list(operations((await closed.get("/openapi.json")).json()))
+    assert len(found) > 40
+    return found
+
+
+async def test_every_route_is_closed_to_who_shows_no_token(closed: httpx2.AsyncClient) -> None:
+    for method, path, operation in await described(closed):
+        answer = await closed.request(method, path, content=b"{ not read")
+        refused(answer, 401, "unauthenticated")
+        assert operation["security"] == [{"token": []}], path
+
+
+async def test_what_is_not_there_is_closed_too(closed: httpx2.AsyncClient) -> None:
+    for path in (
+        "/api/v9/orders",
+        "/admin",
+        "/auth",
+        "/metrics/",
+        "/healthy",
+        "/Swagger",
+        "/static",
+    ):
+        refused(await closed.get(path), 401, "unauthenticated")
+
+
+async def test_pages_and_probes_are_open(closed: httpx2.AsyncClient) -> None:
+    for path in ("/", "/swagger", "/openapi.json", "/health/live", "/health/ready", "/metrics"):
+        assert (await closed.get(path)).status_code == 200, path
+
+
+@pytest.mark.parametrize("role", [None, *Role], ids=str)
+async def test_every_route_is_closed_to_roles_that_it_does_not_list(
+    closed: httpx2.AsyncClient, issuer: LocalIssuer, role: Role | None
+) -> None:
+    """And open to those that it does: they hear what is wrong with an empty request."""
+    roles = [role] if role else ["emperor"]
+    headers = issuer.bearer(roles=roles, sub="somebody", customer_id=f"c-{uuid4().hex}")
+    for method, path, operation in await described(closed):
+        answer = await closed.request(method, path, headers=headers)
+        if role in operation["x-roles"]:
+            assert answer.status_code not in (401, 403), f"{method} {path}: {answer.text}"
+            assert answer.status_code < 500, f"{method} {path}: {answer.text}"
+        else:
+            refused(answer, 403, "insufficient-role")
+            assert all(each in answer.json()["detail"] for each in operation["x-roles"])
+
+
+async def test_every_route_knows_nothing_of_another_customer(
+    billing: Billing, settlements: None, closed: httpx2.AsyncClient, issuer: LocalIssuer
+) -> None:
+    """Whatever of a customer a path, a query or a body can name, named by a stranger."""
+    document = (await closed.get("/openapi.json")).json()
+    foreign = await things_of(billing)
+    code = await billing.put_coupon()
+    before = await rows_of(billing.database, billing.customer_id)
+    stranger = issuer.bearer(roles=["customer"], sub="mallory", customer_id=f"c-{uuid4().hex}")
+    asked = 0
+
+    for method, path, operation in operations(document):
+        call = f"{method} {path}"
+        if Role.CUSTOMER not in operation["x-roles"] or call in OF_NOBODY:
+            continue
+        in_path, elsewhere = names_in(path, operation, document)
+        said = {name: foreign[name] for name in elsewhere & foreign.keys()}
+        assert said or in_path & foreign.keys(), f"{call} names nothing of a customer"
+        answer = await closed.request(
+            method,
+            path.format_map({**foreign, "code": code}),
+            params=said if method == "GET" else None,
+            json=None if method == "GET" else {**BODIES.get(path, {}), **said},
+            headers={**stranger, "Idempotency-Key": uuid4().hex},
+        )
+        refused(answer, 404, "not-found")
+        asked += 1
+
+    assert asked >= 14
+    assert await rows_of(billing.database, billing.customer_id) == before
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/v1/payments": {"method": "CARD"},
+    "/api/v1/wallet/top-ups": {"amount": 1, "currency": "KRW"},
+}
+"""What else a request needs, so that it is refused for whose things it names."""
+
+
+async def things_of(billing: Billing) -> dict[str, str]:
+    """One of each, by the name that paths, queries and bodies give it."""
+    bill = await invoiced(billing)
+    paid = await billing.pay(await billing.order(1000))
+    return {
+        "customerId": billing.customer_id,
+        "order_id": paid["orderId"],
+        "orderId": await billing.order(1000),
+        "payment_id": paid["id"],
+        "invoice_id": bill["id"],
+    }
+
+
+def names_in(
+    path: str, operation: dict[str, Any], document: dict[str, Any]
+) -> tuple[set[str], set[str]]:
+    """What a request may name: in its path, and in its query or body."""
+    parameters = operation.get("parameters", [])
+    query = {each["name"] for each in parameters if each["in"] == "query"}
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    schemas = [content.get("schema", {}), *content.get("schema", {}).get("anyOf", ())]
+    models = [each["$ref"].rpartition("/")[2] for each in schemas if "$ref" in each]
+    body = {
+        name for each in models for name in document["components"]["schemas"][each]["properties"]
+    }
+    return set(re.findall(r"{(\w+)}", path)), query | body

@@ -1,0 +1,156 @@
+"""What production needs before anything starts, each with the sentence that asks for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from runtime import temporal
+from runtime.production import require_api, require_worker
+from runtime.settings import ConfigurationError, Settings
+
+ISSUER = {"alias": "staff", "issuer": "https://issuer.example", "audience": "billing"}
+READY: dict[str, Any] = {
+    "billing_environment": "production",
+    "api_host": "0.0.0.0",
+    "oidc_issuers": [ISSUER],
+    "gateway_webhook_secret": "whsec_b3VycyBhbmQgbm9ib2R5IGVsc2Uncw==",
+    "cursor_secret": "ours and nobody else's",
+    "database_url": "postgresql://billing_app@db.internal/billing?sslmode=verify-full",
+    "redis_url": "rediss://cache.internal:6379/0",
+    "kafka_bootstrap_servers": "one.internal:9093,two.internal:9093",
+    "kafka_security_protocol": "SASL_SSL",
+    "temporal_address": "temporal.internal:7233",
+    "temporal_tls": True,
+    "gateway_url": "https://pg.example",
+}
+
+
+def missing(**settings: Any) -> list[str]:
+    """What the API asks for, a sentence each."""
+    try:
+        require_api(Settings.model_validate({**READY, **settings}))
+    except ConfigurationError as error:
+        return str(error).splitlines()
+    return []
+
+
+def test_with_everything_there_it_starts() -> None:
+    assert missing() == []
+    require_worker(Settings.model_validate(READY))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "host"),
+    [
+        ({"oidc_issuers": []}, "OIDC_ISSUERS", ""),
+        ({"cursor_secret": "development-only"}, "CURSOR_SECRET_FILE", ""),
+        ({"time_scale": 20}, "TIME_SCALE", ""),
+        ({"database_url": "postgresql://a@db.internal/b"}, "DATABASE_URL", "db.internal"),
+        (
+            {"database_url": "postgresql://a@db.internal/b?sslmode=prefer"},
+            "DATABASE_URL",
+            "db.internal",
+        ),
+        ({"redis_url": "redis://cache.internal/0"}, "REDIS_URL", "cache.internal"),
+        ({"kafka_security_protocol": "SASL_PLAINTEXT"}, "KAFKA_BOOTSTRAP_SERVERS", "one.internal"),
+        ({"temporal_tls": False}, "TEMPORAL_ADDRESS", "temporal.internal"),
+        ({"gateway_url": "http://pg.example"}, "GATEWAY_URL", "pg.example"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_what_is_missing_is_named_with_what_to_do(
+    settings: dict[str, Any], name: str, host: str
+) -> None:
+    sentences = missing(**settings)
+
+    assert sentences
+    assert all(name in each for each in sentences)
+    assert host in sentences[0]
+
+
+def test_all_of_it_is_said_at_once() -> None:
+    named = {each.split(" ")[0] for each in missing(**PLAIN)}
+    assert {"DATABASE_URL", "REDIS_URL", "TEMPORAL_ADDRESS", "GATEWAY_URL"} <= named
+    assert len(missing(**PLAIN, oidc_issuers=[], time_scale=2)) == len(missing(**PLAIN)) + 2
+
+
+PLAIN: dict[str, Any] = {
+    "database_url": "postgresql://a@db.internal/b",
+    "redis_url": "redis://cache.internal/0",
+    "kafka_security_protocol": "PLAINTEXT",
+    "temporal_tls": False,
+    "gateway_url": "http://pg.example",
+}
+
+
+def test_a_network_that_encrypts_by_itself_is_named() -> None:
+    hosts = ["db.internal", "cache.internal", "one.internal", "two.internal", "temporal.internal"]
+    assert missing(**PLAIN, allow_plaintext=[*hosts, "pg.example"]) == []
+
+
+def test_loopback_needs_no_tls() -> None:
+    local = {
+        "database_url": "postgresql://a@127.0.0.1/b",
+        "redis_url": "redis://localhost/0",
+        "kafka_bootstrap_servers": "[::1]:9092",
+        "kafka_security_protocol": "PLAINTEXT",
+        "temporal_address": "127.0.0.1:7233",
+        "temporal_tls": False,
+        "gateway_url": "http://127.0.0.1:8090",
+    }
+    assert missing(**local) == []
+
+
+def test_a_worker_asks_for_what_it_uses() -> None:
+    """Neither an issuer nor the secrets of the API."""
+    fewer = {**READY, "oidc_issuers": [], "cursor_secret": "development-only"}
+    require_worker(Settings.model_validate(fewer))
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        require_worker(Settings.model_validate({**fewer, "redis_url": "redis://cache.internal"}))
+
+
+def test_a_setting_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, issuers = tmp_path / "secret", tmp_path / "issuers.json"
+    secret.write_text("ours\n")
+    issuers.write_text('[{"alias": "a", "issuer": "https://a.example", "audience": "billing"}]')
+    monkeypatch.setenv("CURSOR_SECRET_FILE", str(secret))
+    monkeypatch.setenv("OIDC_ISSUERS_FILE", str(issuers))
+    monkeypatch.setenv("TEMPORAL_CERT_FILE", "a path, and no setting in a file")
+
+    settings = Settings()
+
+    assert settings.cursor_secret.get_secret_value() == "ours"
+    assert settings.oidc_issuers[0].alias == "a"
+    assert settings.temporal_cert_file == "a path, and no setting in a file"
+
+
+def test_kafka_s_clients_take_what_the_settings_say(tmp_path: Path) -> None:
+    plain = Settings.model_validate({"kafka_security_protocol": "PLAINTEXT"})
+    assert "sasl.mechanism" not in plain.kafka
+
+    secure = Settings.model_validate(
+        {
+            "kafka_security_protocol": "SASL_SSL",
+            "kafka_sasl_username": "billing",
+            "kafka_sasl_password": "ours",
+        }
+    )
+    assert secure.kafka["sasl.password"] == "ours"
+    # librdkafka refuses what it does not know, or what does not fit together.
+    Producer({**secure.kafka, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+
+
+async def test_with_tls_nothing_is_said_to_a_temporal_without_it(settings: Settings) -> None:
+    demanding = Settings.model_validate({**settings.model_dump(), "temporal_tls": True})
+    client = await temporal.connect_later(demanding)
+    with pytest.raises(RuntimeError, match="connect"):
+        await client.service_client.check_health()
+
+
+async def test_a_certificate_that_is_not_there_is_named(settings: Settings) -> None:
+    missing = {"temporal_tls": True, "temporal_ca_file": "/nowhere/ca.pem"}
+    demanding = Settings.model_validate({**settings.model_dump(), **missing})
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/ca\.pem"):
+        await temporal.connect_later(demanding)
