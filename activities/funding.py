@@ -16,19 +16,22 @@ from domain.payment import PaymentRequest
 from domain.saga import POINTS_DEDUCT, WALLET_HOLD
 from domain.wallet import Hold
 from store import wallet
+from store.change import Change
 from store.database import Database, Transaction
 
 
 @dataclass(frozen=True)
 class Step:
     """`do` and `undo` are activities, a transaction each. `take` and `give_back` join the one in
-    which a payment or a refund completes; the postings are the caller's."""
+    which a payment or a refund completes; the postings are the caller's. `taking` is `take` as a
+    part of a statement, with what the customer has earned in the unit of the part."""
 
     name: str
     activities: Callable[[Database], Any]
     do: MethodAsyncSingleParam[Any, PaymentRequest, None]
     undo: MethodAsyncSingleParam[Any, PaymentRequest, None]
     take: Callable[[Transaction, Hold], Awaitable[None]]
+    taking: Callable[[Hold, int], Change]
     give_back: Callable[[Transaction, Part], Awaitable[None]]
 
 
@@ -43,6 +46,7 @@ STEPS: Mapping[Kind, Step] = {
         WalletActivities.hold,
         WalletActivities.release,
         wallet.commit_hold,
+        wallet.committing_hold,
         _to_wallet,
     ),
     Kind.POINTS: Step(
@@ -51,6 +55,7 @@ STEPS: Mapping[Kind, Step] = {
         PointsActivities.deduct,
         PointsActivities.give_back,
         wallet.commit_hold,
+        wallet.committing_hold,
         _to_wallet,
     ),
 }

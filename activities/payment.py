@@ -8,7 +8,6 @@ from activities.funding import STEPS
 from domain.access import SYSTEM
 from domain.errors import AlreadyFinal
 from domain.event import JSON, Event
-from domain.funding import Kind
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayStatus, Operation
 from domain.invoice import InvoiceStatus, paid_event
 from domain.order import OrderLine, OrderStatus
@@ -240,8 +239,8 @@ def _commit_holds_at_once(payment: PaymentRequest, earned: int) -> list[Change]:
     if payment.stock:
         changes += inventory.committing(payment.payment_id, payment.stock)
     for part in payment.ours:
-        more = earned if part.kind is Kind.POINTS else 0
-        changes.append(wallet.committing_hold(payment.hold(part.kind), more))
+        more = earned if part.unit == POINT else 0
+        changes.append(STEPS[part.kind].taking(payment.hold(part.kind), more))
         earned -= more
     if earned:
         changes.append(wallet.crediting(payment.customer_id, POINT, earned))
