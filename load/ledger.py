@@ -1,6 +1,7 @@
 """A transfer of the ledger, by our code and by pgbench with the very SQL that our code sends."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
