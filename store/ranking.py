@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
 
 from domain.ranking import Ranked, Sold
-from store import change
 from store.change import Change
 from store.database import Transaction
 from store.tables import sku_rankings
@@ -25,7 +25,17 @@ ranked AS (
 
 async def count(tx: Transaction, sold: Mapping[str, Sold]) -> None:
     """Add what was sold, locking rows in the order of their SKUs."""
-    await change.make(tx, counting(sold))
+    for sku, more in sorted(sold.items()):
+        row = insert(sku_rankings).values(sku=sku, orders=more.orders, quantity=more.quantity)
+        await tx.execute(
+            row.on_conflict_do_update(
+                index_elements=["sku"],
+                set_={
+                    "orders": sku_rankings.c.orders + row.excluded.orders,
+                    "quantity": sku_rankings.c.quantity + row.excluded.quantity,
+                },
+            )
+        )
 
 
 def counting(sold: Mapping[str, Sold]) -> Change:
