@@ -34,6 +34,8 @@ MIN_RSA_BITS = 2048
 SUBJECT = IDEMPOTENCY_KEY
 """1 to 255 visible ASCII characters."""
 CLIENT = "client/"
+SERVICE_ACCOUNT = "service-account-"
+"""How Keycloak calls the user that stands for a client."""
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
 """Only in tokens that tell a client who has logged in or out; such a token opens nothing."""
 
@@ -259,11 +261,12 @@ def _is_of_client(claims: Claims, issuer: Issuer, client: str) -> bool:
     subject = claims.get("sub")
     match issuer.profile:
         case Profile.KEYCLOAK:
-            return "client_id" in claims
+            name = claims.get("preferred_username", SERVICE_ACCOUNT)
+            return "client_id" in claims and str(name).startswith(SERVICE_ACCOUNT)
         case Profile.AUTH0:
             return subject == f"{client}@clients"
         case Profile.ENTRA:
-            return "scp" not in claims
+            return "scp" not in claims and claims.get("idtyp", "app") == "app"
         case Profile.RFC9068 | Profile.COGNITO:
             return bool(subject == client)
 

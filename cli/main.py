@@ -88,6 +88,7 @@ def api() -> None:
         port=settings.api_port,
         log_config=None,
         access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run()

@@ -98,6 +98,27 @@ async def test_every_route_is_closed_to_roles_that_it_does_not_list(
             assert all(each in answer.json()["detail"] for each in operation["x-roles"])
 
 
+async def test_who_is_no_customer_is_asked_for_whom_to_act(
+    closed: httpx2.AsyncClient, issuer: LocalIssuer
+) -> None:
+    """Instead of acting for nobody, which no document has a place for."""
+    headers = {**issuer.bearer(), "Idempotency-Key": uuid4().hex}
+    item = {"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}
+    for answer in (
+        await closed.get("/api/v1/wallet", headers=headers),
+        await closed.get("/api/v1/wallet/transactions", headers=headers),
+        await closed.get("/api/v1/points", headers=headers),
+        await closed.post(
+            "/api/v1/orders", json={"currency": "KRW", "items": [item]}, headers=headers
+        ),
+        await closed.post(
+            "/api/v1/wallet/top-ups", json={"amount": 1, "currency": "KRW"}, headers=headers
+        ),
+    ):
+        refused(answer, 400, "invalid-request")
+        assert "customerId" in answer.json()["detail"]
+
+
 async def test_every_route_knows_nothing_of_another_customer(
     billing: Billing, settlements: None, closed: httpx2.AsyncClient, issuer: LocalIssuer
 ) -> None:

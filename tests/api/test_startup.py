@@ -126,6 +126,7 @@ async def _pays(billing: Billing, issuer: LocalIssuer, url: str) -> None:
     async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http:
         stranger = await http.get("/api/v1/wallet", headers={"X-Customer-Id": billing.customer_id})
         refused(stranger, 401, "unauthenticated")
+        assert "Server" not in stranger.headers, "nobody needs to know what we are made of"
 
         item = {"sku": "SKU-1", "quantity": 2, "unitPrice": 1000}
         made = await http.post(

@@ -1,5 +1,6 @@
 """Whose request it is: what is believed of a token, and the many that are not."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -17,6 +18,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import ValidationError
 
 from api.app import create_app
+from api.issuers import AGAIN
 from api.tokens import signing_keys
 from runtime.settings import Settings
 from tests.api.documents import refused
@@ -561,6 +563,25 @@ async def test_without_a_token_nobody_is_let_in(
     assert answer.headers["WWW-Authenticate"] == challenge
 
 
+async def test_a_flood_of_unknown_keys_neither_reaches_the_issuer_nor_keeps_others_out(
+    issuer: LocalIssuer,
+) -> None:
+    claims = issuer.claims()
+    async with believing(issuer.settings()) as http:
+        await who(http, issuer.token())
+        before, began = issuer.fetched, time.monotonic()
+        flood = [issuer.sign(claims, {"kid": uuid4().hex}, issuer.keys["ec"]) for _ in range(500)]
+        good = [issuer.token(sub=f"person-{each}") for each in range(50)]
+
+        refusals = asyncio.gather(*(check(http, token) for token in flood))
+        callers = await asyncio.gather(*(who(http, token) for token in good))
+
+        assert {each.status_code for each in await refusals} == {401}
+        assert len(set(callers)) == len(good)
+        periods = 1 + (time.monotonic() - began) // AGAIN
+        assert issuer.fetched - before <= periods, "however many they are"
+
+
 async def test_what_an_issuer_takes_back_is_void(issuer: LocalIssuer) -> None:
     async with believing(issuer.settings(not_before=NOW + 20)) as http:
         refused(await check(http, issuer.token(iat=NOW)), 401, "unauthenticated")
@@ -593,6 +614,27 @@ PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, Any], str, list[str]]] = {
             "sub": "0b6c",
             "roles": None,
             "resource_access": {"billing": {"roles": ["service"]}},
+        },
+        "local/client/shop",
+        ["service"],
+    ),
+    "keycloak, a person whose token names a client": (
+        {"profile": "keycloak", "client_roles": {"shop": ["admin"]}},
+        {
+            "sub": "f3a1",
+            "client_id": "shop",
+            "preferred_username": "alice",
+            "realm_access": {"roles": ["finance"]},
+        },
+        "local/f3a1",
+        ["finance"],
+    ),
+    "keycloak, a service account by its name": (
+        {"profile": "keycloak"},
+        {
+            "sub": "0b6c",
+            "preferred_username": "service-account-shop",
+            "realm_access": {"roles": ["service"]},
         },
         "local/client/shop",
         ["service"],

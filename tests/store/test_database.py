@@ -168,7 +168,7 @@ async def test_what_stands_behind_the_question_mark_reaches_the_driver(settings:
 
     for demanded, error, words in (
         ("sslmode=require", ConnectionError, "SSL"),
-        ("sslmode=verify-full&sslrootcert=/nowhere/ca.pem", DBAPIError, "/nowhere/ca.pem"),
+        ("sslmode=verify-full&sslrootcert=/nowhere/ca.pem", FileNotFoundError, "No such file"),
     ):
         async with connected(f"{settings.database_url}?{demanded}") as pool:
             with pytest.raises(error, match=words):
