@@ -777,7 +777,7 @@ audit_entries = Table(
     _time_unless_open("viewed_from"),
     Index("ix_audit_entries_created_xid_id", "created_xid", "id"),
     Index("ix_audit_entries_at", "at", postgresql_using="brin"),
-    Index("ix_audit_entries_target", "target_type", "target_id", "id"),
+    Index("ix_audit_entries_target", "target_id", "target_type", "id"),
     Index("ix_audit_entries_actor_id_id", "actor_id", "id"),
     Index("ix_audit_entries_action_id", "action", "id"),
     Index(

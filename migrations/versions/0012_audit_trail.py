@@ -85,7 +85,7 @@ def _entries() -> None:
     ):
         op.create_index(f"ix_audit_entries_{'_'.join(columns)}", "audit_entries", list(columns))
     op.create_index("ix_audit_entries_at", "audit_entries", ["at"], postgresql_using="brin")
-    op.create_index("ix_audit_entries_target", "audit_entries", ["target_type", "target_id", "id"])
+    op.create_index("ix_audit_entries_target", "audit_entries", ["target_id", "target_type", "id"])
     for name in ("customer_id", "trace_id"):
         op.create_index(
             f"ix_audit_entries_{name}_id",

@@ -1,5 +1,7 @@
 """The audit trail in tests."""
 
+from typing import Any
+
 from domain.access import SYSTEM
 from domain.audit import Action, Actor, ActorType, AuditEntry, Entry, Noun, Wanted
 from store import audit
@@ -10,13 +12,13 @@ SOMEBODY = Actor(ActorType.OPERATOR, "somebody")
 ALL = 10_000
 
 
-def an_entry(target_id: str | None = None, **more: object) -> Entry:
+def an_entry(target_id: str | None = None, **more: Any) -> Entry:
     """An entry about a thing of its own."""
     about = (Action.DEAD_LETTER_RESOLVED, Noun.DEAD_LETTER, target_id or new_id())
-    return Entry(SOMEBODY, *about, **more)  # type: ignore[arg-type]
+    return Entry(SOMEBODY, *about, **more)
 
 
-async def trail(database: Database, **wanted: str) -> list[AuditEntry]:
+async def trail(database: Database, **wanted: Any) -> list[AuditEntry]:
     """Whatever was noted, oldest first: of a customer, of a target."""
     async with database.read(SYSTEM) as tx:
-        return (await audit.listed(tx, Wanted(**wanted), None, ALL))[::-1]  # type: ignore[arg-type]
+        return (await audit.listed(tx, Wanted(**wanted), None, ALL))[::-1]
