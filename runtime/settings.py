@@ -6,6 +6,7 @@ the default. The endpoints file has the form of a dotenv file, so a shell can so
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -77,6 +78,14 @@ class Settings(BaseSettings):
     )
     cursor_secret: SecretStr = Field(
         SecretStr("development-only"), description="Signs the cursors of `GET /api/v2/invoices`."
+    )
+    payload_keys: SecretStr | None = Field(
+        None,
+        description="`id:key` in base64, the current one first: seals what Temporal keeps, and "
+        "billing keys.",
+    )
+    payload_keys_file: Path | None = Field(
+        None, description="A file with the same, instead; one key a line."
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)

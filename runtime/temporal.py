@@ -1,6 +1,7 @@
 """The connection to Temporal and the namespace it needs."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -14,11 +15,18 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import CompositePayloadConverter, DataConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+)
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
+from runtime import keys
+from runtime.codec import EncryptionCodec
 from runtime.settings import Settings
 from service.temporal import UNREACHABLE
+from store.key_ring import KeyRing
 from workflows import search_attributes
 
 log = structlog.get_logger()
@@ -37,7 +45,18 @@ class SharedPayloadConverter(CompositePayloadConverter):
         super().__init__(*self._CONVERTERS)
 
 
-DATA_CONVERTER = DataConverter(payload_converter_class=SharedPayloadConverter)
+IN_CLEAR = DataConverter(payload_converter_class=SharedPayloadConverter)
+
+
+def data_converter(ring: KeyRing, namespace: str) -> DataConverter:
+    """Seals every payload, and the words and stack traces of failures; without keys nothing."""
+    if ring.current is None:
+        return IN_CLEAR
+    return replace(
+        IN_CLEAR,
+        payload_codec=EncryptionCodec(ring, namespace),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
 
 
 async def connect_later(settings: Settings) -> Client:
@@ -62,7 +81,7 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=DATA_CONVERTER,
+        data_converter=data_converter(keys.ring(settings), settings.temporal_namespace),
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
     )
