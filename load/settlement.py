@@ -10,7 +10,6 @@ import os
 import time
 from datetime import timedelta
 from decimal import Decimal
-from uuid import uuid4
 
 import uvloop
 from rich.console import Console
@@ -31,6 +30,8 @@ from runtime.settings import Settings
 from service.settlement import Report, report, start_run
 from store import customer, usage
 from store.database import Database
+from store.identifier import new_id
+from store.key_ring import NO_KEYS
 
 CUSTOMERS = 1_000
 POISONED = 10
@@ -94,7 +95,7 @@ async def _prepare(pool: Database) -> None:
             await customer.put(tx, name)
             await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
             await customer.add_payment_method(
-                tx, str(uuid4()), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True
+                tx, new_id(), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True, NO_KEYS
             )
             await usage.ingest(tx, events)
 

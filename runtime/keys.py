@@ -4,14 +4,14 @@ from pathlib import Path
 
 from runtime.settings import ConfigurationError, Settings
 from store import key_ring
-from store.key_ring import KeyRing
+from store.key_ring import NO_KEYS, KeyRing
 
 
 def ring(settings: Settings) -> KeyRing:
     """Empty where no keys are set. Raises `ConfigurationError`."""
     text, source = _text(settings)
     if text is None:
-        return KeyRing()
+        return NO_KEYS
     try:
         return key_ring.parse(text)
     except ValueError as error:

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from runtime import (
     gateways,
+    keys,
     memory,
     ranking_consumer,
     schedules,
@@ -57,7 +58,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
     workers = (
-        payments_worker(client, pool, connected),
+        payments_worker(client, pool, connected, keys=keys.ring(settings)),
         settlement_worker(client, batch_pool),
         outbox_worker(client, pool, settings.kafka_bootstrap_servers),
         verification_worker(client, partial(verification.verify, sources)),

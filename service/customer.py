@@ -77,6 +77,7 @@ async def add_card(desk: Desk, customer_id: str, card: NewCard) -> PaymentMethod
             card.billing_key,
             card.last4,
             card.is_default,
+            desk.keys,
         )
 
 

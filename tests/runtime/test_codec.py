@@ -15,7 +15,7 @@ from temporalio.converter import ActivitySerializationContext, WorkflowSerializa
 from temporalio.exceptions import ApplicationError
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from domain.payment import PaymentStatus
+from domain.payment import PaymentOutcome, PaymentStatus
 from domain.terms import Terms
 from domain.waits import Waits
 from gateway.client import PaymentGateway
@@ -31,7 +31,6 @@ from tests.support.cashier import Cashier
 from tests.support.conditions import eventually
 from tests.support.faults import Fault, FaultInjector
 from tests.support.sealing import NEW, OLD, connected, payloads, with_keys
-from workflows.payment_saga import PaymentSaga
 
 DECLINED = "4000000000000002"
 
@@ -181,7 +180,7 @@ async def test_a_key_that_is_not_there_yet_makes_a_payment_wait_and_fails_nothin
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     client = await connected(both)
     async with worker(client, database, gateways, faults):
-        outcome = await client.get_workflow_handle_for(PaymentSaga.run, handle.id).result()
+        outcome = await client.get_workflow_handle(handle.id, result_type=PaymentOutcome).result()
     assert outcome.status is PaymentStatus.COMPLETED
 
 
@@ -211,7 +210,7 @@ async def test_what_began_before_the_current_key_is_read_and_goes_on_with_it(
         handle = await cashier.start(request)
         [waiting] = await eventually(stuck)
     async with worker(renewed, database, gateways, FaultInjector()):
-        outcome = await renewed.get_workflow_handle_for(PaymentSaga.run, handle.id).result()
+        outcome = await renewed.get_workflow_handle(handle.id, result_type=PaymentOutcome).result()
 
     assert waiting.summary == f"give back 2,000 KRW of wallet {billing.customer_id}"
     assert waiting.last_error == "planned: nothing was done"
