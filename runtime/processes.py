@@ -108,7 +108,7 @@ def _again_and_again(duty: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
             try:
                 return await duty()
             except Exception as error:
-                log.error("a duty of the worker failed and starts again", error=repr(error))
+                log.error("a duty of the worker failed and starts again", exc_info=error)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     return asyncio.create_task(run())

@@ -69,7 +69,7 @@ async def ensure_sooner_or_later(client: Client, terms: Terms) -> None:
         try:
             return await ensure_schedules(client, terms)
         except UNREACHABLE as error:
-            log.warning("the schedule is not up to date yet", error=str(error))
+            log.warning("the schedule is not up to date yet", error=error)
             await asyncio.sleep(5)
 
 

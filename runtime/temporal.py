@@ -71,7 +71,8 @@ async def connect_when_ready(settings: Settings) -> Client:
             client = await _connect(settings, lazy=False)
             break
         except RuntimeError as error:
-            log.warning("Temporal cannot be reached yet", error=str(error))
+            address = settings.temporal_address
+            log.warning("Temporal cannot be reached yet", temporal=address, error=error)
             await asyncio.sleep(1)
     await namespace_ready(client)
     return client
@@ -93,7 +94,7 @@ async def namespace_ready(client: Client) -> None:
         try:
             return await ensure_namespace(client)
         except UNREACHABLE as error:
-            log.warning("Temporal cannot be reached yet", error=str(error))
+            log.warning("Temporal cannot be reached yet", error=error)
             await asyncio.sleep(1)
 
 
