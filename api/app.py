@@ -166,7 +166,7 @@ async def _connect(settings: Settings) -> Context:
     return Context(
         settings,
         desk,
-        ReplayCache(settings.redis_url),
+        ReplayCache(settings.redis_url, desk.keys),
         GroupCommit(desk.database, settings.usage_late),
     )
 

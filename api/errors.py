@@ -163,7 +163,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    log.warning("a request found something down", path=request.url.path, error=repr(error))
+    log.warning("a request found something down", path=request.url.path, error=error)
     detail = "Nothing was lost: send the same request with the same Idempotency-Key again."
     return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
 

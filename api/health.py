@@ -15,6 +15,7 @@ from domain.review import Question
 from domain.verification import Report
 from runtime import usage_consumer
 from runtime.consumer import group_id
+from runtime.logs import DROPPED
 from service import health, verification
 from service.health import Figures
 
@@ -47,6 +48,7 @@ async def metrics(context: Unbounded) -> Response:
 def _rendered(figures: Figures, report: Report | None) -> bytes:
     registry = CollectorRegistry()
     registry.register(REPLAYS)
+    registry.register(DROPPED)
     registry.register(REFUSED)
     _by_label(
         registry,

@@ -1,7 +1,7 @@
 """Final answers in Valkey/Redis, so that most repeats ask no database.
 
 Only a cache of what can never change: losing it, or the whole server, changes latency and nothing
-else. Every fault is a miss.
+else. Every fault is a miss. With keys the answers are sealed: a body may say what is personal.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from domain.errors import KeyReused
 from store.idempotency import Claim, StoredAnswer
+from store.key_ring import KeyRing, Tampered, UnknownKey
 
 KEPT_SECONDS = 24 * 3600
 
@@ -30,7 +31,8 @@ _KEPT = TypeAdapter(_Kept)
 class ReplayCache:
     """Stored answers by claim."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: KeyRing) -> None:
+        self._keys = keys
         self._redis = Redis.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1)
 
     async def get(self, claim: Claim) -> StoredAnswer | None:
@@ -42,8 +44,9 @@ class ReplayCache:
         if cached is None:
             return None
         try:
-            kept = _KEPT.validate_json(cached)
-        except ValueError:
+            text = cached.decode() if isinstance(cached, bytes) else cached
+            kept = _KEPT.validate_json(self._keys.open_text(text, _name(claim)))
+        except (ValueError, UnknownKey, Tampered):
             return None
         if kept.request_hash != claim.request_hash.hex():
             raise KeyReused("Use a new Idempotency-Key for a new request.")
@@ -52,8 +55,9 @@ class ReplayCache:
     async def put(self, claim: Claim, answer: StoredAnswer) -> None:
         """Keep a final answer for a day, if the server can be reached."""
         value = _KEPT.dump_json(_Kept(claim.request_hash.hex(), answer.status, answer.body))
+        sealed = self._keys.seal_text(value.decode(), _name(claim))
         try:
-            await self._redis.set(_name(claim), value, ex=KEPT_SECONDS)
+            await self._redis.set(_name(claim), sealed, ex=KEPT_SECONDS)
         except (RedisError, OSError):
             return
 

@@ -95,6 +95,23 @@ def api() -> None:
 
 
 @app.command()
+def codec_server(
+    port: Annotated[int, typer.Option(help="Where it listens.", min=1, max=65535)] = 8082,
+) -> None:
+    """Open sealed payloads for operators who read histories in the Temporal UI."""
+    import uvicorn
+
+    from api.codec_server import create_app
+    from runtime import logs
+    from runtime.settings import Settings
+
+    settings = Settings()
+    application = create_app(settings)
+    logs.configure(settings.log_level)
+    uvicorn.run(application, host=settings.api_host, port=port, log_config=None, access_log=False)
+
+
+@app.command()
 def worker() -> None:
     """Run a worker: workflows, activities, the relay and the sweeper."""
     import worker as worker_process

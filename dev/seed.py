@@ -8,6 +8,7 @@ from domain.pricing import Charge, ChargeModel, Plan
 from store import clock, customer, inventory, pricing
 from store.database import Database, Transaction
 from store.identifier import new_id
+from store.key_ring import NO_KEYS
 
 CUSTOMERS = ("demo", "acme-corp")
 TEST_CARD = "4242424242424242"
@@ -55,4 +56,5 @@ async def _customer(tx: Transaction, name: str) -> None:
             billing_key=f"bk_{TEST_CARD}",
             last4=TEST_CARD[-4:],
             is_default=True,
+            keys=NO_KEYS,
         )

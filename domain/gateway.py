@@ -55,6 +55,7 @@ DEFINITE = frozenset({*SUCCESS.values(), GatewayStatus.DECLINED})
 class GatewayRequest:
     """A charge of a payment, or a refund of (a part of) it.
 
+    `billing_key` is sealed for the customer, if the installation has keys.
     `payment_id` is the order id at the PG; `reference_id` is the payment's id for a charge and the
     refund's for a refund. The key stays the same for every re-send of the same business attempt.
     """
@@ -66,6 +67,7 @@ class GatewayRequest:
     amount: int
     currency: str
     billing_key: str
+    customer_id: str = ""
 
     @property
     def idempotency_key(self) -> str:

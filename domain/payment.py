@@ -115,6 +115,7 @@ class PaymentRequest(Funded):
             amount=self.card_amount,
             currency=self.currency,
             billing_key=self.billing_key,
+            customer_id=self.customer_id,
         )
 
 

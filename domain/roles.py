@@ -64,6 +64,7 @@ class Action(StrEnum):
     INVOICE_DECIDE = "invoices.decide"
     RECEIVABLE_READ = "receivables.read"
     AUDIT_READ = "audit.read"
+    HISTORY_READ = "histories.read"
     ACCESS_CHECK = "access.check"
 
 
@@ -119,5 +120,6 @@ RULES: Mapping[Action, Rule] = {
     Action.INVOICE_DECIDE: _rule(TokenScope.INVOICES, O, F),
     Action.RECEIVABLE_READ: _rule(TokenScope.READ, O, F, A),
     Action.AUDIT_READ: _rule(TokenScope.READ, O, A),
+    Action.HISTORY_READ: _rule(TokenScope.READ, O, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

@@ -30,6 +30,8 @@ from service.desk import Desk
 from service.settlement import start_run
 from store import customer, usage
 from store.database import Database
+from store.identifier import new_id
+from store.key_ring import NO_KEYS
 
 MONTH = "settlement of a customer, charged and posted"
 FLOOR = "three do-nothing workflows of the same shapes"
@@ -149,7 +151,7 @@ async def _with_usage(pool: Database, names: Sequence[str], months: Sequence[Per
             await customer.put(tx, name)
             await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
             await customer.add_payment_method(
-                tx, str(uuid4()), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True
+                tx, new_id(), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True, NO_KEYS
             )
             await usage.ingest(tx, events)
 

@@ -10,6 +10,7 @@ from domain.usage import UsageEvent
 from store import customer, usage
 from store.database import Database
 from store.identifier import new_id
+from store.key_ring import NO_KEYS
 
 CUSTOMERS = 500
 PERIOD = Period(2026, 5)
@@ -25,7 +26,7 @@ async def put(database: Database, run: str) -> None:
             await customer.put(tx, name)
             await customer.assign_plan(tx, name, STANDARD.code, STANDARD_SINCE)
             await customer.add_payment_method(
-                tx, new_id(), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True
+                tx, new_id(), name, "simulator", f"bk_{TEST_CARD}", TEST_CARD[-4:], True, NO_KEYS
             )
             event = UsageEvent(name, "1", "API_CALL", Decimal(QUANTITY), at)
             await usage.ingest(tx, [event])

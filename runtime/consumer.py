@@ -52,7 +52,7 @@ async def follow_until(
             await _follow(stop, database, kafka, name, topic, take)
         except Exception as error:
             # Whatever it was: without its consumer a topic is never read again.
-            log.warning("a consumer starts again", consumer=name, error=repr(error))
+            log.warning("a consumer starts again", consumer=name, error=error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
@@ -144,8 +144,8 @@ async def _set_aside(database: Database, name: str, cannot_be_taken: Sequence[Re
     async with database.begin(SYSTEM) as tx:
         for each in cannot_be_taken:
             await dead_message.put(tx, group_id(name), each)
-    reason = cannot_be_taken[0].reason
-    log.error("set aside", consumer=name, messages=len(cannot_be_taken), first=reason)
+    # Not why: the reason may quote the message.
+    log.error("set aside", consumer=name, messages=len(cannot_be_taken))
 
 
 async def _step_over(

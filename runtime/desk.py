@@ -1,6 +1,6 @@
 """The desk of a process, put together as its settings say."""
 
-from runtime import gateways, temporal, terms
+from runtime import gateways, keys, temporal, terms
 from runtime.settings import Settings
 from service.desk import Desk
 from store import database
@@ -19,5 +19,6 @@ async def connected(
         temporal=await temporal.connect_later(settings),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
+        keys=keys.ring(settings),
         wait_seconds=wait_seconds,
     )

@@ -1,12 +1,51 @@
-"""Structured logs: for people on a terminal, JSON everywhere else."""
+"""Structured logs: for people on a terminal, JSON everywhere else.
+
+Whatever may be personal is not logged: fields have to be on a list, and an exception says what it
+is and where in our code it came from, but what it quotes only if its kind quotes nobody.
+"""
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import structlog
+from confluent_kafka import KafkaException
+from prometheus_client import Counter
 from temporalio import activity
+from temporalio.service import RPCError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from runtime.settings import ConfigurationError
+from service.temporal import TemporalUnreachable
+from store.key_ring import Tampered, UnknownKey
+
+FIELDS = frozenset(
+    {
+        *("event", "level", "timestamp", "error", "exception"),
+        *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
+        *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
+        *("messages", "events", "invariant", "promise", "violations", "first"),
+    }
+)
+"""What may stand in a line. Names, cards, tokens, keys of callers, bodies and headers may not."""
+
+DROPPED = Counter("billing_log_fields_dropped", "Fields of log lines that may not be logged.")
+
+_QUOTES_NOBODY = (
+    OSError,
+    RPCError,
+    KafkaException,
+    TemporalUnreachable,
+    ConfigurationError,
+    UnknownKey,
+    Tampered,
+)
+"""The words of others may quote what they were given: rows, inputs, what a PG says of a person."""
+
+_OURS = Path(__file__).resolve().parents[1]
 
 
 def configure(level: str) -> None:
@@ -22,7 +61,8 @@ def configure(level: str) -> None:
     )
     tail: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        *([] if terminal else [structlog.processors.format_exc_info]),
+        _say_errors,
+        _drop_what_is_not_listed,
         renderer,
     ]
     handler = logging.StreamHandler()
@@ -37,6 +77,48 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _say_errors(
+    logger: Any, method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if isinstance(error := fields.get("error"), BaseException):
+        fields["error"] = words(error)
+    told = fields.pop("exc_info", None)
+    error = sys.exc_info()[1] if told is True else told[1] if isinstance(told, tuple) else told
+    if isinstance(error, BaseException):
+        fields["exception"] = "\n".join(_lines(error))
+    return fields
+
+
+def _drop_what_is_not_listed(
+    logger: Any, method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    kept = {name: value for name, value in fields.items() if name in FIELDS}
+    DROPPED.inc(len(fields) - len(kept))
+    return kept
+
+
+def words(error: BaseException) -> str:
+    """Its kind, and what it says where that quotes nobody; of the database, its code."""
+    kind = type(error).__qualname__
+    if isinstance(error, _QUOTES_NOBODY):
+        return f"{kind}: {error}"
+    code = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return f"{kind} {code}" if code else kind
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """As a traceback: what came first first, with the frames that are ours, without values."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _lines(before)
+    yield "Traceback (most recent call last):"
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_OURS) and ".venv" not in path.parts:
+            yield f"  {path.relative_to(_OURS)}:{frame.lineno} in {frame.name}"
+    yield words(error)
 
 
 class LogContextInterceptor(Interceptor):

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from runtime import (
     gateways,
+    keys,
     memory,
     ranking_consumer,
     schedules,
@@ -58,7 +59,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
     workers = (
-        payments_worker(client, pool, connected),
+        payments_worker(client, pool, connected, keys=keys.ring(settings)),
         settlement_worker(client, batch_pool),
         outbox_worker(client, pool, settings.kafka),
         verification_worker(client, partial(verification.verify, sources)),
@@ -109,7 +110,7 @@ def _again_and_again(duty: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
             try:
                 return await duty()
             except Exception as error:
-                log.error("a duty of the worker failed and starts again", error=repr(error))
+                log.error("a duty of the worker failed and starts again", exc_info=error)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     return asyncio.create_task(run())

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from runtime import keys
 from runtime.issuer import LOOPBACK
 from runtime.settings import ConfigurationError, Settings
 
@@ -33,6 +34,8 @@ def _refuse(missing: Iterator[str] | list[str]) -> None:
 def _of_every_process(settings: Settings) -> Iterator[str]:
     if settings.billing_environment == "dev":
         return
+    if no_keys := keys.missing(settings):
+        yield no_keys
     if settings.time_scale != 1:
         yield "In production no wait is shortened: unset TIME_SCALE."
     allowed = LOOPBACK | set(settings.allow_plaintext)

@@ -2,10 +2,12 @@
 the Schedules when it starts."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     Schedule,
@@ -20,6 +22,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.converter import WorkflowSerializationContext
 
 from domain.terms import Terms
 from service.temporal import UNREACHABLE
@@ -48,9 +51,9 @@ async def _ensure(client: Client, id_: str, wanted: Schedule) -> None:
     alone: Temporal applies a pause before an update of the same moment, which would undo it.
     """
 
-    def updated(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
+    async def updated(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
         there = found.description.schedule
-        if _is_up_to_date(client, there, wanted):
+        if await _is_up_to_date(client, there, wanted):
             return None
         return ScheduleUpdate(replace(wanted, state=there.state))
 
@@ -66,7 +69,7 @@ async def ensure_sooner_or_later(client: Client, terms: Terms) -> None:
         try:
             return await ensure_schedules(client, terms)
         except UNREACHABLE as error:
-            log.warning("the schedule is not up to date yet", error=str(error))
+            log.warning("the schedule is not up to date yet", error=error)
             await asyncio.sleep(5)
 
 
@@ -102,15 +105,28 @@ def hourly() -> Schedule:
     )
 
 
-def _is_up_to_date(client: Client, there: Schedule, wanted: Schedule) -> bool:
+async def _is_up_to_date(client: Client, there: Schedule, wanted: Schedule) -> bool:
     """Whether it does the same at the same times, paused or not."""
     theirs, ours = there.action, wanted.action
     assert isinstance(theirs, ScheduleActionStartWorkflow)
     assert isinstance(ours, ScheduleActionStartWorkflow)
-    arguments = client.data_converter.payload_converter.to_payloads(ours.args)
     return (
         (there.spec, there.policy) == (wanted.spec, wanted.policy)
         and (theirs.workflow, theirs.id) == (ours.workflow, ours.id)
-        and (theirs.task_queue, list(theirs.args)) == (ours.task_queue, arguments)
+        and theirs.task_queue == ours.task_queue
         and (theirs.task_timeout, theirs.priority) == (ours.task_timeout, ours.priority)
+        and await _are_as_given(client, theirs, ours.args)
     )
+
+
+async def _are_as_given(
+    client: Client, action: ScheduleActionStartWorkflow, wanted: Sequence[object]
+) -> bool:
+    """Whether the arguments say the same, sealed under the current key: Schedules outlive keys."""
+    context = WorkflowSerializationContext(client.namespace, action.id)
+    converter = client.data_converter.with_context(context)
+    theirs: Sequence[Payload] = action.args
+    ours = await converter.encode(wanted)
+    if [each.metadata for each in theirs] != [each.metadata for each in ours]:
+        return False
+    return await converter.decode(theirs) == await converter.decode(ours)

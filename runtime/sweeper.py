@@ -62,7 +62,7 @@ async def sweep_for_ever(
             await sweep(client, database, terms, now - every)
         except Exception as error:
             # Whatever it was: without a sweeper nothing that lost its owner is ever found again.
-            log.warning("the sweep failed and will be tried again", error=repr(error))
+            log.warning("the sweep failed and will be tried again", error=error)
         await asyncio.sleep(every.total_seconds())
 
 
@@ -140,7 +140,7 @@ async def _start(starting: Awaitable[object], id_: str) -> None:
         # Its last transaction and its completion are not one step: most often only a moment.
         log.warning("a workflow has completed but its row is open", id=id_)
     except (RPCError, RuntimeError, ValueError) as error:
-        log.warning("a workflow could not be started", id=id_, error=repr(error))
+        log.warning("a workflow could not be started", id=id_, error=error)
 
 
 async def _rows(

@@ -1,6 +1,7 @@
 """The connection to Temporal and the namespace it needs."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +16,18 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import CompositePayloadConverter, DataConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+)
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode, TLSConfig
 
+from runtime import keys
+from runtime.codec import EncryptionCodec
 from runtime.settings import Settings
 from service.temporal import UNREACHABLE
+from store.key_ring import KeyRing
 from workflows import search_attributes
 
 log = structlog.get_logger()
@@ -38,7 +46,18 @@ class SharedPayloadConverter(CompositePayloadConverter):
         super().__init__(*self._CONVERTERS)
 
 
-DATA_CONVERTER = DataConverter(payload_converter_class=SharedPayloadConverter)
+IN_CLEAR = DataConverter(payload_converter_class=SharedPayloadConverter)
+
+
+def data_converter(ring: KeyRing, namespace: str) -> DataConverter:
+    """Seals every payload, and the words and stack traces of failures; without keys nothing."""
+    if ring.current is None:
+        return IN_CLEAR
+    return replace(
+        IN_CLEAR,
+        payload_codec=EncryptionCodec(ring, namespace),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
 
 
 async def connect_later(settings: Settings) -> Client:
@@ -53,7 +72,8 @@ async def connect_when_ready(settings: Settings) -> Client:
             client = await _connect(settings, lazy=False)
             break
         except RuntimeError as error:
-            log.warning("Temporal cannot be reached yet", error=str(error))
+            address = settings.temporal_address
+            log.warning("Temporal cannot be reached yet", temporal=address, error=error)
             await asyncio.sleep(1)
     await namespace_ready(client)
     return client
@@ -64,7 +84,7 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=DATA_CONVERTER,
+        data_converter=data_converter(keys.ring(settings), settings.temporal_namespace),
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
         tls=_tls(settings),
@@ -93,7 +113,7 @@ async def namespace_ready(client: Client) -> None:
         try:
             return await ensure_namespace(client)
         except UNREACHABLE as error:
-            log.warning("Temporal cannot be reached yet", error=str(error))
+            log.warning("Temporal cannot be reached yet", error=error)
             await asyncio.sleep(1)
 
 

@@ -59,7 +59,7 @@ async def count(
         if receipt.refusal is not None
     ]
     if uncounted:
-        log.warning("usage was refused", events=len(uncounted), first=uncounted[0].reason)
+        log.warning("usage was refused", events=len(uncounted))
     return await _send_away(producer, uncounted)
 
 
@@ -90,7 +90,7 @@ async def _send_away(producer: Producer, letters: Sequence[Refused]) -> list[Ref
                 on_delivery=partial(delivered, number),
             )
         except (KafkaException, BufferError) as error:
-            log.warning("a dead letter cannot be sent", error=repr(error))
+            log.warning("a dead letter cannot be sent", error=error)
     # Each message is delivered or given up within DELIVERY_MILLISECONDS, so this ends.
     while await asyncio.to_thread(producer.flush, 1):
         pass

@@ -26,7 +26,7 @@ async def make_for_ever(database: Database, late: timedelta) -> None:
                 now = await clock.now(tx)
             await make(database, now, late)
         except (SQLAlchemyError, OSError) as error:
-            log.warning("usage has no new partitions yet", error=str(error))
+            log.warning("usage has no new partitions yet", error=error)
             await asyncio.sleep(AGAIN.total_seconds())
         else:
             await asyncio.sleep(EVERY.total_seconds())

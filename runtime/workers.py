@@ -32,6 +32,7 @@ from domain.verification import Report
 from gateway.client import PaymentGateway
 from runtime.logs import LogContextInterceptor
 from store.database import Database
+from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
@@ -55,6 +56,7 @@ def payments_worker(
     gateways: Mapping[str, PaymentGateway],
     runner: WorkflowRunner | None = None,
     interceptors: tuple[Interceptor, ...] = (),
+    keys: KeyRing = NO_KEYS,
 ) -> Worker:
     """Real time: PaymentSaga and RefundSaga with all that they call.
 
@@ -68,7 +70,7 @@ def payments_worker(
     payment = PaymentActivities(database)
     refund = RefundActivities(database)
     review = ReviewActivities(database)
-    gateway = GatewayActivities(gateways)
+    gateway = GatewayActivities(gateways, keys)
     return Worker(
         client,
         task_queue=policies.PAYMENTS,

@@ -78,7 +78,7 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
     except RPCError as error:
         # Also that it has closed before it could be cancelled: not found.
         if not is_down(error):
-            log.error("Temporal refused a workflow", error=repr(error))
+            log.error("Temporal refused a workflow", error=error)
     except (TimeoutError, RuntimeError, WorkflowFailureError, WorkflowAlreadyStartedError):
         return
 

@@ -117,6 +117,7 @@ async def add_card(desk: Desk, access: Access, customer_id: str, card: NewCard) 
             card.billing_key,
             card.last4,
             card.is_default,
+            desk.keys,
         )
         await audit.append(tx, _card_added(access, added))
         return added

@@ -8,6 +8,7 @@ from temporalio.client import Client
 from domain.terms import Terms
 from gateway.client import GatewayProfile
 from store.database import Database
+from store.key_ring import KeyRing
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,5 @@ class Desk:
     temporal: Client
     terms: Terms
     gateways: Mapping[str, GatewayProfile]
+    keys: KeyRing
     wait_seconds: float

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowHandle
+from temporalio.converter import DataConverter, WorkflowSerializationContext
+from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from service.temporal import TemporalUnreachable
@@ -68,11 +70,14 @@ async def _standing(client: Client, handle: WorkflowHandle[object, object]) -> W
     if described.close_time is None:
         async for event in handle.fetch_history_events():
             open_.read(event)
+    converter = client.data_converter.with_context(
+        WorkflowSerializationContext(client.namespace, handle.id)
+    )
     return WorkflowStanding(
         handle.id,
         "UNKNOWN" if described.status is None else described.status.name,
-        tuple([await _activity(client, each, open_) for each in pending]),
-        tuple([await _timer(client, event) for event in open_.timers.values()]),
+        tuple([await _activity(converter, each, open_) for each in pending]),
+        tuple([await _timer(converter, event) for event in open_.timers.values()]),
     )
 
 
@@ -95,25 +100,34 @@ class _Open:
                 self.activities[event.activity_task_scheduled_event_attributes.activity_id] = event
 
 
-async def _activity(client: Client, pending: PendingActivityInfo, open_: _Open) -> PendingActivity:
+async def _activity(
+    converter: DataConverter, pending: PendingActivityInfo, open_: _Open
+) -> PendingActivity:
     scheduled = open_.activities.get(pending.activity_id)
     return PendingActivity(
         name=pending.activity_type.name,
-        summary=None if scheduled is None else await _summary(client, scheduled),
+        summary=None if scheduled is None else await _summary(converter, scheduled),
         attempt=pending.attempt,
-        last_error=pending.last_failure.message if pending.HasField("last_failure") else None,
+        last_error=await _last_error(converter, pending),
     )
 
 
-async def _timer(client: Client, started: HistoryEvent) -> PendingTimer:
+async def _last_error(converter: DataConverter, pending: PendingActivityInfo) -> str | None:
+    if not pending.HasField("last_failure"):
+        return None
+    error = await converter.decode_failure(pending.last_failure)
+    return error.message if isinstance(error, FailureError) else str(error)
+
+
+async def _timer(converter: DataConverter, started: HistoryEvent) -> PendingTimer:
     duration = started.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
     began = started.event_time.ToDatetime(tzinfo=UTC)
-    return PendingTimer(await _summary(client, started), began + duration)
+    return PendingTimer(await _summary(converter, started), began + duration)
 
 
-async def _summary(client: Client, event: HistoryEvent) -> str | None:
+async def _summary(converter: DataConverter, event: HistoryEvent) -> str | None:
     """What the workflow says that this is for."""
     if not event.user_metadata.HasField("summary"):
         return None
-    [text] = await client.data_converter.decode([event.user_metadata.summary], [str])
+    [text] = await converter.decode([event.user_metadata.summary], [str])
     return str(text)

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.customer import Customer, PaymentMethod
 from store.database import Transaction
+from store.key_ring import KeyRing
 from store.tables import customers, payment_methods, plan_assignments
 
 
@@ -89,8 +90,10 @@ async def add_payment_method(
     billing_key: str,
     last4: str,
     is_default: bool,
+    keys: KeyRing,
 ) -> PaymentMethod:
-    """Add a card; as the default one it replaces the default before it."""
+    """Add a card; as the default one it replaces the default before it. Its billing key is sealed
+    here, and only `billing_key_of` opens it: whoever has a copy has a sealed one."""
     if is_default:
         # Two at once must see each other's card: the second waits here.
         owner = select(customers.c.id).where(customers.c.id == customer_id)
@@ -104,11 +107,20 @@ async def add_payment_method(
         id=method_id,
         customer_id=customer_id,
         gateway=gateway,
-        billing_key=billing_key,
+        billing_key=keys.seal_text(billing_key, _belongs_to(customer_id)),
         last4=last4,
         is_default=is_default,
     )
     return payment_method_of(*(await tx.execute(row.returning(payment_methods))).one())
+
+
+def billing_key_of(keys: KeyRing, customer_id: str, sealed: str) -> str:
+    """In clear, for the PG. Raises `UnknownKey`, and `Tampered` where it is another customer's."""
+    return keys.open_text(sealed, _belongs_to(customer_id))
+
+
+def _belongs_to(customer_id: str) -> str:
+    return f"payment_methods/billing_key/{customer_id}"
 
 
 async def payment_methods_of(tx: Transaction, customer_id: str) -> list[PaymentMethod]:

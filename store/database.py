@@ -79,6 +79,7 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
         pool_timeout=5,
         json_serializer=_json,
         json_deserializer=orjson.loads,
+        hide_parameters=True,  # in the words of its errors
         connect_args={
             # The driver reads these as libpq does: sslmode, sslrootcert and their like.
             "dsn": f"postgresql://?{parameters}" if parameters else None,

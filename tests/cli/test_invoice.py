@@ -21,6 +21,7 @@ from service.settlement import settle_again
 from service.starts import start_settlement
 from store import customer, invoice, pricing, usage
 from store.database import Database
+from store.key_ring import NO_KEYS
 from store.tables import invoices, usage_events
 from tests.cli.conftest import Command
 from tests.support.billing import GOOD_CARD, WITHOUT_RESIDUE
@@ -268,7 +269,7 @@ async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
     unknown = await command("invoice", "pay", id_, "--payment-method", id_)
     async with database.begin(SYSTEM) as tx:
         await customer.add_payment_method(
-            tx, str(uuid4()), name, "simulator", f"bk_{GOOD_CARD}", "4242", is_default=True
+            tx, str(uuid4()), name, "simulator", f"bk_{GOOD_CARD}", "4242", True, NO_KEYS
         )
     charged = await command("invoice", "pay", id_)
 

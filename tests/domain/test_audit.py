@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.access import Access, Role
+from domain.access import Access
 from domain.audit import (
     GENESIS,
     Action,
@@ -24,6 +24,7 @@ from domain.audit import (
 )
 from domain.audit_export import ocsf
 from domain.event import JSON
+from domain.roles import Role
 
 AT = datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))

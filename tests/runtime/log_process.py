@@ -26,12 +26,16 @@ class Step(ActivityInboundInterceptor):
         pass
 
     async def execute_activity(self, input: ExecuteActivityInput) -> None:
-        log.info("the step is done", amount=1_000, name="카드")
+        log.info("the step is done", violations=1_000, path="/카드", name="김철수")
         logging.getLogger("a.library").warning("slow: %d ms", 7)
         try:
             raise ConnectionError("the line broke")
         except ConnectionError:
             log.exception("the step is tried again")
+        try:
+            raise KeyError("김철수") from ValueError("bk_4242")
+        except KeyError:
+            logging.getLogger("a.library").exception("it cannot be done")
 
 
 async def run_in(environment: ActivityEnvironment, workflow_id: str) -> None:

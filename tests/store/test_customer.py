@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from domain.access import SYSTEM
 from store import customer
 from store.database import Database
+from store.key_ring import NO_KEYS
 from tests.support.samples import new_customer, new_id
 
 SECOND = timedelta(seconds=1)
@@ -25,7 +26,7 @@ async def add_card(database: Database, customer_id: str, is_default: bool = True
     method_id = new_id()
     async with database.begin(SYSTEM) as tx:
         await customer.add_payment_method(
-            tx, method_id, customer_id, "simulator", "bk_1", "4242", is_default
+            tx, method_id, customer_id, "simulator", "bk_1", "4242", is_default, NO_KEYS
         )
     return method_id
 

@@ -19,6 +19,7 @@ from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice
 from store import customer, dead_letter, invoice, outbox, payment
+from store.key_ring import NO_KEYS
 from store.tables import ledger_transactions, postings
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.cashier import WAITS
@@ -69,7 +70,7 @@ class Dunning:
         id_, owner = new_id(), self.billing.customer_id
         async with self.billing.database.begin(SYSTEM) as tx:
             await customer.add_payment_method(
-                tx, id_, owner, gateway, f"bk_{number}", number[-4:], is_default=True
+                tx, id_, owner, gateway, f"bk_{number}", number[-4:], True, NO_KEYS
             )
         return id_
 

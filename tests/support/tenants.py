@@ -12,6 +12,7 @@ from domain.period import Period
 from domain.pricing import Charge, ChargeModel, Plan
 from store import customer, pricing, usage
 from store.database import Database
+from store.key_ring import NO_KEYS
 from store.tables import invoices, payments
 from tests.support.billing import GOOD_CARD, WITHOUT_RESIDUE
 from tests.support.usage import event
@@ -101,6 +102,7 @@ async def tenants(
                 billing_key=f"bk_{card}",
                 last4=card[-4:],
                 is_default=True,
+                keys=NO_KEYS,
             )
         events = [event(name, None, str(total), middle) for name, total in made.totals.items()]
         events += [event(name, None, "5", middle, "POISON") for name in bad]

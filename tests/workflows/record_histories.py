@@ -9,6 +9,7 @@ What is recorded names neither this machine nor its paths.
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,14 +25,19 @@ from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.run import RunRequest
 from domain.workflow_id import OUTBOX_WORKFLOW_ID
+from gateway.client import PaymentGateway
 from runtime.schedules import MONTHLY
+from runtime.settings import Settings
+from runtime.workers import payments_worker, running
 from service.starts import start_refund, start_relay, start_settlement_run
+from store.database import Database
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.cashier import TWO_CALLS, WAITS, Cashier
 from tests.support.conditions import eventually
 from tests.support.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
 from tests.support.faults import Fault, FaultInjector
 from tests.support.months import ASKS, Months
+from tests.support.sealing import OLD, SEALED, connected, with_keys
 from tests.support.tenants import tenants
 from tests.workflows.conftest import Connections
 from tests.workflows.test_days import MonthThatPasses, leaping_server
@@ -89,6 +95,19 @@ async def test_payments_that_complete(cashier: Cashier, connections: Connections
     sent_again = await cashier.prepare(*SPLIT, waits=PATIENT)
     await cashier.misbehave(sent_again, "error-before-effect", operation="charge", times=2)
     await record("payment-completed-after-sending-again", await cashier.start(sent_again))
+
+
+async def test_a_payment_that_is_sealed(
+    cashier: Cashier,
+    settings: Settings,
+    database: Database,
+    gateways: Mapping[str, PaymentGateway],
+) -> None:
+    await cashier.billing.top_up(5000)
+    client = await connected(with_keys(settings, OLD, namespace=SEALED))
+    async with running(payments_worker(client, database, gateways)):
+        handle = await replace(cashier, client=client).start(await cashier.prepare(*SPLIT))
+        await record("payment-completed-sealed", handle)
 
 
 async def test_payments_that_fail(cashier: Cashier, connections: Connections) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
+from runtime import temporal
+from store.key_ring import parse
+from tests.support.sealing import OLD, SEALED
 from tests.workflows.planted import (
     CollectLater,
     MarkAfterwards,
@@ -43,10 +45,12 @@ def history(path: Path) -> WorkflowHistory:
 
 
 def replayer(*workflows: type) -> Replayer:
-    """As in production: without the sandbox, in which all other tests run workflows."""
+    """As in production: without the sandbox, in which all other tests run workflows, and with keys,
+    which most histories are older than."""
     return Replayer(
         workflows=workflows,
-        data_converter=pydantic_data_converter,
+        namespace=SEALED,
+        data_converter=temporal.data_converter(parse(OLD), SEALED),
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
 
@@ -68,6 +72,11 @@ def test_there_is_a_history_of_every_workflow() -> None:
         "schedule": "ScheduledSettlement",
     }
     assert len(HISTORIES) >= 40
+
+
+def test_one_of_the_histories_is_sealed() -> None:
+    path = Path(__file__).parent / "histories" / "payment-completed-sealed.json"
+    assert path.read_text().count('"encryption-workflow-id"') >= 8
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
