@@ -33,7 +33,8 @@ from workflows import search_attributes
 log = structlog.get_logger()
 
 RETENTION = timedelta(days=30)
-"""How long closed workflows stay readable in the UI. Nothing depends on it but people."""
+"""How long closed workflows are known: to people, in the UI, and to whoever starts a payment as one
+that never ran. Far longer than all workers and sweepers may be down."""
 
 
 class SharedPayloadConverter(CompositePayloadConverter):

@@ -276,16 +276,16 @@ class PaymentSaga:
         await self._tell_owner(outcome)
         if self._watch is not None:
             self._show(search_attributes.WATCHING)
-            await self._watch_for(self._watch.operation)
+            await self._watch_for(self._watch)
         self._show(outcome.status)
         await workflow.wait_condition(workflow.all_handlers_finished)
 
-    async def _watch_for(self, operation: Operation) -> None:
+    async def _watch_for(self, watch: Watch) -> None:
         """Undo what comes late. The watch stands in its row until that is done."""
-        if operation is Operation.AUTHORIZE:
-            if await self._authorization.watch() is not None:
+        if watch.operation is Operation.AUTHORIZE:
+            if await self._authorization.watch(watch.until) is not None:
                 await self._let_go()
-        elif await self._pivot.watch() is not None:
+        elif await self._pivot.watch(watch.until) is not None:
             await self._give_back()
         await workflow.execute_local_activity_method(
             PaymentActivities.end_watch, self._payment, **policies.step("the watch is over")

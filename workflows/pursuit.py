@@ -62,7 +62,7 @@ class Pursuit:
         self._waits = waits
         self._mark = mark
         self._question = question or QUESTIONS[request.operation]
-        self._opened_at = workflow.info().start_time
+        self._opened_at = self._first_sent_by = workflow.info().start_time
         self._last_sent_at: datetime | None = None
         self._marked_unknown = False
         self._hinted = False
@@ -114,7 +114,7 @@ class Pursuit:
     @property
     def watch_ends_at(self) -> datetime:
         """When the PG forgets the key, so that nothing can come of it any more."""
-        return self._opened_at + self._waits.key_window
+        return self._first_sent_by + self._waits.key_window
 
     @property
     def not_found(self) -> bool:
@@ -122,11 +122,12 @@ class Pursuit:
         return self._answer is not None and self._answer.status is GatewayStatus.NOT_FOUND
 
     def begin(self, attempt: Attempt) -> None:
-        """Take over what the attempt row knows."""
-        self._opened_at = attempt.opened_at
+        """Take over what the attempt row knows: when its payment was made. An earlier run may have
+        begun to send much later, though before this run began."""
+        self._opened_at = self._first_sent_by = attempt.opened_at
         # A Reset is another run too, though its history begins like that of the one before.
         if attempt.resumed or attempt.opened_by_run not in ("", workflow.info().run_id):
-            self._last_sent_at = workflow.info().start_time
+            self._last_sent_at = self._first_sent_by = workflow.info().start_time
 
     def begin_undo(self) -> None:
         """Begin without an attempt row what is safe to send again at any time; it is sent although
@@ -183,10 +184,9 @@ class Pursuit:
         self._in_review = False
         return self._answer
 
-    async def watch(self) -> GatewayAnswer | None:
+    async def watch(self, ends_at: datetime) -> GatewayAnswer | None:
         """After "not found": ask until the PG's key window ends; a capture, if one comes. The last
         word must be the PG's: while it gives none, the watch goes on."""
-        ends_at = self.watch_ends_at
         for tries in count():
             left = ends_at - workflow.now()
             pause = self._waits.step(tries)

@@ -6,16 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.access import SYSTEM
 from domain.payment import PaymentRequest
 from domain.review import Outcome, Resolution
 from domain.waits import Waits
+from store.database import Database
 from tests.support.cashier import Cashier, Handle
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import eventually
-from tests.support.fakes import liar
+from tests.support.fakes import Line, liar
 from tests.support.faults import Fault
 from tests.workflows.conftest import LONG, SHORT, UNANSWERED, Connections
 from workflows import search_attributes
@@ -192,6 +195,82 @@ async def test_a_lost_request_fails_and_is_watched_and_a_late_capture_is_given_b
     await eventually_clean(cashier)
     assert await cashier.status(request) == "FAILED"
     assert await order_status(cashier, request) == "COMPLETED"
+
+
+async def test_a_watch_lasts_from_when_an_earlier_run_may_have_sent(
+    cashier: Cashier, connections: Connections, owner: Database
+) -> None:
+    """The attempt rows are made with the payment, which may be started much later: while Temporal
+    was down, longer than its gateway remembers keys."""
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(0, 2000, gateway=name, waits=BRISK)
+    await made_before(owner, request, BRISK.key_window * 2)
+    first = await cashier.start(request)
+    await until(cashier, request, "UNKNOWN")
+    await first.terminate("by hand")
+
+    second = await cashier.start(request)
+    await until(cashier, request, "FAILED")
+    await asked_again(line)
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[0])
+    await second.result()
+
+    assert await given_back(cashier, request) == 2000
+    await eventually_clean(cashier)
+
+
+async def test_a_watch_that_goes_on_ends_when_it_was_to_end(
+    cashier: Cashier, connections: Connections, owner: Database
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    request = await cashier.prepare(0, 2000, gateway=name, waits=BRISK)
+    await made_before(owner, request, BRISK.key_window * 2)
+    first = await cashier.start(request)
+    await until(cashier, request, "FAILED")
+    await shown(first, search_attributes.WATCHING)
+    await first.terminate("by hand")
+
+    second = await cashier.start(request)
+    await asked_again(line)
+    line.requests_arrive = True
+    await line.deliver_late(line.sent[0])
+    await second.result()
+
+    assert await given_back(cashier, request) == 2000
+    await eventually_clean(cashier)
+
+
+async def asked_again(line: Line) -> None:
+    """Wait until the gateway has been asked more often than by a watch that is over."""
+    before = len(line.inquired)
+
+    async def more() -> bool:
+        return len(line.inquired) > before + 2
+
+    await eventually(more)
+
+
+async def made_before(owner: Database, request: PaymentRequest, age: timedelta) -> None:
+    """As if its payment had been made so long ago."""
+    older = text("""
+UPDATE gateway_attempts SET opened_at = now() - CAST(:age AS interval) WHERE payment_id = :id
+""")
+    async with owner.begin(SYSTEM) as tx:
+        await tx.execute(older, {"age": age, "id": request.payment_id})
+
+
+async def given_back(cashier: Cashier, request: PaymentRequest) -> int:
+    """What the PG has refunded, once what was taken is."""
+
+    async def all_of_it() -> bool:
+        totals = (await cashier.billing.book(request.payment_id))["totals"]["KRW"]
+        return bool(totals["refunded"] == totals["captured"])
+
+    await eventually(all_of_it)
+    return int((await cashier.billing.book(request.payment_id))["totals"]["KRW"]["refunded"])
 
 
 async def eventually_clean(cashier: Cashier) -> None:
