@@ -122,7 +122,7 @@ class Keys(Generic[Key]):
             if not found:
                 raise _Unusable("no key that could sign a token is among its keys")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, Rejected, _Unusable) as error:
-            log.warning("an issuer gave no keys", issuer=self._issuer.alias, error=repr(error))
+            log.warning("an issuer gave no keys", issuer=self._issuer.alias, error=error)
             return
         now = self._clock()
         kept = {name: (key, now + FRESH) for name, key in self._keys.items()}

@@ -28,6 +28,7 @@ FIELDS = frozenset(
         *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
         *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
         *("messages", "events", "invariant", "promise", "violations", "first"),
+        *("issuer", "anchor", "entries"),
     }
 )
 """What may stand in a line. Names, cards, tokens, keys of callers, bodies and headers may not."""

@@ -45,6 +45,7 @@ DESCRIBED: dict[str, Any] = create_app(
 DATA = {
     "POST /api/v1/usage": "what customers used comes by the million: the row itself is the proof",
     "POST /api/v1/usage/batch": "the same",
+    "POST /auth/check": "a question",
     "POST /webhooks/gateway/{name}": "a hint of a PG, kept as it came; nothing follows from it",
 }
 """What writes data and is no act: nobody is asked later who did it."""
@@ -304,7 +305,7 @@ READING = {
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
     *("dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
 }
-OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate"}
+OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
 """They run processes, or make tables as their owner."""
 
 Arguments = Callable[[World], Awaitable[tuple[str, ...]]]

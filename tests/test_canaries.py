@@ -225,13 +225,15 @@ async def test_what_is_personal_stands_nowhere_in_clear_but_where_it_must(
     assert {"api.log", "worker.log", "temporal.log", "postgresql.log"} <= set(kept)
     for secret in (GOOD, GOOD[3:], BAD, BAD[3:], lived.token):
         assert places(kept, secret) == set(), secret
-    # A caller's key is a promise to callers, and a reason is text of an operator for others.
+    # A caller's key is a promise to callers, and a reason is text of an operator for others. The
+    # audit trail keeps what callers said of themselves.
     assert places(kept, lived.key) <= {
         *("idempotency_keys.key", "outbox.idempotency_key", "kafka"),
         *(f"{table}.idempotency_key" for table in ("orders", "payments", "refunds")),
     }
     assert places(kept, lived.person) <= {
         *("refunds.reason", "outbox.data", "kafka", "idempotency_keys.response_body"),
+        *("audit_entries.reason", "audit_entries.user_agent"),
     }
 
 

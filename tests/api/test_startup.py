@@ -3,17 +3,23 @@
 import asyncio
 import json
 import sys
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from api.app import create_app
 from dev import process, services
 from dev.stack import Stack
+from gateway.client import PaymentGateway
+from runtime import temporal
 from runtime.settings import ConfigurationError, Settings
+from runtime.workers import payments_worker, running
 from tests.api.documents import refused
 from tests.conftest import SECRET
 from tests.support.billing import Billing
@@ -75,7 +81,7 @@ async def test_without_settings_it_says_all_that_is_missing_at_once(tmp_path: Pa
 
     assert (code, output) == (1, "")
     assert errors.startswith("billing: ")
-    named = ["OIDC_ISSUERS", "GATEWAY_WEBHOOK_SECRET", "CURSOR_SECRET"]
+    named = ["PAYLOAD_KEYS", "OIDC_ISSUERS", "GATEWAY_WEBHOOK_SECRET", "CURSOR_SECRET"]
     for name, line in zip(named, errors.splitlines(), strict=True):
         assert name in line
 
@@ -92,10 +98,16 @@ def test_on_loopback_dev_may_start(host: str) -> None:
 
 
 async def test_in_production_a_service_pays_an_order_with_its_token(
-    tmp_path: Path, billing: Billing, stack: Stack
+    tmp_path: Path,
+    billing: Billing,
+    stack: Stack,
+    settings: Settings,
+    gateways: Mapping[str, PaymentGateway],
 ) -> None:
     """The API as a company runs it: a process with secrets in files, on all addresses, with an
-    issuer that it discovers. The worker of the tests does the rest."""
+    issuer that it discovers, and keys that a worker shares."""
+    keys, namespace = f"2026-11:{b64encode(bytes(32)).decode()}", f"production-{uuid4().hex}"
+    sealed = {"temporal_namespace": namespace, "payload_keys": SecretStr(keys)}
     port = process.free_port()
     (tmp_path / "cursor").write_text("a secret of our own\n")
     async with local_issuer() as issuer:
@@ -106,6 +118,8 @@ async def test_in_production_a_service_pays_an_order_with_its_token(
             "OIDC_ISSUERS": json.dumps([issuer.settings(roles_map={"billing": "service"})]),
             "GATEWAY_WEBHOOK_SECRET": SECRET,
             "CURSOR_SECRET_FILE": str(tmp_path / "cursor"),
+            "PAYLOAD_KEYS": keys,
+            "TEMPORAL_NAMESPACE": namespace,
         }
         api = process.start(
             "API",
@@ -116,7 +130,9 @@ async def test_in_production_a_service_pays_an_order_with_its_token(
         )
         try:
             await asyncio.to_thread(process.wait_until_ready, [api])
-            await _pays(billing, issuer, f"http://127.0.0.1:{port}")
+            client = await temporal.connect_when_ready(settings.model_copy(update=sealed))
+            async with running(payments_worker(client, billing.database, gateways)):
+                await _pays(billing, issuer, f"http://127.0.0.1:{port}")
         finally:
             process.stop([api])
 

@@ -1,5 +1,6 @@
 """What production needs before anything starts, each with the sentence that asks for it."""
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ READY: dict[str, Any] = {
     "oidc_issuers": [ISSUER],
     "gateway_webhook_secret": "whsec_b3VycyBhbmQgbm9ib2R5IGVsc2Uncw==",
     "cursor_secret": "ours and nobody else's",
+    "payload_keys": f"2026-11:{b64encode(bytes(32)).decode()}",
     "database_url": "postgresql://billing_app@db.internal/billing?sslmode=verify-full",
     "redis_url": "rediss://cache.internal:6379/0",
     "kafka_bootstrap_servers": "one.internal:9093,two.internal:9093",
