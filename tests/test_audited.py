@@ -346,13 +346,13 @@ async def republish(world: World) -> tuple[str, ...]:
 
 @writes("settlement run", Action.SETTLEMENT_RUN_STARTED)
 async def run(world: World) -> tuple[str, ...]:
-    wanted = await tenants(world.billing.database, "2022-11", 1)
+    wanted = await tenants(world.billing.database, "2023-11", 1)
     return wanted.period, "--customer", wanted.customers[0]
 
 
 @writes("settlement replay", Action.SETTLEMENT_STARTED)
 async def replay(world: World) -> tuple[str, ...]:
-    wanted = await tenants(world.billing.database, "2022-12", 1, poisoned=1)
+    wanted = await tenants(world.billing.database, "2023-12", 1, poisoned=1)
     path = f"/api/v1/settlement/run?customerId={wanted.customers[0]}&period={wanted.period}"
     assert (await world.billing.api.post(path)).status_code == 422
     await wanted.mend()
