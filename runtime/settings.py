@@ -120,9 +120,6 @@ class Settings(BaseSettings):
         description="`id:key` in base64, the current one first: seals what Temporal keeps, and "
         "billing keys.",
     )
-    payload_keys_file: Path | None = Field(
-        None, description="A file with the same, instead; one key a line."
-    )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")

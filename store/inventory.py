@@ -105,12 +105,6 @@ async def reservations(tx: Transaction, payment_id: str) -> dict[str, Reservatio
     return {row.sku: ReservationState(row.state) for row in await tx.execute(query)}
 
 
-async def tracked(tx: Transaction, skus: Iterable[str]) -> set[str]:
-    """Those of the SKUs that have an inventory row."""
-    query = select(inventory.c.sku).where(inventory.c.sku.in_(list(skus)))
-    return set((await tx.execute(query)).scalars())
-
-
 async def bury(tx: Transaction, payment_id: str, stock: Iterable[StockLine]) -> None:
     """Leave a tombstone for whatever is not reserved, so that a late reservation does nothing.
 

@@ -10,17 +10,20 @@ from runtime.settings import ConfigurationError, Settings
 from tests.support.sealing import NEW, OLD
 
 
-def told(inline: str | None = None, file: Path | None = None) -> Settings:
+def told(inline: str | None = None) -> Settings:
     secret = None if inline is None else SecretStr(inline)
-    return Settings.model_validate({"payload_keys": secret, "payload_keys_file": file})
+    return Settings.model_validate({"payload_keys": secret})
 
 
-def test_the_first_key_of_the_setting_or_of_the_file_seals(tmp_path: Path) -> None:
+def test_the_first_key_of_the_setting_or_of_the_file_seals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{NEW}\n{OLD}\n")
+    monkeypatch.setenv("PAYLOAD_KEYS_FILE", str(file))
 
     assert keys.ring(told(f"{OLD},{NEW}")).current == "old"
-    assert keys.ring(told(file=file)).current == "new"
+    assert keys.ring(Settings()).current == "new"
 
 
 def test_without_keys_nothing_is_sealed_and_production_is_told_what_is_missing() -> None:
@@ -31,16 +34,30 @@ def test_without_keys_nothing_is_sealed_and_production_is_told_what_is_missing()
     assert keys.missing(told(OLD)) is None
 
 
-def test_what_is_wrong_is_said_without_showing_a_key(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_refused_as_for_every_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty, binary = tmp_path / "empty", tmp_path / "binary"
     empty.write_text("")
     binary.write_bytes(b"\xff\xfe")
     wrong = {
+        "empty, which is empty": empty,
+        "binary, which cannot be read": binary,
+        "nowhere, which cannot be read": tmp_path / "nowhere",
+    }
+    for words, file in wrong.items():
+        monkeypatch.setenv("PAYLOAD_KEYS_FILE", str(file))
+        with pytest.raises(ConfigurationError, match=words):
+            Settings()
+    monkeypatch.setenv("PAYLOAD_KEYS", OLD)
+    with pytest.raises(ConfigurationError, match="not both"):
+        Settings()
+
+
+def test_what_is_wrong_is_said_without_showing_a_key() -> None:
+    wrong = {
         "PAYLOAD_KEYS: the key 'k' is not 32 bytes": told("k:c2hvcnQ="),
-        "are both set: unset one": told(OLD, empty),
-        "key 1 needs an id of its own": told(file=empty),
-        "binary cannot be read": told(file=binary),
-        "nowhere cannot be read": told(file=tmp_path / "nowhere"),
+        "key 1 needs an id of its own": told(""),
     }
     for words, settings in wrong.items():
         with pytest.raises(ConfigurationError, match=words) as refused:
