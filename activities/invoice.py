@@ -1,12 +1,14 @@
 """What the owner of an invoice does to it: one transaction each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from temporalio import activity
 
 from domain.access import SYSTEM
 from domain.audit import Action, Entry, Noun, system
 from domain.customer import PaymentMethod
+from domain.dead_letter import of_invoice
 from domain.decision import decision
 from domain.dunning import Ladder
 from domain.event import JSON
@@ -133,6 +135,8 @@ class InvoiceActivities:
         async with self._database.begin(SYSTEM) as tx:
             row = await invoice.lock(tx, issued.invoice_id)
             if row.status is closed.status or row.status not in OPEN:
+                if row.status is InvoiceStatus.UNCOLLECTIBLE:
+                    await _come_back(tx, closed)
                 return Closure(row.status)
             payments = await payment.of_payable(tx, issued.invoice_id)
             if live := _live(payments):
@@ -274,7 +278,7 @@ def _outcome(paid: Payment) -> PaymentOutcome:
 async def _close(tx: Transaction, closed: ClosedInvoice) -> None:
     id_ = closed.invoice.invoice_id
     await invoice.close(tx, id_, closed.status, await _decision(tx, closed))
-    await dead_letter.resolve(tx, id_)
+    await dead_letter.resolve(tx, invoice_workflow_id(id_))
     if closed.status is InvoiceStatus.CANCELLED:
         await usage.release(tx, id_)
     if closed.status is InvoiceStatus.PAID:
@@ -293,10 +297,24 @@ async def _give_up(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Pa
     """A dead letter waits for an operator."""
     id_ = closed.invoice.invoice_id
     await invoice.give_up(tx, id_, await _decision(tx, closed))
+    await _bury(tx, closed, payments)
+
+
+async def _come_back(tx: Transaction, closed: ClosedInvoice) -> None:
+    """It was given up before, and an operator had it charged once more: in vain."""
+    id_ = closed.invoice.invoice_id
+    if not await dead_letter.is_replaying(tx, invoice_workflow_id(id_)):
+        return
+    payments = await payment.of_payable(tx, id_)
+    if _live(payments) is None:
+        await _bury(tx, given_up(closed, len(payments)), payments)
+
+
+async def _bury(tx: Transaction, closed: ClosedInvoice, payments: Sequence[Payment]) -> None:
     event = dead_letter_event(closed, [_attempt(paid) for paid in payments])
-    owner = invoice_workflow_id(id_)
-    if await dead_letter.put(tx, id_, "invoice", owner, closed.reason, event.data):
-        await outbox.append(tx, event)
+    letter = of_invoice(invoice_workflow_id(closed.invoice.invoice_id), closed.reason, event)
+    if (letter_id := await dead_letter.bury(tx, letter)) is not None:
+        await outbox.append(tx, replace(event, id=letter_id))
 
 
 async def _decision(tx: Transaction, closed: ClosedInvoice) -> Mapping[str, str]:

@@ -14,9 +14,10 @@ from temporalio import activity
 
 from activities.heartbeat import heartbeats
 from domain.access import SYSTEM
-from domain.event import OutboxEvent, UnpublishedEvent
-from store import outbox
-from store.database import Database
+from domain.event import OutboxEvent, RawMessage, UnpublishedEvent
+from domain.message import Headers
+from store import dead_letter, outbox
+from store.database import Database, Transaction
 
 SOURCE = "/durable-billing"
 BATCH = 500
@@ -76,10 +77,21 @@ class OutboxActivities:
             activity.logger.error("Kafka refused %s events: %s", len(refused), first)
         refused |= {each.event.id: BEHIND for each in waiting if each.behind}
         published = [each.event.id for each in waiting if each.event.id not in refused]
+        letters = {each.event.id: each.event.aggregate_id for each in waiting if each.event.raw}
         async with self._database.statements(SYSTEM) as tx:
+            if letters:  # Before: whoever dies between the two does it again.
+                await _tell(tx, letters, refused)
             await outbox.mark_published(tx, published)
             await outbox.refuse(tx, refused)
         return len(published)
+
+
+async def _tell(tx: Transaction, letters: Mapping[int, str], refused: Mapping[int, str]) -> None:
+    """What became of the dead letters that are replayed, by the events that they are sent with."""
+    sent = [letter for event, letter in letters.items() if event not in refused]
+    kept = {letter: refused[event] for event, letter in letters.items() if event in refused}
+    await dead_letter.sent(tx, sent)
+    await dead_letter.refused(tx, kept)
 
 
 class Publisher:
@@ -159,11 +171,12 @@ class Publisher:
         return left, None
 
     def _produce(self, event: OutboxEvent, on_delivery: Callable[..., None]) -> None:
+        raw = event.raw or _message(event)
         self._producer.produce(
             event.topic,
-            key=event.aggregate_id,
-            value=orjson.dumps(event.data),
-            headers=_headers(event),
+            key=raw.key,
+            value=raw.value,
+            headers=list(raw.headers),
             on_delivery=on_delivery,
         )
 
@@ -200,7 +213,11 @@ def _producer(kafka: Mapping[str, str]) -> Producer:
     )
 
 
-def _headers(event: OutboxEvent) -> list[tuple[str, str | bytes | None]]:
+def _message(event: OutboxEvent) -> RawMessage:
+    return RawMessage(event.aggregate_id.encode(), _headers(event), orjson.dumps(event.data))
+
+
+def _headers(event: OutboxEvent) -> Headers:
     """CloudEvents 1.0, Kafka protocol binding in binary mode, and our own."""
     headers = {
         "ce_specversion": "1.0",
@@ -215,4 +232,4 @@ def _headers(event: OutboxEvent) -> list[tuple[str, str | bytes | None]]:
         "Idempotency-Key": event.idempotency_key,
         "traceparent": event.traceparent,
     }
-    return [(name, value) for name, value in headers.items() if value is not None]
+    return tuple((name, value.encode()) for name, value in headers.items() if value is not None)

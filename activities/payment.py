@@ -29,7 +29,7 @@ from domain.payment import (
 from domain.points import UNIT as POINT
 from domain.refund import RefundRequest, late_capture_transaction, of_late_capture
 from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState, of_gateway
-from domain.workflow_id import payment_workflow_id
+from domain.workflow_id import invoice_workflow_id, payment_workflow_id
 from store import (
     audit,
     change,
@@ -285,7 +285,7 @@ async def _complete_payable(
 async def _pay_invoice(tx: Transaction, payment: PaymentRequest) -> tuple[Event, ...]:
     if not await invoice.close(tx, payment.payable_id, InvoiceStatus.PAID):
         raise RuntimeError(f"invoice {payment.payable_id} was closed while it was charged")
-    await dead_letter.resolve(tx, payment.payable_id)
+    await dead_letter.resolve(tx, invoice_workflow_id(payment.payable_id))
     return (_invoice_paid(payment),)
 
 

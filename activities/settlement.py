@@ -11,6 +11,7 @@ from domain.access import SYSTEM
 from domain.approval import Reminder, Verdict
 from domain.audit import Action, Entry, Noun, system
 from domain.customer import Customer
+from domain.dead_letter import of_settlement
 from domain.decision import decision
 from domain.errors import NotFound, Rejected
 from domain.event import JSON
@@ -43,7 +44,7 @@ from domain.settlement import (
     not_over,
 )
 from domain.workflow_id import settlement_workflow_id
-from store import audit, change, clock, invoice, month, outbox, settlement, usage
+from store import audit, change, clock, dead_letter, invoice, month, outbox, settlement, usage
 from store.database import Database, Transaction
 from store.identifier import new_id
 
@@ -74,7 +75,7 @@ class SettlementActivities:
             made = await _made(tx, whose, wanted, standing)
             if made.status in ENDED:
                 ended = EndedSettlement(wanted, made.status, made.reason, made.invoice_id)
-                await settlement.record(tx, ended)
+                await _record(tx, ended)
             return made
 
     @activity.defn(name="settlement.issue")
@@ -91,7 +92,7 @@ class SettlementActivities:
                     if before.status is not InvoiceStatus.SKIPPED:
                         await audit.append(tx, *_decided(made, Action.INVOICE_APPROVED))
                 ended = EndedSettlement(wanted, instead, INSTEAD[instead], before.id)
-                await settlement.record(tx, ended)
+                await _record(tx, ended)
                 return instead
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
@@ -104,7 +105,7 @@ class SettlementActivities:
                     ),
                 )
             settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
-            await settlement.record(tx, settled)
+            await _record(tx, settled)
             return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")
@@ -121,7 +122,7 @@ class SettlementActivities:
                 return True
             reason = made.verdict.reason if made.verdict else None
             rejected = SettlementStatus.REJECTED
-            await settlement.record(tx, EndedSettlement(made.settlement, rejected, reason, row.id))
+            await _record(tx, EndedSettlement(made.settlement, rejected, reason, row.id))
             return False
 
     @activity.defn(name="settlement.note")
@@ -137,7 +138,18 @@ class SettlementActivities:
     async def record(self, ended: EndedSettlement) -> None:
         """What the run report shows of this customer."""
         async with self._database.begin(SYSTEM) as tx:
-            await settlement.record(tx, ended)
+            await _record(tx, ended)
+
+
+async def _record(tx: Transaction, ended: EndedSettlement) -> None:
+    """What the run report shows of this customer, and what waits for an operator: a month that
+    failed, until it does not any more."""
+    await settlement.record(tx, ended)
+    letter = of_settlement(ended)
+    if ended.status is SettlementStatus.FAILED:
+        await dead_letter.bury(tx, letter)
+    elif letter.reference is not None:
+        await dead_letter.resolve(tx, letter.reference)
 
 
 def _decided(made: DecidedDraft, what: Action) -> list[Entry]:

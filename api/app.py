@@ -21,6 +21,7 @@ from api import (
     auth,
     coupon,
     customer,
+    dead_letter,
     errors,
     health,
     inventory,
@@ -69,6 +70,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    dead_letter,
     audit,
     auth,
 )

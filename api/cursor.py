@@ -16,7 +16,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from domain.errors import InvalidRequest
-from service.page import Descent, Position
+from service.page import Ascent, Descent, Position
 
 _MAC_BYTES = 16
 
@@ -25,10 +25,10 @@ MAX_LENGTH = 4_000
 """As long as a cursor gets while a hundred transactions are under way."""
 
 
-Place = TypeVar("Place", Position, Descent)
+Place = TypeVar("Place", Position, Ascent, Descent)
 
 
-def encode(secret: str, place: Position | Descent, filters: dict[str, str | None]) -> str:
+def encode(secret: str, place: Position | Ascent | Descent, filters: dict[str, str | None]) -> str:
     """A cursor for the page after this place."""
     written = TypeAdapter(type(place)).dump_json(place)
     return _text(_mac(secret, written, filters) + written)

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import (
+    IllegalDlqOperation,
     InsufficientScope,
     InvalidRequest,
     NotFound,
@@ -86,7 +87,9 @@ def problem(
 ) -> JSONResponse:
     """The answer to a refused request."""
     every = {**_challenge(refusal), **(headers or {})}
-    return _document(refusal.status, refusal.slug, refusal.title, str(refusal), instance, every)
+    code = refusal.code if isinstance(refusal, IllegalDlqOperation) else None
+    kind = (refusal.status, refusal.slug, refusal.title)
+    return _document(*kind, str(refusal), instance, every, code)
 
 
 def _challenge(refusal: Rejected) -> dict[str, str]:
@@ -109,6 +112,7 @@ def _document(
     detail: str,
     instance: str,
     headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> JSONResponse:
     body = {
         "type": f"{TYPES}/{slug}",
@@ -117,6 +121,8 @@ def _document(
         "detail": detail,
         "instance": instance,
     }
+    if code is not None:
+        body["code"] = code
     return JSONResponse(
         body,
         status,

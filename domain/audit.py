@@ -31,7 +31,9 @@ class ActorType(StrEnum):
 
 
 class Action(StrEnum):
-    """What was done, in the past tense. A name is never changed: it stands in sealed entries."""
+    """What was done, in the past tense. A name is never changed: it stands in sealed entries.
+
+    Those of dead letters are the names of the source documents."""
 
     PLAN_VERSION_ADDED = "PLAN_VERSION_ADDED"
     PLAN_WITHDRAWN = "PLAN_WITHDRAWN"
@@ -67,7 +69,17 @@ class Action(StrEnum):
     INVOICE_WRITTEN_OFF = "INVOICE_WRITTEN_OFF"
     INVOICE_CANCELLED = "INVOICE_CANCELLED"
     INVOICE_GIVEN_UP = "INVOICE_GIVEN_UP"
-    DEAD_LETTER_RESOLVED = "DEAD_LETTER_RESOLVED"
+    DLQ_REPLAY = "DLQ_REPLAY"
+    DLQ_DISCARD = "DLQ_DISCARD"
+    DLQ_BULK_REPLAY_DRYRUN = "DLQ_BULK_REPLAY_DRYRUN"
+    DLQ_BULK_REPLAY_START = "DLQ_BULK_REPLAY_START"
+    DLQ_BULK_REPLAY_FINISH = "DLQ_BULK_REPLAY_FINISH"
+    DLQ_BULK_DISCARD_DRYRUN = "DLQ_BULK_DISCARD_DRYRUN"
+    DLQ_BULK_DISCARD_START = "DLQ_BULK_DISCARD_START"
+    DLQ_BULK_DISCARD_FINISH = "DLQ_BULK_DISCARD_FINISH"
+    DLQ_JOB_PAUSED = "DLQ_JOB_PAUSED"
+    DLQ_JOB_RESUMED = "DLQ_JOB_RESUMED"
+    DLQ_JOB_CANCELLED = "DLQ_JOB_CANCELLED"
     EVENTS_REPUBLISHED = "EVENTS_REPUBLISHED"
     RANKING_REBUILT = "RANKING_REBUILT"
     DATA_VIEWED = "DATA_VIEWED"
@@ -91,6 +103,7 @@ class Noun(StrEnum):
     SETTLEMENT_RUN = "settlement-run"
     INVOICE = "invoice"
     DEAD_LETTER = "dead-letter"
+    DEAD_LETTER_JOB = "dead-letter-job"
     TOPIC = "topic"
     RANKING = "ranking"
     AUDIT = "audit"

@@ -18,6 +18,8 @@
     ├── UsageTooOld               422  older than the bound for late usage
     ├── UsageInFuture             422  more than an hour ahead
     ├── SettlementFailed          422  a quality check stops it, or there is no price list
+    ├── IllegalDlqOperation       409  the dead letter is not open, or a job is not as it must be
+    ├── JobRunning                409  a job works on the same dead letters
     ├── InsufficientFunds         422  the wallet holds less than it should give
     ├── BalanceTooLarge           422  the wallet would hold more than it may
     ├── HoldReleased              –    an earlier run gave the hold back; never seen over HTTP
@@ -147,6 +149,21 @@ class UsageInFuture(Rejected):
 class SettlementFailed(Rejected):
     slug = "settlement-failed"
     title = "The month could not be settled"
+
+
+class IllegalDlqOperation(Rejected):
+    """`code` is what callers of the source documents look at."""
+
+    slug = "illegal-dlq-operation"
+    title = "This cannot be done to the dead letter"
+    status = 409
+    code = "ILLEGAL_DLQ_OPERATION"
+
+
+class JobRunning(Rejected):
+    slug = "job-running"
+    title = "A job works on the same dead letters"
+    status = 409
 
 
 class InsufficientFunds(Rejected):

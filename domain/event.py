@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from domain.message import Headers
+
 PARTITIONS = 12
 """Kafka partitions of each topic."""
 
 USAGE = "billing.usage"
 """Where others send usage events to us; no topic of the outbox."""
 
-USAGE_DEAD_LETTERS = f"{USAGE}.DLT"
+DLT_SUFFIX = ".DLT"
+"""How the name of a topic of dead letters ends, behind that of the topic they come from."""
+
+USAGE_DEAD_LETTERS = f"{USAGE}{DLT_SUFFIX}"
 """The usage that could not be counted, with the reason."""
 
 
@@ -48,13 +53,24 @@ class Origin:
 
 @dataclass(frozen=True)
 class Event:
-    """A fact about one aggregate. The outbox gives it its id, version and time."""
+    """A fact about one aggregate. The outbox gives it its version and time, and an id where it has
+    none of its own."""
 
     topic: Topic
     aggregate_id: str
     customer_id: str
     data: Mapping[str, JSON]
     origin: Origin
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    """A message that leaves as it is, in its very bytes, instead of one made of an event."""
+
+    key: bytes | None
+    headers: Headers
+    value: bytes | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,8 @@ class OutboxEvent:
     """An event as the outbox keeps it. `topic` is what was written, whatever topics there are now.
 
     `refused_at`: the broker does not take it, or one before it of its topic and aggregate, see
-    `refusal`; it is passed over until somebody tries it again.
+    `refusal`; it is passed over until somebody tries it again. `raw` is sent in place of what the
+    rest would make: a dead letter that is replayed, whose aggregate is the letter.
     """
 
     id: int
@@ -78,6 +95,7 @@ class OutboxEvent:
     published_at: datetime | None
     refused_at: datetime | None
     refusal: str | None
+    raw: RawMessage | None = None
 
 
 @dataclass(frozen=True)

@@ -350,7 +350,8 @@ def notice_event(notice: Notice) -> Event:
 
 
 def dead_letter_event(closed: ClosedInvoice, attempts: Sequence[JSON]) -> Event:
-    """An invoice that could not be collected, for an operator, with every attempt."""
+    """An invoice that could not be collected, for an operator, with every attempt. Its id is that
+    of the letter that waits in the database."""
     more: dict[str, JSON] = {
         "dueAt": closed.invoice.due_at.isoformat(),
         "reason": closed.reason,

@@ -1,13 +1,15 @@
 """A message of Kafka as a consumer has received it, in its very bytes."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from domain.errors import Rejected
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
 MAX_REASON = 2_000
+
+UNREADABLE = "unreadable"
+"""The error of what not even the client of Kafka can read: its bytes are not there."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,14 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True)
-class DeadMessage:
-    """One that a consumer could not take, as it is kept until somebody has seen to it."""
-
-    id: str
-    consumer: str
-    message: Message
-    error: str
-    reason: str
-    created_at: datetime
-    resolved_at: datetime | None
-
-
 def refused(message: Message, error: Exception) -> Refused:
     """The reason becomes text that can be stored: it may quote the message."""
     name = error.slug if isinstance(error, Rejected) else type(error).__name__
-    said = str(error)[:MAX_REASON].encode("utf-8", "backslashreplace").decode()
-    return Refused(message, name, said.replace("\x00", "\\x00"))
+    return Refused(
+        message, name, as_text(str(error)[:MAX_REASON].encode("utf-8", "backslashreplace"))
+    )
+
+
+def as_text(value: bytes) -> str:
+    """Text that can be stored, whatever bytes there are."""
+    return value.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")

@@ -65,6 +65,9 @@ class Action(StrEnum):
     RECEIVABLE_READ = "receivables.read"
     AUDIT_READ = "audit.read"
     HISTORY_READ = "histories.read"
+    DEAD_LETTER_READ = "dead-letters.read"
+    DEAD_LETTER_DECIDE = "dead-letters.decide"
+    DEAD_LETTER_DECIDE_MANY = "dead-letters.decide-many"
     ACCESS_CHECK = "access.check"
 
 
@@ -121,5 +124,9 @@ RULES: Mapping[Action, Rule] = {
     Action.RECEIVABLE_READ: _rule(TokenScope.READ, O, F, A),
     Action.AUDIT_READ: _rule(TokenScope.READ, O, A),
     Action.HISTORY_READ: _rule(TokenScope.READ, O, A),
+    # They hold what customers sent, and a replay may charge one again.
+    Action.DEAD_LETTER_READ: _rule(TokenScope.READ, A),
+    Action.DEAD_LETTER_DECIDE: _rule(TokenScope.SETUP, A),
+    Action.DEAD_LETTER_DECIDE_MANY: _rule(TokenScope.SETUP, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

@@ -28,6 +28,10 @@ def settlement_workflow_id(customer_id: str, period: str) -> str:
     return f"settlement/{customer_id}/{period}"
 
 
+def dead_letter_job_workflow_id(job_id: str) -> str:
+    return f"dlq-job/{job_id}"
+
+
 def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
     """A run of named customers has an id of its own: it must never stand for the month's run."""
     if customers is None:

@@ -1,11 +1,13 @@
 """Following a Kafka topic: at least once, each batch committed after its effect is.
 
-A consumer never stops. What it cannot take becomes a row of `dead_messages`, whole, before the
-offset is committed, and the next message is read. A fault that is not the message's (the database
-or the brokers are away) sets nothing aside: after a pause the same messages are read again.
+A consumer never stops. What it cannot take becomes a dead letter, a row that has all of it, before
+the offset is committed, and the next message is read. A fault that is not the message's (the
+database or the brokers are away) sets nothing aside: after a pause the same messages are read
+again.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from operator import methodcaller
@@ -16,17 +18,22 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from domain.access import SYSTEM
-from domain.message import Headers, Message, Refused, refused
-from store import dead_message
+from domain.dead_letter import set_aside
+from domain.message import UNREADABLE, Headers, Message, Refused, refused
+from store import dead_letter
 from store.database import ERRORS, Database, refuses_values
 
 BATCH = 500
 WAIT_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
+LOOK_SECONDS = 10.0
 
 Take = Callable[[Sequence[Message]], Awaitable[Sequence[Refused]]]
 """Takes messages in one transaction and returns those that it refuses. For one that it does not
 know how to refuse it raises, and nothing is taken: the others then come again without that one."""
+
+Topics = Callable[[Consumer], list[str]]
+"""Which topics there are to follow: asked at the beginning, and now and then."""
 
 # Not `message.headers()`: where Python has optimized that call, nobody looks whether the client has
 # raised, and what it returns then ends the process.
@@ -42,19 +49,24 @@ async def follow_until(
     database: Database,
     kafka: Mapping[str, str],
     name: str,
-    topic: str,
+    topics: Topics,
     take: Take,
 ) -> None:
     """Hand messages to `take` until told to stop; after a fault begin again at the last offset that
     was committed."""
     while not stop.is_set():
         try:
-            await _follow(stop, database, kafka, name, topic, take)
+            await _follow(stop, database, kafka, name, topics, take)
         except Exception as error:
             # Whatever it was: without its consumer a topic is never read again.
             log.warning("a consumer starts again", consumer=name, error=error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
+
+
+def only(topic: str) -> Topics:
+    """One topic, whatever there is."""
+    return lambda _: [topic]
 
 
 def group_id(name: str) -> str:
@@ -97,13 +109,18 @@ async def _follow(
     database: Database,
     kafka: Mapping[str, str],
     name: str,
-    topic: str,
+    topics: Topics,
     take: Take,
 ) -> None:
     consumer = _consumer(kafka, name)
     try:
-        consumer.subscribe([topic])
+        followed, look_at = list[str](), 0.0
         while not stop.is_set():
+            if time.monotonic() >= look_at:
+                wanted = await asyncio.to_thread(topics, consumer)
+                if wanted != followed:
+                    consumer.subscribe(wanted)
+                followed, look_at = wanted, time.monotonic() + LOOK_SECONDS
             found = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
             messages = [received(each) for each in found if each.error() is None]
             if messages:
@@ -143,7 +160,7 @@ async def _set_aside(database: Database, name: str, cannot_be_taken: Sequence[Re
         return
     async with database.begin(SYSTEM) as tx:
         for each in cannot_be_taken:
-            await dead_message.put(tx, group_id(name), each)
+            await dead_letter.put(tx, set_aside(group_id(name), each))
     # Not why: the reason may quote the message.
     log.error("set aside", consumer=name, messages=len(cannot_be_taken))
 
@@ -161,7 +178,8 @@ async def _step_over(
     if error.code() not in _UNREADABLE:
         raise KafkaException(error)
     message = received(fault)
-    await _set_aside(database, name, [refused(message, KafkaException(error))])
+    unreadable = Refused(message, UNREADABLE, error.str())
+    await _set_aside(database, name, [unreadable])
     place = TopicPartition(message.topic, message.partition)
     [committed] = await asyncio.to_thread(consumer.committed, [place])
     place.offset = max(committed.offset, message.offset) + 1

@@ -11,6 +11,7 @@ import structlog
 from temporalio.client import Client
 
 from runtime import (
+    dead_letter_consumer,
     gateways,
     keys,
     memory,
@@ -90,6 +91,7 @@ async def _duties(
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
     ]
     until_stopped = [
+        _again_and_again(partial(dead_letter_consumer.consume_until, stop, pool, kafka)),
         _again_and_again(partial(ranking_consumer.consume_until, stop, pool, kafka)),
         _again_and_again(partial(usage_consumer.consume_until, stop, pool, kafka, late)),
     ]

@@ -15,7 +15,7 @@ from domain.event import Topic
 from domain.message import Message, Refused, refused
 from domain.ranking import CONSUMER, read, sold
 from domain.strict_json import exact, parse
-from runtime.consumer import follow_until
+from runtime.consumer import follow_until, only
 from store import change, inbox, ranking
 from store.database import Database
 
@@ -25,7 +25,7 @@ TOPIC = Topic.ORDER_COMPLETED
 async def consume_until(stop: asyncio.Event, database: Database, kafka: Mapping[str, str]) -> None:
     """Consume until told to stop."""
     counting = partial(take, database)
-    await follow_until(stop, database, kafka, CONSUMER, TOPIC, counting)
+    await follow_until(stop, database, kafka, CONSUMER, only(TOPIC), counting)
 
 
 async def take(database: Database, messages: Sequence[Message]) -> list[Refused]:

@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     settlement_concurrency: int = Field(
         20, ge=1, le=500, description="Customers that a run settles at a time."
     )
+    dead_letters_per_second: int = Field(
+        20, ge=1, le=1_000, description="Dead letters that a bulk job decides about at most."
+    )
     approval_thresholds: dict[str, int] = Field(
         dict(_APPROVAL.thresholds),
         description="Largest total, in minor units, that is issued without a person; "

@@ -2,7 +2,8 @@
 
 An API that died between claim and start, a Temporal that was down, a workflow that somebody
 terminated: every 10 s each open payment and refund is started again, each payment that is watched,
-and each open invoice, draft and month that waits for its end, if its workflow does not run. A start
+and each open invoice, draft and month that waits for its end, if its workflow does not run; and
+whatever of dead letters is to be done once more is asked for again. A start
 finds the running workflow if there is one, so sweeping is harmless at any time and from several
 workers.
 """
@@ -23,14 +24,25 @@ from domain.terms import Terms
 from domain.waits import Waits
 from domain.workflow_id import invoice_workflow_id, settlement_workflow_id
 from runtime import residue
+from service.dead_letter import ask_again
 from service.starts import (
+    start_dead_letter_job,
     start_invoice,
     start_payment,
     start_refund,
     start_relay,
     start_settlement,
 )
-from store import clock, idempotency, invoice, payment, refund, settlement
+from store import (
+    clock,
+    dead_letter,
+    dead_letter_job,
+    idempotency,
+    invoice,
+    payment,
+    refund,
+    settlement,
+)
 from store.database import Database, Transaction
 
 log = structlog.get_logger()
@@ -83,11 +95,26 @@ async def sweep(client: Client, database: Database, terms: Terms, created_before
         seen += 1
     seen += await _sweep_invoices(client, database, terms, created_before)
     seen += await _sweep_months(client, database, terms, created_before)
+    seen += await _sweep_dead_letters(client, database, terms, created_before)
     async for row in _rows(database, payment.ended_holding, created_before):
         await residue.give_back(database, row, terms.waits)
         seen += 1
     async with database.begin(SYSTEM) as tx:
         await idempotency.purge_bodies(tx, await clock.now(tx) - BODIES_KEPT)
+    return seen
+
+
+async def _sweep_dead_letters(
+    client: Client, database: Database, terms: Terms, created_before: datetime
+) -> int:
+    """What somebody wants done once more, whoever died before he could say so."""
+    seen = 0
+    async for job in _rows(database, dead_letter_job.running_since, created_before):
+        await _start(start_dead_letter_job(client, terms.dead_letter_job(job.id)), job.id)
+        seen += 1
+    async for letter in _rows(database, dead_letter.replaying_since, created_before):
+        await _start(ask_again(client, terms, letter), letter.id)
+        seen += 1
     return seen
 
 

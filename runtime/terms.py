@@ -25,6 +25,7 @@ def of(settings: Settings) -> Terms:
         ),
         dunning=DunningPolicy(_days(settings.dunning_ladder_days)),
         concurrency=settings.settlement_concurrency,
+        dead_letters_per_second=settings.dead_letters_per_second,
     )
 
 

@@ -19,7 +19,7 @@ from domain.errors import InvalidRequest
 from domain.event import USAGE, USAGE_DEAD_LETTERS
 from domain.message import Message, Refused, refused
 from domain.usage_document import decode
-from runtime.consumer import follow_until, group_id
+from runtime.consumer import follow_until, group_id, only
 from service.usage import take
 from store.database import Database
 
@@ -44,7 +44,7 @@ async def consume_until(
         }
     )
     counting = partial(count, database, producer, late)
-    await follow_until(stop, database, kafka, CONSUMER, USAGE, counting)
+    await follow_until(stop, database, kafka, CONSUMER, only(USAGE), counting)
 
 
 async def count(

@@ -14,6 +14,7 @@ from temporalio.worker import (
 )
 
 from activities.coupon import CouponActivities
+from activities.dead_letter import DeadLetterActivities
 from activities.gateway import GatewayActivities
 from activities.inventory import InventoryActivities
 from activities.invoice import InvoiceActivities
@@ -34,6 +35,7 @@ from runtime.logs import LogContextInterceptor
 from store.database import Database
 from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -120,14 +122,22 @@ def settlement_worker(
     runner: WorkflowRunner | None = None,
     interceptors: tuple[Interceptor, ...] = (),
 ) -> Worker:
-    """Batch: months and invoices, on a queue of their own so that they never delay a payment."""
+    """Batch: months, invoices, jobs over dead letters, on a queue of their own so that they never
+    delay a payment."""
     settlement = SettlementActivities(database)
     settlement_run = SettlementRunActivities(database)
     invoice = InvoiceActivities(database)
+    dead_letters = DeadLetterActivities(database)
     return Worker(
         client,
         task_queue=policies.SETTLEMENT,
-        workflows=[MonthlySettlement, InvoiceRetry, SettlementRun, ScheduledSettlement],
+        workflows=[
+            MonthlySettlement,
+            InvoiceRetry,
+            SettlementRun,
+            ScheduledSettlement,
+            DeadLetterJob,
+        ],
         activities=[
             settlement.draft,
             settlement.issue,
@@ -145,6 +155,8 @@ def settlement_worker(
             invoice.note,
             invoice.overdue,
             invoice.close,
+            dead_letters.next,
+            dead_letters.decide,
         ],
         workflow_runner=runner or UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],

@@ -9,7 +9,7 @@ from domain.access import SYSTEM
 from domain.payment import PaymentStatus
 from domain.review import Question
 from service.desk import Desk
-from store import clock, dead_message, inventory, outbox, payment, review, saga, usage, watch
+from store import clock, dead_letter, inventory, outbox, payment, review, saga, usage, watch
 
 HOUR = timedelta(hours=1)
 READY_WITHIN_SECONDS = 2
@@ -49,7 +49,7 @@ async def figures(desk: Desk) -> Figures:
             reviews_waiting=await review.count_waiting(tx),
             stock_in_review=len(await inventory.in_review(tx)),
             watched=await watch.count_open(tx),
-            set_aside=await dead_message.count_waiting(tx),
+            set_aside=await dead_letter.count_waiting(tx),
             compensations=await saga.undone_since(tx, await clock.now(tx) - HOUR),
             oldest_unknown_seconds=await payment.oldest_unknown_age_seconds(tx),
             oldest_unpublished_seconds=await outbox.oldest_unpublished_age_seconds(tx),

@@ -6,12 +6,14 @@ from dataclasses import replace
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from domain.dead_letter import JobRequest, JobState
 from domain.invoice import InvoiceOutcome, InvoiceRequest
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.refund import RefundOutcome, RefundRequest
 from domain.run import Progress, RunRequest
 from domain.settlement import SettlementOutcome, SettlementRequest
 from workflows import starts
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -74,6 +76,16 @@ async def start_invoice(
     again: it reads from the rows where the invoice stands."""
     return await client.start_workflow(
         InvoiceRetry.run, issued, **starts.of_invoice(issued).by_client()
+    )
+
+
+async def start_dead_letter_job(
+    client: Client, job: JobRequest
+) -> WorkflowHandle[DeadLetterJob, JobState]:
+    """Let a job go on, or find the workflow that is at it. One that has ended may run again: it
+    reads from the rows how far the job is."""
+    return await client.start_workflow(
+        DeadLetterJob.run, job, **starts.of_dead_letter_job(job).by_client()
     )
 
 

@@ -85,7 +85,8 @@ paid_invoice AS (
     WHERE id = CAST(:payable_id AS uuid) AND status IN ('ISSUED', 'OVERDUE')
       AND closed_at IS NULL
       AND NOT EXISTS (
-        SELECT FROM dead_letters WHERE dead_letters.id = invoices.id AND resolved_at IS NULL
+        SELECT FROM dead_letters
+        WHERE reference = 'invoice/' || invoices.id AND state IN ('OPEN', 'REPLAYING')
       )
     RETURNING id
 )"""

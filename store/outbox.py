@@ -2,15 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
-from sqlalchemy import ARRAY, BigInteger, Row, bindparam, exists, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    LargeBinary,
+    Row,
+    Text,
+    Uuid,
+    bindparam,
+    exists,
+    func,
+    select,
+    text,
+    update,
+)
 
-from domain.event import Event, OutboxEvent, UnpublishedEvent
+from domain.event import Event, OutboxEvent, RawMessage, UnpublishedEvent
 from store import change
 from store.change import Change
 from store.database import Transaction
-from store.identifier import new_uuid
+from store.identifier import new_id, new_uuid
 from store.tables import outbox
 
 _APPEND = """
@@ -42,6 +56,31 @@ incoming AS (
     ORDER BY place
     RETURNING id
 )"""
+
+_APPEND_RAW = text("""
+WITH bumped AS (
+    INSERT INTO aggregate_versions AS current (aggregate_id, version) VALUES (:aggregate_id, 1)
+    ON CONFLICT (aggregate_id) DO UPDATE SET version = current.version + 1
+    RETURNING aggregate_id, version
+)
+INSERT INTO outbox (
+    topic, event_id, aggregate_id, aggregate_version, customer_id, data,
+    raw_key, raw_header_names, raw_header_values, raw_value
+)
+SELECT
+    :topic, :event_id, aggregate_id, version, :customer_id, '{}',
+    :raw_key, :raw_header_names, :raw_header_values, :raw_value
+FROM bumped
+""").bindparams(
+    bindparam("topic", type_=Text),
+    bindparam("event_id", type_=Uuid(as_uuid=False)),
+    bindparam("aggregate_id", type_=Uuid(as_uuid=False)),
+    bindparam("customer_id", type_=Text),
+    bindparam("raw_key", type_=LargeBinary),
+    bindparam("raw_header_names", type_=ARRAY(Text)),
+    bindparam("raw_header_values", type_=ARRAY(LargeBinary)),
+    bindparam("raw_value", type_=LargeBinary),
+)
 
 _ANY = text("SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND refused_at IS NULL)")
 _WAITS = outbox.c.published_at.is_(None) & outbox.c.refused_at.is_(None)
@@ -90,7 +129,7 @@ async def append(tx: Transaction, *events: Event) -> None:
 def appending(*events: Event) -> Change:
     """The same as a part of a statement."""
     values = {
-        "event_ids": [new_uuid() for _ in events],
+        "event_ids": [new_uuid() if event.id is None else UUID(event.id) for event in events],
         "topics": [event.topic for event in events],
         "aggregate_ids": [event.aggregate_id for event in events],
         "customer_ids": [event.customer_id for event in events],
@@ -99,6 +138,24 @@ def appending(*events: Event) -> Change:
         "traceparents": [event.origin.traceparent for event in events],
     }
     return Change("told", _APPEND, len(events), values)
+
+
+async def append_raw(
+    tx: Transaction, aggregate_id: str, customer_id: str, topic: str, raw: RawMessage
+) -> None:
+    """Append a message that leaves as it is. Its aggregate is whatever wants it sent, so that the
+    versions of what it tells of do not move."""
+    values = {
+        "topic": topic,
+        "event_id": new_id(),
+        "aggregate_id": aggregate_id,
+        "customer_id": customer_id,
+        "raw_key": raw.key,
+        "raw_header_names": [name for name, _ in raw.headers],
+        "raw_header_values": [value for _, value in raw.headers],
+        "raw_value": raw.value,
+    }
+    await tx.execute(_APPEND_RAW, values)
 
 
 async def unpublished(tx: Transaction, limit: int) -> list[UnpublishedEvent]:
@@ -141,8 +198,13 @@ async def count_refused(tx: Transaction) -> int:
 
 
 async def republish(tx: Transaction, topic: str) -> int:
-    """Let the relay publish every event of a topic again, under its old id; returns how many."""
-    again = update(outbox).where(outbox.c.topic == topic, outbox.c.published_at.is_not(None))
+    """Let the relay publish every event of a topic again, under its old id; returns how many. Not
+    what was a repetition itself."""
+    again = update(outbox).where(
+        outbox.c.topic == topic,
+        outbox.c.published_at.is_not(None),
+        outbox.c.raw_header_names.is_(None),
+    )
     return (await tx.execute(again.values(published_at=None))).rowcount
 
 
@@ -177,4 +239,12 @@ def _event(row: Row[Any]) -> OutboxEvent:
         published_at=row.published_at,
         refused_at=row.refused_at,
         refusal=row.refusal,
+        raw=_raw(row),
     )
+
+
+def _raw(row: Row[Any]) -> RawMessage | None:
+    if row.raw_header_names is None:
+        return None
+    headers = zip(row.raw_header_names, row.raw_header_values, strict=True)
+    return RawMessage(row.raw_key, tuple(headers), row.raw_value)

@@ -411,6 +411,10 @@ outbox = Table(
     _time_unless_open("published_at"),
     _time_unless_open("refused_at"),
     _text("refusal", nullable=True),
+    Column("raw_key", LargeBinary),
+    Column("raw_header_names", ARRAY(Text)),
+    Column("raw_header_values", ARRAY(LargeBinary)),
+    Column("raw_value", LargeBinary),
     UniqueConstraint("aggregate_id", "aggregate_version"),
     Index(
         "ix_outbox_unpublished",
@@ -426,7 +430,8 @@ outbox = Table(
     ),
 )
 """`refused_at`: the broker does not take it, or one before it of its topic and aggregate, see
-`refusal`; it is passed over until somebody tries it again."""
+`refusal`; it is passed over until somebody tries it again. Where there are `raw_header_names` the
+message is sent as the raw columns say, and the aggregate is the dead letter that it comes from."""
 
 aggregate_versions = Table(
     "aggregate_versions",
@@ -719,41 +724,124 @@ settlement_runs = Table(
     _time_unless_open("finished_at"),
 )
 
+_LIVE_LETTER = "state IN ('OPEN', 'REPLAYING')"
+
 dead_letters = Table(
     "dead_letters",
     metadata,
     _id(),
-    _text("kind"),
-    _text("reference"),
-    _text("reason"),
-    Column("body", JSONB, nullable=False),
-    _time("created_at"),
-    _time_unless_open("resolved_at"),
-    Index("ix_dead_letters_open", "created_at", postgresql_where=text("resolved_at IS NULL")),
-)
-
-dead_messages = Table(
-    "dead_messages",
-    metadata,
-    _id(),
-    _text("consumer"),
-    _text("topic"),
-    Column("partition", Integer, nullable=False),
-    Column("offset", BigInteger, nullable=False),
-    Column("timestamp", BigInteger, nullable=False),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    _created_xid(),
+    _text("source"),
+    _text("reference", nullable=True),
+    _text("origin", nullable=True),
+    _text("message_id", nullable=True),
+    _text("dlt_topic", nullable=True),
+    _text("original_topic", nullable=True),
+    Column("partition", Integer),
+    Column("offset", BigInteger),
+    Column("timestamp", BigInteger),
     Column("key", LargeBinary),
     Column("header_names", ARRAY(Text), nullable=False),
     Column("header_values", ARRAY(LargeBinary), nullable=False),
-    Column("value", LargeBinary),
-    _text("error"),
-    _text("reason"),
+    Column("payload", LargeBinary),
+    _text("error_class"),
+    _text("failure_reason"),
+    _text("stacktrace", nullable=True),
+    _text("consumer_group", nullable=True),
+    _time_unless_open("original_at"),
+    _time("occurred_at"),
+    Column("retry_count", Integer, nullable=False, server_default=text("0")),
+    _text("idempotency_key", nullable=True),
+    _text("customer_id", nullable=True),
+    Column("replay_of", Uuid(as_uuid=False), ForeignKey("dead_letters.id")),
+    Column("state", Text, nullable=False, server_default="OPEN"),
+    _text("state_reason", nullable=True),
+    _text("state_actor", nullable=True),
+    _time_unless_open("state_at"),
+    _reference_unless_none("job_id"),
     _time("created_at"),
-    _time_unless_open("resolved_at"),
-    UniqueConstraint("consumer", "topic", "partition", "offset", "timestamp"),
-    Index("ix_dead_messages_open", "consumer", postgresql_where=text("resolved_at IS NULL")),
+    CheckConstraint(
+        "state IN ('OPEN', 'REPLAYING', 'REPLAYED', 'DISCARDED', 'RESOLVED')", name="state"
+    ),
+    UniqueConstraint("position"),
+    UniqueConstraint("origin"),
+    Index(
+        "uq_dead_letters_live",
+        "reference",
+        unique=True,
+        postgresql_where=text(f"reference IS NOT NULL AND {_LIVE_LETTER}"),
+    ),
+    Index("ix_dead_letters_open", "position", postgresql_where=text("state = 'OPEN'")),
+    Index("ix_dead_letters_replaying", "id", postgresql_where=text("state = 'REPLAYING'")),
+    Index("ix_dead_letters_message_id", "message_id", "position"),
+    Index("ix_dead_letters_customer_id", "customer_id", "position"),
+    Index("ix_dead_letters_occurred_at", "occurred_at"),
+    Index("ix_dead_letters_created_xid", "created_xid"),
+    Index(
+        "ix_dead_letters_replay_of",
+        "replay_of",
+        postgresql_where=text("replay_of IS NOT NULL"),
+    ),
 )
-"""What a consumer could not take. A topic that is made anew counts its offsets from 0 again: the
-timestamp tells two messages of one place apart."""
+"""What could not be done or taken, in its very bytes, and what an operator made of it. `origin`
+tells whether it was set aside before, `reference` is the workflow of a thing of our own: see
+`domain.dead_letter`."""
+
+dead_letter_jobs = Table(
+    "dead_letter_jobs",
+    metadata,
+    _id(),
+    _text("operation"),
+    _text("source", nullable=True),
+    Column("wanted", JSONB, nullable=False),
+    _text("reason", nullable=True),
+    Column("actor", JSONB, nullable=False),
+    _text("actor_id"),
+    _text("snapshot"),
+    _text("state"),
+    _text("state_reason", nullable=True),
+    Column("total", Integer, nullable=False, server_default=text("0")),
+    _time("started_at"),
+    _time("watched_from"),
+    _time_unless_open("finished_at"),
+    Index(
+        "uq_dead_letter_jobs_dry_run",
+        "actor_id",
+        "operation",
+        "wanted",
+        unique=True,
+        postgresql_where=text("state = 'DRY_RUN'"),
+    ),
+    Index(
+        "ix_dead_letter_jobs_under_way",
+        "id",
+        postgresql_where=text("state IN ('RUNNING', 'PAUSED')"),
+    ),
+)
+"""Many letters for which somebody has decided the same. A dry run is a row too, of which only
+`snapshot` matters: what it could see is what a job that follows it may touch. `watched_from`: since
+when letters are counted that come back."""
+
+dead_letter_job_items = Table(
+    "dead_letter_job_items",
+    metadata,
+    _reference("job_id", "dead_letter_jobs.id"),
+    _reference("letter_id", "dead_letters.id"),
+    Column("position", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="PENDING"),
+    _text("error", nullable=True),
+    _time_unless_open("done_at"),
+    PrimaryKeyConstraint("job_id", "letter_id"),
+    CheckConstraint("state IN ('PENDING', 'DONE', 'FAILED')", name="state"),
+    Index(
+        "ix_dead_letter_job_items_pending",
+        "job_id",
+        "position",
+        postgresql_where=text("state = 'PENDING'"),
+    ),
+)
+"""The letters of a job, as they were when it began, in the order in which they came."""
 
 audit_entries = Table(
     "audit_entries",

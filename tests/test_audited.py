@@ -15,11 +15,11 @@ from api.app import create_app
 from cli.main import app as commands
 from domain.access import OPERATOR, SYSTEM
 from domain.audit import Action, AuditEntry
+from domain.dead_letter import JobState, Operation, Source, Wanted
 from domain.payment import StockLine
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
-from store import dead_letter as letters
-from store import inventory
+from store import dead_letter_job, inventory
 from tests.api.settling import (
     NO_MONEY,
     PERIOD,
@@ -30,9 +30,10 @@ from tests.api.settling import (
     world_of_its_own,
 )
 from tests.cli.conftest import Command, command
-from tests.support.audit import trail
+from tests.support.audit import SOMEBODY, trail
 from tests.support.billing import ALWAYS, Billing
 from tests.support.conditions import eventually
+from tests.support.letters import DLQ, many
 from tests.support.samples import new_id
 from tests.support.tenants import tenants
 from tests.support.unfinished import accepted, payment_in_review, refund_in_review
@@ -164,6 +165,70 @@ async def a_refund_resolution(world: World) -> Request:
 async def a_top_up(world: World) -> Request:
     body = {"amount": 100, "currency": "KRW", "source": "BANK_TRANSFER"}
     return post("/api/v1/wallet/top-ups", body)
+
+
+async def letter(world: World) -> str:
+    """A dead letter of nobody else's."""
+    [id_] = await many(world.billing.database, 1, customer_id=world.billing.customer_id)
+    return id_
+
+
+@call("POST /api/v1/admin/dlq/{messageId}/replay", Action.DLQ_REPLAY)
+async def a_replay(world: World) -> Request:
+    return post(f"{DLQ}/{await letter(world)}/replay")
+
+
+@call("POST /api/v1/admin/dlq/{messageId}/discard", Action.DLQ_DISCARD)
+async def a_discard(world: World) -> Request:
+    return post(f"{DLQ}/{await letter(world)}/discard", {"reason": "as agreed"})
+
+
+@call("POST /api/v1/admin/dlq/bulk-replay", Action.DLQ_BULK_REPLAY_DRYRUN)
+async def a_dry_run(world: World) -> Request:
+    return post(f"{DLQ}/bulk-replay", {"customerId": world.billing.customer_id})
+
+
+@call("POST /api/v1/admin/dlq/bulk-discard", Action.DLQ_BULK_DISCARD_START)
+async def a_job(world: World) -> Request:
+    await letter(world)
+    return post(f"{DLQ}/bulk-discard", await confirmed(world))
+
+
+async def confirmed(world: World) -> dict[str, Any]:
+    """What starts a job; where another test's has the same letters, once that has ended."""
+
+    async def nobody_is_at_it() -> bool:
+        async with world.billing.database.begin(SYSTEM) as tx:
+            return await dead_letter_job.under_way(tx, Operation.DISCARD, None) is None
+
+    await eventually(nobody_is_at_it)
+    return {"customerId": world.billing.customer_id, "reason": "as agreed", "confirm": True}
+
+
+async def a_job_that(world: World, *turns: JobState) -> str:
+    """Whose workflow nobody has started: it stands as it is told, and stays in nobody's way."""
+    wanted = Wanted(Source.WEBHOOK, customer_id=world.billing.customer_id)
+    async with world.billing.database.begin(SYSTEM) as tx:
+        seen, id_ = await dead_letter_job.snapshot(tx), new_id()
+        await dead_letter_job.begin(tx, id_, Operation.REPLAY, wanted, SOMEBODY, None, seen)
+        for state in turns:
+            await dead_letter_job.move(tx, id_, state)
+    return f"{DLQ}/bulk-jobs/{id_}"
+
+
+@call("POST /api/v1/admin/dlq/bulk-jobs/{job_id}/pause", Action.DLQ_JOB_PAUSED)
+async def a_pause(world: World) -> Request:
+    return post(f"{await a_job_that(world)}/pause")
+
+
+@call("POST /api/v1/admin/dlq/bulk-jobs/{job_id}/resume", Action.DLQ_JOB_RESUMED)
+async def a_resumption(world: World) -> Request:
+    return post(f"{await a_job_that(world, JobState.PAUSED)}/resume")
+
+
+@call("POST /api/v1/admin/dlq/bulk-jobs/{job_id}/cancel", Action.DLQ_JOB_CANCELLED)
+async def a_cancelled_job(world: World) -> Request:
+    return post(f"{await a_job_that(world)}/cancel")
 
 
 @call("POST /api/v1/settlement/run", Action.SETTLEMENT_STARTED)
@@ -303,7 +368,15 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 READING = {
     *("payment show", "review list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
-    *("dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
+    *(
+        "dead-letter list",
+        "dead-letter show",
+        "dead-letter stats",
+        "verify",
+        "audit list",
+        "audit verify",
+        "audit anchor",
+    ),
 }
 OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
 """They run processes, or make tables as their owner."""
@@ -385,12 +458,31 @@ COMMANDS["invoice write-off"] = (closing, Action.INVOICE_WRITTEN_OFF)
 COMMANDS["invoice cancel"] = (closing, Action.INVOICE_CANCELLED)
 
 
-@writes("dead-letter resolve", Action.DEAD_LETTER_RESOLVED)
-async def see_to(world: World) -> tuple[str, ...]:
-    id_ = new_id()
-    async with world.billing.database.begin(SYSTEM) as tx:
-        await letters.put(tx, id_, "invoice", "-", "a test", {})
-    return (id_,)
+@writes("dead-letter replay", Action.DLQ_REPLAY)
+async def replay_letter(world: World) -> tuple[str, ...]:
+    return (await letter(world),)
+
+
+@writes("dead-letter discard", Action.DLQ_DISCARD)
+async def discard_letter(world: World) -> tuple[str, ...]:
+    return await letter(world), "--reason", "as agreed"
+
+
+@writes("dead-letter bulk-replay", Action.DLQ_BULK_REPLAY_DRYRUN)
+async def replay_letters(world: World) -> tuple[str, ...]:
+    return "--customer", world.billing.customer_id
+
+
+@writes("dead-letter bulk-discard", Action.DLQ_BULK_DISCARD_START)
+async def discard_letters(world: World) -> tuple[str, ...]:
+    await letter(world)
+    await confirmed(world)
+    return "--customer", world.billing.customer_id, "--yes", "--reason", "as agreed"
+
+
+@writes("dead-letter job", Action.DLQ_JOB_CANCELLED)
+async def cancel_job(world: World) -> tuple[str, ...]:
+    return (await a_job_that(world)).rpartition("/")[2], "--cancel"
 
 
 @writes("usage void", Action.USAGE_VOIDED)

@@ -18,6 +18,7 @@ from temporalio.common import (
 )
 
 with workflow.unsafe.imports_passed_through():
+    from domain.dead_letter import JobRequest
     from domain.invoice import InvoiceRequest
     from domain.money import format_amount
     from domain.payment import PayableType, PaymentRequest
@@ -28,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         OUTBOX_WORKFLOW_ID,
         SCHEDULED_WORKFLOW_ID,
         VERIFICATION_WORKFLOW_ID,
+        dead_letter_job_workflow_id,
         invoice_workflow_id,
         payment_workflow_id,
         refund_workflow_id,
@@ -192,6 +194,14 @@ def of_scheduled_settlement() -> Start:
 def of_verification() -> Start:
     return Start(
         VERIFICATION_WORKFLOW_ID, policies.VERIFICATION, "does everything agree with everything?"
+    )
+
+
+def of_dead_letter_job(job: JobRequest) -> Start:
+    return Start(
+        dead_letter_job_workflow_id(job.job_id),
+        policies.SETTLEMENT,
+        "decide about many dead letters",
     )
 
 

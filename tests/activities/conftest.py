@@ -138,7 +138,9 @@ class Twice:
             "usage": select(usage_events).where(
                 usage_events.c.customer_id == self._billing.customer_id
             ),
-            "letters": select(dead_letters).where(dead_letters.c.id.in_(mine)),
+            "letters": select(dead_letters).where(
+                dead_letters.c.customer_id == self._billing.customer_id
+            ),
         }
         found = {name: (await tx.execute(query)).mappings() for name, query in queries.items()}
         return {name: [{**row, "updated_at": None} for row in rows] for name, rows in found.items()}

@@ -146,8 +146,8 @@ async def test_what_is_given_up_is_told_once_and_can_still_be_paid(
     assert await dunning.told(owed) == ["billing.overdue.notice.DLT", "billing.invoice.paid"]
     letter = await dunning.buried(owed)
     assert letter is not None
-    assert letter.reason == "there was no card to charge: payment-method-missing"
-    assert letter.resolved_at is not None
+    assert letter.failure_reason == "there was no card to charge: payment-method-missing"
+    assert letter.state == "RESOLVED"
 
 
 async def test_an_invoice_is_not_closed_while_a_payment_is_under_way(

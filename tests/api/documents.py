@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from api.errors import TYPES
 from dev import process
+from domain.errors import IllegalDlqOperation
 from store.database import Database
 from store.tables import (
     idempotency_keys,
@@ -27,7 +28,8 @@ def problem_of(answer: httpx2.Response) -> str:
     where = f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
     assert answer.headers["Content-Type"] == "application/problem+json", where
     body = answer.json()
-    assert set(body) == {"type", "title", "status", "detail", "instance"}, where
+    more = {"code"} if body["type"].endswith(f"/{IllegalDlqOperation.slug}") else set()
+    assert set(body) == {"type", "title", "status", "detail", "instance"} | more, where
     assert body["status"] == answer.status_code, where
     assert all(body[name] for name in ("title", "detail", "instance")), where
     prefix, _, slug = body["type"].rpartition("/")

@@ -12,13 +12,14 @@ from sqlalchemy import event
 
 from api.app import create_app
 from domain.access import SYSTEM
+from domain.dead_letter import set_aside
 from domain.message import Message, refused
 from domain.verification import Finding, Invariant, Report, Violation
 from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import running, verification_worker
 from service import verification
-from store import dead_message
+from store import dead_letter
 from store.database import Database
 from tests.api.documents import problem_of
 from tests.conftest import served
@@ -77,7 +78,7 @@ async def test_messages_that_were_set_aside_are_counted_for_each_consumer(
     for offset in range(2):
         async with database.begin(SYSTEM) as tx:
             each = refused(replace(message, offset=offset), ValueError("wrong"))
-            await dead_message.put(tx, "billing-usage", each)
+            await dead_letter.put(tx, set_aside("billing-usage", each))
 
     after = (await scraped(billing))["billing_set_aside_messages"]
     assert after["billing-usage"] == before["billing-usage"] + 2
@@ -169,9 +170,9 @@ INSERT INTO outbox (topic, event_id, aggregate_id, aggregate_version, customer_i
     published_at)
 SELECT 'billing.order.step', gen_random_uuid(), gen_random_uuid(), 1, 'c', '{}', now()
 FROM generate_series(1, 20000);
-INSERT INTO dead_messages (id, consumer, topic, partition, "offset", "timestamp", header_names,
-    header_values, error, reason, resolved_at)
-SELECT gen_random_uuid(), 'billing-usage', 'billing.usage', 1, number, 1, '{}', '{}', '', '', now()
+INSERT INTO dead_letters (id, source, consumer_group, header_names, header_values, error_class,
+    failure_reason, state)
+SELECT gen_random_uuid(), 'USAGE', 'billing-usage', '{}', '{}', '', '', 'DISCARDED'
 FROM generate_series(1, 20000) AS number;
 ANALYZE
 """

@@ -84,7 +84,7 @@ async def test_what_was_done_to_a_customer_is_listed(command: Command, database:
     )
     none = await command("audit", "list", "--customer", new_customer())
 
-    assert "DEAD_LETTER_RESOLVED by somebody" in listed.output
+    assert "DLQ_DISCARD by somebody" in listed.output
     assert f"dead-letter x-1 of {customer_id}: [red] as agreed" in listed.output
     assert "a: 1 → 2" in listed.output
     [document] = json.loads(as_json.stdout)

@@ -1,51 +1,122 @@
-"""`billing dead-letter`: messages that no consumer could take, beside what is owed."""
+"""`billing dead-letter`: what could not be done or taken, and what an operator makes of it."""
 
-import base64
 import random
+from dataclasses import replace
 
 import orjson
+import pytest
 
+from cli.system import Refused
 from domain.access import SYSTEM
-from domain.errors import InvalidRequest
+from domain.dead_letter import set_aside
+from domain.errors import IllegalDlqOperation, InvalidRequest, NotFound
 from domain.message import Message, refused
-from store import dead_message
+from store import dead_letter
 from store.database import Database
 from tests.cli.conftest import Command
+from tests.support.letters import many
+from tests.support.samples import new_customer, new_id
 
 VALUE = b"\xff\x00[bold]" + b"x" * 1_000
 
 
-async def test_a_message_is_listed_with_its_bytes_and_resolved(
-    command: Command, database: Database
-) -> None:
+async def put(database: Database, customer_id: str | None = None) -> str:
     headers = (("twice", b"\xff"), ("twice", None))
     place = ("billing.usage", 3, random.getrandbits(60))
     message = Message(*place, 1_780_000_000_000, b"\xfe", headers, VALUE)
+    why = InvalidRequest("It is [red] JSON.\nNot.")
+    letter = replace(set_aside("billing-usage", refused(message, why)), customer_id=customer_id)
     async with database.begin(SYSTEM) as tx:
-        why = InvalidRequest("It is [red] JSON.\nNot.")
-        await dead_message.put(tx, "billing-usage", refused(message, why))
-        [row] = [row for row in await dead_message.waiting(tx) if row.message == message]
+        id_ = await dead_letter.put(tx, letter)
+    assert id_ is not None
+    return id_
 
-    listed = await command("dead-letter", "list")
-    as_json = await command("dead-letter", "list", "--json")
-    first = await command("dead-letter", "resolve", row.id)
-    again = await command("dead-letter", "resolve", row.id)
 
-    assert f"message {row.id} for billing-usage, waits for" in listed.output
-    assert f"billing.usage, partition 3, offset {message.offset}" in listed.output
-    assert "It is [red] JSON. (invalid-request)" in listed.output
-    assert r"1,008 bytes: '\\xff\x00[bold]xxx" in listed.output
-    assert f"billing dead-letter resolve {row.id}" in listed.output
-    [document] = [each for each in orjson.loads(as_json.stdout) if each["id"] == row.id]
-    assert document["reference"] == f"billing.usage:3:{message.offset}"
-    assert document["body"] == {
-        "consumer": "billing-usage",
-        "error": "invalid-request",
-        "timestamp": 1_780_000_000_000,
-        "key": "/g==",
-        "headers": [{"name": "twice", "value": "/w=="}, {"name": "twice", "value": None}],
-        "value": base64.b64encode(VALUE).decode(),
-    }
-    assert first.output == f"The dead letter {row.id} is resolved.\n"
-    assert again.output == f"The dead letter {row.id} was resolved before.\n"
-    assert row.id not in (await command("dead-letter", "list")).output
+async def test_a_message_is_listed_and_shown_with_its_bytes(
+    command: Command, database: Database
+) -> None:
+    customer_id = new_customer()
+    id_ = await put(database, customer_id=customer_id)
+
+    listed = await command("dead-letter", "list", "--customer", customer_id)
+    shown = await command("dead-letter", "show", id_)
+    as_json = await command("dead-letter", "show", id_, "--json")
+
+    assert f"USAGE {id_}: It is [red] JSON., waits for" in listed.output
+    assert "billing.usage, partition 3, offset" in listed.output
+    assert f"billing dead-letter show|replay|discard {id_}" in listed.output
+    assert "1,008 bytes, as base64:" in shown.output
+    document = orjson.loads(as_json.stdout)
+    assert (document["payloadEncoding"], document["errorClass"]) == ("base64", "invalid-request")
+
+
+async def test_a_letter_is_discarded_once_and_gone_from_the_list(
+    command: Command, database: Database
+) -> None:
+    customer_id = new_customer()
+    id_ = await put(database, customer_id=customer_id)
+
+    first = await command("dead-letter", "discard", id_, "--reason", "as agreed")
+    again = await command("dead-letter", "replay", id_)
+
+    assert first.output == f"The dead letter {id_} is DISCARDED.\n"
+    assert isinstance(again.exception, IllegalDlqOperation)
+    listed = await command("dead-letter", "list", "--customer", customer_id)
+    assert listed.output == "No dead letters.\n"
+    gone = await command("dead-letter", "list", "--customer", customer_id, "--state", "DISCARDED")
+    assert "DISCARDED by operator: as agreed" in gone.output
+
+
+async def test_many_are_counted_before_anything_is_done(
+    command: Command, database: Database, settlements: None
+) -> None:
+    customer_id = new_customer()
+    ids = await many(database, 12, customer_id=customer_id)
+    words = ("dead-letter", "bulk-discard", "--customer", customer_id, "--reason", "as agreed")
+
+    counted = await command(*words)
+    started = await command(*words, "--yes")
+    job_id = started.output.split()[-2]
+    ended = await command("dead-letter", "job", job_id, "--watch")
+    refused = await command("dead-letter", "job", job_id, "--pause")
+
+    assert "12 letters, nothing is done yet" in counted.output
+    assert ids[0] not in counted.output, "a letter is called by its place"
+    assert "12 letters: billing dead-letter job" in started.output
+    assert ended.output.splitlines()[-1] == (
+        "DISCARD SUCCEEDED: 12 of 12, 12 done, 0 failed, 0 came back"
+    )
+    assert str(refused.exception) == "The job is SUCCEEDED."
+
+
+async def test_what_came_is_counted(command: Command, database: Database) -> None:
+    customer_id = new_customer()
+    await put(database, customer_id=customer_id)
+
+    told = await command("dead-letter", "stats", "--source", "USAGE")
+
+    assert f"whose {customer_id}: 1" in told.output
+    assert "about USAGE" in told.output
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (("show", "nonsense"), Refused),
+        (("show", "billing.usage.DLT:0:99999999999"), NotFound),
+        (("replay", new_id()), NotFound),
+        (("job", "nonsense"), Refused),
+        (("job", new_id()), NotFound),
+        (("job", new_id(), "--pause", "--resume"), Refused),
+        (("stats", "--bucket", "1h"), InvalidRequest),
+        (("bulk-replay", "--yes"), InvalidRequest),
+    ],
+    ids=str,
+)
+async def test_what_means_nothing_is_refused_in_a_sentence(
+    command: Command, words: tuple[str, ...], kind: type[Exception]
+) -> None:
+    told = await command("dead-letter", *words)
+
+    assert isinstance(told.exception, kind)
+    assert str(told.exception).endswith(".")

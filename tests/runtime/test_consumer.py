@@ -27,14 +27,14 @@ from domain.message import Headers, Message, Refused
 from domain.ranking import Sold
 from domain.usage import LATE
 from runtime import ranking_consumer, usage_consumer
-from runtime.consumer import follow_until, group_id
+from runtime.consumer import follow_until, group_id, only
 from runtime.consumer import received as as_received
 from runtime.processes import work
 from runtime.settings import Settings
 from store import customer, inbox, ranking
 from store import database as database_module
 from store.database import Database
-from store.tables import dead_messages, sku_rankings, usage_events
+from store.tables import dead_letters, sku_rankings, usage_events
 from tests.support import raw_kafka
 from tests.support.cables import cable
 from tests.support.conditions import PATIENCE_SECONDS, eventually
@@ -182,7 +182,7 @@ class Credulous(Ranking):
             return []
 
         kafka = self.bed.settings.kafka
-        await follow_until(stop, database, kafka, self.name, self.topic, take)
+        await follow_until(stop, database, kafka, self.name, only(self.topic), take)
 
     def saying(self, quantity: str = "1", name: str | None = None) -> bytes:
         sku = name or self.sku
@@ -308,17 +308,19 @@ async def consuming(reader: Reader, database: Database | None = None) -> AsyncIt
 
 async def set_aside(reader: Reader) -> dict[int, Sent]:
     """Its rows, by offset."""
-    query = select(dead_messages).where(
-        dead_messages.c.consumer == group_id(reader.name), dead_messages.c.topic == reader.topic
+    query = select(dead_letters).where(
+        dead_letters.c.consumer_group == group_id(reader.name),
+        dead_letters.c.original_topic == reader.topic,
+        dead_letters.c.dlt_topic.is_(None),
     )
     async with reader.database.engine.connect() as tx:
         rows = (await tx.execute(query)).all()
     assert len({row.offset for row in rows}) == len(rows)
     assert {row.partition for row in rows} <= {PARTITION}
-    assert all(row.error and row.reason for row in rows)
+    assert all(row.error_class and row.failure_reason for row in rows)
     return {
         row.offset: Sent(
-            row.value,
+            row.payload,
             tuple(zip(row.header_names, row.header_values, strict=True)),
             row.key,
             row.timestamp,

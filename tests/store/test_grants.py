@@ -37,8 +37,12 @@ CHANGED = {
     "aggregate_versions": {"version"},
     "coupon_uses": {"state"},
     "customers": {"time_zone", "prepaid", "due_days"},
-    "dead_letters": {"resolved_at"},
-    "dead_messages": {"resolved_at"},
+    "dead_letter_job_items": {"state", "error", "done_at"},
+    "dead_letters": {
+        *("state", "state_reason", "state_actor", "state_at", "job_id", "failure_reason"),
+        *("message_id", "dlt_topic", "original_topic", "partition", "offset", "timestamp", "key"),
+        *("header_names", "header_values"),
+    },
     "gateway_attempts": {"outcome", "gateway_reference", "code", "message", "closed_at"},
     "idempotency_keys": {"response_status", "response_body"},
     "inventory": {"on_hand", "reserved", "withdrawn", "updated_at"},
@@ -61,6 +65,7 @@ CHANGED = {
 """The columns that the application changes, where they are few."""
 STAYS = {
     "coupons": {"code", "created_at"},
+    "dead_letter_jobs": {"id", "operation", "wanted", "actor_id"},
     "invoices": {"id", "customer_id", "period", "workflow_id", "created_at", "created_xid"},
     "orders": {
         *("id", "customer_id", "currency", "lines", "amount"),
@@ -180,7 +185,8 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
         "UPDATE usage_identities SET payload_hash = ''",
         "UPDATE gateway_attempts SET amount = 0",
         "UPDATE stock_reservations SET quantity = 0",
-        "UPDATE dead_letters SET body = '{}'",
+        "UPDATE dead_letters SET payload = ''",
+        "DELETE FROM dead_letters",
         "UPDATE top_ups SET amount = 1",
         "UPDATE audit_entries SET actor_id = 'nobody'",
         "DELETE FROM audit_entries",

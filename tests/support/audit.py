@@ -14,7 +14,7 @@ ALL = 10_000
 
 def an_entry(target_id: str | None = None, **more: Any) -> Entry:
     """An entry about a thing of its own."""
-    about = (Action.DEAD_LETTER_RESOLVED, Noun.DEAD_LETTER, target_id or new_id())
+    about = (Action.DLQ_DISCARD, Noun.DEAD_LETTER, target_id or new_id())
     return Entry(SOMEBODY, *about, **more)
 
 

@@ -20,7 +20,7 @@ from domain.workflow_id import invoice_workflow_id
 from service.starts import start_invoice
 from store import customer, dead_letter, invoice, outbox, payment
 from store.key_ring import NO_KEYS
-from store.tables import ledger_transactions, postings
+from store.tables import dead_letters, ledger_transactions, postings
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.cashier import WAITS
 from tests.support.conditions import eventually
@@ -140,9 +140,12 @@ class Dunning:
             return await outbox.of_aggregates(tx, [owed.invoice_id])
 
     async def buried(self, owed: InvoiceRequest) -> DeadLetter | None:
-        """Its dead letter."""
+        """Its last dead letter."""
+        owner = invoice_workflow_id(owed.invoice_id)
+        query = select(dead_letters.c.id).where(dead_letters.c.reference == owner)
         async with self.billing.database.engine.connect() as tx:
-            return await dead_letter.find(tx, owed.invoice_id)
+            ids = (await tx.execute(query.order_by(dead_letters.c.position))).scalars().all()
+            return await dead_letter.find(tx, ids[-1]) if ids else None
 
     async def booked_outside(self, owed: InvoiceRequest) -> list[int]:
         """Postings of money that came another way."""

@@ -131,7 +131,9 @@ class RelayBed:
 
 
 @asynccontextmanager
-async def relay_bed(settings: Settings, directory: Path) -> AsyncIterator[RelayBed]:
+async def relay_bed(
+    settings: Settings, directory: Path, topics: Sequence[str] = TOPICS
+) -> AsyncIterator[RelayBed]:
     """A fresh bed; ends its relays by their ids."""
     name = f"relays_{uuid4().hex}"
     owner_url, url = (
@@ -143,7 +145,7 @@ async def relay_bed(settings: Settings, directory: Path) -> AsyncIterator[RelayB
         connected(url, pool_size=16) as pool,
     ):
         await asyncio.to_thread(schema.upgrade, owner_url)
-        server = kafka.start(directory, TOPICS)
+        server = kafka.start(directory, topics)
         bed = RelayBed(settings, owner_url, pool, directory, [server])
         try:
             process.wait_until_ready([server])
