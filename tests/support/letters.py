@@ -186,20 +186,28 @@ async def count_open(database: Database, customer_id: str) -> int:
 @asynccontextmanager
 async def letters_on(bed: RelayBed) -> AsyncIterator[Letters]:
     """Everything at work, for the length of the block."""
+    async with idle_letters_on(bed) as idle:
+        client, stop = idle.client, asyncio.Event()
+        workers = (
+            settlement_worker(client, bed.database, SandboxedWorkflowRunner()),
+            outbox_worker(client, bed.database, bed.settings.kafka),
+        )
+        following = asyncio.create_task(
+            dead_letter_consumer.consume_until(stop, bed.database, bed.settings.kafka)
+        )
+        try:
+            async with running(*workers):
+                await start_relay(client)
+                yield idle
+        finally:
+            stop.set()
+            await following
+
+
+@asynccontextmanager
+async def idle_letters_on(bed: RelayBed) -> AsyncIterator[Letters]:
+    """Only the API: no worker, no relay and no consumer."""
     bed.settings = bed.settings.model_copy(update={"dead_letters_per_second": 1_000})
     client = await temporal.connect_when_ready(bed.settings)
-    stop = asyncio.Event()
-    following = asyncio.create_task(
-        dead_letter_consumer.consume_until(stop, bed.database, bed.settings.kafka)
-    )
-    workers = (
-        settlement_worker(client, bed.database, SandboxedWorkflowRunner()),
-        outbox_worker(client, bed.database, bed.settings.kafka),
-    )
-    try:
-        async with running(*workers), served(create_app(bed.settings)) as http:
-            await start_relay(client)
-            yield Letters(bed, client, http)
-    finally:
-        stop.set()
-        await following
+    async with served(create_app(bed.settings)) as http:
+        yield Letters(bed, client, http)
