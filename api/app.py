@@ -34,7 +34,9 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
+from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from runtime import memory, temporal
 from runtime.desk import connected
@@ -70,6 +72,7 @@ STATIC = Path(__file__).parent / "static"
 def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     refuse_unless_dev(settings)
+    counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         preparing.cancel()
         await context.replays.close()
+        await counters.close()
         await context.desk.database.dispose()
         await reads.dispose()
 
@@ -107,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Half of the connections are for what was let in before.
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
+    _limit(app, settings, counters)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -116,6 +121,26 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.add_api_route("/", entrance, include_in_schema=False)
     return app
+
+
+def _limit(app: FastAPI, settings: Settings, counters: Counters) -> None:
+    """What was added last meets a request first: the address, who calls, the caller's quota, and
+    then whether there is room."""
+
+    def limiter(name: str) -> Limiter | None:
+        quota = settings.quota(name)
+        return None if quota is None else Limiter(counters, quota)
+
+    caller, address, administration = map(limiter, ("caller", "address", "administration"))
+    if caller is not None:
+        app.add_middleware(CallerLimits, limiter=caller)
+    if address is not None or administration is not None:
+        app.add_middleware(
+            AddressLimits,
+            all_=address,
+            administration=administration,
+            trusted=settings.trusted_proxies,
+        )
 
 
 async def _connect(settings: Settings) -> Context:

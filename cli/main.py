@@ -87,6 +87,9 @@ def api() -> None:
         port=settings.api_port,
         log_config=None,
         access_log=False,
+        # `api.address` says where a request comes from: what is rewritten before cannot be checked.
+        proxy_headers=False,
+        server_header=False,
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run()

@@ -33,6 +33,7 @@
     ├── AmountOutOfRange          400  zero, negative, or above the bound
     ├── PayloadTooLarge           413  the body is longer than the limit
     ├── UnsupportedMediaType      415  the body is not JSON
+    ├── QuotaExceeded             429  the caller has asked for too much lately
     └── SignatureInvalid          401  a webhook whose signature does not verify
 
 `slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
@@ -222,6 +223,12 @@ class UnsupportedMediaType(Rejected):
     slug = "unsupported-media-type"
     title = "The body must be JSON"
     status = 415
+
+
+class QuotaExceeded(Rejected):
+    slug = "quota-exceeded"
+    title = "The caller asks for too much"
+    status = 429
 
 
 class SignatureInvalid(Rejected):

@@ -6,13 +6,14 @@ the default. The endpoints file has the form of a dotenv file, so a shell can so
 
 import os
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
+from domain.quota import Quota
 from domain.usage import LATE
 
 Days = Annotated[float, Field(gt=0, le=3_660)]
@@ -24,6 +25,16 @@ ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
 def _days(duration: timedelta) -> float:
     return duration / timedelta(days=1)
+
+
+def _quota(units: int, of_whom: str) -> Any:
+    return Field(
+        units,
+        ge=0,
+        le=10_000_000,
+        description=f"Units a minute {of_whom}: a read takes 1, a write 5, a batch 10. "
+        "0: no limit. In `dev` there is none unless it is set.",
+    )
 
 
 class Settings(BaseSettings):
@@ -59,7 +70,10 @@ class Settings(BaseSettings):
     api_work_at_once: int = Field(
         64, ge=1, description="Other requests under way in an API process; more are refused."
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="A cache of final answers.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="A cache of final answers; counts of what callers ask for.",
+    )
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "billing"
@@ -81,6 +95,23 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        (),
+        description="Networks of our own proxies: only what they say in X-Forwarded-For is "
+        "believed, from its right end. None: the address is that of the connection.",
+    )
+    quota_caller: int = _quota(6_000, "for each caller")
+    quota_address: int = _quota(30_000, "for each IP address, whoever calls")
+    quota_administration: int = _quota(
+        60, "for each IP address and part of the administration; each request is one"
+    )
+    quota_login: int = _quota(10, "for each IP address that tries passwords; each try is one")
+    quota_timeout_seconds: float = Field(
+        0.2,
+        gt=0,
+        description="How long Valkey may take to count; without an answer the process counts for "
+        "itself.",
+    )
     time_scale: float = Field(
         1.0, ge=1, description="Divides every wait on the PG; the simulator takes the same factor."
     )
@@ -126,6 +157,14 @@ class Settings(BaseSettings):
         if list(days) != sorted(set(days)):
             raise ValueError("Each number of days should be more than the one before")
         return days
+
+    def quota(self, name: str) -> Quota | None:
+        """The quota of this name, if there is one."""
+        field = f"quota_{name}"
+        if self.billing_environment == "dev" and field not in self.model_fields_set:
+            return None
+        units = getattr(self, field)
+        return Quota(name, units) if units else None
 
     @property
     def gateway_read_timeout(self) -> timedelta:
