@@ -19,6 +19,7 @@ from api import (
     health,
     inventory,
     invoice,
+    key,
     order,
     payment,
     points,
@@ -38,11 +39,12 @@ from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
-from runtime import memory, temporal
+from runtime import keys, memory, temporal
 from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
+from service.key import Keys
 from service.overload import Work
 from store import database
 from store.database import Database
@@ -62,6 +64,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    key,
 )
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
@@ -87,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         preparing.cancel()
         await context.replays.close()
         await counters.close()
+        await context.keys.close()
         await context.desk.database.dispose()
         await reads.dispose()
 
@@ -154,6 +158,7 @@ async def _connect(settings: Settings) -> Context:
         desk,
         ReplayCache(settings.redis_url),
         GroupCommit(desk.database, settings.usage_late),
+        Keys(desk.database, keys.ring(settings)),
     )
 
 

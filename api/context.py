@@ -9,6 +9,7 @@ from api.replay_cache import ReplayCache
 from runtime.settings import Settings
 from service.desk import Desk
 from service.group_commit import GroupCommit
+from service.key import Keys
 from service.overload import AdmittedDatabase, Turn
 
 
@@ -20,6 +21,7 @@ class Context:
     desk: Desk
     replays: ReplayCache
     usage: GroupCommit
+    keys: Keys
 
     def during(self, turn: Turn) -> "Context":
         """The same for one request, which takes its turn when it first asks the database."""

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from temporalio.service import RPCError
 
 from domain.errors import InvalidRequest, NotFound, Rejected
+from service.key import KeysUnreachable
 from service.overload import Overloaded
 from service.temporal import is_down
 
@@ -185,7 +186,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(RPCError, _temporal)
     app.add_exception_handler(Overloaded, _overloaded)
-    for down in (OperationalError, InterfaceError, PoolTimeout, OSError):
+    for down in (OperationalError, InterfaceError, PoolTimeout, KeysUnreachable, OSError):
         app.add_exception_handler(down, _unavailable)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(Exception, _fault)

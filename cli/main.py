@@ -22,6 +22,7 @@ OPERATORS = (
     "invoice",
     "dead-letter",
     "usage",
+    "key",
     "verify",
 )
 """Commands of operators, most of them groups, each with a module of its own; in the order of the

@@ -33,6 +33,7 @@
     ├── AmountOutOfRange          400  zero, negative, or above the bound
     ├── PayloadTooLarge           413  the body is longer than the limit
     ├── UnsupportedMediaType      415  the body is not JSON
+    ├── Unauthenticated           401  no token, or one that is not believed
     ├── QuotaExceeded             429  the caller has asked for too much lately
     └── SignatureInvalid          401  a webhook whose signature does not verify
 
@@ -223,6 +224,18 @@ class UnsupportedMediaType(Rejected):
     slug = "unsupported-media-type"
     title = "The body must be JSON"
     status = 415
+
+
+class Unauthenticated(Rejected):
+    """`presented`: a token came, and is not believed."""
+
+    slug = "unauthenticated"
+    title = "Who calls is not known"
+    status = 401
+
+    def __init__(self, words: str, *, presented: bool = False) -> None:
+        super().__init__(words)
+        self.presented = presented
 
 
 class QuotaExceeded(Rejected):

@@ -5,6 +5,7 @@ the default. The endpoints file has the form of a dotenv file, so a shell can so
 """
 
 import os
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,8 @@ from domain.usage import LATE
 Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
+
+_NAMED = re.compile(r"\s*[A-Za-z0-9._-]{1,32}:\S+(\s+[A-Za-z0-9._-]{1,32}:\S+)*\s*")
 
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
@@ -92,6 +95,11 @@ class Settings(BaseSettings):
     cursor_secret: SecretStr = Field(
         SecretStr("development-only"), description="Signs the cursors of `GET /api/v2/invoices`."
     )
+    api_key_secrets: SecretStr = Field(
+        SecretStr("development:development-only"),
+        description="Under which API keys are kept, each as name:secret with a space between; the "
+        "first one for new keys.",
+    )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
@@ -157,6 +165,19 @@ class Settings(BaseSettings):
         if list(days) != sorted(set(days)):
             raise ValueError("Each number of days should be more than the one before")
         return days
+
+    @field_validator("api_key_secrets")
+    @classmethod
+    def _named(cls, secrets: SecretStr) -> SecretStr:
+        if not _NAMED.fullmatch(secrets.get_secret_value()):
+            raise ValueError("It is a list of name:secret, with spaces between")
+        return secrets
+
+    @property
+    def named_api_key_secrets(self) -> dict[str, str]:
+        """By name, in their order."""
+        pairs = (each.partition(":") for each in self.api_key_secrets.get_secret_value().split())
+        return {name: secret for name, _, secret in pairs}
 
     def quota(self, name: str) -> Quota | None:
         """The quota of this name, if there is one."""

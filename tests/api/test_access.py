@@ -66,6 +66,10 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O},
     "POST /api/v1/invoices/{invoice_id}/reject": {O},
     "GET /api/v1/aged-receivables": {O},
+    "POST /api/v1/keys": {O},
+    "GET /api/v1/keys": {O},
+    "POST /api/v1/keys/{key_id}/rotate": {O},
+    "POST /api/v1/keys/{key_id}/revoke": {O},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 
