@@ -35,6 +35,7 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.envelope import Envelope
 from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
@@ -116,6 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     _limit(app, settings, counters)
+    app.add_middleware(Envelope)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 

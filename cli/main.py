@@ -76,6 +76,7 @@ def api() -> None:
     import uvicorn
 
     from api.app import create_app
+    from api.envelope import BoundedHead
     from runtime import logs
     from runtime.settings import Settings
 
@@ -90,6 +91,7 @@ def api() -> None:
         access_log=False,
         # `api.address` says where a request comes from: what is rewritten before cannot be checked.
         proxy_headers=False,
+        http=BoundedHead,
         server_header=False,
         timeout_graceful_shutdown=5,
     )

@@ -33,6 +33,7 @@
     ├── AmountOutOfRange          400  zero, negative, or above the bound
     ├── PayloadTooLarge           413  the body is longer than the limit
     ├── UnsupportedMediaType      415  the body is not JSON
+    ├── HeadersTooLarge           431  too many headers, or too long ones
     ├── Unauthenticated           401  no token, or one that is not believed
     ├── QuotaExceeded             429  the caller has asked for too much lately
     └── SignatureInvalid          401  a webhook whose signature does not verify
@@ -224,6 +225,12 @@ class UnsupportedMediaType(Rejected):
     slug = "unsupported-media-type"
     title = "The body must be JSON"
     status = 415
+
+
+class HeadersTooLarge(Rejected):
+    slug = "headers-too-large"
+    title = "The headers are too large"
+    status = 431
 
 
 class Unauthenticated(Rejected):

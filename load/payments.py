@@ -62,7 +62,7 @@ def main() -> None:
         settings = Settings()
         simulator = SimulatorOptions(
             f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
-            settings.gateway_webhook_secret.get_secret_value(),
+            settings.gateway_webhook_secrets[0],
         )
         with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=report) as stack:
             services.prepare(stack, report)

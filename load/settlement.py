@@ -48,7 +48,7 @@ def main() -> None:
     """Measure and print one table."""
     with temporary_directory() as directory:
         simulator = SimulatorOptions(
-            "http://127.0.0.1:9/unused", Settings().gateway_webhook_secret.get_secret_value()
+            "http://127.0.0.1:9/unused", Settings().gateway_webhook_secrets[0]
         )
         with durable_stack(
             directory, TOPICS, simulator, ui_port=process.free_port(), progress=tell

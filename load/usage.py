@@ -75,7 +75,7 @@ def main() -> None:
     """Measure and print one table."""
     with temporary_directory() as directory:
         port, ui_port = process.free_port(), process.free_port()
-        secret = Settings().gateway_webhook_secret.get_secret_value()
+        secret = Settings().gateway_webhook_secrets[0]
         simulator = SimulatorOptions("http://127.0.0.1:9/unused", secret)
         with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=report) as stack:
             prepare(stack, report)

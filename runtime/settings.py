@@ -21,6 +21,9 @@ Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
 
+Secrets = tuple[str, ...]
+"""While one is changed there are two: the first one signs, and each is believed."""
+
 _NAMED = re.compile(r"\s*[A-Za-z0-9._-]{1,32}:\S+(\s+[A-Za-z0-9._-]{1,32}:\S+)*\s*")
 
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
@@ -28,6 +31,10 @@ ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
 def _days(duration: timedelta) -> float:
     return duration / timedelta(days=1)
+
+
+def _listed(secrets: SecretStr) -> Secrets:
+    return tuple(secrets.get_secret_value().split())
 
 
 def _quota(units: int, of_whom: str) -> Any:
@@ -84,7 +91,8 @@ class Settings(BaseSettings):
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
         SecretStr("whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA=="),
-        description="Standard Webhooks secret shared with the PG.",
+        description="Standard Webhooks secrets shared with the PG, with spaces between: any is "
+        "good.",
     )
     gateway_key_window_seconds: float = Field(
         86_400, gt=0, description="How long the PG remembers a key: a failed charge is watched."
@@ -93,7 +101,9 @@ class Settings(BaseSettings):
         5.0, gt=0, description="How long one call to the PG may take; never scaled."
     )
     cursor_secret: SecretStr = Field(
-        SecretStr("development-only"), description="Signs the cursors of `GET /api/v2/invoices`."
+        SecretStr("development-only"),
+        description="Secrets of the cursors of lists, with spaces between: the first one signs, "
+        "any is good.",
     )
     api_key_secrets: SecretStr = Field(
         SecretStr("development:development-only"),
@@ -166,6 +176,13 @@ class Settings(BaseSettings):
             raise ValueError("Each number of days should be more than the one before")
         return days
 
+    @field_validator("gateway_webhook_secret", "cursor_secret")
+    @classmethod
+    def _some(cls, secrets: SecretStr) -> SecretStr:
+        if not _listed(secrets):
+            raise ValueError("It is one secret or more, with spaces between")
+        return secrets
+
     @field_validator("api_key_secrets")
     @classmethod
     def _named(cls, secrets: SecretStr) -> SecretStr:
@@ -174,9 +191,17 @@ class Settings(BaseSettings):
         return secrets
 
     @property
+    def gateway_webhook_secrets(self) -> Secrets:
+        return _listed(self.gateway_webhook_secret)
+
+    @property
+    def cursor_secrets(self) -> Secrets:
+        return _listed(self.cursor_secret)
+
+    @property
     def named_api_key_secrets(self) -> dict[str, str]:
         """By name, in their order."""
-        pairs = (each.partition(":") for each in self.api_key_secrets.get_secret_value().split())
+        pairs = (each.partition(":") for each in _listed(self.api_key_secrets))
         return {name: secret for name, _, secret in pairs}
 
     def quota(self, name: str) -> Quota | None:
