@@ -40,7 +40,7 @@ from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
-from runtime import keys, memory, temporal
+from runtime import api_keys, memory, temporal
 from runtime.desk import connected
 from runtime.settings import Settings, refuse_unless_dev
 from runtime.version import VERSION
@@ -160,7 +160,7 @@ async def _connect(settings: Settings) -> Context:
         desk,
         ReplayCache(settings.redis_url),
         GroupCommit(desk.database, settings.usage_late),
-        Keys(desk.database, keys.ring(settings)),
+        Keys(desk.database, api_keys.ring(settings)),
     )
 
 

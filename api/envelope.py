@@ -9,7 +9,7 @@ from api.errors import problem
 from domain.errors import HeadersTooLarge, Rejected, UnsupportedMediaType
 
 MAX_HEADERS = 100
-MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 128 * 1024
 
 
 class BoundedHead(HttpToolsProtocol):

@@ -17,7 +17,7 @@ from api.fields import CustomerId, Document, Empty, Moment, utc
 from domain import api_key as rules
 from domain.access import Role
 from domain.api_key import ApiKey
-from runtime import keys
+from runtime import api_keys
 from service import key
 from service.key import Issued, NewKey
 
@@ -109,7 +109,7 @@ async def create(
         tuple(map(str, body.allowed_networks)),
         body.expires_at,
     )
-    made = await key.create(context.desk, keys.ring(context.settings), access, wish)
+    made = await key.create(context.desk, api_keys.ring(context.settings), access, wish)
     return _issued(made, response)
 
 
@@ -138,7 +138,7 @@ async def rotate(
     """Make a key in place of this one, which is believed for `overlapDays` yet. Both are the same
     caller."""
     overlap = timedelta(days=body.overlap_days)
-    made = await key.rotate(context.desk, keys.ring(context.settings), access, key_id, overlap)
+    made = await key.rotate(context.desk, api_keys.ring(context.settings), access, key_id, overlap)
     return _issued(made, response)
 
 

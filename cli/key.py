@@ -12,7 +12,7 @@ from domain import api_key as rules
 from domain.access import OPERATOR, Role
 from domain.api_key import ApiKey
 from domain.identifier import has_form
-from runtime import keys
+from runtime import api_keys
 from service import key
 from service.key import Issued, NewKey
 
@@ -78,7 +78,7 @@ def revoke(id_: KeyId) -> None:
 
 async def _create(wish: NewKey) -> Issued:
     async with connected() as system:
-        return await key.create(system.desk, keys.ring(system.settings), OPERATOR, wish)
+        return await key.create(system.desk, api_keys.ring(system.settings), OPERATOR, wish)
 
 
 async def _all(customer_id: str | None) -> list[ApiKey]:
@@ -94,7 +94,7 @@ async def _all(customer_id: str | None) -> list[ApiKey]:
 
 async def _rotate(id_: str, overlap: timedelta) -> Issued:
     async with connected() as system:
-        return await key.rotate(system.desk, keys.ring(system.settings), OPERATOR, id_, overlap)
+        return await key.rotate(system.desk, api_keys.ring(system.settings), OPERATOR, id_, overlap)
 
 
 async def _revoke(id_: str) -> ApiKey:
