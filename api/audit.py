@@ -66,11 +66,11 @@ async def list_entries(
     """Who did what, newest first. An entry that committed only after its place was passed comes
     with the page that follows, beyond `size`. That you look is noted, too."""
     wanted = Wanted(action, actor, target_type, target_id, customer_id, trace_id, since, until)
-    secret = context.settings.cursor_secret.get_secret_value()
+    secrets = context.settings.cursor_secrets
     filters = _filters(wanted)
-    place = None if after is None else cursor.decode(secret, after, filters, Descent)
+    place = None if after is None else cursor.decode(secrets, after, filters, Descent)
     found, last = await audit.page(context.desk, access, wanted, place, size)
-    following = None if last is None else cursor.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return Entries(items=[_document(each) for each in found], nextCursor=following)
 
 

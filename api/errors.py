@@ -163,9 +163,15 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    log.warning("a request found something down", path=request.url.path, error=error)
+    return unavailable(request.url.path, error)
+
+
+def unavailable(path: str, error: Exception) -> JSONResponse:
+    """The answer while something is down, which is logged."""
+    log.warning("a request found something down", path=path, error=error)
+    slug = "unavailable"
     detail = "Nothing was lost: send the same request with the same Idempotency-Key again."
-    return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
+    return _document(503, slug, FAULTS[slug], detail, path, {"Retry-After": "5"})
 
 
 def overloaded(path: str, kind: Kind) -> JSONResponse:
