@@ -8,13 +8,15 @@ from prometheus_client import Counter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import OPEN
 from api.address import Networks, client_address, counted_as
 from api.errors import problem
 from api.quota import Exceeded, Limiter, Standing, policy
 from domain.quota import Cost
 
-LIMITED = ("/api/", "/webhooks/", "/auth/")
-"""Paths below these; probes, metrics and pages are let in always."""
+FREE_BELOW = ("/static/", "/health/")
+"""Like `api.access.OPEN`: probes, metrics and pages are let in always. Everything else is counted,
+also what is not there: a token or a key is looked at wherever it is sent."""
 BATCHES = frozenset({"/api/v1/usage/batch"})
 ADMINISTRATION = frozenset({"keys", "audit", "settlement", "pricing-plans"})
 """Parts of the API that few people use, and whose use changes what many pay or may do."""
@@ -97,7 +99,8 @@ class CallerLimits:
 
 
 def _is_limited(scope: Scope) -> bool:
-    return bool(scope["type"] == "http" and scope["path"].startswith(LIMITED))
+    path = scope.get("path", "")
+    return scope["type"] == "http" and path not in OPEN and not path.startswith(FREE_BELOW)
 
 
 def _headers(standing: Standing) -> list[tuple[bytes, bytes]]:

@@ -29,6 +29,9 @@ SHUT_SECONDS = 1.0
 """For how long at most a refusal is given again without asking."""
 AWAY_SECONDS = 1.0
 """How long Valkey is left alone after it did not answer."""
+ASK_AT_ONCE = 50
+"""Questions to Valkey under way, less than the connections that its client has at most: one more
+would be an error that looks as if Valkey were away."""
 MOST_LEASES = 10_000
 
 _AWAY = (RedisError, OSError)
@@ -78,24 +81,28 @@ class Counters:
         )
         self._shared = _Counter(storage)
         self._own = _Counter(MemoryStorage())
+        self._places = asyncio.Semaphore(ASK_AT_ONCE)
         self._away_until = 0.0
 
     async def take(
         self, quota: Quota, subject: str, amounts: tuple[int, ...]
     ) -> tuple[int, Windows]:
         """The first of these amounts that is there, or 0; and how it stands then."""
-        if time.monotonic() >= self._away_until:
-            try:
-                return await self._shared.take(quota, subject, amounts)
-            except _AWAY:
-                self._away_until = time.monotonic() + AWAY_SECONDS
+        async with self._places:
+            # Whoever has waited behind one that got no answer does not wait for one of its own.
+            if time.monotonic() >= self._away_until:
+                try:
+                    return await self._shared.take(quota, subject, amounts)
+                except _AWAY:
+                    self._away_until = time.monotonic() + AWAY_SECONDS
         return await self._own.take(quota, subject, amounts)
 
     async def take_strictly(self, quota: Quota, subject: str) -> None:
         """One unit, or `Exceeded`; raises `ConnectionError` while Valkey is away. For guesses of
         secrets: who could stop Valkey must not gain a guess from it."""
         try:
-            taken, windows = await self._shared.take(quota, subject, (1,))
+            async with self._places:
+                taken, windows = await self._shared.take(quota, subject, (1,))
         except _AWAY as error:
             raise ConnectionError("The counts of guesses cannot be reached.") from error
         if not taken:

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
 from domain.api_key import KEY
-from tests.api.documents import refused
+from runtime.settings import Settings
+from tests.api.documents import closed_port, refused
+from tests.conftest import served
 from tests.support.billing import Billing
+from tests.support.issuer import local_issuer
 from tests.support.samples import new_id
 
 
@@ -50,6 +54,47 @@ async def test_a_customer_sees_its_own_things_with_its_key_and_no_others(
     refused(theirs, 404, "not-found")
     refused(named, 404, "not-found")
     assert keys.status_code in (403, 404)
+
+
+async def test_a_key_with_scopes_is_good_for_nothing_else(billing: Billing) -> None:
+    made = await key_of(billing, scopes=["billing.usage", "billing.read"])
+    order = {"currency": "KRW", "items": [{"sku": "SKU-1", "quantity": 1, "unitPrice": 1000}]}
+    headers = bearing(made, **{"Idempotency-Key": new_id()})
+
+    reads = await billing.api.get("/api/v1/rankings", headers=headers)
+    orders = await billing.api.post("/api/v1/orders", json=order, headers=headers)
+
+    assert reads.status_code == 200
+    refused(orders, 403, "insufficient-scope")
+    assert 'scope="billing.payments"' in orders.headers["WWW-Authenticate"]
+    assert made["details"]["scopes"] == ["billing.read", "billing.usage"]
+
+
+async def test_where_tokens_are_demanded_keys_are_taken_too_and_never_both(
+    billing: Billing, settings: Settings
+) -> None:
+    made = bearing(await key_of(billing))["Authorization"]
+    async with local_issuer() as issuer:
+        entry = {"oidc_issuers": [issuer.settings()]}
+        told = Settings.model_validate({**settings.model_dump(exclude_unset=True), **entry})
+        async with served(create_app(told)) as http:
+            token = issuer.bearer()["Authorization"]
+            for sent, status in (([made], 200), ([token], 200), ([made, token], 401), ([], 401)):
+                headers = [("Authorization", each) for each in sent]
+                answer = await http.get("/api/v1/rankings", headers=headers)
+                assert answer.status_code == status, sent
+
+
+async def test_without_the_database_nobody_says_that_a_key_is_wrong(
+    billing: Billing, settings: Settings
+) -> None:
+    made, away = await key_of(billing), f"postgresql://a@127.0.0.1:{closed_port()}/billing"
+    told = {**settings.model_dump(exclude_unset=True), "database_url": away}
+    async with served(create_app(Settings.model_validate(told))) as http:
+        answer = await http.get("/api/v1/rankings", headers=bearing(made))
+
+    refused(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"] == "5"
 
 
 async def test_a_rotated_key_repeats_what_the_old_one_has_asked_for(billing: Billing) -> None:

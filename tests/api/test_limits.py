@@ -60,6 +60,20 @@ async def test_of_50_who_ask_two_processes_at_once_10_are_let_in(settings: Setti
     assert answers.count(True) == 10
 
 
+async def test_of_1000_subjects_who_ask_two_processes_at_once_each_is_let_in_once(
+    settings: Settings,
+) -> None:
+    """However many ask: more than there are connections is not Valkey that is away."""
+    quota, subjects = Quota("caller", 1), [new_id() for _ in range(1_000)]
+    async with counting(settings.redis_url) as here, counting(settings.redis_url) as there:
+        limiters = [Limiter(here, quota), Limiter(there, quota)]
+        answers = await asyncio.gather(
+            *(let_in(limiter, subject) for subject in subjects for limiter in limiters)
+        )
+
+    assert answers.count(True) == 1_000
+
+
 async def test_leases_of_two_processes_never_exceed_a_quota_and_lose_little_of_it(
     settings: Settings,
 ) -> None:
@@ -158,6 +172,23 @@ async def test_a_caller_is_told_what_is_left_and_then_when_to_come_back(
     assert another.status_code == 200
 
 
+async def test_of_1000_requests_at_once_to_two_processes_no_more_get_through_than_the_quota(
+    settings: Settings,
+) -> None:
+    quota, me = 100, {"X-Customer-Id": f"c-{uuid4().hex}"}
+    async with (
+        limited(settings, quota_caller=quota) as here,
+        limited(settings, quota_caller=quota) as there,
+    ):
+        answers = await asyncio.gather(
+            *((here, there)[each % 2].get(RANKING, headers=me) for each in range(1_000))
+        )
+
+    let = [each.status_code for each in answers if each.status_code != 429]
+    assert quota - quota // LARGEST_LEASE <= len(let) <= quota
+    assert set(let) <= {200, 503}, "503 where more was let in than can be done at once"
+
+
 async def test_a_refusal_is_not_what_a_key_is_answered_with_later(
     billing: Billing, settings: Settings
 ) -> None:
@@ -202,6 +233,16 @@ async def test_the_address_counts_whoever_calls_and_cannot_be_forged(settings: S
         assert await ask(here) == 429
         assert await ask(f"{there}, {here}") == 429, "what a client says of itself"
         assert await ask(there) == 200
+
+
+async def test_whoever_guesses_is_counted_wherever_it_knocks(settings: Settings) -> None:
+    """Also at what is not there, where a key is looked up all the same."""
+    for path in ("/nowhere", "/api", "//api/v1/rankings", "/metrics/", "/staticc", "/auth"):
+        proxies, forwarded = ["127.0.0.0/8"], {"X-Forwarded-For": f"2001:db8:{uuid4().hex[:4]}::1"}
+        async with limited(settings, quota_address=1, trusted_proxies=proxies) as http:
+            statuses = [(await http.get(path, headers=forwarded)).status_code for _ in range(2)]
+        assert statuses[0] in (307, 404), path
+        assert statuses[1] == 429, path
 
 
 async def test_each_part_of_the_administration_has_a_quota_of_its_own(settings: Settings) -> None:

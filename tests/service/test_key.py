@@ -12,7 +12,7 @@ from temporalio.client import Client
 from domain.access import OPERATOR, SYSTEM, Access
 from domain.api_key import Mode, text_of
 from domain.errors import InvalidRequest, NotFound, Unauthenticated
-from domain.roles import Role
+from domain.roles import Role, TokenScope
 from service import key
 from service.desk import Desk
 from service.key import (
@@ -28,6 +28,7 @@ from store import clock
 from store.database import Database
 from store.tables import api_keys
 from tests.api.documents import closed_port
+from tests.support.audit import trail
 from tests.support.databases import connected
 from tests.support.desks import desk as a_desk
 from tests.support.samples import new_id
@@ -181,6 +182,47 @@ async def test_after_a_rotation_both_keys_are_one_caller_and_the_old_one_ends(
     listed = {each.id: each for each in await key.page(desk, None, None, 100_000)}
     assert listed[old.key.id].expires_at == new.key.created_at + timedelta(days=7)
     assert third.key.expires_at is None
+
+
+async def test_if_the_new_key_got_lost_another_one_lives_as_long_as_it_would_have(
+    desk: Desk,
+) -> None:
+    """Not only until the overlap of the old one ends."""
+    old = await made(desk)
+    lost = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
+    await key.revoke(desk, OPERATOR, lost.key.id)
+
+    again = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=1))
+
+    assert again.key.expires_at is None
+    assert again.key.access.caller == old.key.access.caller
+
+
+async def test_the_trail_of_a_key_tells_its_life_and_nothing_that_could_be_sent(
+    desk: Desk, database: Database
+) -> None:
+    old = await made(desk, scopes=frozenset({TokenScope.USAGE}), networks=("10.0.0.0/8",))
+    new = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
+    for _ in range(2):
+        await key.revoke(desk, OPERATOR, old.key.id)
+
+    of_old, of_new = [await trail(database, target_id=each.key.id) for each in (old, new)]
+
+    assert [each.action for each in of_old] == [
+        "API_KEY_CREATED",
+        "API_KEY_ROTATED",
+        "API_KEY_REVOKED",
+    ]
+    assert [each.action for each in of_new] == ["API_KEY_CREATED"]
+    assert of_old[1].after is not None
+    assert of_old[1].after["replacedBy"] == new.key.id
+    assert of_new[0].after == {**(of_old[0].after or {})}
+    for each in (old, new):
+        _, digest, _ = await row(database, each.key.id)
+        chance = each.text.removeprefix(f"dbk_live_{each.key.id}_")
+        for entry in (*of_old, *of_new):
+            assert chance not in str(entry)
+            assert digest.hex() not in str(entry)
 
 
 async def test_without_overlap_the_old_key_ends_with_the_rotation(
