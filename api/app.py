@@ -21,6 +21,7 @@ from api import (
     auth,
     coupon,
     customer,
+    description,
     errors,
     health,
     inventory,
@@ -119,7 +120,12 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="durable-billing",
         version=VERSION,
-        summary="Payments, orchestrated by Temporal: no amount is lost, doubled or stuck.",
+        summary=description.SUMMARY,
+        description=description.DESCRIPTION,
+        contact=description.CONTACT,
+        servers=description.SERVERS,
+        openapi_tags=[{"name": name, "description": of} for name, of in description.TAGS.items()],
+        generate_unique_id_function=description.operation_id,
         lifespan=lifespan,
         responses=errors.DESCRIBED,
         docs_url=None,
@@ -171,6 +177,7 @@ def create_app(settings: Settings) -> FastAPI:
     access.describe(
         app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
     )
+    description.complete(app.openapi(), _calls())
     return app
 
 

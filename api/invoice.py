@@ -96,7 +96,7 @@ async def get_invoice(
 
 
 @router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
-async def get_lineage(
+async def get_invoice_lineage(
     invoice_id: PathId, access: Annotated[Access, may(Action.INVOICE_READ)], context: Using
 ) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""

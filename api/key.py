@@ -106,8 +106,8 @@ class Rotation(Document):
     overlap_days: Days = rules.OVERLAP.days
 
 
-@router.post("", status_code=201, operation_id="createKey")
-async def create(
+@router.post("", status_code=201)
+async def create_key(
     body: NewApiKey, access: Annotated[Access, may(Action.KEY_CREATE)], context: Using
 ) -> IssuedKey:
     """Make a key for a customer or a service. The answer is the only place where it stands."""
@@ -123,8 +123,8 @@ async def create(
     return _issued(made)
 
 
-@router.get("", operation_id="listKeys")
-async def page(
+@router.get("")
+async def list_keys(
     access: Annotated[Access, may(Action.KEY_READ)],
     context: Using,
     customer_id: Annotated[str | None, Query(alias="customerId", pattern=CUSTOMER_ID)] = None,
@@ -137,8 +137,8 @@ async def page(
     return KeyPage(keys=documents, next=found[-1].id if len(found) == size else None)
 
 
-@router.post("/{key_id}/rotate", status_code=201, operation_id="rotateKey")
-async def rotate(
+@router.post("/{key_id}/rotate", status_code=201)
+async def rotate_key(
     key_id: PathKey,
     access: Annotated[Access, may(Action.KEY_ROTATE)],
     context: Using,
@@ -151,8 +151,8 @@ async def rotate(
     return _issued(made)
 
 
-@router.post("/{key_id}/revoke", operation_id="revokeKey")
-async def revoke(
+@router.post("/{key_id}/revoke")
+async def revoke_key(
     key_id: PathKey,
     access: Annotated[Access, may(Action.KEY_REVOKE)],
     context: Using,
