@@ -5,13 +5,17 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from api.app import create_app
-from domain.api_key import KEY
+from domain.access import SYSTEM
+from domain.api_key import KEY, Mode, text_of
 from runtime.settings import Settings
+from store.database import Database
 from tests.api.documents import closed_port, refused
 from tests.conftest import served
 from tests.support.billing import Billing
+from tests.support.databases import may_idle
 from tests.support.issuer import local_issuer
 from tests.support.samples import new_id
 
@@ -97,6 +101,28 @@ async def test_without_the_database_nobody_says_that_a_key_is_wrong(
     assert answer.headers["Retry-After"] == "5"
 
 
+async def test_whoever_makes_keys_up_takes_no_connection_from_those_who_work(
+    billing: Billing, settings: Settings, owner: Database
+) -> None:
+    """Thirty of them have the right check, and nobody can look them up as long as the table is
+    locked; a process has fewer connections."""
+    made_up = [text_of(Mode.TEST, f"madeup{each:02}", "x" * 32) for each in range(30)]
+
+    async def guess(key: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return (await billing.api.get("/api/v1/wallet", headers=headers)).status_code
+
+    async with owner.begin(SYSTEM) as tx:
+        await may_idle(tx)
+        await tx.execute(text("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE"))
+        guesses = [asyncio.create_task(guess(each)) for each in made_up]
+        order_id = await billing.order()
+        assert not [each for each in guesses if each.done() and each.result() == 401]
+        await billing.pay(order_id)
+
+    assert set(await asyncio.gather(*guesses)) <= {401, 503}
+
+
 async def test_a_rotated_key_repeats_what_the_old_one_has_asked_for(billing: Billing) -> None:
     old = await key_of(billing)
     again = await billing.api.post(
@@ -143,9 +169,9 @@ async def test_a_key_from_the_wrong_network_is_not_believed(billing: Billing) ->
     assert (await ask(here), await ask(there)) == (200, 401)
 
 
-@pytest.mark.parametrize("text", ["dbk_", "dbk_live_x", "dbk_test_abcdefgh_" + "x" * 38])
-async def test_what_only_begins_like_a_key_is_none(billing: Billing, text: str) -> None:
-    headers = {"Authorization": f"bearer {text}"}
+@pytest.mark.parametrize("key", ["dbk_", "dbk_live_x", "dbk_test_abcdefgh_" + "x" * 38])
+async def test_what_only_begins_like_a_key_is_none(billing: Billing, key: str) -> None:
+    headers = {"Authorization": f"bearer {key}"}
     refused(await billing.api.get("/api/v1/rankings", headers=headers), 401, "unauthenticated")
 
 
