@@ -160,10 +160,10 @@ class Settings(BaseSettings):
         "believed, from its right end. None: the address is that of the connection.",
     )
     quota_caller: int = _quota(
-        6_000, "Units a minute for each caller: a read takes 1, a write 5, a batch 10"
+        180_000, "Units a minute for each caller: a read takes 1, a write 5, a batch 10"
     )
     quota_address: int = _quota(
-        30_000, "Units a minute for each IP address, whoever calls: as for a caller"
+        600_000, "Units a minute for each IP address, whoever calls: as for a caller"
     )
     quota_administration: int = _quota(
         60, "Requests a minute from each IP address to each part of the administration"
