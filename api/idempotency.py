@@ -78,7 +78,7 @@ async def answer(
     where = None if location is None else location.format(answered.resource_id)
     body = rendered(document(answered.value))
     if answered.final:
-        kept = await keep(context.desk, call.claim, StoredAnswer(status, body))
+        kept = await keep(context.desk, call, StoredAnswer(status, body))
         if answered.repeated:
             return await _again(context, call, kept)
         await context.replays.put(call.claim, kept)

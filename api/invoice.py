@@ -81,7 +81,7 @@ async def crawl_invoices(
     secret = context.settings.cursor_secret.get_secret_value()
     filters = {"customerId": owner, "status": status}
     place = None if after is None else cursor.decode(secret, after, filters, Position)
-    found, last = await invoice.crawl(context.desk, owner, status, place, size)
+    found, last = await invoice.crawl(context.desk, access, owner, status, place, size)
     items = [document(each) for each in found]
     following = None if last is None else cursor.encode(secret, last, filters)
     return InvoiceCrawl(items=items, nextCursor=following)
