@@ -38,7 +38,10 @@ CREATE ROLE {APPLICATION} LOGIN
 CREATE DATABASE {DATABASE} OWNER {OWNER}
 REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC
 GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
-CREATE ROLE {CUSTOMER} NOLOGIN
+"""
+# Before each start: data that were made without it get what the next migration asks for.
+_LATER_ROLES = f"""\
+DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; END $$
 GRANT {CUSTOMER} TO {APPLICATION} WITH INHERIT FALSE
 """
 
@@ -57,6 +60,7 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
             _initialize(binaries, data, directory / "initdb.log")
         # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
         (data / "postmaster.pid").unlink(missing_ok=True)
+        _tell(binaries, data, directory / "roles.log", _LATER_ROLES)
 
     argv: list[str | Path] = [binaries / "postgres", "-D", data]
     fixed = {
@@ -130,16 +134,14 @@ def _initialize(binaries: Path, data: Path, log: Path) -> None:
     initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
     settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
     process.run([*initdb, *settings], log=log, user=user)
-    single: list[str | Path] = [
-        binaries / "postgres",
-        "--single",
-        "-c",
-        "exit_on_error=on",
-        "-D",
-        partial,
-    ]
-    process.run([*single, SUPERUSER], log=log, user=user, stdin=_ROLES)
+    _tell(binaries, partial, log, _ROLES)
     partial.rename(data)
+
+
+def _tell(binaries: Path, data: Path, log: Path, statements: str) -> None:
+    """Run statements, one a line, in a cluster whose server does not run."""
+    single: list[str | Path] = [binaries / "postgres", "--single", "-c", "exit_on_error=on"]
+    process.run([*single, "-D", data, SUPERUSER], log=log, user=_user(), stdin=statements)
 
 
 def _partial(data: Path) -> Path:
