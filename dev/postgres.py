@@ -39,7 +39,7 @@ CREATE DATABASE {DATABASE} OWNER {OWNER}
 REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC
 GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
 """
-# Before each start: data that were made without it get what the next migration asks for.
+# Before each further start: data that were made without it get what a migration asks for.
 _LATER_ROLES = f"""\
 DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; END $$
 GRANT {CUSTOMER} TO {APPLICATION} WITH INHERIT FALSE
@@ -58,6 +58,7 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
     def prepare() -> None:
         if not data.exists():
             _initialize(binaries, data, directory / "initdb.log")
+            return
         # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
         (data / "postmaster.pid").unlink(missing_ok=True)
         _tell(binaries, data, directory / "roles.log", _LATER_ROLES)
@@ -134,7 +135,7 @@ def _initialize(binaries: Path, data: Path, log: Path) -> None:
     initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
     settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
     process.run([*initdb, *settings], log=log, user=user)
-    _tell(binaries, partial, log, _ROLES)
+    _tell(binaries, partial, log, _ROLES + _LATER_ROLES)
     partial.rename(data)
 
 
