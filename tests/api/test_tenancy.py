@@ -5,7 +5,9 @@ well the same requests show them, so the tests can fail.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -18,6 +20,7 @@ from store.database import Database
 from store.tables import metadata
 from tests.api.calls import OF_NOBODY, ask, of_customers, with_everything
 from tests.api.conftest import Acting
+from tests.api.documents import refused
 from tests.api.settling import NO_MONEY
 from tests.support.billing import Billing
 
@@ -150,3 +153,25 @@ async def test_without_the_second_net_the_same_requests_show_everything(
             if leaks(answer, said, theirs):
                 found.add(str(call))
     assert len(found) >= 10, found
+
+
+async def test_who_now_acts_for_another_customer_gets_no_answer_of_before(
+    billing: Billing, acting: Acting
+) -> None:
+    """The same person, key and request: the answer was the first customer's, whoever keeps it."""
+    body = {"orderId": await billing.order(1000), "method": "CARD"}
+    first = a_customer(billing)
+    then = replace(first, customer_id=(await somebody(billing)).customer_id)
+    key = {"Idempotency-Key": uuid4().hex}
+
+    async with acting(first) as http:
+        paid, again = [await http.post("/api/v1/payments", json=body, headers=key) for _ in "ab"]
+    async with acting(then) as http:
+        refused(
+            await http.post("/api/v1/payments", json=body, headers=key),
+            422,
+            "idempotency-key-reused",
+        )
+
+    assert paid.status_code == 201
+    assert again.text == paid.text
