@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,7 @@ OWN = {
             *("plan_assignments", "payment_methods", "orders", "payments", "refunds", "top_ups"),
             *("wallets", "wallet_holds", "gateway_attempts", "idempotency_keys", "outbox"),
             *("coupon_claims", "coupon_uses", "usage_identities", "usage_events", "invoices"),
-            *("settlement_outcomes", "audit_entries"),
+            *("settlement_outcomes", "audit_entries", "api_keys"),
         ),
         f"customer_id = {ME}",
     ),

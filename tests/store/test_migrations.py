@@ -111,7 +111,7 @@ _KEYS = """
 
 def test_what_is_there_is_told_whose_it_is_with_an_upgrade(empty_database: str) -> None:
     """So that a customer still finds the attempts of its payments, and the answers to its keys."""
-    command.upgrade(configured(empty_database), "0012")
+    command.upgrade(configured(empty_database), "0013")
     for statement in (_PAYMENT, _ATTEMPT, _KEYS):
         asyncio.run(execute(empty_database, statement))
 

@@ -25,7 +25,6 @@ from tests.support.samples import a_payment, new_customer, new_id
 NOBODYS = {
     "aggregate_versions": "counts the events of a thing and says nothing of it",
     "alembic_version": "of the migrations",
-    "api_keys": "looked up before it is known who calls",
     "audit_seals": "hashes over the entries of all",
     "dead_letters": "of operators, who have to see all of them",
     "dead_messages": "of operators, and of any shape",
