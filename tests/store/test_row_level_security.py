@@ -294,6 +294,21 @@ async def single(settings: Settings) -> AsyncIterator[Database]:
         yield pool
 
 
+async def test_a_connection_keeps_a_statement_of_each_role(single: Database) -> None:
+    """PostgreSQL throws the plan of a prepared statement away when it comes in another role: the
+    system would pay for every customer before it."""
+    mine = select(payments.c.id).where(payments.c.id == new_id())
+    for scope in (SYSTEM, of("me"), SYSTEM, of("you")):
+        async with single.read(scope) as tx:
+            await tx.execute(mine)
+    kept = text(
+        "SELECT statement FROM pg_prepared_statements WHERE statement LIKE 'SELECT payments.id%'"
+    )
+    async with single.read(SYSTEM) as tx:
+        system, customer_s = sorted((await tx.execute(kept)).scalars(), key=len)
+    assert customer_s == f"{system} /* of a customer */"
+
+
 async def ends(tx: Transaction) -> None:
     pass
 
