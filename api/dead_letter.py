@@ -263,13 +263,13 @@ async def list_dead_letters(
     """What waits, newest first. A letter that committed only after its place was passed comes with
     the page that follows, beyond `size`. That you look is noted."""
     wanted = Wanted(source, topic, consumer_group, since, until, error_type, customer_id)
-    secret = context.settings.cursor_secret.get_secret_value()
+    secrets = context.settings.cursor_secrets
     named = {name: str(value) for name, value in wanted.as_json().items()}
     filters: dict[str, str | None] = {"of": "dlq", "state": state, **named}
-    place = None if after is None else cursor.decode(secret, after, filters, Descent)
+    place = None if after is None else cursor.decode(secrets, after, filters, Descent)
     only = None if state == "ALL" else LetterState(state)
     found, last = await dead_letter.page(context.desk, access, wanted, only, place, size)
-    following = None if last is None else cursor.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return Messages(items=[message(each) for each in found], nextCursor=following, size=size)
 
 
@@ -296,7 +296,7 @@ async def get_bulk_job(
     context: Using,
 ) -> BulkJob:
     """How far a job is."""
-    return job(await dead_letter.job(context.desk, job_id))
+    return job(await dead_letter.job(context.desk, access, job_id))
 
 
 @router.get("/bulk-jobs/{job_id}/items", response_model=BulkItems)
@@ -309,11 +309,11 @@ async def list_bulk_items(
     size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> BulkItems:
     """Its letters in the order in which they came, and what became of each."""
-    secret = context.settings.cursor_secret.get_secret_value()
+    secrets = context.settings.cursor_secrets
     filters: dict[str, str | None] = {"of": "dlq-job", "job": job_id, "state": state}
-    place = None if after is None else cursor.decode(secret, after, filters, Ascent)
-    found, last = await dead_letter.job_items(context.desk, job_id, state, place, size)
-    following = None if last is None else cursor.encode(secret, last, filters)
+    place = None if after is None else cursor.decode(secrets, after, filters, Ascent)
+    found, last = await dead_letter.job_items(context.desk, access, job_id, state, place, size)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return BulkItems(
         items=[
             BulkItem(

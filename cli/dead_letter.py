@@ -177,7 +177,7 @@ def job(
     async def found(system: System) -> BulkJob:
         if turns:
             return documents.job(await dead_letter.turn_job(system.desk, OPERATOR, id_, turns[0]))
-        return documents.job(await dead_letter.job(system.desk, id_))
+        return documents.job(await dead_letter.job(system.desk, OPERATOR, id_))
 
     stands = _asked(found)
     turns.clear()

@@ -82,6 +82,9 @@ class Action(StrEnum):
     DLQ_JOB_CANCELLED = "DLQ_JOB_CANCELLED"
     EVENTS_REPUBLISHED = "EVENTS_REPUBLISHED"
     RANKING_REBUILT = "RANKING_REBUILT"
+    API_KEY_CREATED = "API_KEY_CREATED"
+    API_KEY_ROTATED = "API_KEY_ROTATED"
+    API_KEY_REVOKED = "API_KEY_REVOKED"
     DATA_VIEWED = "DATA_VIEWED"
     DATA_EXPORTED = "DATA_EXPORTED"
 
@@ -106,6 +109,7 @@ class Noun(StrEnum):
     DEAD_LETTER_JOB = "dead-letter-job"
     TOPIC = "topic"
     RANKING = "ranking"
+    API_KEY = "api-key"
     AUDIT = "audit"
 
 

@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateS
 from temporalio.service import RPCError
 
 from activities.dead_letter import DECIDE
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.dead_letter import (
     DRY_RUN,
@@ -63,7 +63,7 @@ async def page(
     """The letters below a place, newest first, with what came late above it, and the place below
     them; None at the end."""
     late: Sequence[LetterHead] = ()
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         if place is None:
             rows = await dead_letter.listed(tx, wanted, state, None, limit)
         else:
@@ -81,7 +81,7 @@ async def page(
 
 async def get(desk: Desk, access: Access, called: str) -> DeadLetter:
     """All of it, by its place or its id; that somebody looks is noted. Raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         letter = await _found(tx, called)
     await viewed(desk, access, Noun.DEAD_LETTER, letter.id, letter.customer_id)
     return letter
@@ -92,7 +92,7 @@ async def replay(desk: Desk, access: Access, called: str) -> DeadLetter:
     before."""
     letter = await _decide(desk, access, called, Operation.REPLAY, None)
     await ask_again(desk.temporal, desk.terms, letter)
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await _found(tx, letter.id)
 
 
@@ -104,7 +104,7 @@ async def discard(desk: Desk, access: Access, called: str, reason: str) -> DeadL
 async def _decide(
     desk: Desk, access: Access, called: str, what: Operation, reason: str | None
 ) -> DeadLetter:
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         letter = await dead_letter.find(tx, called, lock=True)
         if letter is None:
             raise _unknown(called)
@@ -155,7 +155,7 @@ async def dry_run(desk: Desk, access: Access, what: Operation, wanted: Wanted) -
     """Which letters a job would have. The one that this caller starts within the hour, for the same
     question, has no others."""
     by = actor(access)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         now = await dead_letter_job.snapshot(tx)
         count = await dead_letter_job.count(tx, wanted, now)
         sample = await dead_letter_job.sample(tx, wanted, now)
@@ -180,7 +180,7 @@ async def start_job(
     if wanted.is_everything:
         raise InvalidRequest("Say which dead letters you mean: at least one filter is needed.")
     by, job_id = actor(access), new_id()
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await dead_letter_job.lock(tx)
         if other := await dead_letter_job.under_way(tx, what, wanted.source):
             raise JobRunning(f"The job {other} is under way: wait for it, or cancel it.")
@@ -199,17 +199,22 @@ async def start_job(
     return Bulk(count, sample, job)
 
 
-async def job(desk: Desk, job_id: str) -> Job:
+async def job(desk: Desk, access: Access, job_id: str) -> Job:
     """As it stands. Raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await _job(tx, job_id)
 
 
 async def job_items(
-    desk: Desk, job_id: str, state: ItemState | None, place: Ascent | None, limit: int
+    desk: Desk,
+    access: Access,
+    job_id: str,
+    state: ItemState | None,
+    place: Ascent | None,
+    limit: int,
 ) -> tuple[list[JobItem], Ascent | None]:
     """Its letters behind a place, and the place behind them; None at the end."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         await _job(tx, job_id)
         rows = await dead_letter_job.page(tx, job_id, state, place.last if place else 0, limit)
     following = Ascent(rows[-1][0]) if len(rows) == limit else None
@@ -230,7 +235,7 @@ async def turn_job(desk: Desk, access: Access, job_id: str, after: JobState) -> 
     Raises `NotFound`, and `IllegalDlqOperation` where it does not stand so.
     """
     before, what = _TURNS[after]
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         state = await dead_letter_job.lock_one(tx, job_id)
         if state is None:
             raise NotFound(f"There is no job {job_id}.")
@@ -268,7 +273,7 @@ async def _set_to_work(desk: Desk, job_id: str) -> None:
 async def stats(desk: Desk, access: Access, wanted: Wanted, bucket: timedelta) -> Stats:
     """How many letters came, whatever became of them; of the last day where nothing else is said.
     Raises `InvalidRequest`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         until = wanted.until or await clock.now(tx)
         since = wanted.since or until - DAY
         begins = list(buckets(since, until, bucket))
