@@ -144,12 +144,11 @@ class SettlementActivities:
 async def _record(tx: Transaction, ended: EndedSettlement) -> None:
     """What the run report shows of this customer, and what waits for an operator: a month that
     failed, until it does not any more."""
-    await settlement.record(tx, ended)
     letter = of_settlement(ended)
-    if ended.status is SettlementStatus.FAILED:
+    failed = ended.status is SettlementStatus.FAILED
+    await settlement.record(tx, ended, None if failed else letter.reference)
+    if failed:
         await dead_letter.bury(tx, letter)
-    elif letter.reference is not None:
-        await dead_letter.resolve(tx, letter.reference)
 
 
 def _decided(made: DecidedDraft, what: Action) -> list[Entry]:

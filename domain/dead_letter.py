@@ -433,10 +433,12 @@ class JobItem:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """Input of DeadLetterJob: which one, and how many letters a second at most."""
+    """Input of DeadLetterJob: which one, and how many letters a second at most. It goes on as a new
+    execution after so many, before its history grows long."""
 
     job_id: str
     rate: int = 20
+    per_execution: int = 1_000
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     Column,
     ColumnElement,
     Row,
     Select,
     Text,
+    Update,
     case,
     exists,
     func,
@@ -119,6 +121,15 @@ async def is_replaying(tx: Transaction, reference: str) -> bool:
 async def resolve(tx: Transaction, reference: str) -> bool:
     """The thing of our own is in order again, by a replay or otherwise; False when nothing waited
     for it."""
+    return (await tx.execute(_resolving(reference))).rowcount == 1
+
+
+def resolving(reference: str) -> CTE:
+    """The same as a part of a statement."""
+    return _resolving(reference).returning(dead_letters.c.id).cte("resolved")
+
+
+def _resolving(reference: str) -> Update:
     ends = case(
         (
             dead_letters.c.state == LetterState.REPLAYING,
@@ -126,12 +137,8 @@ async def resolve(tx: Transaction, reference: str) -> bool:
         ),
         else_=literal(LetterState.RESOLVED, Text),
     )
-    resolved = await tx.execute(
-        update(dead_letters)
-        .where(dead_letters.c.reference == reference, _LIVE)
-        .values(state=ends, state_at=func.now())
-    )
-    return resolved.rowcount == 1
+    live = update(dead_letters).where(dead_letters.c.reference == reference, _LIVE)
+    return live.values(state=ends, state_at=func.now())
 
 
 async def adopt(tx: Transaction, letter: NewLetter, ids: Sequence[str]) -> bool:

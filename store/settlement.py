@@ -18,6 +18,7 @@ from domain.settlement import (
     SettlementStatus,
 )
 from store.database import Transaction
+from store.dead_letter import resolving
 from store.tables import (
     customers,
     invoices,
@@ -97,8 +98,9 @@ async def count_customers(tx: Transaction) -> int:
     return (await tx.execute(query)).scalar_one()
 
 
-async def record(tx: Transaction, ended: EndedSettlement) -> None:
-    """How a customer's settlement stands; the last word counts."""
+async def record(tx: Transaction, ended: EndedSettlement, mended: str | None = None) -> None:
+    """How a customer's settlement stands; the last word counts. `mended`: the dead letter of this
+    settlement waits no more."""
     row = insert(settlement_outcomes).values(
         period=ended.settlement.period,
         customer_id=ended.settlement.customer_id,
@@ -106,17 +108,16 @@ async def record(tx: Transaction, ended: EndedSettlement) -> None:
         reason=ended.reason,
         invoice_id=ended.invoice_id,
     )
-    await tx.execute(
-        row.on_conflict_do_update(
-            index_elements=["period", "customer_id"],
-            set_={
-                "status": row.excluded.status,
-                "reason": row.excluded.reason,
-                "invoice_id": row.excluded.invoice_id,
-                "updated_at": func.now(),
-            },
-        )
+    recorded = row.on_conflict_do_update(
+        index_elements=["period", "customer_id"],
+        set_={
+            "status": row.excluded.status,
+            "reason": row.excluded.reason,
+            "invoice_id": row.excluded.invoice_id,
+            "updated_at": func.now(),
+        },
     )
+    await tx.execute(recorded if mended is None else recorded.add_cte(resolving(mended)))
 
 
 async def ended_among(

@@ -16,7 +16,6 @@ with workflow.unsafe.imports_passed_through():
 from workflows import policies, search_attributes
 
 BATCH = 50
-PER_EXECUTION = 1_000
 
 
 @workflow.defn(name="DeadLetterJob")
@@ -36,7 +35,7 @@ class DeadLetterJob:
             pause = timedelta(seconds=len(batch.letters) / job.rate)
             await workflow.sleep(pause, summary="not too many at once")
             seen += len(batch.letters)
-            if seen >= PER_EXECUTION:
+            if seen >= job.per_execution:
                 workflow.continue_as_new(job)
         workflow.upsert_search_attributes([search_attributes.OUTCOME.value_set(batch.state)])
         return batch.state

@@ -19,7 +19,9 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy, Verdict
+from domain.dead_letter import JobRequest, Operation, Wanted
 from domain.invoice import Closing
 from domain.period import Period
 from domain.review import Outcome, Resolution
@@ -29,14 +31,18 @@ from gateway.client import PaymentGateway
 from runtime.schedules import MONTHLY
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running
-from service.starts import start_refund, start_relay, start_settlement_run
+from service.starts import start_dead_letter_job, start_refund, start_relay, start_settlement_run
+from store import dead_letter_job
 from store.database import Database
+from tests.support.audit import SOMEBODY
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.cashier import TWO_CALLS, WAITS, Cashier
 from tests.support.conditions import eventually
 from tests.support.dunning import HARD_DECLINE, SOFT_DECLINE, Dunning, brisk, closes
 from tests.support.faults import Fault, FaultInjector
+from tests.support.letters import many
 from tests.support.months import ASKS, Months
+from tests.support.samples import new_customer, new_id
 from tests.support.sealing import OLD, SEALED, connected, with_keys
 from tests.support.tenants import tenants
 from tests.workflows.conftest import Connections
@@ -319,6 +325,25 @@ async def test_runs(months: Months) -> None:
             ScheduledSettlement.run, nobody, id=id_, task_queue=policies.SETTLEMENT
         ),
     )
+
+
+async def test_jobs_over_dead_letters(months: Months) -> None:
+    database, client = months.billing.database, months.client
+    for name, letters, per_execution in (("letters-done", 3, 1_000), ("letters-of-two", 60, 50)):
+        customer_id, job_id = new_customer(), new_id()
+        await many(database, letters, customer_id=customer_id)
+        wanted = Wanted(customer_id=customer_id)
+        async with database.begin(SYSTEM) as tx:
+            seen = await dead_letter_job.snapshot(tx)
+            what = (Operation.DISCARD, wanted, SOMEBODY, "recorded", seen)
+            await dead_letter_job.begin(tx, job_id, *what)
+        request = JobRequest(job_id, 1_000, per_execution)
+        first = await start_dead_letter_job(client, request)
+        await first.result()
+        if per_execution < letters:
+            run = client.get_workflow_handle(first.id, run_id=first.result_run_id)
+            await record("letters-continued-as-new", run, ended=False)
+        await record(name, client.get_workflow_handle(first.id))
 
 
 async def test_a_relay(cashier: Cashier, relays: None) -> None:

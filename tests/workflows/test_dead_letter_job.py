@@ -15,15 +15,25 @@ from temporalio.client import WorkflowExecutionStatus
 from activities.dead_letter import DeadLetterActivities
 from dev import process
 from domain.access import SYSTEM
-from domain.dead_letter import FEW, JobLetter, JobPage, from_topic
+from domain.dead_letter import (
+    FEW,
+    JobLetter,
+    JobPage,
+    JobRequest,
+    Operation,
+    Source,
+    Wanted,
+    from_topic,
+)
 from domain.message import Message
 from domain.terms import Terms
 from domain.workflow_id import dead_letter_job_workflow_id
 from runtime import sweeper
 from runtime.settings import Settings
-from store import clock, dead_letter
+from service.starts import start_dead_letter_job
+from store import clock, dead_letter, dead_letter_job
 from tests.api.documents import refused
-from tests.support.audit import trail
+from tests.support.audit import SOMEBODY, trail
 from tests.support.conditions import eventually, patience
 from tests.support.letters import DLQ, Letters, idle_letters_on, letters_on, many
 from tests.support.relays import relay_bed
@@ -151,18 +161,25 @@ async def test_items_come_in_pages(letters: Letters) -> None:
 
 async def test_a_job_of_more_than_an_execution_holds_ends_too(letters: Letters) -> None:
     customer_id = new_customer()
-    ids = await many(letters.database, 1_050, customer_id=customer_id)
+    await many(letters.database, 120, customer_id=customer_id)
+    job_id = await begun(letters, customer_id)
+    request = JobRequest(job_id, 1_000, per_execution=50)
 
-    job_id = await letters.started("discard", customerId=customer_id, reason="as agreed")
-    job = await letters.ended(job_id, *ENDED)
+    first = await start_dead_letter_job(letters.client, request)
+    assert await first.result() == "SUCCEEDED"
 
-    assert (job["state"], job["successCount"]) == ("SUCCEEDED", len(ids))
-    id_ = f"WorkflowId = '{dead_letter_job_workflow_id(job_id)}'"
+    job = await letters.get(f"/bulk-jobs/{job_id}")
+    assert (job["state"], job["successCount"]) == ("SUCCEEDED", 120)
+    assert first.result_run_id != (await first.describe()).run_id, "it went on as a new execution"
 
-    async def both_executions() -> bool:
-        return len([each async for each in letters.client.list_workflows(id_)]) == 2
 
-    await eventually(both_executions)
+async def begun(letters: Letters, customer_id: str) -> str:
+    """A job that has no workflow yet."""
+    wanted, id_ = Wanted(Source.PAYMENT, customer_id=customer_id), new_id()
+    async with letters.database.begin(SYSTEM) as tx:
+        seen = await dead_letter_job.snapshot(tx)
+        await dead_letter_job.begin(tx, id_, Operation.DISCARD, wanted, SOMEBODY, "why", seen)
+    return id_
 
 
 # What is refused.

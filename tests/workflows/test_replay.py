@@ -19,6 +19,7 @@ from tests.workflows.planted import (
     RunLater,
     SettleLater,
 )
+from workflows.dead_letter_job import DeadLetterJob
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -36,6 +37,7 @@ WORKFLOWS = (
     MonthlySettlement,
     SettlementRun,
     ScheduledSettlement,
+    DeadLetterJob,
 )
 
 
@@ -70,6 +72,7 @@ def test_there_is_a_history_of_every_workflow() -> None:
         "settlement": "MonthlySettlement",
         "run": "SettlementRun",
         "schedule": "ScheduledSettlement",
+        "letters": "DeadLetterJob",
     }
     assert len(HISTORIES) >= 40
 
