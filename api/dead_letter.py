@@ -26,9 +26,9 @@ from domain.dead_letter import (
     Job,
     JobState,
     LetterHead,
+    LetterSource,
     LetterState,
     Operation,
-    Source,
     Stats,
     Wanted,
 )
@@ -89,7 +89,7 @@ class Message(Document):
 
     message_id: str
     id: str
-    source: Source
+    source: LetterSource
     dlt_topic: str | None
     original_topic: str | None
     partition: int | None
@@ -144,14 +144,16 @@ class Filter(Document):
     """Which letters; what is not named does not matter. Nothing is done unless `confirm` is exactly
     `true`; the job then has those letters only that the dry run before has seen."""
 
-    source: Source | None = None
+    source: LetterSource | None = None
     topic: Topic | None = None
     consumer_group: Group | None = None
     since: Annotated[Moment | None, Field(alias="from")] = None
     until: Annotated[Moment | None, Field(alias="to")] = None
     error_type: ErrorType | None = None
     customer_id: CustomerId | None = None
-    confirm: Annotated[bool, Field(strict=True)] = False
+    confirm: Annotated[
+        bool, Field(strict=True, description="Exactly `true`: do it. Else nothing is done.")
+    ] = False
     expected_count: Annotated[
         int | None,
         Field(strict=True, ge=0, le=2**31, description="More than a tenth off: 409."),
@@ -220,12 +222,12 @@ class BulkItems(Document):
     next_cursor: str | None
 
 
-class Bucket(Document):
+class TimeBucket(Document):
     bucket_start: datetime
     count: int
 
 
-class Counted(Document):
+class KeyCount(Document):
     key: str
     count: int
 
@@ -237,17 +239,17 @@ class Statistics(Document):
     until: Annotated[datetime, Field(alias="to")]
     bucket_duration: str
     total_count: int
-    by_bucket: list[Bucket]
-    by_source: list[Counted]
-    by_error_class: list[Counted]
-    by_customer: Annotated[list[Counted], Field(description="The first 100.")]
+    by_bucket: list[TimeBucket]
+    by_source: list[KeyCount]
+    by_error_class: list[KeyCount]
+    by_customer: Annotated[list[KeyCount], Field(description="The first 100.")]
 
 
 @router.get("", response_model=Messages)
 async def list_dead_letters(
     access: Annotated[Access, may(Action.DEAD_LETTER_READ)],
     context: Using,
-    source: Source | None = None,
+    source: LetterSource | None = None,
     topic: Annotated[Topic | None, Query()] = None,
     consumer_group: Annotated[Group | None, Query(alias="consumerGroup")] = None,
     since: Annotated[Moment | None, Query(alias="from", description="From then on.")] = None,
@@ -280,7 +282,7 @@ async def count_dead_letters(
     since: Annotated[Moment | None, Query(alias="from")] = None,
     until: Annotated[Moment | None, Query(alias="to")] = None,
     bucket: Duration = "PT1H",
-    source: Source | None = None,
+    source: LetterSource | None = None,
 ) -> Statistics:
     """How many came when, about what, why and whose, whatever became of them. Of the last day where
     nothing else is said."""

@@ -15,7 +15,7 @@ from api.fields import Document
 from cli.system import Refused, System, as_id, connected
 from cli.words import duration, say
 from domain.access import OPERATOR
-from domain.dead_letter import JobState, LetterState, Operation, Source, Wanted
+from domain.dead_letter import JobState, LetterSource, LetterState, Operation, Wanted
 from domain.identifier import UUID, has_form
 from domain.money import format_amount
 from service import dead_letter
@@ -31,7 +31,7 @@ Called = Annotated[
     str, typer.Argument(metavar="ID", help="As listed, e.g. billing.usage.DLT:3:17.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's document.")]
-OfSource = Annotated[Source | None, typer.Option("--source", help="Only of these.")]
+OfSource = Annotated[LetterSource | None, typer.Option("--source", help="Only of these.")]
 OnTopic = Annotated[str | None, typer.Option("--topic", help="Only on this topic.")]
 OfGroup = Annotated[str | None, typer.Option("--group", help="Only of this consumer group.")]
 OfError = Annotated[str | None, typer.Option("--error", help="Only of this error class.")]
@@ -283,7 +283,7 @@ def _about(letter: Message) -> Iterator[str]:
         yield f"{letter.state} by {letter.state_by or 'the system'}: {letter.state_reason}"
     if letter.state is not LetterState.OPEN:
         return
-    if letter.reference is not None and letter.source is Source.INVOICE:
+    if letter.reference is not None and letter.source is LetterSource.INVOICE:
         id_ = letter.reference.rpartition("/")[2]
         yield f"billing invoice pay|paid-outside|write-off|cancel {id_}"
     yield f"billing dead-letter show|replay|discard {letter.message_id}"
@@ -291,7 +291,7 @@ def _about(letter: Message) -> Iterator[str]:
 
 def _facts(letter: MessageDetail) -> Iterator[str]:
     """What an invoice owes and what was tried; of a message what came with it."""
-    if letter.reference is not None and letter.source is Source.INVOICE:
+    if letter.reference is not None and letter.source is LetterSource.INVOICE:
         body = orjson.loads(letter.payload or "{}")
         amount = format_amount(body["total"], body["currency"])
         yield f"{amount} of {body['customerId']} for {body['period']}, due {body['dueAt']}"

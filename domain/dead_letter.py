@@ -33,7 +33,7 @@ _LONGEST_TRACE = 100_000
 _MOST_REPLAYS = 1_000_000
 
 
-class Source(StrEnum):
+class LetterSource(StrEnum):
     """What a letter is about, by the topic that its message was on."""
 
     PAYMENT = "PAYMENT"
@@ -49,15 +49,15 @@ class Source(StrEnum):
 
 
 _TOPICS = {
-    "billing.payment.": Source.PAYMENT,
-    "billing.refund.": Source.REFUND,
-    "billing.settlement.": Source.SETTLEMENT,
-    "billing.pg-webhook.": Source.PG_WEBHOOK,
-    "billing.invoice.": Source.INVOICE,
-    "billing.overdue.": Source.INVOICE,
-    "billing.usage.": Source.USAGE,
-    "billing.webhook.": Source.WEBHOOK,
-    "billing.order.": Source.ORDER,
+    "billing.payment.": LetterSource.PAYMENT,
+    "billing.refund.": LetterSource.REFUND,
+    "billing.settlement.": LetterSource.SETTLEMENT,
+    "billing.pg-webhook.": LetterSource.PG_WEBHOOK,
+    "billing.invoice.": LetterSource.INVOICE,
+    "billing.overdue.": LetterSource.INVOICE,
+    "billing.usage.": LetterSource.USAGE,
+    "billing.webhook.": LetterSource.WEBHOOK,
+    "billing.order.": LetterSource.ORDER,
 }
 
 
@@ -80,7 +80,7 @@ class NewLetter:
     """A letter as it is born. `origin` is the same however often it is set aside; of our own ends
     the `reference` is. `retry_count`: how often it was replayed before, from letter `replay_of`."""
 
-    source: Source
+    source: LetterSource
     error_class: str
     failure_reason: str
     payload: bytes | None
@@ -121,7 +121,7 @@ class LetterHead:
     id: str
     position: int
     message_id: str | None
-    source: Source
+    source: LetterSource
     reference: str | None
     dlt_topic: str | None
     original_topic: str | None
@@ -165,7 +165,7 @@ class Wanted:
     """Which letters; what is None does not matter. `topic` is that of the dead letters or that of
     the message itself; `until` is not included."""
 
-    source: Source | None = None
+    source: LetterSource | None = None
     topic: str | None = None
     consumer_group: str | None = None
     since: datetime | None = None
@@ -186,11 +186,11 @@ class Wanted:
         }
 
 
-def source_of(topic: str) -> Source:
+def source_of(topic: str) -> LetterSource:
     """By the longest family of topics that it belongs to."""
     return next(
         (source for family, source in _TOPICS.items() if f"{topic}.".startswith(family)),
-        Source.OUTBOX,
+        LetterSource.OUTBOX,
     )
 
 
@@ -241,7 +241,7 @@ def from_topic(message: Message) -> NewLetter:
 def of_invoice(owner: str, reason: str, event: Event) -> NewLetter:
     """Nobody could collect it."""
     return NewLetter(
-        source=Source.INVOICE,
+        source=LetterSource.INVOICE,
         reference=owner,
         error_class="UNCOLLECTIBLE",
         failure_reason=reason,
@@ -255,7 +255,7 @@ def of_settlement(ended: EndedSettlement) -> NewLetter:
     wanted = ended.settlement
     body = {"customerId": wanted.customer_id, "period": wanted.period, "reason": ended.reason}
     return NewLetter(
-        source=Source.SETTLEMENT,
+        source=LetterSource.SETTLEMENT,
         reference=settlement_workflow_id(wanted.customer_id, wanted.period),
         error_class="SETTLEMENT_FAILED",
         failure_reason=ended.reason or "failed",
@@ -390,7 +390,7 @@ class Job:
     id: str
     operation: Operation
     wanted: Mapping[str, JSON]
-    source: Source | None
+    source: LetterSource | None
     reason: str | None
     state: JobState
     state_reason: str | None

@@ -22,9 +22,9 @@ from domain.dead_letter import (
     JobItem,
     JobState,
     LetterHead,
+    LetterSource,
     LetterState,
     Operation,
-    Source,
     Stats,
     Wanted,
     buckets,
@@ -127,7 +127,7 @@ async def ask_again(client: Client, terms: Terms, letter: LetterHead) -> None:
 
 
 async def _ask(client: Client, terms: Terms, letter: LetterHead, reference: str) -> None:
-    if letter.source is Source.SETTLEMENT:
+    if letter.source is LetterSource.SETTLEMENT:
         _, customer_id, period = reference.split("/")
         await start_settlement(client, terms.settlement(customer_id, period))
         return

@@ -26,7 +26,15 @@ from sqlalchemy import (
 from sqlalchemy import Uuid as UuidType
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.dead_letter import LIVE, DeadLetter, LetterHead, LetterState, NewLetter, Source, Wanted
+from domain.dead_letter import (
+    LIVE,
+    DeadLetter,
+    LetterHead,
+    LetterSource,
+    LetterState,
+    NewLetter,
+    Wanted,
+)
 from domain.identifier import UUID, has_form
 from domain.message import Headers
 from store.database import Transaction
@@ -338,7 +346,7 @@ def _seen_of(row: Row[Any]) -> dict[str, Any]:
         "id": row.id,
         "position": row.position,
         "message_id": row.message_id,
-        "source": Source(row.source),
+        "source": LetterSource(row.source),
         "reference": row.reference,
         "dlt_topic": row.dlt_topic,
         "original_topic": row.original_topic,

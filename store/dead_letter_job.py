@@ -16,9 +16,9 @@ from domain.dead_letter import (
     JobItem,
     JobOrder,
     JobState,
+    LetterSource,
     Operation,
     RunningJob,
-    Source,
     Wanted,
 )
 from store.database import Transaction
@@ -95,7 +95,9 @@ async def lock(tx: Transaction) -> None:
     await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("dlq-jobs", 0))))
 
 
-async def under_way(tx: Transaction, operation: Operation, source: Source | None) -> str | None:
+async def under_way(
+    tx: Transaction, operation: Operation, source: LetterSource | None
+) -> str | None:
     """A job that may have the same letters: one of no source has those of each."""
     query = select(jobs.c.id).where(jobs.c.state.in_(UNDER_WAY), jobs.c.operation == operation)
     if source is not None:
@@ -252,7 +254,7 @@ async def _job(tx: Transaction, row: Row[Any]) -> Job:
         id=row.id,
         operation=Operation(row.operation),
         wanted=row.wanted,
-        source=None if row.source is None else Source(row.source),
+        source=None if row.source is None else LetterSource(row.source),
         reason=row.reason,
         state=JobState(row.state),
         state_reason=row.state_reason,

@@ -15,7 +15,7 @@ from api.app import create_app
 from cli.main import app as commands
 from domain.access import OPERATOR, SYSTEM
 from domain.audit import Action, AuditEntry
-from domain.dead_letter import JobState, Operation, Source, Wanted
+from domain.dead_letter import JobState, LetterSource, Operation, Wanted
 from domain.payment import StockLine
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
@@ -207,7 +207,7 @@ async def confirmed(world: World) -> dict[str, Any]:
 
 async def a_job_that(world: World, *turns: JobState) -> str:
     """Whose workflow nobody has started: it stands as it is told, and stays in nobody's way."""
-    wanted = Wanted(Source.WEBHOOK, customer_id=world.billing.customer_id)
+    wanted = Wanted(LetterSource.WEBHOOK, customer_id=world.billing.customer_id)
     async with world.billing.database.begin(SYSTEM) as tx:
         seen, id_ = await dead_letter_job.snapshot(tx), new_id()
         await dead_letter_job.begin(tx, id_, Operation.REPLAY, wanted, SOMEBODY, None, seen)

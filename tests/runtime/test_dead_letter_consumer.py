@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from domain.access import SYSTEM
-from domain.dead_letter import NewLetter, Source
+from domain.dead_letter import LetterSource, NewLetter
 from domain.event import Event, Origin, Topic
 from runtime.dead_letter_consumer import take, topics
 from runtime.settings import Settings
@@ -53,7 +53,7 @@ async def an_invoice_given_up(letters: Letters) -> tuple[str, str]:
     """The ids of the letter and of the invoice; its event waits in the outbox."""
     invoice_id, customer_id = new_id(), new_customer()
     letter = NewLetter(
-        Source.INVOICE,
+        LetterSource.INVOICE,
         "UNCOLLECTIBLE",
         "nobody pays",
         b'{"total": 1}',

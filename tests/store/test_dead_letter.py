@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from domain.access import SYSTEM
 from domain.dead_letter import (
     DeadLetter,
+    LetterSource,
     LetterState,
     NewLetter,
-    Source,
     Wanted,
     from_topic,
     set_aside,
@@ -158,7 +158,7 @@ async def test_a_letter_moves_once_and_never_back(database: Database, owner: Dat
 
 def our_own(reason: str = "no price list") -> NewLetter:
     reference = f"settlement/{new_id()}/2026-05"
-    return NewLetter(Source.SETTLEMENT, "SETTLEMENT_FAILED", reason, b"{}", reference)
+    return NewLetter(LetterSource.SETTLEMENT, "SETTLEMENT_FAILED", reason, b"{}", reference)
 
 
 async def test_a_thing_of_our_own_has_one_letter_that_says_why_it_failed_last(
@@ -236,7 +236,7 @@ async def test_each_filter_leaves_out_what_it_does_not_mean(database: Database) 
     mine = Wanted(customer_id=customer_id)
     later = at.replace(hour=9)
     takes = [
-        replace(mine, source=Source.USAGE),
+        replace(mine, source=LetterSource.USAGE),
         replace(mine, topic="billing.usage"),
         replace(mine, topic="billing.usage.DLT"),
         replace(mine, consumer_group=letter.consumer_group),
@@ -245,7 +245,7 @@ async def test_each_filter_leaves_out_what_it_does_not_mean(database: Database) 
     ]
     leaves = [
         Wanted(customer_id="c-another", consumer_group=letter.consumer_group),
-        replace(mine, source=Source.ORDER),
+        replace(mine, source=LetterSource.ORDER),
         replace(mine, topic="billing.usage.DL"),
         replace(mine, consumer_group="another"),
         replace(mine, since=later),

@@ -20,8 +20,8 @@ from domain.dead_letter import (
     JobLetter,
     JobPage,
     JobRequest,
+    LetterSource,
     Operation,
-    Source,
     Wanted,
     from_topic,
 )
@@ -175,7 +175,7 @@ async def test_a_job_of_more_than_an_execution_holds_ends_too(letters: Letters) 
 
 async def begun(letters: Letters, customer_id: str) -> str:
     """A job that has no workflow yet."""
-    wanted, id_ = Wanted(Source.PAYMENT, customer_id=customer_id), new_id()
+    wanted, id_ = Wanted(LetterSource.PAYMENT, customer_id=customer_id), new_id()
     async with letters.database.begin(SYSTEM) as tx:
         seen = await dead_letter_job.snapshot(tx)
         await dead_letter_job.begin(tx, id_, Operation.DISCARD, wanted, SOMEBODY, "why", seen)
