@@ -29,6 +29,7 @@ from api import (
     payment,
     points,
     pricing,
+    proposal,
     ranking,
     receivable,
     refund,
@@ -69,6 +70,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    proposal,
     audit,
     auth,
 )

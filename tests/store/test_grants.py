@@ -45,6 +45,7 @@ CHANGED = {
     "invoice_numbers": {"last", "last_at"},
     "outbox": {"published_at", "refused_at", "refusal"},
     "payment_methods": {"is_default"},
+    "proposals": {"status", "ended_by", "ended_at"},
     "reviews": {
         *("operation", "question", "reason"),
         *("closed_at", "outcome", "note", "decided_by"),
