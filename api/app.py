@@ -7,7 +7,6 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-import httpx2
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -41,10 +40,10 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.entrance import Entrance
 from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
-from api.tokens import Tokens
 from runtime import memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api
@@ -84,7 +83,7 @@ STATIC = Path(__file__).parent / "static"
 def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     require_api(settings)
-    tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+    entrance = Entrance(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -94,12 +93,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
-        asking = asyncio.create_task(tokens.start())
         memory.freeze()
-        yield
+        async with entrance.open():
+            yield
         preparing.cancel()
-        asking.cancel()
-        await tokens.close()
         await context.replays.close()
         await context.desk.database.dispose()
         await reads.dispose()
@@ -119,10 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     errors.install(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(
-        access.Door,
-        identify=tokens.identify if settings.oidc_issuers else access.of_development,
-    )
+    entrance.guard(app)
     app.add_middleware(
         Admission,
         reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
@@ -141,11 +135,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
-    async def entrance() -> HTMLResponse:
+    async def start_page() -> HTMLResponse:
         """Where a person who opens the address finds things."""
-        return HTMLResponse(_entrance(settings.temporal_ui_url))
+        return HTMLResponse(_start_page(settings.temporal_ui_url))
 
-    app.add_api_route("/", entrance, include_in_schema=False)
+    app.add_api_route("/", start_page, include_in_schema=False)
     access.describe(
         app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
     )
@@ -178,7 +172,7 @@ def _reads(settings: Settings) -> Database:
     return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
-def _entrance(temporal_ui_url: str) -> str:
+def _start_page(temporal_ui_url: str) -> str:
     pages = {"The HTTP API": "/swagger", "The Temporal UI: every workflow": temporal_ui_url}
     links = "".join(
         f'<li><a href="{escape(url)}">{name}</a></li>' for name, url in pages.items() if url

@@ -95,6 +95,7 @@ class Noun(StrEnum):
     INVOICE = "invoice"
     DEAD_LETTER = "dead-letter"
     PROPOSAL = "proposal"
+    WORKFLOW = "workflow"
     TOPIC = "topic"
     RANKING = "ranking"
     AUDIT = "audit"
