@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         tuple(map(_days, DunningPolicy().ladder)),
         description="When a failed invoice is charged again, in days after its first failure.",
     )
+    audit_days: int = Field(
+        2557,
+        ge=366,
+        description="How long the audit trail is kept, by `billing audit cut`.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("oidc_issuers")

@@ -1,4 +1,4 @@
-"""What one person has proposed, and another must agree to."""
+"""What one person has proposed, and another must agree to; and old audit entries may go."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,38 @@ revision = "0016"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
+
+
+REFUSE = """
+    CREATE OR REPLACE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+    {declared}
+    BEGIN
+        {unless}
+        RAISE EXCEPTION 'the audit trail is append-only: % on % refused', TG_OP, TG_TABLE_NAME;
+    END $$
+"""
+DECLARED = "DECLARE cut audit_seals;"
+CUT = """
+        -- What is older than a year, and only together with the entry that says up to which seal.
+        IF TG_OP = 'DELETE' THEN
+            SELECT seal.* INTO cut FROM audit_entries AS entry JOIN audit_seals AS seal
+                ON seal.n = (entry.after->>'seal')::bigint
+                AND encode(seal.hash, 'hex') = entry.after->>'hash'
+            WHERE entry.created_xid = (pg_current_xact_id()::text)::bigint
+                AND entry.action = 'TRAIL_CUT';
+            IF FOUND AND TG_TABLE_NAME = 'audit_seals' THEN
+                IF OLD.n < cut.n AND OLD.sealed_at < now() - interval '1 year' THEN
+                    RETURN OLD;
+                END IF;
+            ELSIF FOUND THEN
+                IF OLD.at < now() - interval '1 year' AND (
+                    OLD.id < cut.from_id OR (OLD.created_xid, OLD.id) <= (cut.last_xid, cut.last_id)
+                ) THEN
+                    RETURN OLD;
+                END IF;
+            END IF;
+        END IF;
+"""
 
 
 def upgrade() -> None:
@@ -60,9 +92,13 @@ def upgrade() -> None:
     op.execute("ALTER TABLE proposals ENABLE ALWAYS TRIGGER final_stays")
     op.execute("GRANT SELECT, INSERT ON proposals TO billing_app")
     op.execute("GRANT UPDATE (status, ended_by, ended_at) ON proposals TO billing_app")
+    op.execute(REFUSE.format(declared=DECLARED, unless=CUT))
+    op.execute("GRANT DELETE ON audit_entries, audit_seals TO billing_app")
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("REVOKE DELETE ON audit_entries, audit_seals FROM billing_app")
+    op.execute(REFUSE.format(declared="", unless=""))
     op.drop_index("ix_plan_assignments_plan_code", table_name="plan_assignments")
     op.drop_table("proposals")
