@@ -201,7 +201,7 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
     ],
 )
 async def test_what_it_may_not_do_is_refused(database: Database, statement: str) -> None:
-    with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner|append-only"):
         async with database.begin(SYSTEM) as tx:
             await tx.execute(text(statement))
 

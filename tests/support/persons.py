@@ -16,6 +16,12 @@ async def asks(
     return await api.request(method, path, json=body, headers=headers)
 
 
+async def put(api: httpx2.AsyncClient, path: str, body: Any) -> httpx2.Response:
+    """By one person, or by two where it takes two."""
+    answer = await asks(api, FIRST, "PUT", path, body)
+    return await asks(api, SECOND, "PUT", path, body) if answer.status_code == 409 else answer
+
+
 async def by_two(
     api: httpx2.AsyncClient, method: str, path: str, body: Any = None
 ) -> httpx2.Response:
