@@ -41,6 +41,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
+from domain.proposal import together
 from domain.workflow_id import invoice_workflow_id
 from store import audit, change, clock, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
@@ -163,7 +164,7 @@ def _closing(closed: ClosedInvoice, before: InvoiceStatus) -> Entry:
         issued.invoice_id,
         issued.customer_id,
         before={"status": before},
-        after={"status": closed.status},
+        after={"status": closed.status, **together(closed.persons)},
         reason=closed.reason,
     )
 

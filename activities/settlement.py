@@ -28,6 +28,7 @@ from domain.month import (
 )
 from domain.period import Period
 from domain.pricing_snapshot import PricingSnapshot, says_nothing
+from domain.proposal import together
 from domain.settlement import (
     ENDED,
     INSTEAD,
@@ -147,7 +148,8 @@ def _decided(made: DecidedDraft, what: Action) -> list[Entry]:
         return []
     by = verdict.by or system(settlement_workflow_id(wanted.customer_id, wanted.period))
     id_, whose = made.invoice_id, wanted.customer_id
-    return [Entry(by, what, Noun.INVOICE, id_, whose, reason=verdict.reason)]
+    after = together(verdict.persons) or None
+    return [Entry(by, what, Noun.INVOICE, id_, whose, after=after, reason=verdict.reason)]
 
 
 def _issuing(row: Invoice, before: InvoiceStatus) -> Entry:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-import httpx2
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -31,6 +30,7 @@ from api import (
     payment,
     points,
     pricing,
+    proposal,
     ranking,
     receivable,
     refund,
@@ -42,13 +42,13 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.entrance import Entrance
 from api.envelope import Envelope
 from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
-from api.tokens import Tokens
 from runtime import api_keys, memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api
@@ -75,6 +75,7 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    proposal,
     audit,
     auth,
     key,
@@ -91,7 +92,7 @@ STATIC = Path(__file__).parent / "static"
 def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     require_api(settings)
-    tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+    entrance = Entrance(settings)
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
@@ -104,12 +105,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
-        asking = asyncio.create_task(tokens.start())
         memory.freeze()
-        yield
+        async with entrance.open():
+            yield
         preparing.cancel()
-        asking.cancel()
-        await tokens.close()
         await context.replays.close()
         await counters.close()
         await keys.close()
@@ -145,13 +144,7 @@ def create_app(settings: Settings) -> FastAPI:
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     _limit_callers(app, settings, counters)
-    app.add_middleware(
-        access.Door,
-        identify=access.by_key_or(
-            keys, tokens.identify if settings.oidc_issuers else access.of_development
-        ),
-        trusted=settings.trusted_proxies,
-    )
+    entrance.guard(app, access.by_key_or(keys, entrance.identify))
     _limit_addresses(app, settings, counters)
     app.add_middleware(Envelope)
     app.add_middleware(SecurityHeaders, page=_swagger_page())
@@ -169,11 +162,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
-    async def entrance() -> HTMLResponse:
+    async def start_page() -> HTMLResponse:
         """Where a person who opens the address finds things."""
-        return HTMLResponse(_entrance(settings.temporal_ui_url))
+        return HTMLResponse(_start_page(settings.temporal_ui_url))
 
-    app.add_api_route("/", entrance, include_in_schema=False)
+    app.add_api_route("/", start_page, include_in_schema=False)
     access.describe(
         app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
     )
@@ -227,7 +220,7 @@ def _reads(settings: Settings) -> Database:
     return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
-def _entrance(temporal_ui_url: str) -> str:
+def _start_page(temporal_ui_url: str) -> str:
     pages = {"The HTTP API": "/swagger", "The Temporal UI: every workflow": temporal_ui_url}
     links = "".join(
         f'<li><a href="{escape(url)}">{name}</a></li>' for name, url in pages.items() if url

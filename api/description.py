@@ -37,6 +37,7 @@ TAGS: Mapping[str, str] = {
     "settlement": "Months that are priced, issued and collected.",
     "customers": "Who is billed, how, and with which cards.",
     "keys": "What customers and services call with who have no issuer of tokens.",
+    "proposals": "Large decisions that wait for a second person.",
     "audit": "Who did what.",
     "access": "What a caller may do.",
     "webhooks": "What PGs tell us.",

@@ -20,6 +20,7 @@ from domain.errors import (
     InvalidRequest,
     NotFound,
     Rejected,
+    SecondPersonNeeded,
     Unauthenticated,
 )
 from service.overload import Overloaded
@@ -91,7 +92,16 @@ def problem(
 ) -> JSONResponse:
     """The answer to a refused request."""
     every = {**_challenge(refusal), **(headers or {})}
-    return _document(refusal.status, refusal.slug, refusal.title, str(refusal), instance, every)
+    slug, words, more = refusal.slug, str(refusal), _members(refusal)
+    return _document(refusal.status, slug, refusal.title, words, instance, every, more)
+
+
+def _members(refusal: Rejected) -> Mapping[str, Any]:
+    """What a program needs to know beside which problem it is (RFC 9457, section 3.2)."""
+    match refusal:
+        case SecondPersonNeeded(proposal=Mapping() as proposal):
+            return {"proposal": proposal}
+    return {}
 
 
 def _challenge(refusal: Rejected) -> dict[str, str]:
@@ -114,6 +124,7 @@ def _document(
     detail: str,
     instance: str,
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     body = {
         "type": f"{TYPES}/{slug}",
@@ -121,6 +132,7 @@ def _document(
         "status": status,
         "detail": detail,
         "instance": instance,
+        **(more or {}),
     }
     return JSONResponse(
         body,

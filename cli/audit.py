@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from cli.system import Refused, connected
-from cli.words import say
+from cli.words import reason_given, say
 from domain.access import OPERATOR, SYSTEM
 from domain.audit import Action, AuditEntry, Break, Noun, Seal, Wanted, is_anchor
 from domain.audit_export import Format, ocsf, written
@@ -84,6 +84,18 @@ def anchor() -> None:
 
 
 @app.command()
+def cut(reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")]) -> None:
+    """Drop what is older than AUDIT_DAYS; the chain then begins with the last seal of it."""
+    done = asyncio.run(_cut(reason_given(reason)))
+    if done is None:
+        say("Nothing is old enough.")
+        return
+    seed, entries = done
+    say(f"{entries} entries were dropped. Keep elsewhere where the chain begins now:")
+    say(seed.anchor)
+
+
+@app.command()
 def export(
     form: Annotated[Format, typer.Option("--format", help="What each line is.")] = Format.JSONL,
     since: Moment = None,
@@ -120,6 +132,12 @@ async def _verify(anchors: Sequence[str], after: int) -> tuple[Seal, list[Break]
 async def _head() -> Seal:
     async with connected() as system, system.desk.database.read(SYSTEM) as tx:
         return await audit.head(tx)
+
+
+async def _cut(reason: str) -> tuple[Seal, int] | None:
+    async with connected(BATCH_SECONDS) as system:
+        keep = timedelta(days=system.settings.audit_days)
+        return await audit.cut(system.desk, OPERATOR, keep, reason)
 
 
 async def _export(form: Format, wanted: Wanted) -> None:

@@ -20,6 +20,7 @@ OPERATORS = (
     "outbox",
     "settlement",
     "invoice",
+    "proposal",
     "dead-letter",
     "usage",
     "audit",

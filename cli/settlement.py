@@ -176,6 +176,7 @@ async def _replay(
         if not count:
             say(f"Nothing of {month} that could be settled again.")
             return []
+        await settlement.agreed_to_replay(system.desk, OPERATOR, month, count, customers, reason)
         with _bar() as bar:
             return await _settle_all(system, month, failures, bar)
 

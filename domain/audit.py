@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -73,6 +73,11 @@ class Action(StrEnum):
     API_KEY_CREATED = "API_KEY_CREATED"
     API_KEY_ROTATED = "API_KEY_ROTATED"
     API_KEY_REVOKED = "API_KEY_REVOKED"
+    DECISION_PROPOSED = "DECISION_PROPOSED"
+    DECISION_SECONDED = "DECISION_SECONDED"
+    DECISION_WITHDRAWN = "DECISION_WITHDRAWN"
+    TRAIL_CUT = "TRAIL_CUT"
+    """What was older than the retention was dropped, up to a seal."""
     DATA_VIEWED = "DATA_VIEWED"
     DATA_EXPORTED = "DATA_EXPORTED"
 
@@ -94,6 +99,8 @@ class Noun(StrEnum):
     SETTLEMENT_RUN = "settlement-run"
     INVOICE = "invoice"
     DEAD_LETTER = "dead-letter"
+    PROPOSAL = "proposal"
+    WORKFLOW = "workflow"
     TOPIC = "topic"
     RANKING = "ranking"
     API_KEY = "api-key"
@@ -249,6 +256,46 @@ def sealed(previous: Seal, entries: Sequence[AuditEntry]) -> Seal:
         count=len(entries),
         hash=digest.digest(),
     )
+
+
+LEAST = timedelta(days=365)
+"""What is younger is never dropped, whatever a retention says; the database refuses it, too."""
+TRAIL = "trail"
+"""The trail itself, as something that is looked at or cut off."""
+
+
+def cut_off(by: Actor, seed: Seal, before: datetime, reason: str) -> Entry:
+    """The entry that says up to which seal the trail was dropped. That seal stays: the next one
+    follows it."""
+    after: dict[str, JSON] = {
+        "seal": seed.n,
+        "hash": seed.hash.hex(),
+        "before": before.astimezone(UTC).isoformat(),
+    }
+    return Entry(by, Action.TRAIL_CUT, Noun.AUDIT, TRAIL, after=after, reason=reason)
+
+
+def cuts_at(cut: AuditEntry | None, seal: Seal) -> bool:
+    """Whether this is the entry that says that the trail was dropped up to there."""
+    return cut is not None and (cut.after or {}).get("seal") == seal.n
+
+
+def wrongly_begun(first: Seal, cut: AuditEntry | None, left_over: int) -> Iterator[Break]:
+    """Where a trail does not begin as it may: with the first seal there ever was, or with the one
+    that an entry names which was old enough then. `left_over`: entries at or before that one."""
+    if not cuts_at(cut, first):
+        if first.n != 1:
+            yield Break(first.n, "The seals before it are missing, and no entry says why.")
+        return
+    assert cut is not None
+    said = cut.after or {}
+    before = datetime.fromisoformat(str(said["before"]))
+    if said["hash"] != first.hash.hex():
+        yield Break(first.n, "It is not the seal at which the trail was cut off.")
+    if before > cut.at - LEAST or first.sealed_at is None or first.sealed_at >= before:
+        yield Break(first.n, "The trail was cut off where it was too young for that.")
+    if left_over:
+        yield Break(first.n, f"{left_over} entries stand before the place of the cut.")
 
 
 CHAIN = "a0d17000-0000-7000-8000-000000000000"

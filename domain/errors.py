@@ -9,6 +9,7 @@
     ├── OrderNotPayable           409  paid, being paid, or in review
     ├── NotInReview               409  nothing waits for this decision
     ├── AlreadyDecided            409  somebody else has decided meanwhile
+    ├── SecondPersonNeeded        409  proposed, and somebody else must agree
     ├── NotAnAnswer               422  the review asks something else
     ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
@@ -43,6 +44,9 @@
 `slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
 docs/api/problems.md. Everything that is not a `Rejected` is a fault and is retried.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class Rejected(Exception):
@@ -99,6 +103,18 @@ class AlreadyDecided(Rejected):
     slug = "already-decided"
     title = "Somebody else has decided"
     status = 409
+
+
+class SecondPersonNeeded(Rejected):
+    """Nothing was done yet. `proposal`: what waits for somebody else, as callers see it."""
+
+    slug = "second-person-needed"
+    title = "One person alone may not decide this"
+    status = 409
+
+    def __init__(self, words: str, proposal: Mapping[str, Any] | None = None) -> None:
+        super().__init__(words)
+        self.proposal = proposal
 
 
 class NotAnAnswer(Rejected):

@@ -249,13 +249,14 @@ CLOSES_AS = {
 @dataclass(frozen=True)
 class CloseRequest:
     """Who closes it, how, and why; the id is that of the Update that it came with. `actor` is kept
-    with the invoice, `by` in the audit trail."""
+    with the invoice, `by` in the audit trail, with `persons` (`domain.proposal.Agreed`)."""
 
     closing: Closing
     reason: str
     actor: str
     update_id: str = ""
     by: Actor | None = None
+    persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,6 +270,7 @@ class ClosedInvoice:
     actor: str
     update_id: str = ""
     by: Actor | None = None
+    persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class Action(StrEnum):
     KEY_REVOKE = "keys.revoke"
     AUDIT_READ = "audit.read"
     HISTORY_READ = "histories.read"
+    PROPOSAL_READ = "proposals.read"
+    PROPOSAL_WITHDRAW = "proposals.withdraw"
     ACCESS_CHECK = "access.check"
 
 
@@ -129,5 +131,8 @@ RULES: Mapping[Action, Rule] = {
     Action.KEY_REVOKE: _rule(TokenScope.SETUP, A),
     Action.AUDIT_READ: _rule(TokenScope.READ, O, A),
     Action.HISTORY_READ: _rule(TokenScope.READ, O, A),
+    Action.PROPOSAL_READ: _rule(TokenScope.READ, O, F, A),
+    # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
+    Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

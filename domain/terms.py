@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy
+from domain.proposal import SecondPerson
 from domain.run import RunRequest
 from domain.settlement import SettlementRequest
 from domain.waits import Waits
@@ -18,6 +19,7 @@ class Terms:
     waits: Waits = field(default_factory=Waits)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    second: SecondPerson = field(default_factory=SecondPerson)
     concurrency: int = 20
 
     def settlement(self, customer_id: str, period: str) -> SettlementRequest:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
+from domain.proposal import SecondPerson
 from domain.quota import Quota
 from domain.usage import LATE
 from runtime.issuer import Issuer
@@ -29,6 +30,7 @@ from runtime.issuer import Issuer
 Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
+_SECOND = SecondPerson()
 
 Secrets = tuple[str, ...]
 """While one is changed there are two: the first one signs, and each is believed."""
@@ -208,9 +210,37 @@ class Settings(BaseSettings):
     approval_at_deadline: DeadlineEffect = Field(
         _APPROVAL.at_deadline, description="What happens when nobody decides: approve or reject."
     )
+    second_person_approvals: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        dict(_SECOND.approvals),
+        description="Largest total, in minor units, that one person may approve; "
+        "none in a currency that is not named.",
+    )
+    second_person_write_offs: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        dict(_SECOND.write_offs),
+        description="Largest total, in minor units, that one person may write off; "
+        "none in a currency that is not named.",
+    )
+    second_person_replays: int = Field(
+        _SECOND.replays, ge=0, description="Failed months that one person may have settled again."
+    )
+    second_person_prices: int = Field(
+        _SECOND.prices,
+        ge=0,
+        description="Customers whose prices one person may change: by a version of their plan, "
+        "its withdrawal, or another plan.",
+    )
+    proposal_days: Days = Field(
+        _days(_SECOND.holds),
+        description="How long a proposal waits for a second person.",
+    )
     dunning_ladder_days: tuple[Days, ...] = Field(
         tuple(map(_days, DunningPolicy().ladder)),
         description="When a failed invoice is charged again, in days after its first failure.",
+    )
+    audit_days: int = Field(
+        2557,
+        ge=366,
+        description="How long the audit trail is kept, by `billing audit cut`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -1,12 +1,14 @@
 """The audit trail: sealed behind the path, looked through, and proven."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from itertools import groupby
 
 from domain.access import SYSTEM, Access
 from domain.audit import (
     GENESIS,
     LOWEST,
+    TRAIL,
     Action,
     ActorType,
     AuditEntry,
@@ -17,21 +19,22 @@ from domain.audit import (
     Wanted,
     actor,
     breaks,
+    cut_off,
+    cuts_at,
     sealed,
     sealed_event,
     unlike,
+    wrongly_begun,
 )
 from domain.event import JSON
 from service.desk import Desk
 from service.page import Descent
-from store import audit, outbox
+from store import audit, clock, outbox
 from store.database import Database, Transaction
 from store.seen import seen
 
 BATCH = 1_000
 """Entries of a seal at most."""
-TRAIL = "trail"
-"""What somebody looks at who looks at the trail itself."""
 PAGE = 50
 """Seals that are looked at together."""
 
@@ -59,8 +62,16 @@ async def seal(database: Database) -> Seal | None:
 async def verify(
     tx: Transaction, anchors: Sequence[str] = (), after: int = 0
 ) -> AsyncIterator[Break]:
-    """Compute every seal after the nth again, and compare what was anchored: where it breaks."""
-    previous = (await audit.seal(tx, after) if after else None) or GENESIS
+    """Compute every seal after the nth again, and compare what was anchored: where it breaks. An
+    anchor of what was cut off by its retention has nothing to be compared with."""
+    begin = GENESIS
+    if (first := await audit.first_seal(tx)) is not None:
+        cut_ = await audit.last_cut(tx)
+        begin = first if first.n > 1 or cuts_at(cut_, first) else GENESIS
+        left_over = await audit.count_until(tx, first) if cuts_at(cut_, first) else 0
+        for wrong in wrongly_begun(first, cut_, left_over):
+            yield wrong
+    previous = (await audit.seal(tx, after) if after > begin.n else None) or begin
     while page := await audit.seals_after(tx, previous.n, PAGE):
         for from_id, group in groupby(page, lambda each: each.from_id):
             seals = list(group)
@@ -71,8 +82,9 @@ async def verify(
     for anchor in anchors:
         n = int(anchor.partition(":")[0])
         kept = await audit.seal(tx, n) if n else GENESIS
-        if (wrong := unlike(anchor, kept)) is not None:
-            yield wrong
+        differs = unlike(anchor, kept) if not n or n >= begin.n else None
+        if differs is not None:
+            yield differs
 
 
 async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> list[Break]:
@@ -80,6 +92,18 @@ async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> lis
     ends = following and following[0].from_id != seals[-1].from_id
     below = await audit.next_segment(tx, seals[-1]) if ends else None
     return list(breaks(previous, seals, await audit.between(tx, previous, seals[-1], below)))
+
+
+async def cut(desk: Desk, access: Access, keep: timedelta, reason: str) -> tuple[Seal, int] | None:
+    """Drop what was sealed longer ago than that: the last seal of it, which stays as what the next
+    one follows, and how many entries went. None where nothing is so old."""
+    async with desk.database.begin(SYSTEM) as tx:
+        before = await clock.now(tx) - keep
+        seed = await audit.last_sealed_before(tx, before)
+        if seed is None or cuts_at(await audit.last_cut(tx), seed):
+            return None
+        await audit.append(tx, cut_off(actor(access), seed, before, reason))
+        return seed, await audit.drop_until(tx, seed)
 
 
 async def head(tx: Transaction) -> Seal:

@@ -106,7 +106,9 @@ async def _create(
             raise NotFound(f"There is no order {wanted.order_id}.")
         request = _request(desk, call, claimed.resource_id, wanted, to_pay)
         if not await order.begin_paying(tx, to_pay.order.id):
-            raise OrderNotPayable(f"The order is {to_pay.order.status}.")
+            # Read again: what was read before may have been overtaken by who pays it now.
+            stands = await order.find(tx, to_pay.order.id) or to_pay.order
+            raise OrderNotPayable(f"The order is {stands.status}.")
         await change.make(
             tx,
             *payment.creating(request, wanted.method),

@@ -26,6 +26,7 @@ from domain.settlement import (
     SettlementStatus,
 )
 from service import invoice as invoices
+from service import proposal
 from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
@@ -106,13 +107,17 @@ async def start_run(
 ) -> WorkflowHandle[SettlementRun, Progress]:
     """Settle a month for everybody, or for these customers; asked again while it runs, it is found.
 
-    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
-    nothing is in a row yet, so nobody would start it later.
+    What failed in an earlier run it settles again: of many that is a replay.
+
+    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, what `agreed_to_replay`
+    raises, and `TemporalUnreachable`: nothing is in a row yet, so nobody would start it later.
     """
     async with desk.database.read(access.scope) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
+        again = await _settled_again(tx, period, customers)
+    await agreed_to_replay(desk, access, period, again, customers)
     await _note_run(desk, access, Action.SETTLEMENT_RUN_STARTED, period, customers)
     async with _reaching_temporal(desk):
         handle = await start_settlement_run(
@@ -122,6 +127,15 @@ async def start_run(
         async with desk.database.begin(access.scope) as tx:
             await settlement.announce_run(tx, period)
     return handle
+
+
+async def _settled_again(tx: Transaction, period: str, customers: Sequence[str]) -> int:
+    """How many of those that failed a run would settle again; one that is under way goes on."""
+    run = await settlement.run(tx, period)
+    if not customers and run is not None and run.finished_at is None:
+        return 0
+    failed = [each.customer_id for each in await settlement.unsettled(tx, period)]
+    return len(failed if not customers else set(failed) & set(customers))
 
 
 async def _note_run(
@@ -158,15 +172,33 @@ async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress 
 
 async def replay_failed(desk: Desk, access: Access, period: str) -> tuple[Failure, ...]:
     """Start a run of the customers whose settlement failed; returns which. Of very many it takes
-    the first ones: ask again for the rest."""
+    the first ones: ask again for the rest. Raises what `agreed_to_replay` raises."""
     await require_over(desk, period)
     failures = (await report(desk, period)).failures[:REPLAYED_AT_ONCE]
+    await agreed_to_replay(desk, access, period, len(failures))
     if failures:
         names = [each.customer_id for each in failures]
         await _note_run(desk, access, Action.SETTLEMENT_RUN_REPLAYED, period, names)
         async with _reaching_temporal(desk):
             await start_settlement_run(desk.temporal, desk.terms.run(period, names))
     return failures
+
+
+async def agreed_to_replay(
+    desk: Desk,
+    access: Access,
+    period: str,
+    failed: int,
+    customers: Sequence[str] = (),
+    reason: str | None = None,
+) -> None:
+    """Before so many months that failed are settled again, all or those that were named: raises
+    `SecondPersonNeeded` where they are too many for one person. Once agreed to, it holds until the
+    proposal's time is over: a replay that was interrupted is asked for again."""
+    wanted = desk.terms.second.replay(period, failed, customers, reason)
+    async with desk.database.begin(access.scope) as tx:
+        agreed = await proposal.decided(tx, desk, access, wanted)
+    proposal.carried_out(agreed)
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,23 @@ async def put(tx: Transaction, plan: Plan, effective_from: datetime) -> tuple[Pl
     nothing changes: returns that one and False. The version that `plan` names does not count."""
     await lock(tx, plan.code)
     known = await versions(tx, plan.code)
-    same_moment = [each.plan for each in known if each.effective_from == effective_from]
-    last = same_moment[-1] if same_moment else None
+    last = _last_from(known, effective_from)
     if last is not None and last.prices() == plan.prices():
         return last, False
     added = replace(plan, version=len(known) + 1)
     await _append(tx, added.code, added.version, effective_from, added.prices())
     return added, True
+
+
+async def stands(tx: Transaction, plan: Plan, effective_from: datetime) -> bool:
+    """Whether these are the prices from that very moment on already, so that `put` adds nothing."""
+    last = _last_from(await versions(tx, plan.code), effective_from)
+    return last is not None and last.prices() == plan.prices()
+
+
+def _last_from(known: Sequence[PlanVersion], effective_from: datetime) -> Plan | None:
+    same_moment = [each.plan for each in known if each.effective_from == effective_from]
+    return same_moment[-1] if same_moment else None
 
 
 async def withdraw(tx: Transaction, code: str, at: datetime) -> bool:

@@ -101,6 +101,7 @@ plan_assignments = Table(
     Column("effective_from", DateTime(timezone=True), nullable=False),
     _time("created_at"),
     Index("ix_plan_assignments_customer_id", "customer_id", "effective_from", "id"),
+    Index("ix_plan_assignments_plan_code", "plan_code", "customer_id"),
 )
 """Added, never changed: a month is billed by the plan that its customer had then."""
 
@@ -759,6 +760,32 @@ dead_messages = Table(
 )
 """What a consumer could not take. A topic that is made anew counts its offsets from 0 again: the
 timestamp tells two messages of one place apart."""
+
+proposals = Table(
+    "proposals",
+    metadata,
+    _id(),
+    _text("kind"),
+    _text("target_id"),
+    _text("what"),
+    Column("content", JSONB, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'PROPOSED'")),
+    _text("reason", nullable=True),
+    _text("proposed_by"),
+    _time("proposed_at"),
+    Column("holds_until", DateTime(timezone=True), nullable=False),
+    _text("ended_by", nullable=True),
+    _time_unless_open("ended_at"),
+    CheckConstraint("status <> 'SECONDED' OR ended_by <> proposed_by", name="two_persons"),
+    CheckConstraint(
+        "(status = 'PROPOSED') = (ended_by IS NULL) AND (ended_by IS NULL) = (ended_at IS NULL)",
+        name="ended_by_somebody",
+    ),
+    Index("ix_proposals_digest", "digest", "id"),
+    Index("ix_proposals_open", "id", postgresql_where=text("status = 'PROPOSED'")),
+)
+"""What one person alone may not decide. `digest`: of what two calls must have in common."""
 
 audit_entries = Table(
     "audit_entries",

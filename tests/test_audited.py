@@ -25,6 +25,7 @@ from tests.api.settling import (
     PERIOD,
     invoiced,
     plan,
+    price,
     use,
     waiting_draft,
     world_of_its_own,
@@ -105,7 +106,26 @@ async def a_plan(world: World) -> Request:
 
 @call("DELETE /api/v1/pricing-plans/{code}", Action.PLAN_WITHDRAWN)
 async def no_plan(world: World) -> Request:
-    return Request("DELETE", f"/api/v1/pricing-plans/{await plan(world.billing)}")
+    code = f"P-{uuid4().hex}"
+    await price(world.billing, code)
+    return Request("DELETE", f"/api/v1/pricing-plans/{code}")
+
+
+async def proposed(world: World) -> str:
+    """What one person has proposed: another plan for a customer that has one."""
+    await plan(world.billing)
+    other = f"P-{uuid4().hex}"
+    await price(world.billing, other)
+    path = f"/api/v1/customers/{world.billing.customer_id}"
+    asked = await world.billing.api.put(path, json={"planCode": other})
+    assert asked.status_code == 409, asked.text
+    id_: str = asked.json()["proposal"]["id"]
+    return id_
+
+
+@call("DELETE /api/v1/proposals/{proposal_id}", Action.DECISION_WITHDRAWN)
+async def no_proposal(world: World) -> Request:
+    return Request("DELETE", f"/api/v1/proposals/{await proposed(world)}?reason=a+mistake")
 
 
 @call("PUT /api/v1/coupons/{code}", Action.COUPON_CREATED)
@@ -323,8 +343,11 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 READING = {
     *("payment show", "review list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
-    *("key list", "dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
+    *("proposal list", "key list", "dead-letter list"),
+    *("verify", "audit list", "audit verify", "audit anchor"),
 }
+OF_EVERYBODY = {"audit cut"}
+"""It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
 OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
 """They run processes, or make tables as their owner."""
 
@@ -405,6 +428,11 @@ COMMANDS["invoice write-off"] = (closing, Action.INVOICE_WRITTEN_OFF)
 COMMANDS["invoice cancel"] = (closing, Action.INVOICE_CANCELLED)
 
 
+@writes("proposal withdraw", Action.DECISION_WITHDRAWN)
+async def withdraw(world: World) -> tuple[str, ...]:
+    return await proposed(world), "--reason", "a mistake"
+
+
 @writes("dead-letter resolve", Action.DEAD_LETTER_RESOLVED)
 async def see_to(world: World) -> tuple[str, ...]:
     id_ = new_id()
@@ -452,7 +480,7 @@ def every_command() -> Iterator[str]:
 
 
 def test_every_command_is_run_here_or_writes_nothing() -> None:
-    assert set(every_command()) == COMMANDS.keys() | READING | OF_THE_MACHINE
+    assert set(every_command()) == COMMANDS.keys() | OF_EVERYBODY | READING | OF_THE_MACHINE
 
 
 @pytest.mark.parametrize("name", COMMANDS)

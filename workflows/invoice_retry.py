@@ -289,9 +289,8 @@ class InvoiceRetry:
 
     async def _close_as_asked(self, asked: CloseRequest) -> InvoiceStatus:
         how = CLOSES_AS[asked.closing]
-        return await self._close(
-            ClosedInvoice(self._invoice, how, asked.reason, asked.actor, asked.update_id, asked.by)
-        )
+        who = (asked.actor, asked.update_id, asked.by, asked.persons)
+        return await self._close(ClosedInvoice(self._invoice, how, asked.reason, *who))
 
     async def _close(self, closed: ClosedInvoice) -> InvoiceStatus:
         """A payment that is under way all the same ends first."""

@@ -62,6 +62,8 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
     "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
     "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/proposals": {O, F, A},
+    "DELETE /api/v1/proposals/{proposal_id}": {O, F, A},
     "GET /api/v1/audit": {O, A},
     "POST /auth/check": {C, S, O, F, A},
     "POST /api/v1/keys": {A},
@@ -97,7 +99,7 @@ async def test_a_role_that_is_not_listed_meets_nothing(
     async with acting(who) as http:
         for call, listed in WHO.items():
             method, _, path = call.partition(" ")
-            for name in ("order_id", "payment_id", "refund_id", "invoice_id"):
+            for name in ("order_id", "payment_id", "refund_id", "invoice_id", "proposal_id"):
                 path = path.replace(f"{{{name}}}", NOBODY)
             path = path.replace("{customerId}", "x y")
             answer = await http.request(method, path)

@@ -10,6 +10,7 @@ from domain.roles import Action, Role
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
 OF_THE_SYSTEM = {
+    "audit.cut": "of the whole trail, at the command line",
     "audit.seal": "the sealer",
     "group_commit._work": "usage, which no customer reports",
     "health.figures": "the metrics",
@@ -20,6 +21,7 @@ OF_THE_SYSTEM = {
     "key._remember": "who calls is not known yet",
     "key.page": "of all customers; KEY_READ is not theirs",
     "pricing.versions": "of no customer; PLAN_READ is not theirs",
+    "proposal.waiting": "for whoever decides; PROPOSAL_READ is no customer's",
     "receivable.aged": "over all customers; RECEIVABLE_READ is not theirs",
     "review.waiting": "for operators at the command line",
     "settlement._outcome": "of a month that somebody who is no customer settles",

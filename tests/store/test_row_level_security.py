@@ -32,6 +32,7 @@ NOBODYS = {
     "inbox": "ids of events that a consumer has taken",
     "invoice_numbers": "one counter for all",
     "pricing_plans": "price lists, of which an invoice shows its own",
+    "proposals": "decisions of those who are no customers",
     "settlement_runs": "months",
 }
 """Tables of no customer, without row-level security, and why: customers have no right to them."""
