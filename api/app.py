@@ -44,9 +44,10 @@ from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.tokens import Tokens
+from domain.access import Access
 from runtime import memory, temporal
 from runtime.desk import connected
-from runtime.production import require_api
+from runtime.production import require_api, require_worker
 from runtime.settings import Settings
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
@@ -76,13 +77,22 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
+LENGTHY_AT_ONCE = 2
+"""Whole months that an API process reads: a third one waits, and is then refused."""
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; raises `ConfigurationError` where it may not run."""
-    require_api(settings)
-    tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
+    """The application; raises `ConfigurationError` where it may not run.
+
+    `insider`: who runs it for themselves alone, in a process that nobody else can reach: no issuer
+    is needed, and none is asked.
+    """
+    if insider is None:
+        require_api(settings)
+    else:
+        require_worker(settings)
+    tokens = Tokens(settings.oidc_issuers if insider is None else (), httpx2.AsyncClient())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,6 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.context = context
         reads = _reads(settings)
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
+        lengthy = database.connect(settings.database_url, LENGTHY_AT_ONCE, database.BATCH_SECONDS)
+        app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         asking = asyncio.create_task(tokens.start())
@@ -101,6 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         await context.replays.close()
         await context.desk.database.dispose()
         await reads.dispose()
+        await lengthy.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -119,7 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(
         access.Door,
-        identify=tokens.identify if settings.oidc_issuers else access.of_development,
+        identify=_identify(settings, tokens, insider),
     )
     app.add_middleware(
         Admission,
@@ -148,6 +161,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
     )
     return app
+
+
+def _identify(settings: Settings, tokens: Tokens, insider: Access | None) -> access.Identify:
+    if insider is not None:
+        return access.insider(insider)
+    return tokens.identify if settings.oidc_issuers else access.of_development
 
 
 def _calls() -> Iterator[APIRoute]:

@@ -11,7 +11,7 @@ import typer
 
 from cli.system import Refused, connected
 from cli.words import say
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM
 from domain.audit import Action, AuditEntry, Break, Noun, Seal, Wanted, is_anchor
 from domain.audit_export import Format, ocsf, written
 from runtime.version import VERSION
@@ -107,7 +107,7 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 async def _list(wanted: Wanted, limit: int) -> Sequence[AuditEntry]:
     async with connected() as system:
-        found, _ = await audit.page(system.desk, OPERATOR, wanted, None, limit)
+        found, _ = await audit.page(system.desk, system.access, wanted, None, limit)
         return found
 
 
@@ -124,6 +124,6 @@ async def _head() -> Seal:
 
 async def _export(form: Format, wanted: Wanted) -> None:
     async with connected() as system:
-        async for each in audit.export(system.desk, OPERATOR, wanted):
+        async for each in audit.export(system.desk, system.access, wanted):
             line = written(each) if form is Format.JSONL else ocsf(each, VERSION)
             typer.echo(orjson.dumps(line))

@@ -11,7 +11,6 @@ import typer
 
 from cli.system import as_id, connected
 from cli.words import duration, say
-from domain.access import OPERATOR
 from domain.dead_letter import DeadLetter
 from domain.message import DeadMessage
 from domain.money import format_amount
@@ -78,12 +77,12 @@ def _message_facts(row: DeadMessage) -> Iterator[str]:
 
 async def _waiting() -> tuple[list[DeadLetter], list[DeadMessage]]:
     async with connected() as system:
-        return await dead_letter.waiting(system.desk, OPERATOR)
+        return await dead_letter.waiting(system.desk, system.access)
 
 
 async def _resolve(id_: str) -> str:
     async with connected() as system:
-        now = await dead_letter.resolve(system.desk, OPERATOR, id_)
+        now = await dead_letter.resolve(system.desk, system.access, id_)
     return f"The dead letter {id_} {'is resolved' if now else 'was resolved before'}."
 
 

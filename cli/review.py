@@ -9,7 +9,6 @@ import typer
 
 from cli.system import Refused, as_id, call, connected, decided
 from cli.words import duration, reason_given, say
-from domain.access import OPERATOR
 from domain.errors import NotFound
 from domain.inventory import Reservation
 from domain.money import format_amount
@@ -77,14 +76,14 @@ async def _waiting() -> tuple[list[WaitingReview], list[Reservation]]:
 
 async def _restock(payment_id: str, reason: str) -> str:
     async with connected() as system:
-        count = await inventory.let_go(system.desk, OPERATOR, payment_id, reason)
+        count = await inventory.let_go(system.desk, system.access, payment_id, reason)
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
 
 
 async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
-    asked = call("review resolve", id_, outcome, reason)
     resolution = Resolution(outcome, reason)
     async with connected() as system:
+        asked = call(system.access, "review resolve", id_, outcome, reason)
         with suppress(NotFound):
             resolved = decided(await payment.resolve(system.desk, asked, id_, resolution))
             return _stands("payment", resolved.payment)

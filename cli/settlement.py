@@ -14,9 +14,8 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from api.settlement import run_document
-from cli.system import Refused, System, connected
+from cli.system import Refused, System, connected, workflow_link
 from cli.words import say
-from domain.access import OPERATOR
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
@@ -123,7 +122,7 @@ def replay(
 
 async def _run(month: str, names: Sequence[str]) -> Report:
     async with connected() as system:
-        handle = await settlement.start_run(system.desk, OPERATOR, month, names)
+        handle = await settlement.start_run(system.desk, system.access, month, names)
         with _bar() as bar:
             await _reached(_follow(handle, bar, month))
         return await settlement.report(system.desk, month)
@@ -156,7 +155,7 @@ async def _failed(month: str) -> list[tuple[Failure, str | None]]:
     async with connected() as system:
         failures = (await settlement.report(system.desk, month)).failures
         return [
-            (each, system.link(settlement_workflow_id(each.customer_id, month)))
+            (each, workflow_link(settlement_workflow_id(each.customer_id, month)))
             for each in failures
         ]
 
@@ -214,7 +213,7 @@ async def _settle_all(
     async def again(failure: Failure) -> MonthStanding:
         request = system.desk.terms.settlement(failure.customer_id, month)
         async with places:
-            ended = await _reached(settlement.settle_again(system.desk, OPERATOR, request))
+            ended = await _reached(settlement.settle_again(system.desk, system.access, request))
         bar.advance(task)
         return ended
 

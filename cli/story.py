@@ -9,8 +9,8 @@ from pydantic import Field
 from api import payment as documents
 from api import refund as refund_documents
 from api.fields import Document
-from cli.system import Refused, System
-from domain.access import OPERATOR, SYSTEM
+from cli.system import Refused, System, workflow_link
+from domain.access import SYSTEM
 from domain.audit import Noun
 from domain.order import OrderStatus
 from domain.refund import FINAL
@@ -125,7 +125,7 @@ async def stories(system: System, id_: str) -> list[Story]:
         begun = [await _stored(tx, payment_id, system) for payment_id in ids]
     for story in begun:
         await viewed(
-            system.desk, OPERATOR, Noun.PAYMENT, story.payment.id, story.payment.customer_id
+            system.desk, system.access, Noun.PAYMENT, story.payment.id, story.payment.customer_id
         )
     at_work = [await _workflows(story, system) for story in begun]
     # The rows as they stand now: what a workflow that has ended came to is in them.
@@ -157,7 +157,7 @@ async def _stored(tx: Transaction, payment_id: str, system: System) -> Story:
             refund_documents.document(each) for each in await refund.of_payment(tx, payment_id)
         ],
         reviews=_documents(Review, await review.of_payment(tx, payment_id)),
-        temporalUiUrl=system.link(paid.workflow_id),
+        temporalUiUrl=workflow_link(paid.workflow_id),
     )
 
 

@@ -7,7 +7,6 @@ import typer
 
 from cli.system import connected
 from cli.words import reason_given, say
-from domain.access import OPERATOR
 from service import usage
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
@@ -26,7 +25,7 @@ def void(
 
 async def _void(customer_id: str, event_id: str, reason: str) -> str:
     async with connected() as system:
-        before = await usage.void(system.desk, OPERATOR, customer_id, event_id, reason)
+        before = await usage.void(system.desk, system.access, customer_id, event_id, reason)
     if before is not None:
         return f"Event {event_id} of {customer_id} was voided before: {before}"
     return f"Event {event_id} of {customer_id} will never be billed."

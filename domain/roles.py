@@ -59,6 +59,7 @@ class Action(StrEnum):
     SETTLEMENT_RUN = "settlement.run"
     SETTLEMENT_READ = "settlement.read"
     INVOICE_READ = "invoices.read"
+    INVOICE_VERIFY = "invoices.verify"
     INVOICE_PAY = "invoices.pay"
     INVOICE_CLOSE = "invoices.close"
     INVOICE_DECIDE = "invoices.decide"
@@ -115,6 +116,7 @@ RULES: Mapping[Action, Rule] = {
     Action.SETTLEMENT_RUN: _rule(TokenScope.INVOICES, O, F),
     Action.SETTLEMENT_READ: _rule(TokenScope.READ, O, F, A),
     Action.INVOICE_READ: _rule(TokenScope.READ, C, S, O, F, A),
+    Action.INVOICE_VERIFY: _rule(TokenScope.READ, O, F, A),
     Action.INVOICE_PAY: _rule(TokenScope.INVOICES, C, O, F),
     Action.INVOICE_CLOSE: _rule(TokenScope.INVOICES, O, F),
     Action.INVOICE_DECIDE: _rule(TokenScope.INVOICES, O, F),

@@ -15,6 +15,10 @@ from domain.roles import Role, TokenScope
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
+WITHOUT_TOKENS = frozenset({"dev", "os"})
+"""First parts of the names of callers that no issuer knows."""
+
+
 class Profile(StrEnum):
     """Whose tokens these are like."""
 
@@ -108,8 +112,8 @@ class Issuer(BaseModel):
             raise ValueError(f"{self.alias} needs an audience or client_ids")
         if self.audience is not None and self.profile is Profile.COGNITO:
             raise ValueError(f"{self.alias}: tokens of cognito have no audience; name client_ids")
-        if self.alias == "dev":
-            raise ValueError("dev is the name of callers without tokens: choose another alias")
+        if self.alias in WITHOUT_TOKENS:
+            raise ValueError(f"{self.alias} names callers without tokens: choose another alias")
         for url in (self.issuer, self.jwks_uri):
             if url is not None and not is_private(url):
                 raise ValueError(f"{self.alias}: {url} should be https")

@@ -21,6 +21,7 @@ from domain.errors import (
 )
 from domain.invoice import (
     CLOSED,
+    GAVE_BACK,
     OPEN,
     CloseRequest,
     Closing,
@@ -40,6 +41,7 @@ from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
 from service.page import Position
+from service.recomputation import differences
 from service.starts import start_invoice, start_settlement
 from store import customer, invoice, payment
 from store.database import Transaction
@@ -92,6 +94,23 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
         traced = Lineage(await record(tx, row), by_month)
     await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
     return traced
+
+
+async def recomputed(desk: Desk, access: Access, invoice_id: str) -> tuple[Invoice, list[str]]:
+    """An invoice, and where it differs from what its raw events and its frozen price list come to.
+    Raises `NotFound`, and `InvoiceNotIssued` for what bills nothing."""
+    async with desk.database.read(SYSTEM) as tx:
+        row = await found(tx, invoice_id)
+        access.require(row.customer_id)
+        if row.status in GAVE_BACK:
+            raise InvoiceNotIssued(
+                f"The invoice was {row.status.lower()}: its usage is free, and nothing is billed."
+            )
+        if row.status is InvoiceStatus.DRAFT:
+            raise InvoiceNotIssued(f"The draft is not ready: {row.reason or 'it is being made'}.")
+        differing = await differences(tx, row)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return row, differing
 
 
 async def page(

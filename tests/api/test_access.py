@@ -60,6 +60,7 @@ WHO = {
     "GET /api/v2/invoices": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}/recomputation": {O, F, A},
     "POST /api/v1/invoices/{invoice_id}/pay": {C, O, F},
     "POST /api/v1/invoices/{invoice_id}/paid-outside": {O, F},
     "POST /api/v1/invoices/{invoice_id}/write-off": {O, F},

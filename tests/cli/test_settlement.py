@@ -6,7 +6,7 @@ from temporalio.client import Client
 
 from cli.settlement import WITHOUT_ASKING
 from cli.system import Refused
-from domain.access import OPERATOR
+from domain.access import at_the_machine
 from domain.approval import ApprovalPolicy, Verdict
 from domain.errors import Rejected
 from domain.run import RunRequest
@@ -95,7 +95,7 @@ async def test_a_rejected_month_is_settled_again_when_it_is_named(
     [name] = wanted.customers
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    waiting = await settle_again(desk(database, temporal_client), OPERATOR, request)
+    waiting = await settle_again(desk(database, temporal_client), at_the_machine("tests"), request)
     assert waiting.status == "AWAITING_APPROVAL"
     draft = temporal_client.get_workflow_handle(settlement_workflow_id(name, wanted.period))
     await draft.execute_update("decide", Verdict(False, "wrong price", "operator-1"))

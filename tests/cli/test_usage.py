@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.approval import ApprovalPolicy
 from domain.errors import UsageBilled
 from domain.pricing import Charge, ChargeModel, Plan
@@ -77,7 +77,7 @@ async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_reject
         await usage.ingest(tx, [event(name, wrong, "5", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    await settle_again(desk(database, temporal_client), OPERATOR, request)
+    await settle_again(desk(database, temporal_client), at_the_machine("tests"), request)
     void = ("usage", "void", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)
@@ -134,7 +134,7 @@ async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decide
         await usage.ingest(tx, [event(name, None, "600", month)])
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     october = SettlementRequest(name, "2021-10", approval=asks, waits=WAITS)
-    await settle_again(desk(database, temporal_client), OPERATOR, october)
+    await settle_again(desk(database, temporal_client), at_the_machine("tests"), october)
     if status == "CANCELLED":
         await command("invoice", "cancel", billed.invoice_id or "", "--reason", "a typo in it")
     void = ("usage", "void", name, wrong, "--reason", "a typo")
