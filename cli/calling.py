@@ -43,16 +43,25 @@ Query = Mapping[str, str | int | None]
 _signs = Console(stderr=True)
 
 
-class Missing(Refused):
+class Rejection(Refused):
+    """The API said no; `slug` is its name for why."""
+
+    def __init__(self, words: str, slug: str = "") -> None:
+        super().__init__(words)
+        self.slug = slug
+
+
+class Missing(Rejection):
     """There is no such thing."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API said; `text` is as it said it."""
+    """What the API said; `text` is as it said it, `location` where it says to go on."""
 
     status: int
     text: str
+    location: str | None = None
 
     def read(self, model: type[Model]) -> Model:
         """The document in it. What a newer API says besides is passed over."""
@@ -136,11 +145,12 @@ class Api:
         body: Mapping[str, Any] | None,
         key: str | None,
     ) -> httpx2.Response:
+        given = {name: value for name, value in query.items() if value is not None}
         try:
             return await self._http.request(
                 method,
                 path,
-                params={name: value for name, value in query.items() if value is not None},
+                params=given or None,
                 json=body,
                 headers={} if key is None else {"Idempotency-Key": key},
             )
@@ -193,16 +203,16 @@ async def _with_signs(sending: Awaitable[Result]) -> Result:
 
 def _read(answer: httpx2.Response) -> Answer:
     if answer.is_success and _is(answer, "application/json"):
-        return Answer(answer.status_code, answer.text)
+        return Answer(answer.status_code, answer.text, answer.headers.get("location"))
     words = _detail(answer)
     match answer.status_code:
         case 401:
-            raise Refused(f"{words} Log in with `billing login`.")
+            words = f"{words} Log in with `billing login`."
         case 404:
-            raise Missing(words)
+            raise Missing(words, _slug(answer))
         case 429 | 503 if _pause(answer) is not None:
-            raise Refused(f"{words} It asks to wait {_pause(answer):g} s.")
-    raise Refused(words)
+            words = f"{words} It asks to wait {_pause(answer):g} s."
+    raise Rejection(words, _slug(answer))
 
 
 def _problem(answer: httpx2.Response) -> Mapping[str, Any]:

@@ -1,28 +1,23 @@
 """The running system as it is found from a machine of the installation: by commands that are that
 machine's own business, and look at the database itself."""
 
-import hashlib
 import os
 import pwd
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import quote
 
 from rich.console import Console
 
 from cli.way import WAY
 from domain.access import Access, at_the_machine
-from domain.event import Origin
 from domain.identifier import UUID, has_form
 from runtime import desk as desks
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from service.audit import break_glass
-from service.call import Answer, Call
 from service.desk import Desk
-from store.idempotency import Claim, StoredAnswer
 
 WAIT_SECONDS = 10
 EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
@@ -104,25 +99,3 @@ def as_id(text: str) -> str:
     if not has_form(text, UUID):
         raise Refused(f"{text!r} is not an id: they look like {EXAMPLE_ID}.")
     return text.lower()
-
-
-def call(access: Access, *words: str) -> Call:
-    """Of whoever sits here; the same words, sent twice, are one wish."""
-    text = "\n".join(words)
-    key = hashlib.sha256(text.encode())
-    claim = Claim(access.caller, f"billing {words[0]}", key.hexdigest(), key.digest())
-    return Call(access, claim, Origin())
-
-
-Value = TypeVar("Value")
-
-
-def decided(answer: Answer[Value] | StoredAnswer) -> Value:
-    """What a decision came to. Raises `Refused` where nobody took it yet."""
-    assert isinstance(answer, Answer), "no command keeps an answer"
-    if not answer.final:
-        raise Refused(
-            f"No worker took the decision within {WAIT_SECONDS} s: see that one runs, then repeat "
-            "the same command."
-        )
-    return answer.value

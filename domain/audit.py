@@ -111,6 +111,7 @@ class Noun(StrEnum):
     RANKING = "ranking"
     AUDIT = "audit"
     COMMAND = "command"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True)

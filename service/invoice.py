@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -47,7 +47,6 @@ from store import customer, invoice, payment
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 
-PAGE = 200
 POLL_SECONDS = 0.03
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 
@@ -139,18 +138,6 @@ async def crawl(
         return [*late, *rows], None
     last = rows[-1].invoice
     return [*late, *rows], Position(last.created_at, last.id, seen)
-
-
-async def every(
-    desk: Desk, status: InvoiceStatus | None, customer_id: str | None
-) -> AsyncIterator[Invoice]:
-    """All invoices and drafts, oldest first."""
-    position = None
-    async with desk.database.read(SYSTEM) as tx:
-        while rows := await invoice.after(tx, customer_id, status, position, PAGE):
-            for row in rows:
-                yield row
-            position = (rows[-1].created_at, rows[-1].id)
 
 
 def whose(access: Access, customer_id: str | None) -> str | None:

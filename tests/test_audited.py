@@ -215,6 +215,44 @@ async def reject(world: World) -> Request:
     return post(f"/api/v1/invoices/{draft['id']}/reject", {"reason": "too much"})
 
 
+@call("POST /api/v1/usage/void", Action.USAGE_VOIDED)
+async def a_void(world: World) -> Request:
+    event_id = await use(world.billing, 5)
+    about = {"customerId": world.billing.customer_id, "eventId": event_id}
+    return post("/api/v1/usage/void", {**about, "reason": "a typo"})
+
+
+async def unreturned_stock(world: World) -> str:
+    """The payment that could not give it back."""
+    billing, sku = world.billing, await world.billing.put_stock(5)
+    card = await billing.add_card("4000000000000002")
+    failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
+    async with billing.database.begin(SYSTEM) as tx:
+        assert await inventory.reserve(tx, failed["id"], StockLine(sku, 1))
+    await billing.put_stock(5, sku, withdrawn=True)
+    async with billing.database.begin(SYSTEM) as tx:
+        assert await inventory.restore(tx, failed["id"]) == (0, 1)
+    return str(failed["id"])
+
+
+@call("POST /api/v1/payments/{payment_id}/stock/resolve", Action.STOCK_RESOLVED)
+async def stock_let_go(world: World) -> Request:
+    path = f"/api/v1/payments/{await unreturned_stock(world)}/stock/resolve"
+    return post(path, {"reason": "sold to the staff"})
+
+
+async def dead_letter(world: World) -> str:
+    id_ = new_id()
+    async with world.billing.database.begin(SYSTEM) as tx:
+        await letters.put(tx, id_, "invoice", "-", "a test", {})
+    return id_
+
+
+@call("POST /api/v1/dead-letters/{dead_letter_id}/resolve", Action.DEAD_LETTER_RESOLVED)
+async def a_dead_letter(world: World) -> Request:
+    return post(f"/api/v1/dead-letters/{await dead_letter(world)}/resolve")
+
+
 RUNS = {
     "POST /api/v1/settlement/runs": Action.SETTLEMENT_RUN_STARTED,
     "POST /api/v1/settlement/runs/{period}/replay": Action.SETTLEMENT_RUN_REPLAYED,
@@ -325,15 +363,7 @@ def writes(name: str, action: Action) -> Callable[[Arguments], Arguments]:
 
 @writes("review restock", Action.STOCK_RESOLVED)
 async def restock(world: World) -> tuple[str, ...]:
-    billing, sku = world.billing, await world.billing.put_stock(5)
-    card = await billing.add_card("4000000000000002")
-    failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
-    async with billing.database.begin(SYSTEM) as tx:
-        assert await inventory.reserve(tx, failed["id"], StockLine(sku, 1))
-    await billing.put_stock(5, sku, withdrawn=True)
-    async with billing.database.begin(SYSTEM) as tx:
-        assert await inventory.restore(tx, failed["id"]) == (0, 1)
-    return failed["id"], "--reason", "sold to the staff"
+    return await unreturned_stock(world), "--reason", "sold to the staff"
 
 
 @writes("review resolve", Action.PAYMENT_RESOLVED)
@@ -390,10 +420,7 @@ COMMANDS["invoice cancel"] = (closing, Action.INVOICE_CANCELLED)
 
 @writes("dead-letter resolve", Action.DEAD_LETTER_RESOLVED)
 async def see_to(world: World) -> tuple[str, ...]:
-    id_ = new_id()
-    async with world.billing.database.begin(SYSTEM) as tx:
-        await letters.put(tx, id_, "invoice", "-", "a test", {})
-    return (id_,)
+    return (await dead_letter(world),)
 
 
 @writes("usage void", Action.USAGE_VOIDED)

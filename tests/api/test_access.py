@@ -68,6 +68,14 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
     "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
     "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/stories/{id}": {O, F, A},
+    "GET /api/v1/reviews": {O, F, A},
+    "POST /api/v1/payments/{payment_id}/stock/resolve": {O, A},
+    "GET /api/v1/dead-letters": {O, F, A},
+    "POST /api/v1/dead-letters/{dead_letter_id}/resolve": {O, A},
+    "POST /api/v1/usage/void": {O, F},
+    "GET /api/v1/settlement/run": {O, F, A},
+    "GET /api/v1/settlement/runs/{period}/progress": {O, F, A},
     "GET /api/v1/audit": {O, A},
     "POST /auth/check": {C, S, O, F, A},
 }
@@ -116,7 +124,14 @@ async def test_a_role_that_is_not_listed_meets_nothing(
     async with acting(who) as http:
         for call, listed in WHO.items():
             method, _, path = call.partition(" ")
-            for name in ("order_id", "payment_id", "refund_id", "invoice_id"):
+            for name in (
+                "order_id",
+                "payment_id",
+                "refund_id",
+                "invoice_id",
+                "dead_letter_id",
+                "id",
+            ):
                 path = path.replace(f"{{{name}}}", NOBODY)
             path = path.replace("{customerId}", "x y")
             answer = await http.request(method, path)

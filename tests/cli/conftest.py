@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def api_url(stack: Stack, settings: Settings) -> Iterator[str]:
         temporal_ui_url=UI,
         log_level="WARNING",
     )
-    server = services.start_api(stack, port, told)
+    # Its log is not that of another API which a test starts.
+    server = services.start_api(replace(stack, directory=stack.directory / "cli"), port, told)
     try:
         process.wait_until_ready([server])
         yield f"http://127.0.0.1:{port}"

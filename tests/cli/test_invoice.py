@@ -11,12 +11,11 @@ from sqlalchemy import text, update
 from temporalio.client import Client
 
 from cli.system import Refused, os_user
-from domain.access import SYSTEM, at_the_machine
+from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy
 from domain.pricing import Charge, ChargeModel, Plan
 from domain.settlement import SettlementRequest
-from service.settlement import settle_again
 from service.starts import start_settlement
 from store import customer, invoice, pricing, usage
 from store.database import Database
@@ -26,7 +25,7 @@ from tests.cli.conftest import Command
 from tests.support.billing import GOOD_CARD, WITHOUT_RESIDUE
 from tests.support.cashier import WAITS
 from tests.support.conditions import eventually
-from tests.support.desks import desk
+from tests.support.desks import until_it_waits
 from tests.support.tenants import SINCE, Tenants, tenants
 from tests.support.usage import event
 
@@ -130,7 +129,7 @@ async def test_drafts_that_wait_are_listed(
     [name] = wanted.customers
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
-    await settle_again(desk(database, temporal_client), at_the_machine("tests"), request)
+    await until_it_waits(database, temporal_client, request)
 
     listed = await command("invoice", "list", "--status", "AWAITING_APPROVAL", "--customer", name)
     none = await command("invoice", "list", "--status", "PAID", "--customer", name)
