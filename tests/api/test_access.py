@@ -254,3 +254,14 @@ def test_a_route_that_names_no_action_makes_no_application() -> None:
     assert isinstance(route, APIRoute)
     with pytest.raises(LookupError, match="free-for-all"):
         access.action_of(route)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "../root", "a\u00e9"])
+async def test_a_user_of_the_machine_has_a_name_that_can_be_one(
+    billing: Billing, name: str
+) -> None:
+    sent = {access.OS_USER.encode(): name.encode("latin-1")}
+
+    answer = await billing.api.get("/api/v1/audit", headers=sent)
+
+    refused(answer, 400, "invalid-request")

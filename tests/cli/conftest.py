@@ -45,12 +45,13 @@ def api_url(stack: Stack, settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def command(stack: Stack, api_url: str, tmp_path: Path) -> Command:
-    """`await command("payment", "show", id_)`; keyword arguments are environment variables.
+    """`await command("payment", "show", id_)`; keyword arguments are environment variables, but for
+    `stdin`.
 
     In a thread of its own: a command brings its own event loop, and the worker needs ours.
     """
 
-    async def run(*arguments: str, **environment: str | None) -> Result:
+    async def run(*arguments: str, stdin: str | None = None, **environment: str | None) -> Result:
         variables = {
             **stack.endpoints.environment(),
             "BILLING_ENVIRONMENT": "dev",
@@ -59,6 +60,8 @@ def command(stack: Stack, api_url: str, tmp_path: Path) -> Command:
             "XDG_STATE_HOME": str(tmp_path / "state"),
             **environment,
         }
-        return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments, env=variables))
+        return await asyncio.to_thread(
+            lambda: CliRunner().invoke(app, arguments, input=stdin, env=variables)
+        )
 
     return run

@@ -216,3 +216,19 @@ async def test_without_its_database_nothing_is_done_past_the_api(command: Comman
 
     assert told.exit_code == 1
     assert isinstance(told.exception, OSError)
+
+
+async def test_what_a_machine_of_production_looks_at_itself_is_said_and_noted(
+    command: Command, billing: Billing
+) -> None:
+    reason = f"a question of {billing.customer_id}"
+    production = {"BILLING_ENVIRONMENT": "production"}
+
+    told = await command("--reason", reason, "audit", "anchor", **production)
+    quiet = await command("audit", "anchor")
+
+    assert (told.exit_code, quiet.exit_code) == (0, 0)
+    assert told.stderr == f"Past the API, as {ME}: noted in the audit trail.\n"
+    assert quiet.stderr == ""
+    noted = await trail(billing.database, action="BREAK_GLASS_USED", actor_id=ME)
+    assert [each.after for each in noted if each.reason == reason] == [{"command": "audit anchor"}]
