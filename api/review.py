@@ -13,7 +13,7 @@ from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reaso
 from api.order import Sku
 from domain.access import Access
 from domain.inventory import Reservation
-from domain.review import Outcome, Question, WaitingReview
+from domain.review import Question, WaitingReview
 from domain.roles import Action
 from service import inventory, review
 
@@ -30,7 +30,10 @@ class Review(Document):
     currency: Currency
     amount: Amount
     question: Question
-    answers: Annotated[list[Outcome], Field(description="Those that the question takes.")]
+    answers: Annotated[
+        list[str],
+        Field(description="Those that the question takes.", examples=[["captured", "failed"]]),
+    ]
     reason: Annotated[str, Field(description="Why nobody but a person can say.")]
     opened_at: datetime
 
@@ -92,7 +95,7 @@ def _review(found: WaitingReview) -> Review:
         currency=found.currency,
         amount=found.amount,
         question=asked.question,
-        answers=list(asked.question.answers),
+        answers=[str(each) for each in asked.question.answers],
         reason=asked.reason,
         openedAt=utc(asked.opened_at),
     )

@@ -62,7 +62,7 @@ def resolve(
     say(asyncio.run(_resolve(as_id(id_), outcome, told)))
 
 
-def command(id_: str, answers: Iterable[Outcome]) -> str:
+def command(id_: str, answers: Iterable[str]) -> str:
     """What an operator types to answer."""
     return f'billing review resolve {id_} {"|".join(answers)} --reason "..."'
 

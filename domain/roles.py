@@ -70,6 +70,10 @@ class Action(StrEnum):
     RECEIVABLE_READ = "receivables.read"
     DEAD_LETTER_READ = "dead-letters.read"
     DEAD_LETTER_RESOLVE = "dead-letters.resolve"
+    KEY_CREATE = "keys.create"
+    KEY_READ = "keys.read"
+    KEY_ROTATE = "keys.rotate"
+    KEY_REVOKE = "keys.revoke"
     AUDIT_READ = "audit.read"
     HISTORY_READ = "histories.read"
     ACCESS_CHECK = "access.check"
@@ -134,6 +138,10 @@ RULES: Mapping[Action, Rule] = {
     Action.RECEIVABLE_READ: _rule(TokenScope.READ, O, F, A),
     Action.DEAD_LETTER_READ: _rule(TokenScope.READ, O, F, A),
     Action.DEAD_LETTER_RESOLVE: _rule(TokenScope.INVOICES, O, A),
+    Action.KEY_CREATE: _rule(TokenScope.SETUP, A),
+    Action.KEY_READ: _rule(TokenScope.READ, A),
+    Action.KEY_ROTATE: _rule(TokenScope.SETUP, A),
+    Action.KEY_REVOKE: _rule(TokenScope.SETUP, A),
     Action.AUDIT_READ: _rule(TokenScope.READ, O, A),
     Action.HISTORY_READ: _rule(TokenScope.READ, O, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),

@@ -812,6 +812,7 @@ async def test_it_says_whose_things_one_may_meet(
         {"audience": None},
         {"alias": "dev"},
         {"alias": "os"},
+        {"alias": "key"},
         {"alias": "a/b"},
         {"issuer": "http://issuer.example"},
         {"jwks_uri": "http://issuer.example/keys"},
