@@ -30,7 +30,7 @@ from tests.api.settling import (
     waiting_draft,
     world_of_its_own,
 )
-from tests.cli.conftest import Command, api_url, command
+from tests.cli.conftest import Command, command
 from tests.support.audit import trail
 from tests.support.billing import ALWAYS, Billing
 from tests.support.conditions import eventually
@@ -38,7 +38,7 @@ from tests.support.samples import new_id
 from tests.support.tenants import tenants
 from tests.support.unfinished import accepted, payment_in_review, refund_in_review
 
-__all__ = ["api_url", "command"]
+__all__ = ["command"]
 
 DESCRIBED: dict[str, Any] = create_app(
     Settings.model_validate({"billing_environment": "dev"})

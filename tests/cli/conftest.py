@@ -2,45 +2,21 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from dev import process, services
 from dev.stack import Stack
-from runtime.settings import Settings
+from tests.conftest import UI
 
 Command = Callable[..., Awaitable[Result]]
 
 # What a shell starts in the background ignores Ctrl-C, and so does all that it starts; the commands
 # under test are to meet it as on a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-UI = "http://ui"
-
-
-@pytest.fixture(scope="session")
-def api_url(stack: Stack, settings: Settings) -> Iterator[str]:
-    """The address of an API in a process of its own, as the commands find it."""
-    port = process.free_port()
-    told = services.environment(
-        stack,
-        gateway_webhook_secret=settings.gateway_webhook_secret.get_secret_value(),
-        time_scale=settings.time_scale,
-        temporal_ui_url=UI,
-        log_level="WARNING",
-    )
-    # Its log is not that of another API which a test starts.
-    server = services.start_api(replace(stack, directory=stack.directory / "cli"), port, told)
-    try:
-        process.wait_until_ready([server])
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.stop([server])
 
 
 @pytest.fixture

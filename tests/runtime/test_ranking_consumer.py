@@ -15,12 +15,12 @@ from runtime.settings import Settings
 from service.starts import start_relay
 from store.database import Database
 from store.tables import outbox, sku_rankings
-from tests.cli.conftest import Command, api_url, command
+from tests.cli.conftest import Command, command
 from tests.support.billing import Billing
 from tests.support.conditions import PATIENCE_SECONDS, eventually
 from tests.support.relays import consuming
 
-__all__ = ["api_url", "command"]
+__all__ = ["command"]
 
 
 def received(settings: Settings, order_ids: set[str]) -> list[Message]:
