@@ -20,6 +20,7 @@ from api import (
     auth,
     coupon,
     customer,
+    dead_letter,
     description,
     errors,
     health,
@@ -34,7 +35,9 @@ from api import (
     ranking,
     receivable,
     refund,
+    review,
     settlement,
+    story,
     usage,
     wallet,
     webhook,
@@ -49,9 +52,10 @@ from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
+from domain.access import Access
 from runtime import api_keys, memory, temporal
 from runtime.desk import connected
-from runtime.production import require_api
+from runtime.production import require_api, require_worker
 from runtime.settings import Settings
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
@@ -76,6 +80,9 @@ CALLS = (
     invoice,
     customer,
     proposal,
+    story,
+    review,
+    dead_letter,
     audit,
     auth,
     key,
@@ -84,14 +91,23 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
+LENGTHY_AT_ONCE = 2
+"""Whole months that an API process reads: a third one waits, and is then refused."""
 KEYS_AT_ONCE = 2
 """Connections that only look keys up: whoever makes up keys takes none from those who work."""
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; raises `ConfigurationError` where it may not run."""
-    require_api(settings)
+def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
+    """The application; raises `ConfigurationError` where it may not run.
+
+    `insider`: who runs it for themselves alone, in a process that nobody else can reach: no issuer
+    is needed, and none is asked.
+    """
+    if insider is None:
+        require_api(settings)
+    else:
+        require_worker(settings)
     entrance = Entrance(settings)
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
@@ -103,6 +119,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.context = context
         reads = _reads(settings)
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
+        lengthy = database.connect(settings.database_url, LENGTHY_AT_ONCE, database.BATCH_SECONDS)
+        app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         memory.freeze()
@@ -115,6 +133,7 @@ def create_app(settings: Settings) -> FastAPI:
         await lookups.dispose()
         await context.desk.database.dispose()
         await reads.dispose()
+        await lengthy.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -144,7 +163,8 @@ def create_app(settings: Settings) -> FastAPI:
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     _limit_callers(app, settings, counters)
-    entrance.guard(app, access.by_key_or(keys, entrance.identify))
+    theirs = access.by_key_or(keys, entrance.identify)
+    entrance.guard(app, theirs if insider is None else access.insider(insider))
     _limit_addresses(app, settings, counters)
     app.add_middleware(Envelope)
     app.add_middleware(SecurityHeaders, page=_swagger_page())

@@ -1,5 +1,6 @@
 """For gateways and consoles in front: what may a caller do? From the same table as the routes."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -34,6 +35,9 @@ class Verdict(Document):
     caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
     roles: Annotated[list[Role], Field(description="Yours.")]
     customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
+    until: Annotated[
+        datetime | None, Field(description="When the token ends; None for who shows none.")
+    ]
 
 
 @router.post("/check", response_model=Verdict)
@@ -52,6 +56,7 @@ async def check_access(
         caller=everything.caller,
         roles=[role for role in Role if role in everything.roles],
         customerId=everything.customer_id or None,
+        until=None if everything.until is None else datetime.fromtimestamp(everything.until, UTC),
     )
 
 

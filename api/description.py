@@ -35,6 +35,8 @@ TAGS: Mapping[str, str] = {
     "pricing plans": "Price lists, by version: what was effective when stays known.",
     "invoices": "What a month came to, its lineage, and what is owed.",
     "settlement": "Months that are priced, issued and collected.",
+    "reviews": "What only a person may decide.",
+    "dead letters": "What could not be done, and what no consumer could take.",
     "customers": "Who is billed, how, and with which cards.",
     "keys": "What customers and services call with who have no issuer of tokens.",
     "proposals": "Large decisions that wait for a second person.",

@@ -251,6 +251,7 @@ def _access(claims: Claims, issuer: Issuer) -> Access:
         customer_id=customer,
         scopes=_limits(issuer, scopes, of_client),
         token_id=token_id if isinstance(token_id, str) else "",
+        until=float(claims["exp"]),
     )
 
 

@@ -1,21 +1,19 @@
 """`billing dead-letter`: what could not be done, and what no consumer could take."""
 
 import asyncio
-from base64 import b64encode
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
 
-from cli.system import as_id, connected
+from api.dead_letter import MESSAGE, DeadLetter, DeadLetters, SeenTo
+from cli.calling import calling
+from cli.system import as_id
 from cli.words import duration, say
-from domain.access import OPERATOR
-from domain.dead_letter import DeadLetter
-from domain.message import DeadMessage
 from domain.money import format_amount
-from service import dead_letter
 
 SHOWN = 80
 """So many bytes of a message are shown; `--json` has all."""
@@ -28,22 +26,19 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
 ) -> None:
     """List what waits for an operator: what is owed, then messages of Kafka; oldest first."""
-    letters, messages = asyncio.run(_waiting())
+    found = asyncio.run(_waiting())
     if as_json:
-        documents = [*map(_document, letters), *map(_message_document, messages)]
-        typer.echo(orjson.dumps(documents))
+        typer.echo(orjson.dumps([each.model_dump(mode="json") for each in found.items]))
         return
-    if not letters and not messages:
+    if not found.items:
         say("No dead letters.")
-    for row in letters:
+    for row in found.items:
         age = duration(datetime.now(UTC) - row.created_at)
-        say(f"{row.kind} {row.id}: {row.reason}, waits for {age}", style="bold")
-        for line in _facts(row):
-            say(f"  {line}")
-    for dead in messages:
-        age = duration(datetime.now(UTC) - dead.created_at)
-        say(f"message {dead.id} for {dead.consumer}, waits for {age}", style="bold")
-        for line in _message_facts(dead):
+        if row.kind == MESSAGE:
+            say(f"message {row.id} for {row.body['consumer']}, waits for {age}", style="bold")
+        else:
+            say(f"{row.kind} {row.id}: {row.reason}, waits for {age}", style="bold")
+        for line in _message_facts(row) if row.kind == MESSAGE else _facts(row):
             say(f"  {line}")
 
 
@@ -65,58 +60,24 @@ def _facts(row: DeadLetter) -> Iterator[str]:
     yield f"billing dead-letter resolve {row.id}"
 
 
-def _message_facts(row: DeadMessage) -> Iterator[str]:
+def _message_facts(row: DeadLetter) -> Iterator[str]:
     """Where it was, why it could not be taken, and how it begins."""
-    message = row.message
-    yield f"{message.topic}, partition {message.partition}, offset {message.offset}"
-    yield f"{row.reason.splitlines()[0] if row.reason else ''} ({row.error})"
-    if message.value is not None:
-        start = message.value[:SHOWN].decode("utf-8", "backslashreplace")
-        yield f"{len(message.value):,} bytes: {start!r}{'…' if len(message.value) > SHOWN else ''}"
+    topic, partition, offset = row.reference.rsplit(":", 2)
+    yield f"{topic}, partition {partition}, offset {offset}"
+    yield f"{row.reason.splitlines()[0] if row.reason else ''} ({row.body['error']})"
+    if row.body["value"] is not None:
+        value = b64decode(row.body["value"])
+        start = value[:SHOWN].decode("utf-8", "backslashreplace")
+        yield f"{len(value):,} bytes: {start!r}{'…' if len(value) > SHOWN else ''}"
     yield f"billing dead-letter resolve {row.id}"
 
 
-async def _waiting() -> tuple[list[DeadLetter], list[DeadMessage]]:
-    async with connected() as system:
-        return await dead_letter.waiting(system.desk, OPERATOR)
+async def _waiting() -> DeadLetters:
+    async with calling() as api:
+        return (await api.get("/api/v1/dead-letters")).read(DeadLetters)
 
 
 async def _resolve(id_: str) -> str:
-    async with connected() as system:
-        now = await dead_letter.resolve(system.desk, OPERATOR, id_)
-    return f"The dead letter {id_} {'is resolved' if now else 'was resolved before'}."
-
-
-def _document(row: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "reference": row.reference,
-        "reason": row.reason,
-        "body": row.body,
-        "createdAt": row.created_at,
-    }
-
-
-def _message_document(row: DeadMessage) -> dict[str, Any]:
-    """Bytes are in base64: they may be anything."""
-    message = row.message
-    return {
-        "id": row.id,
-        "kind": "message",
-        "reference": f"{message.topic}:{message.partition}:{message.offset}",
-        "reason": row.reason,
-        "body": {
-            "consumer": row.consumer,
-            "error": row.error,
-            "timestamp": message.timestamp,
-            "key": _base64(message.key),
-            "headers": [{"name": name, "value": _base64(value)} for name, value in message.headers],
-            "value": _base64(message.value),
-        },
-        "createdAt": row.created_at,
-    }
-
-
-def _base64(value: bytes | None) -> str | None:
-    return None if value is None else b64encode(value).decode()
+    async with calling() as api:
+        seen = (await api.post(f"/api/v1/dead-letters/{id_}/resolve")).read(SeenTo)
+    return f"The dead letter {id_} {'was resolved before' if seen.repeated else 'is resolved'}."

@@ -66,7 +66,11 @@ def _run(stack: Stack, port: int, time_scale: float, endpoints_file: Path, voice
     environment = services.environment(stack, time_scale=time_scale)
     with (
         services.running(stack, port, environment, report) as ours,
-        stack.endpoints.published(endpoints_file),
+        stack.endpoints.published(
+            endpoints_file,
+            BILLING_ENVIRONMENT="dev",
+            BILLING_API_URL=f"http://127.0.0.1:{port}",
+        ),
         voice.quiet(),
     ):
         console.print(addresses(stack, port))

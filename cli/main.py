@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Never
 
 import typer
@@ -12,9 +14,13 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from cli import demo, dev
+from cli.way import WAY, Way
 from runtime.version import VERSION
 
 OPERATORS = (
+    "login",
+    "whoami",
+    "logout",
     "payment",
     "review",
     "outbox",
@@ -44,6 +50,10 @@ class Commands(TyperGroup):
         group.name = cmd_name
         return group
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        ctx.obj = shlex.join(args)
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="billing",
@@ -64,12 +74,30 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Say which version this is.", callback=_say_version),
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--as", metavar="FILE", help="Show the token in this file (BILLING_TOKEN_FILE)."
+        ),
+    ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="Past the API, with the database itself; it is noted."),
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Why past the API; kept in the audit trail.")
+    ] = None,
 ) -> None:
-    """Payments, billing and settlement, orchestrated by Temporal."""
+    """Payments, billing and settlement, orchestrated by Temporal.
+
+    Commands of operators ask the API at BILLING_API_URL as whoever has logged in.
+    """
+    WAY.set(Way(ctx.obj or "", direct, reason, token_file))
 
 
 @app.command()

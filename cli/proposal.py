@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from cli.system import as_id, connected
+from api.proposal import Proposal, Proposals
+from cli.calling import calling
+from cli.system import as_id
 from cli.words import reason_given, say
-from domain.access import OPERATOR
-from domain.proposal import Proposal
-from service import proposal
 
 app = typer.Typer(help="Decisions that wait for a second person.", no_args_is_help=True)
 
-AT_MOST = 1_000
+PATH = "/api/v1/proposals"
+PAGE = 200
 
 
 @app.command("list")
@@ -42,10 +42,16 @@ def _why(each: Proposal) -> str:
 
 
 async def _list() -> list[Proposal]:
-    async with connected() as system:
-        return await proposal.waiting(system.desk, None, AT_MOST)
+    found: list[Proposal] = []
+    async with calling() as api:
+        while True:
+            last = found[-1].id if found else None
+            page = (await api.get(PATH, after=last, size=PAGE)).read(Proposals).items
+            found += page
+            if len(page) < PAGE:
+                return found
 
 
 async def _withdraw(id_: str, reason: str) -> None:
-    async with connected() as system:
-        await proposal.withdraw(system.desk, OPERATOR, id_, reason)
+    async with calling() as api:
+        await api.delete(f"{PATH}/{id_}", reason=reason)

@@ -22,12 +22,26 @@ class ActorType(StrEnum):
     USER = "USER"
     """A customer, for itself."""
     OPERATOR = "OPERATOR"
+    FINANCE = "FINANCE"
+    ADMIN = "ADMIN"
     SERVICE = "SERVICE"
     """A program of whoever runs the installation."""
     SYSTEM = "SYSTEM"
     """A workflow of ours: its id is the actor's."""
     EXTERNAL = "EXTERNAL"
     """A program of somebody else, such as a PG."""
+
+
+STAFF = frozenset({ActorType.OPERATOR, ActorType.FINANCE, ActorType.ADMIN})
+"""People of the installation: they see the things of every customer."""
+
+_BY_ROLE = {
+    Role.OPERATOR: ActorType.OPERATOR,
+    Role.FINANCE: ActorType.FINANCE,
+    Role.ADMIN: ActorType.ADMIN,
+    Role.SERVICE: ActorType.SERVICE,
+}
+"""The role that may do most comes first."""
 
 
 class Action(StrEnum):
@@ -80,6 +94,8 @@ class Action(StrEnum):
     """What was older than the retention was dropped, up to a seal."""
     DATA_VIEWED = "DATA_VIEWED"
     DATA_EXPORTED = "DATA_EXPORTED"
+    BREAK_GLASS_USED = "BREAK_GLASS_USED"
+    """Somebody has opened the database itself, past the API."""
 
 
 class Noun(StrEnum):
@@ -105,6 +121,8 @@ class Noun(StrEnum):
     RANKING = "ranking"
     API_KEY = "api-key"
     AUDIT = "audit"
+    COMMAND = "command"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True)
@@ -170,13 +188,8 @@ class Wanted:
 
 def actor(access: Access) -> Actor:
     """Whoever asks, as the trail names them: by the most that they may do."""
-    if access.roles <= {Role.CUSTOMER}:
-        kind = ActorType.USER
-    elif access.roles <= {Role.CUSTOMER, Role.SERVICE}:
-        kind = ActorType.SERVICE
-    else:
-        kind = ActorType.OPERATOR
-    return Actor(kind, access.caller, access.source)
+    kinds = (kind for role, kind in _BY_ROLE.items() if role in access.roles)
+    return Actor(next(kinds, ActorType.USER), access.caller, access.source)
 
 
 def system(workflow_id: str) -> Actor:

@@ -4,7 +4,7 @@ Cybersecurity Schema (OCSF), which log systems know."""
 from enum import StrEnum
 from typing import Any
 
-from domain.audit import Action, ActorType, AuditEntry
+from domain.audit import STAFF, Action, ActorType, AuditEntry
 
 
 class Format(StrEnum):
@@ -40,7 +40,11 @@ _CREATES = frozenset(
 _READS = frozenset({Action.DATA_VIEWED, Action.DATA_EXPORTED})
 _DELETES = frozenset({Action.PLAN_WITHDRAWN, Action.USAGE_VOIDED, Action.DECISION_WITHDRAWN})
 _USER, _ADMIN, _SYSTEM = 1, 2, 3
-_TYPES = {ActorType.USER: _USER, ActorType.OPERATOR: _ADMIN, ActorType.SYSTEM: _SYSTEM}
+_TYPES = {
+    ActorType.USER: _USER,
+    ActorType.SYSTEM: _SYSTEM,
+    **dict.fromkeys(STAFF, _ADMIN),
+}
 
 
 def written(entry: AuditEntry) -> dict[str, Any]:

@@ -90,14 +90,12 @@ class SecondPerson:
             return None
         return _of_invoice(Kind.WRITE_OFF, "write off the invoice", owed)
 
-    def replay(
-        self, period: str, failed: int, customers: Sequence[str] = (), reason: str | None = None
-    ) -> Decision | None:
+    def replay(self, period: str, failed: int, customers: Sequence[str] = ()) -> Decision | None:
         """Of a month, of all that failed or of what was named; how many they are may change until
         the second call."""
         if failed <= self.replays:
             return None
-        named: dict[str, JSON] = {"customers": [*sorted(set(customers))], "reason": reason}
+        named: dict[str, JSON] = {"customers": [*sorted(set(customers))]}
         return Decision(Kind.REPLAY, period, f"settle {failed} failed months of {period}", named)
 
     def plan_version(self, plan: Plan, since: datetime | None, customers: int) -> Decision | None:

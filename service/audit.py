@@ -8,9 +8,9 @@ from domain.access import SYSTEM, Access
 from domain.audit import (
     GENESIS,
     LOWEST,
+    STAFF,
     TRAIL,
     Action,
-    ActorType,
     AuditEntry,
     Break,
     Entry,
@@ -153,11 +153,26 @@ async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[Au
             last_id = rows[-1].id
 
 
+async def break_glass(desk: Desk, access: Access, command: str, reason: str | None) -> None:
+    """Somebody is about to act past the API: noted first, always."""
+    words: dict[str, JSON] = {"command": command}
+    used = Entry(
+        actor(access),
+        Action.BREAK_GLASS_USED,
+        Noun.COMMAND,
+        command.split(" ")[0],
+        after=words,
+        reason=reason,
+    )
+    async with desk.database.begin(SYSTEM) as tx:
+        await audit.append(tx, used)
+
+
 async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: str | None) -> None:
-    """An operator has looked at a customer's data: noted once in ten minutes, before they are
-    given. What is the caller's own is not noted, and costs it nothing."""
+    """Somebody of the staff has looked at a customer's data: noted once in ten minutes, before they
+    are given. What is the caller's own is not noted, and costs it nothing."""
     who = actor(access)
-    if who.type is not ActorType.OPERATOR or customer_id == access.customer_id:
+    if who.type not in STAFF or customer_id == access.customer_id:
         return
     async with desk.database.statements(access.scope) as tx:
         await audit.view(tx, who, noun, id_, customer_id)

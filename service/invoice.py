@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from domain.errors import (
 )
 from domain.invoice import (
     CLOSED,
+    GAVE_BACK,
     OPEN,
     CloseRequest,
     Closing,
@@ -42,12 +43,12 @@ from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
 from service.page import Position
+from service.recomputation import differences
 from service.starts import start_invoice, start_settlement
 from store import customer, idempotency, invoice, payment
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 
-PAGE = 200
 POLL_SECONDS = 0.03
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 
@@ -96,6 +97,23 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
     return traced
 
 
+async def recomputed(desk: Desk, access: Access, invoice_id: str) -> tuple[Invoice, list[str]]:
+    """An invoice, and where it differs from what its raw events and its frozen price list come to.
+    Raises `NotFound`, and `InvoiceNotIssued` for what bills nothing."""
+    async with desk.database.read(SYSTEM) as tx:
+        row = await found(tx, invoice_id)
+        access.require(row.customer_id)
+        if row.status in GAVE_BACK:
+            raise InvoiceNotIssued(
+                f"The invoice was {row.status.lower()}: its usage is free, and nothing is billed."
+            )
+        if row.status is InvoiceStatus.DRAFT:
+            raise InvoiceNotIssued(f"The draft is not ready: {row.reason or 'it is being made'}.")
+        differing = await differences(tx, row)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return row, differing
+
+
 async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
 ) -> list[ListedInvoice]:
@@ -123,18 +141,6 @@ async def crawl(
         return [*late, *rows], None
     last = rows[-1].invoice
     return [*late, *rows], Position(last.created_at, last.id, seen)
-
-
-async def every(
-    desk: Desk, status: InvoiceStatus | None, customer_id: str | None
-) -> AsyncIterator[Invoice]:
-    """All invoices and drafts, oldest first."""
-    position = None
-    async with desk.database.read(SYSTEM) as tx:
-        while rows := await invoice.after(tx, customer_id, status, position, PAGE):
-            for row in rows:
-                yield row
-            position = (rows[-1].created_at, rows[-1].id)
 
 
 def whose(access: Access, customer_id: str | None) -> str | None:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError, FailureError
-from temporalio.service import RPCError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.access import SYSTEM, Access
 from domain.audit import Action, Entry, Noun, actor
@@ -25,6 +25,7 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
+from domain.workflow_id import part_workflow_id, settlement_workflow_id
 from service import invoice as invoices
 from service import proposal
 from service.desk import Desk
@@ -36,8 +37,6 @@ from store.database import Transaction
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
 
-LOOK_SECONDS = 0.2
-"""How often somebody who waits looks whether the settlement waits itself."""
 POLL_SECONDS = 0.03
 _QUERY_TIMEOUT = timedelta(seconds=5)
 _NOT_ISSUED = frozenset(
@@ -162,6 +161,31 @@ async def require_over(desk: Desk, period: str) -> None:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
 
 
+@dataclass(frozen=True)
+class RunStanding:
+    """How a run stands. `progress` is None while no worker answers; `is_over`: with everybody."""
+
+    running: bool
+    is_over: bool
+    progress: Progress | None
+
+
+async def run_standing(desk: Desk, period: str, part: str | None) -> RunStanding:
+    """How the month's run stands, or that of some customers. Raises `NotFound`."""
+    id_ = part_workflow_id(period, part)
+    handle: WorkflowHandle[SettlementRun, Progress] = desk.temporal.get_workflow_handle(id_)
+    try:
+        async with _reaching_temporal(desk):
+            status = (await handle.describe()).status
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise NotFound(f"There was no run for {period}.") from error
+        raise
+    running = status is WorkflowExecutionStatus.RUNNING
+    is_over = status is WorkflowExecutionStatus.COMPLETED
+    return RunStanding(running, is_over, await progress(handle))
+
+
 async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress | None:
     """How far a run is; None while no worker answers: the run waits for one."""
     try:
@@ -190,12 +214,11 @@ async def agreed_to_replay(
     period: str,
     failed: int,
     customers: Sequence[str] = (),
-    reason: str | None = None,
 ) -> None:
     """Before so many months that failed are settled again, all or those that were named: raises
     `SecondPersonNeeded` where they are too many for one person. Once agreed to, it holds until the
     proposal's time is over: a replay that was interrupted is asked for again."""
-    wanted = desk.terms.second.replay(period, failed, customers, reason)
+    wanted = desk.terms.second.replay(period, failed, customers)
     async with desk.database.begin(access.scope) as tx:
         agreed = await proposal.decided(tx, desk, access, wanted)
     proposal.carried_out(agreed)
@@ -208,6 +231,31 @@ class MonthStanding:
     customer_id: str
     status: SettlementStatus
     reason: str | None
+
+
+async def month_standing(desk: Desk, period: str, customer_id: str) -> MonthStanding:
+    """How the settlement of a customer's month stands now; raises `NotFound` when nobody has ever
+    tried it. What its row says of an earlier one does not count while another one runs."""
+    found = await standing(desk, period, customer_id)
+    waits = found is not None and found.status in WAITING
+    if not waits and await _is_running(desk, settlement_workflow_id(customer_id, period)):
+        return MonthStanding(customer_id, SettlementStatus.RUNNING, None)
+    # Read again: it may have ended since.
+    found = await standing(desk, period, customer_id)
+    if found is None:
+        raise NotFound(f"{period} of {customer_id} was never settled.")
+    return found
+
+
+async def _is_running(desk: Desk, workflow_id: str) -> bool:
+    try:
+        async with _reaching_temporal(desk):
+            described = await desk.temporal.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return described.status is WorkflowExecutionStatus.RUNNING
 
 
 async def standing(desk: Desk, period: str, customer_id: str) -> MonthStanding | None:
@@ -243,35 +291,6 @@ async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> S
     async with _reaching_temporal(desk):
         owner = await start_settlement(desk.temporal, request)
     return await _outcome(desk, request, owner)
-
-
-async def settle_again(desk: Desk, access: Access, request: SettlementRequest) -> MonthStanding:
-    """Settle a customer's month, or find the settlement that runs, and wait until it has ended or
-    waits itself, for a person or for the end of its month."""
-    await _note_month(desk, access, request)
-    handle = await start_settlement(desk.temporal, request)
-    ended = asyncio.ensure_future(handle.result())
-    try:
-        while not ended.done():
-            await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-            found = await standing(desk, request.period, request.customer_id)
-            if found is not None and found.status in WAITING:
-                return found
-        return await _end(request, ended)
-    finally:
-        ended.cancel()
-
-
-async def _end(
-    request: SettlementRequest, ended: "asyncio.Future[SettlementOutcome]"
-) -> MonthStanding:
-    try:
-        outcome = ended.result()
-    except WorkflowFailureError as error:
-        cause = error.cause
-        reason = cause.message if isinstance(cause, FailureError) else str(cause)
-        return MonthStanding(request.customer_id, SettlementStatus.FAILED, reason)
-    return MonthStanding(request.customer_id, outcome.status, outcome.reason)
 
 
 async def _outcome(

@@ -11,7 +11,7 @@ from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.dunning import DunningPolicy
 from domain.invoice import CLOSED, InvoiceStatus
 from domain.period import Period
@@ -68,7 +68,7 @@ async def settle(stage: Stage) -> None:
     month = str(_month())
     terms = replace(stage.desk.terms, concurrency=SETTLED_AT_ONCE, dunning=LADDER)
     await _give_money_later(stage)
-    handle = await start_run(replace(stage.desk, terms=terms), OPERATOR, month)
+    handle = await start_run(replace(stage.desk, terms=terms), at_the_machine("demo"), month)
     stage.tell("In this step a day of the ladder of retries is a second: 1, 3, 5 and 7 seconds.")
     ended = await _follow(stage, asyncio.create_task(handle.result()))
     found = await report(stage.desk, month)

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.bodies import LONGER, MAX_BYTES
 from domain.access import SYSTEM
 from runtime.settings import Settings
-from store import invoice
+from store import dead_letter, invoice
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
@@ -179,6 +179,25 @@ async def _usage_batch(billing: Billing) -> Call:
 def _event(customer_id: str) -> dict[str, Any]:
     counted = {"eventId": uuid4().hex, "resourceType": "API_CALL", "quantity": 1}
     return {**counted, "customerId": customer_id, "occurredAt": datetime.now(UTC).isoformat()}
+
+
+async def _void(billing: Billing) -> Call:
+    reported = await _usage(billing)
+    assert (await billing.api.post(reported.path, json=reported.body)).status_code == 202
+    about = {name: reported.body[name] for name in ("customerId", "eventId")}
+    return Call("/api/v1/usage/void", {**about, "reason": "a typo"})
+
+
+async def _let_go(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    return Call(f"/api/v1/payments/{paid['id']}/stock/resolve", {"reason": "sold"})
+
+
+async def _dead_letter(billing: Billing) -> Call:
+    id_ = new_id()
+    async with billing.database.begin(SYSTEM) as tx:
+        await dead_letter.put(tx, id_, "invoice", "-", "a test", {})
+    return Call(f"/api/v1/dead-letters/{id_}/resolve", {})
 
 
 async def _plan(billing: Billing) -> Call:
@@ -401,6 +420,17 @@ ROWS = {
         accepted=202,
         takes_lists=True,
     ),
+    "POST /api/v1/usage/void": Row(
+        _void,
+        {"customerId": NOT_CUSTOMERS, "eventId": [*NOT_TEXTS, "x" * 129], "reason": NOT_REASONS},
+        accepted=200,
+    ),
+    "POST /api/v1/payments/{payment_id}/stock/resolve": Row(
+        _let_go, {"reason": NOT_REASONS}, accepted=200
+    ),
+    "POST /api/v1/dead-letters/{dead_letter_id}/resolve": Row(
+        _dead_letter, {"reason": ["x"]}, accepted=200, body_required=False
+    ),
     "PUT /api/v1/pricing-plans/{code}": Row(
         _plan,
         {
@@ -416,7 +446,12 @@ ROWS = {
     "POST /api/v1/settlement/run": Row(
         _settlement, {"period": ["2026-05"]}, accepted=200, body_required=False
     ),
-    "POST /api/v1/settlement/runs": Row(_settlement_run, {"period": NOT_PERIODS}, accepted=409),
+    "POST /api/v1/settlement/runs": Row(
+        _settlement_run,
+        {"period": NOT_PERIODS, "customerIds": [1, True, {}, "", [], [1], ["a b"], ["x"] * 5_001]},
+        accepted=409,
+        optional=frozenset({"customerIds"}),
+    ),
     "POST /api/v1/settlement/runs/{period}/replay": Row(
         _replay, {"period": ["2026-05"]}, accepted=202, body_required=False
     ),

@@ -89,7 +89,7 @@ async def test_what_was_done_to_a_customer_is_listed(command: Command, database:
     assert "a: 1 → 2" in listed.output
     [document] = json.loads(as_json.stdout)
     assert (document["before"], document["after"]) == ({"a": 1}, {"a": 2})
-    assert none.output == "Nothing was done.\n"
+    assert none.stdout == "Nothing was done.\n"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "ocsf"])

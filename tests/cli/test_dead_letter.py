@@ -46,6 +46,6 @@ async def test_a_message_is_listed_with_its_bytes_and_resolved(
         "headers": [{"name": "twice", "value": "/w=="}, {"name": "twice", "value": None}],
         "value": base64.b64encode(VALUE).decode(),
     }
-    assert first.output == f"The dead letter {row.id} is resolved.\n"
-    assert again.output == f"The dead letter {row.id} was resolved before.\n"
+    assert first.stdout == f"The dead letter {row.id} is resolved.\n"
+    assert again.stdout == f"The dead letter {row.id} was resolved before.\n"
     assert row.id not in (await command("dead-letter", "list")).output

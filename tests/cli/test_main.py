@@ -1,5 +1,6 @@
 """The `billing` command as a process: what it says, how it ends, and what it leaves."""
 
+import base64
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app, main
+from cli.settings import ClientSettings
 from dev import postgres, process
 from domain.event import TOPICS
 from runtime.settings import Settings
@@ -30,6 +32,12 @@ from tests.support.threads import beside_the_loop
 BILLING = [sys.executable, "-m", "cli.main"]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 SETTINGS |= {"BILLING_ENDPOINTS", "TEMPORAL_DEBUG"}
+SETTINGS |= {name.upper() for name in ClientSettings.model_fields}
+READY = {
+    "BILLING_ENVIRONMENT": "production",
+    "PAYLOAD_KEYS": f"test:{base64.b64encode(bytes(32)).decode()}",
+}
+"""What a process of production needs before it starts, but for its servers."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -145,7 +153,13 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     # What the killed launcher could not remove points to servers that are gone.
     late = billing("review", "list", cwd=home)
     assert late.returncode == 1
-    assert late.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
+    assert late.stderr.startswith(
+        f"billing: Nothing answers at http://127.0.0.1:{dev.port}: start "
+    )
+    assert late.stderr.count("\n") == 1
+    machine = billing("--direct", "review", "list", cwd=home)
+    assert machine.returncode == 1
+    assert machine.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
 
 
 @pytest.mark.parametrize(
@@ -176,12 +190,23 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "sentence"),
     [
-        (("review", "list"), {}, "Nothing runs here: start `make dev`"),
         (
             ("review", "list"),
+            {"BILLING_API_URL": "http://127.0.0.1:1"},
+            "Nothing answers at http://127.0.0.1:1: start `make dev`",
+        ),
+        (("--direct", "review", "list"), {}, "Nothing runs here: start `make dev`"),
+        (
+            ("--direct", "--reason", "a test", "review", "list"),
+            {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", **READY},
+            "The database cannot be used: nobody answers.",
+        ),
+        (
+            ("audit", "anchor"),
             {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
             "The database cannot be used: nobody answers.",
         ),
+        (("--as", "no-such-file", "review", "list"), {}, "no-such-file cannot be used: "),
         (
             ("migrate",),
             {"DATABASE_OWNER_URL": "postgresql://a@127.0.0.1:1/b"},
@@ -255,6 +280,9 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
         ("api",),
         ("worker",),
         ("migrate",),
+        ("login",),
+        ("logout",),
+        ("whoami",),
         ("payment",),
         ("payment", "show"),
         ("review",),

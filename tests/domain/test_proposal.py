@@ -100,7 +100,7 @@ def test_how_many_months_failed_may_change_until_the_second_call() -> None:
     assert one is not None
     assert other is not None
     assert one.digest == other.digest
-    named = SecondPerson().replay("2026-05", 1_001, ["b", "a"], "no plan")
+    named = SecondPerson().replay("2026-05", 1_001, ["b", "a"])
     assert named is not None
     assert named.digest != one.digest
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.audit import Break
 from runtime.settings import Settings
 from service.audit import cut, seal, verify
@@ -18,6 +18,8 @@ from tests.support.audit import EACH, armed, sealed_years_ago, trail
 from tests.support.conditions import eventually
 from tests.support.databases import connected, settings_of_its_own
 from tests.support.desks import desk
+
+ME = at_the_machine("me")
 
 KEEP = timedelta(days=2557)
 
@@ -52,14 +54,14 @@ async def test_what_is_too_old_goes_and_the_rest_still_proves_itself(
     await armed(its_owner)
     here = desk(mine, temporal_client)
 
-    done = await cut(here, OPERATOR, KEEP, "the law asks for seven years")
+    done = await cut(here, ME, KEEP, "the law asks for seven years")
 
     assert done == (seals[1], 2 * EACH)
-    assert await cut(here, OPERATOR, KEEP, "again") is None
+    assert await cut(here, ME, KEEP, "again") is None
     left = await trail(mine)
     assert len(left) == 2 * EACH + 1
     told = left[-1]
-    assert (told.action, told.actor_id) == ("TRAIL_CUT", OPERATOR.caller)
+    assert (told.action, told.actor_id) == ("TRAIL_CUT", ME.caller)
     assert told.after is not None
     assert (told.after["seal"], told.after["hash"]) == (seals[1].n, seals[1].hash.hex())
     await eventually(lambda: seal(mine))
@@ -77,7 +79,7 @@ async def test_the_first_seal_can_be_the_only_one_that_is_left(
     [only] = await sealed_years_ago(mine, its_owner, 8)
     await armed(its_owner)
 
-    assert await cut(desk(mine, temporal_client), OPERATOR, KEEP, "old") == (only, EACH)
+    assert await cut(desk(mine, temporal_client), ME, KEEP, "old") == (only, EACH)
 
     assert await breaks(mine, only.anchor) == []
     await eventually(lambda: seal(mine))
@@ -154,7 +156,7 @@ async def test_an_old_entry_that_is_put_back_is_found(
     """Below the cut no seal would miss it."""
     seals = await sealed_years_ago(mine, its_owner, 9, 8, 0)
     await armed(its_owner)
-    assert await cut(desk(mine, temporal_client), OPERATOR, KEEP, "old")
+    assert await cut(desk(mine, temporal_client), ME, KEEP, "old")
     assert await breaks(mine, seals[1].anchor) == []
 
     async with its_owner.begin(SYSTEM) as tx:

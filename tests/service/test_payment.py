@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.errors import OrderNotPayable
 from domain.event import Origin
 from domain.payment import Method
@@ -19,6 +19,8 @@ from store.idempotency import Claim
 from tests.support.billing import Billing
 from tests.support.conditions import eventually
 from tests.support.desks import desk
+
+ME = at_the_machine("me")
 
 _HELD_UP = text(
     "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :by = ANY(pg_blocking_pids(pid)))"
@@ -34,7 +36,7 @@ async def test_who_comes_second_hears_that_the_order_is_being_paid(
     order_id = await billing.order()
     wanted = NewPayment(order_id, Method.WALLET)
     key = uuid4().hex
-    call = Call(OPERATOR, Claim(OPERATOR.caller, "a test", key, key.encode()), Origin())
+    call = Call(ME, Claim(ME.caller, "a test", key, key.encode()), Origin())
     async with database.begin(SYSTEM) as first:
         me = await first.scalar(text("SELECT pg_backend_pid()"))
         assert await order.begin_paying(first, order_id)
