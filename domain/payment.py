@@ -92,6 +92,12 @@ class PaymentRequest(Funded):
         return Hold(self.payment_id, part.holder, part.unit, part.amount)
 
     @property
+    def at_once(self) -> bool:
+        """Whether setting it aside takes more than one step, with nothing at the PG in between."""
+        steps = 2 * bool(self.coupon_code) + bool(self.stock) + len(self.ours)
+        return steps > 1 and not self.two_calls
+
+    @property
     def operations(self) -> tuple[Operation, ...]:
         """What is asked of the PG, in order; the last one is the pivot, which takes the money."""
         if not self.card_amount:
