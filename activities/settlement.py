@@ -95,16 +95,13 @@ class SettlementActivities:
                 return instead
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
-            if before.number is None:
-                await change.make(
-                    tx,
-                    outbox.appending(created_event(owed, number), completed_event(owed)),
-                    audit.appending(
-                        *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
-                    ),
-                )
             settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
-            await settlement.record(tx, settled)
+            changes = [settlement.recording(settled)]
+            if before.number is None:
+                told = created_event(owed, number), completed_event(owed)
+                noted = *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
+                changes += [outbox.appending(*told), audit.appending(*noted)]
+            await change.make(tx, *changes)
             return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")

@@ -156,7 +156,7 @@ async def test_a_month_is_settled_and_its_charge_begun_by_few_statements(
         opened = await run(InvoiceActivities(database).open, charge)
 
     assert opened.payment is not None
-    assert (len(drafting), len(issuing), len(opening)) == (5, 4, 2)
+    assert (len(drafting), len(issuing), len(opening)) == (5, 3, 2)
 
 
 async def test_a_month_of_nothing_is_settled_by_one_step_of_few_statements(
