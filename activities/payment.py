@@ -126,8 +126,9 @@ class PaymentActivities:
         its begin: then nothing is written."""
         payment = capture.payment
         async with self._database.statements(SYSTEM) as tx:
-            lines: tuple[OrderLine, ...] = ()
-            if payment.payable_type is PayableType.ORDER:
+            lines = payment.lines
+            if payment.payable_type is PayableType.ORDER and not lines:
+                # Who started it again knew its own row only.
                 lines = await order.lines(tx, payment.payable_id)
             return await change.tried(tx, *_completion(capture, lines))
 

@@ -23,12 +23,13 @@ from domain.gateway import GatewayAnswer, GatewayStatus
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
 from domain.review import QUESTIONS
 from domain.saga import of_gateway
-from store import change, payment
+from store import change, order, payment
 from store.change import Change
 from store.database import Database
 from tests.activities.conftest import paid_by
 from tests.support.billing import Billing
 from tests.support.cashier import Cashier, Goods
+from tests.support.databases import statements
 
 Step = Callable[[PaymentRequest], Awaitable[object]]
 Run = Callable[[Database, PaymentRequest], Awaitable[object]]
@@ -327,6 +328,28 @@ async def test_of_copies_and_undos_at_once_nothing_is_left(
             await undo(database, twin.request)
 
         assert await twin.cashier.holdings(goods) == before
+
+
+async def test_an_order_with_everything_is_a_statement_before_the_pivot_and_one_after_it(
+    database: Database, twins: Callable[[Shape], Awaitable[tuple[Twin, Twin]]]
+) -> None:
+    """Its lines come with whoever made the payment; started again by its row, it reads them."""
+    twin, again = await twins(Shape(400, 900, True, False))
+    payments = PaymentActivities(database)
+    async with database.read(SYSTEM) as tx:
+        lines = await order.lines(tx, twin.request.payable_id)
+    request = replace(twin.request, lines=lines)
+
+    with statements(database) as sent:
+        assert await payments.set_aside(request)
+        await payments.complete(Capture(request, "pg_1"))
+    assert len(sent) == 2
+    with statements(database) as sent:
+        assert await payments.set_aside(again.request)
+        await payments.complete(Capture(again.request, "pg_1"))
+    assert len(sent) == 3
+
+    assert await twin.rows() == await again.rows()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -1,13 +1,9 @@
 """Every step of a settlement, run twice: the same state, the same answer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
 from temporalio.testing import ActivityEnvironment
 
 from activities.invoice import InvoiceActivities
@@ -21,6 +17,7 @@ from domain.waits import Waits
 from store import invoice, settlement, usage
 from store.database import Database
 from tests.activities.conftest import Twice
+from tests.support.databases import statements
 from tests.support.months import ASKS, BIG, MAY, Months
 
 
@@ -120,22 +117,6 @@ async def test_a_draft_that_can_no_longer_be_made_is_stopped_and_its_usage_can_b
     async with database.begin(SYSTEM) as tx:
         assert await usage.void(tx, months.customer_id, event_id, "a mistake")
     assert await months.claims() == [None]
-
-
-@contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
-    """What is sent to PostgreSQL in the block, apart from the bounds of transactions."""
-    sent: list[str] = []
-
-    def listen(*arguments: Any) -> None:
-        sent.append(arguments[2])
-
-    engine = database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", listen)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", listen)
 
 
 async def test_a_month_is_settled_and_its_charge_begun_by_few_statements(
