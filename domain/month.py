@@ -52,13 +52,14 @@ class KnownMonth:
 @dataclass(frozen=True)
 class StandingMonth:
     """A month before it is settled: the invoice that has it, the customer's drafts that may still
-    be issued apart from that, what is known of the month, and what the customer used in the months
-    before it."""
+    be issued apart from that, what is known of the month, what the customer used in the months
+    before it, and when the first event happened that no invoice has."""
 
     invoice_id: str | None
     drafts: tuple[OpenDraft, ...]
     month: KnownMonth
     before: tuple[UsedBefore, ...]
+    free_since: datetime | None
 
 
 @dataclass(frozen=True)

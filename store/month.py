@@ -46,6 +46,7 @@ _STANDING = select(
     records(
         invoice.select_used_before(_CUSTOMER_ID, _PERIOD, bindparam("months", type_=ARRAY(Text)))
     ).label("before"),
+    usage.select_first_free(_CUSTOMER_ID, bindparam("ends_at", type_=_AT)).label("free_since"),
     *_KNOWN,
 )
 """Made once: to put together what they are made of costs more than to run them."""
@@ -71,12 +72,14 @@ async def begin(tx: Transaction, customer_id: str) -> tuple[Customer, datetime] 
 async def standing(tx: Transaction, whose: Customer, period: Period) -> StandingMonth:
     """The month before it is settled: one statement, one moment."""
     months = [str(each) for each in trailing(period)]
-    row = (await tx.execute(_STANDING, {**_values(whose, period), "months": months})).one()
+    values = {"months": months, "ends_at": period.ends_at(whose.time_zone)}
+    row = (await tx.execute(_STANDING, {**_values(whose, period), **values})).one()
     return StandingMonth(
         row.current,
         tuple(invoice.open_draft(*each) for each in row.drafts),
         _known(period, row),
         tuple(UsedBefore(*each) for each in row.before),
+        row.free_since,
     )
 
 

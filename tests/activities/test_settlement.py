@@ -137,7 +137,7 @@ async def test_a_month_is_settled_and_its_charge_begun_by_few_statements(
         opened = await run(InvoiceActivities(database).open, charge)
 
     assert opened.payment is not None
-    assert (len(drafting), len(issuing), len(opening)) == (5, 3, 2)
+    assert (len(drafting), len(issuing), len(opening)) == (4, 3, 2)
 
 
 async def test_a_month_of_nothing_is_settled_by_one_step_of_few_statements(
@@ -150,7 +150,7 @@ async def test_a_month_of_nothing_is_settled_by_one_step_of_few_statements(
         draft = await ActivityEnvironment().run(SettlementActivities(database).draft, wanted)
 
     assert draft.status is SettlementStatus.SKIPPED
-    assert len(sent) == 4
+    assert len(sent) == 3
     async with database.engine.connect() as tx:
         noted = await settlement.find(tx, wanted.period, wanted.customer_id)
     assert noted is not None
