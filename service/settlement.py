@@ -12,7 +12,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError
 
-from domain.access import SYSTEM, Access
+from domain.access import SYSTEM, Access, Scope
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, SettlementFailed
 from domain.event import JSON
@@ -108,7 +108,7 @@ async def start_run(
     Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
     nothing is in a row yet, so nobody would start it later.
     """
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
@@ -118,7 +118,7 @@ async def start_run(
             desk.temporal, desk.terms.run(period, customers or None)
         )
     if not customers:
-        async with desk.database.begin(SYSTEM) as tx:
+        async with desk.database.begin(access.scope) as tx:
             await settlement.announce_run(tx, period)
     return handle
 
@@ -130,14 +130,14 @@ async def _note_run(
     did not take."""
     after: dict[str, JSON] = {"customers": len(customers) or None}
     entry = Entry(actor(access), what, Noun.SETTLEMENT_RUN, period, after=after)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await audit.append(tx, entry)
 
 
 async def _note_month(desk: Desk, access: Access, wanted: SettlementRequest) -> None:
     id_ = f"{wanted.customer_id}/{wanted.period}"
     who, what = actor(access), Action.SETTLEMENT_STARTED
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(access.scope) as tx:
         await audit.append(tx, Entry(who, what, Noun.SETTLEMENT, id_, wanted.customer_id))
 
 
@@ -199,10 +199,10 @@ class SettledMonth:
 async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
-    seen = await _look(desk, customer_id, period)
+    seen = await _look(desk, access.scope, customer_id, period)
     Period.parse(period).require_over(seen.now, seen.time_zone)
     if seen.is_issued:
-        found = await _of_month(desk, customer_id, period)
+        found = await _of_month(desk, access.scope, customer_id, period)
         return SettledMonth(SettlementStatus.SETTLED, found, before=True)
     request = desk.terms.settlement(customer_id, period)
     await _note_month(desk, access, request)
@@ -255,7 +255,7 @@ async def _outcome(
             await _next_look(charging, ends_at)
             # The invoice is looked at after what proves that it is there, numbered.
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
-            seen = await _look(desk, customer_id, period)
+            seen = await _look(desk, SYSTEM, customer_id, period)
             if seen.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL
             over = status is not SettlementStatus.RUNNING and not seen.is_being_charged
@@ -268,7 +268,7 @@ async def _outcome(
         raise SettlementFailed(ending.result().reason or "It failed.")
     if status in (SettlementStatus.SKIPPED, SettlementStatus.REJECTED):
         return SettledMonth(status, None)
-    found = await _of_month(desk, customer_id, period)
+    found = await _of_month(desk, SYSTEM, customer_id, period)
     waits = found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL
     if status is SettlementStatus.AWAITING_APPROVAL and not waits:
         status = SettlementStatus.RUNNING  # Somebody has decided since we looked.
@@ -308,17 +308,19 @@ async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) ->
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def _look(desk: Desk, customer_id: str, period: str) -> SeenMonth:
+async def _look(desk: Desk, scope: Scope, customer_id: str, period: str) -> SeenMonth:
     """Raises `NotFound` when there is no such customer."""
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(scope) as tx:
         seen = await month.look(tx, customer_id, period)
     if seen is None:
         raise NotFound(f"There is no customer {customer_id}.")
     return seen
 
 
-async def _of_month(desk: Desk, customer_id: str, period: str) -> InvoiceRecord | None:
-    async with desk.database.read(SYSTEM) as tx:
+async def _of_month(
+    desk: Desk, scope: Scope, customer_id: str, period: str
+) -> InvoiceRecord | None:
+    async with desk.database.read(scope) as tx:
         row = await invoice.of_month(tx, customer_id, period)
         return None if row is None else await invoices.record(tx, row)
 
