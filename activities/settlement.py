@@ -96,16 +96,13 @@ class SettlementActivities:
                 return instead
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
-            if before.number is None:
-                await change.make(
-                    tx,
-                    outbox.appending(created_event(owed, number), completed_event(owed)),
-                    audit.appending(
-                        *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
-                    ),
-                )
             settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
-            await settlement.record(tx, settled)
+            changes = [settlement.recording(settled)]
+            if before.number is None:
+                told = created_event(owed, number), completed_event(owed)
+                noted = *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
+                changes += [outbox.appending(*told), audit.appending(*noted)]
+            await change.make(tx, *changes)
             return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")
@@ -196,16 +193,18 @@ async def _draft(
     own, period, plan = standing.month, standing.month.period, standing.month.plan
     ends_at = period.ends_at(whose.time_zone)
     if plan is None:
-        if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
+        if current is None and standing.free_since is None:
             return Drafted(SettlementStatus.SKIPPED)
         raise without_prices(whose.id, period)
     invoice_id = new_id() if current is None else current.id
+    since = standing.free_since
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
         own = await month.known(tx, whose, period)
+        since = await usage.first_to_claim(tx, invoice_id, whose.id, ends_at)
     left_out = undecided(period, standing.drafts)
-    claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, left_out)
+    claimed = await usage.claim(tx, invoice_id, whose.id, since, ends_at, whose.time_zone, left_out)
     late = late_months(period, claimed)
     known = [await month.known(tx, whose, each) for each in late]
     made = draft(whose, plan, own, known, claimed)

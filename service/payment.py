@@ -214,6 +214,7 @@ def _request(
         points_amount=ordered.points,
         coupon_code=ordered.coupon_code or "",
         discount=ordered.discount,
+        lines=ordered.lines,
         stock=tracked(ordered.lines, to_pay.tracked),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +12,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.access import SYSTEM, Access
+from domain.access import SYSTEM, Access, Scope
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, SettlementFailed
 from domain.event import JSON
 from domain.invoice import InvoiceStatus
+from domain.month import SeenMonth
 from domain.period import Period
 from domain.run import Progress
 from domain.settlement import (
@@ -25,23 +26,22 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
-from domain.workflow_id import part_workflow_id, settlement_workflow_id
+from domain.workflow_id import invoice_workflow_id, part_workflow_id, settlement_workflow_id
 from service import invoice as invoices
 from service import proposal
 from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
 from service.temporal import TemporalUnreachable
-from store import audit, clock, customer, invoice, settlement
+from store import audit, clock, customer, invoice, month, settlement
 from store.database import Transaction
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
 
+LOOK_SECONDS = 0.2
+"""How often somebody who waits for the end of a workflow looks whether that waits itself."""
 POLL_SECONDS = 0.03
 _QUERY_TIMEOUT = timedelta(seconds=5)
-_NOT_ISSUED = frozenset(
-    {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.SKIPPED}
-)
 REPLAYED_AT_ONCE = 5_000
 """Customers whose names fit into the input of one workflow by far."""
 
@@ -151,7 +151,7 @@ async def _note_run(
 async def _note_month(desk: Desk, access: Access, wanted: SettlementRequest) -> None:
     id_ = f"{wanted.customer_id}/{wanted.period}"
     who, what = actor(access), Action.SETTLEMENT_STARTED
-    async with desk.database.begin(access.scope) as tx:
+    async with desk.database.statements(access.scope) as tx:
         await audit.append(tx, Entry(who, what, Noun.SETTLEMENT, id_, wanted.customer_id))
 
 
@@ -280,11 +280,10 @@ class SettledMonth:
 async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
-    async with desk.database.read(access.scope) as tx:
-        zone = await _require_customer(tx, customer_id)
-        Period.parse(period).require_over(await clock.now(tx), zone)
-        found = await _of_month(tx, customer_id, period)
-    if found is not None and found.invoice.status not in _NOT_ISSUED:
+    seen = await _look(desk, access.scope, customer_id, period)
+    Period.parse(period).require_over(seen.now, seen.time_zone)
+    if seen.is_issued:
+        found = await _of_month(desk, access.scope, customer_id, period)
         return SettledMonth(SettlementStatus.SETTLED, found, before=True)
     request = desk.terms.settlement(customer_id, period)
     await _note_month(desk, access, request)
@@ -299,26 +298,52 @@ async def _outcome(
     owner: WorkflowHandle[MonthlySettlement, SettlementOutcome],
 ) -> SettledMonth:
     """Wait until the settlement has ended or waits for a person, then shortly for the charge."""
+    customer_id, period = request.customer_id, request.period
     ends_at = time.monotonic() + desk.wait_seconds
     ending = asyncio.create_task(_ended(owner))
+    charging = asyncio.create_task(_charged(desk, ending))
     try:
         while True:
-            # The invoice is read after what proves that it is there, numbered.
+            await _next_look(charging, ends_at)
+            # The invoice is looked at after what proves that it is there, numbered.
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
-            async with desk.database.read(SYSTEM) as tx:
-                found = await _of_month(tx, request.customer_id, request.period)
-            if found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL:
+            seen = await _look(desk, SYSTEM, customer_id, period)
+            if seen.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL
-            over = status is not SettlementStatus.RUNNING and not _being_charged(found)
+            over = status is not SettlementStatus.RUNNING and not seen.is_being_charged
             if over or time.monotonic() > ends_at:
                 break
-            await asyncio.sleep(POLL_SECONDS)
     finally:
+        charging.cancel()
         ending.cancel()
     if status is SettlementStatus.FAILED:
         raise SettlementFailed(ending.result().reason or "It failed.")
-    has_invoice = status not in (SettlementStatus.SKIPPED, SettlementStatus.REJECTED)
-    return SettledMonth(status, found if has_invoice else None)
+    if status in (SettlementStatus.SKIPPED, SettlementStatus.REJECTED):
+        return SettledMonth(status, None)
+    found = await _of_month(desk, SYSTEM, customer_id, period)
+    waits = found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL
+    if status is SettlementStatus.AWAITING_APPROVAL and not waits:
+        status = SettlementStatus.RUNNING  # Somebody has decided since we looked.
+    return SettledMonth(status, found)
+
+
+async def _next_look(end: "asyncio.Task[None]", ends_at: float) -> None:
+    """When the end has come, or a little later; once it has, only later."""
+    seconds = max(0, min(LOOK_SECONDS, ends_at - time.monotonic()))
+    if end.done():
+        await asyncio.sleep(seconds)
+    else:
+        await asyncio.wait({end}, timeout=seconds)
+
+
+async def _charged(desk: Desk, ending: "asyncio.Task[SettlementOutcome]") -> None:
+    """Until the invoice's owner has ended, too. Where that cannot be asked, or waits for the next
+    step of its ladder, the row tells."""
+    outcome = await asyncio.shield(ending)
+    if outcome.status is SettlementStatus.SETTLED and outcome.invoice_id is not None:
+        owner = desk.temporal.get_workflow_handle(invoice_workflow_id(outcome.invoice_id))
+        with suppress(WorkflowFailureError, RPCError):
+            await owner.result()
 
 
 async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) -> SettlementOutcome:
@@ -335,26 +360,27 @@ async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) ->
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _being_charged(found: InvoiceRecord | None) -> bool:
-    """Issued, and its first charge has not failed yet."""
-    return (
-        found is not None
-        and found.invoice.status is InvoiceStatus.ISSUED
-        and found.invoice.next_attempt_at is None
-    )
-
-
-async def _of_month(tx: Transaction, customer_id: str, period: str) -> InvoiceRecord | None:
-    row = await invoice.of_month(tx, customer_id, period)
-    return None if row is None else await invoices.record(tx, row)
-
-
-async def _require_customer(tx: Transaction, customer_id: str) -> str:
-    """Its time zone; raises `NotFound`."""
-    found = await customer.find(tx, customer_id)
-    if found is None:
+async def _look(desk: Desk, scope: Scope, customer_id: str, period: str) -> SeenMonth:
+    """Raises `NotFound` when there is no such customer."""
+    async with desk.database.statements(scope) as tx:
+        seen = await month.look(tx, customer_id, period)
+    if seen is None:
         raise NotFound(f"There is no customer {customer_id}.")
-    return str(found.time_zone)
+    return seen
+
+
+async def _of_month(
+    desk: Desk, scope: Scope, customer_id: str, period: str
+) -> InvoiceRecord | None:
+    async with desk.database.read(scope) as tx:
+        row = await invoice.of_month(tx, customer_id, period)
+        return None if row is None else await invoices.record(tx, row)
+
+
+async def _require_customer(tx: Transaction, customer_id: str) -> None:
+    """Raises `NotFound`."""
+    if await customer.find(tx, customer_id) is None:
+        raise NotFound(f"There is no customer {customer_id}.")
 
 
 @asynccontextmanager

@@ -110,16 +110,17 @@ _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
     """The invoice that has a customer's month."""
-    row = (await tx.execute(select(invoices).where(*_of_month(customer_id, period)))).first()
+    row = (await tx.execute(select(invoices).where(*which_has(customer_id, period)))).first()
     return None if row is None else _invoice(row)
 
 
 def select_current(customer_id: _Text, period: _Text) -> ScalarSelect[str]:
     """The id of the same, to be part of another statement."""
-    return select(invoices.c.id).where(*_of_month(customer_id, period)).scalar_subquery()
+    return select(invoices.c.id).where(*which_has(customer_id, period)).scalar_subquery()
 
 
-def _of_month(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
+def which_has(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
+    """What is true of the invoice that has a customer's month."""
     return invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
 
 

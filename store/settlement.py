@@ -17,6 +17,8 @@ from domain.settlement import (
     RecordedSettlement,
     SettlementStatus,
 )
+from store import change
+from store.change import Change
 from store.database import Transaction
 from store.tables import (
     customers,
@@ -38,6 +40,19 @@ _UNCLAIMED = (
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
 _TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.is_not(None)
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
+
+_RECORD = """
+settled AS (
+    INSERT INTO settlement_outcomes (period, customer_id, status, reason, invoice_id)
+    VALUES (
+        :settled_period, :settled_customer, :settled_status, :settled_reason,
+        CAST(:settled_invoice AS uuid)
+    )
+    ON CONFLICT (period, customer_id) DO UPDATE
+    SET status = excluded.status, reason = excluded.reason, invoice_id = excluded.invoice_id,
+        updated_at = now()
+    RETURNING period
+)"""
 
 _OUTCOMES = settlement_outcomes.outerjoin(
     invoices, invoices.c.id == settlement_outcomes.c.invoice_id
@@ -99,24 +114,19 @@ async def count_customers(tx: Transaction) -> int:
 
 async def record(tx: Transaction, ended: EndedSettlement) -> None:
     """How a customer's settlement stands; the last word counts."""
-    row = insert(settlement_outcomes).values(
-        period=ended.settlement.period,
-        customer_id=ended.settlement.customer_id,
-        status=ended.status,
-        reason=ended.reason,
-        invoice_id=ended.invoice_id,
-    )
-    await tx.execute(
-        row.on_conflict_do_update(
-            index_elements=["period", "customer_id"],
-            set_={
-                "status": row.excluded.status,
-                "reason": row.excluded.reason,
-                "invoice_id": row.excluded.invoice_id,
-                "updated_at": func.now(),
-            },
-        )
-    )
+    await change.make(tx, recording(ended))
+
+
+def recording(ended: EndedSettlement) -> Change:
+    """The same as a part of a statement."""
+    values = {
+        "settled_period": ended.settlement.period,
+        "settled_customer": ended.settlement.customer_id,
+        "settled_status": ended.status,
+        "settled_reason": ended.reason,
+        "settled_invoice": ended.invoice_id,
+    }
+    return Change("settled", _RECORD, 1, values)
 
 
 async def ended_among(
