@@ -44,7 +44,7 @@ from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.tokens import Tokens
-from runtime import memory, temporal
+from runtime import figures, memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api
 from runtime.settings import Settings
@@ -93,8 +93,9 @@ def create_app(settings: Settings) -> FastAPI:
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
         asking = asyncio.create_task(tokens.start())
-        memory.freeze()
-        yield
+        async with figures.reading(settings, context.desk.temporal) as app.state.figures:
+            memory.freeze()
+            yield
         preparing.cancel()
         asking.cancel()
         await tokens.close()

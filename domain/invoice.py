@@ -148,6 +148,10 @@ class OpenDraft:
     month: str | None
 
 
+AGES = ("not-due", "1-30", "31-60", "61-90", "over-90")
+"""What the buckets below are called: days past due."""
+
+
 @dataclass(frozen=True)
 class AgedReceivables:
     """What is unpaid in a currency and an age: `bucket` 0 is not due, 1 up to 30 days past due,
