@@ -23,6 +23,7 @@ from api import (
     customer,
     errors,
     health,
+    idempotency,
     inventory,
     invoice,
     order,
@@ -44,6 +45,7 @@ from api.queries import OnlyKnown
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.tokens import Tokens
+from api.traffic import Kind, Traffic
 from runtime import figures, memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api
@@ -117,6 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
     for part in LENIENT:
         app.include_router(part.router)
     errors.install(app)
+    idempotency.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(
         access.Door,
@@ -137,6 +140,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
             expose_headers=["Location", "Retry-After", "Idempotency-Replayed", "WWW-Authenticate"],
         )
+    app.add_middleware(Traffic, kinds=list(_kinds()))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -156,6 +160,13 @@ def _calls() -> Iterator[APIRoute]:
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             yield route
+
+
+def _kinds() -> Iterator[Kind]:
+    for part in (*CALLS, *LENIENT):
+        for route in part.router.routes:
+            assert isinstance(route, APIRoute)
+            yield from (Kind(method, route.path) for method in route.methods or ())
 
 
 async def _connect(settings: Settings) -> Context:

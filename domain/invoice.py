@@ -51,12 +51,6 @@ CLOSED = frozenset(
 GAVE_BACK = frozenset({InvoiceStatus.REJECTED, InvoiceStatus.CANCELLED})
 """Its month and its usage are free again; it counts for nothing in what was billed."""
 
-HARD_DECLINES = frozenset(
-    {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}
-)
-"""Decline codes after which the same card is not charged again (Stripe's documentation of declines
-calls them hard: no retry can succeed)."""
-
 
 @dataclass(frozen=True)
 class InvoiceHead:

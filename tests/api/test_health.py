@@ -1,5 +1,6 @@
 """Probes and metrics."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -7,12 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
 from api.app import create_app
+from api.idempotency import Outcome
 from runtime.settings import Settings
-from tests.api.documents import problem_of
+from tests.api.documents import closed_port, problem_of
 from tests.conftest import served
 from tests.support.billing import Billing
 from tests.support.conditions import eventually
 from tests.support.databases import settings_of_its_own
+from tests.support.unfinished import without_temporal
 
 
 async def scraped(billing: Billing) -> dict[str, dict[str, float]]:
@@ -35,14 +38,45 @@ async def test_the_probes_answer(billing: Billing) -> None:
         assert (answer.status_code, answer.text) == (200, word)
 
 
-async def test_a_replay_is_counted(billing: Billing) -> None:
-    before = (await scraped(billing))["billing_idempotency_replays"][""]
+async def test_each_end_of_a_request_with_a_key_is_counted(
+    billing: Billing, settings: Settings
+) -> None:
+    before = (await scraped(billing))["billing_idempotency_requests"]
+    assert before.keys() == set(Outcome)
     key, item = uuid4().hex, {"sku": "SKU-1", "quantity": 1, "unitPrice": 1}
     order = {"currency": "KRW", "items": [item]}
     for _ in range(3):
         assert (await billing.post("/api/v1/orders", order, key)).status_code == 201
+    other = await billing.post("/api/v1/orders", {**order, "currency": "USD"}, key)
+    assert other.status_code == 422
+    async with without_temporal(billing, settings) as stopped:
+        body, key = {"orderId": await billing.order(), "method": "CARD"}, uuid4().hex
+        assert (await stopped.post("/api/v1/payments", body, key)).status_code == 202
+        assert (await stopped.post("/api/v1/payments", body, key)).status_code == 409
 
-    assert (await scraped(billing))["billing_idempotency_replays"][""] == before + 2
+    after = (await scraped(billing))["billing_idempotency_requests"]
+    assert {outcome: after[outcome] - before[outcome] for outcome in Outcome} == {
+        Outcome.FIRST: 3,  # the second order too
+        Outcome.REPLAYED_CACHE: 2,
+        Outcome.REPLAYED_DB: 0,
+        Outcome.CONFLICT: 1,
+        Outcome.MISMATCH: 1,
+    }
+
+
+async def test_a_repeat_that_the_cache_has_lost_is_counted_as_the_databases(
+    billing: Billing, settings: Settings
+) -> None:
+    key, item = uuid4().hex, {"sku": "SKU-1", "quantity": 1, "unitPrice": 1}
+    order = {"currency": "KRW", "items": [item]}
+    no_cache = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{closed_port()}/0"})
+    async with served(create_app(no_cache)) as http:
+        without = replace(billing, api=http)
+        before = (await scraped(billing))["billing_idempotency_requests"]["replayed_db"]
+        for _ in range(2):
+            assert (await without.post("/api/v1/orders", order, key)).status_code == 201
+
+    assert (await scraped(billing))["billing_idempotency_requests"]["replayed_db"] == before + 1
 
 
 async def test_the_probes_of_other_paths_are_problems(billing: Billing) -> None:
