@@ -77,12 +77,14 @@ def watch(stack: Stack, ours: Sequence[Server]) -> Never:
         time.sleep(0.5)
 
 
-def start_api(stack: Stack, port: int, child_environment: Mapping[str, str]) -> Server:
-    """The HTTP API on the loopback interface."""
+def start_api(
+    stack: Stack, port: int, child_environment: Mapping[str, str], name: str = "api"
+) -> Server:
+    """The HTTP API on the loopback interface; several may run side by side, each with a name."""
     return process.start(
         "API",
         [sys.executable, "-m", "cli.main", "api"],
-        log=stack.directory / "api.log",
+        log=stack.directory / f"{name}.log",
         ready=lambda: process.http_get(port, "/health/ready")[0] == 200,
         environment={**child_environment, "API_PORT": str(port)},
     )
