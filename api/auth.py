@@ -37,7 +37,7 @@ class Verdict(Document):
 
 
 @router.post("/check", response_model=Verdict)
-async def check(
+async def check_access(
     body: Question,
     access: Annotated[Access, may(Action.ACCESS_CHECK)],
     everything: Annotated[Access, Depends(caller)],

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from api.context import Unbounded
-from runtime import metrics
 from runtime.figures import FigureReader
+from runtime.metrics import MEDIA_TYPE, rendered
 from service import health
 
 router = APIRouter(tags=["operations"])
@@ -27,7 +27,7 @@ async def ready(context: Unbounded) -> str:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def shown(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Prometheus: what this process counts, and the figures of the database if it reads them."""
     reader = cast(FigureReader, request.app.state.figures)
-    return Response(metrics.rendered(reader), media_type=metrics.MEDIA_TYPE)
+    return Response(rendered(reader), media_type=MEDIA_TYPE)

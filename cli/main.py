@@ -23,6 +23,7 @@ OPERATORS = (
     "dead-letter",
     "usage",
     "audit",
+    "key",
     "verify",
 )
 """Commands of operators, most of them groups, each with a module of its own; in the order of the
@@ -73,8 +74,6 @@ def _options(
 @app.command()
 def api() -> None:
     """Run the HTTP API."""
-    import uvicorn
-
     from api.app import create_app
     from runtime import logs
     from runtime.settings import Settings
@@ -82,16 +81,7 @@ def api() -> None:
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    config = uvicorn.Config(
-        application,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
+    _serve(application, settings.api_host, settings.api_port)
 
 
 @app.command()
@@ -99,8 +89,6 @@ def codec_server(
     port: Annotated[int, typer.Option(help="Where it listens.", min=1, max=65535)] = 8082,
 ) -> None:
     """Open sealed payloads for operators who read histories in the Temporal UI."""
-    import uvicorn
-
     from api.codec_server import create_app
     from runtime import logs
     from runtime.settings import Settings
@@ -108,7 +96,27 @@ def codec_server(
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    uvicorn.run(application, host=settings.api_host, port=port, log_config=None, access_log=False)
+    _serve(application, settings.api_host, port)
+
+
+def _serve(application: Any, host: str, port: int) -> None:
+    import uvicorn
+
+    from api.envelope import BoundedHead
+
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        # `api.address` says where a request comes from: what is rewritten before cannot be checked.
+        proxy_headers=False,
+        http=BoundedHead,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run()
 
 
 @app.command()

@@ -70,6 +70,9 @@ class Action(StrEnum):
     DEAD_LETTER_RESOLVED = "DEAD_LETTER_RESOLVED"
     EVENTS_REPUBLISHED = "EVENTS_REPUBLISHED"
     RANKING_REBUILT = "RANKING_REBUILT"
+    API_KEY_CREATED = "API_KEY_CREATED"
+    API_KEY_ROTATED = "API_KEY_ROTATED"
+    API_KEY_REVOKED = "API_KEY_REVOKED"
     DATA_VIEWED = "DATA_VIEWED"
     DATA_EXPORTED = "DATA_EXPORTED"
 
@@ -93,6 +96,7 @@ class Noun(StrEnum):
     DEAD_LETTER = "dead-letter"
     TOPIC = "topic"
     RANKING = "ranking"
+    API_KEY = "api-key"
     AUDIT = "audit"
 
 

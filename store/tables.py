@@ -312,6 +312,7 @@ gateway_attempts = Table(
     _reference("reference_id"),
     _text("operation"),
     _reference("payment_id", "payments.id"),
+    _text("customer_id"),
     _text("gateway"),
     _text("idempotency_key"),
     _amount("amount"),
@@ -375,6 +376,8 @@ saga_steps = Table(
     Index("ix_saga_steps_undone", "at", postgresql_where=text("state = 'UNDONE'")),
 )
 
+_ACTING = "COALESCE(current_setting('app.customer', true), '')"
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -386,6 +389,7 @@ idempotency_keys = Table(
     Column("response_status", SmallInteger),
     _text("response_body", nullable=True),
     _time("created_at"),
+    Column("customer_id", Text, nullable=False, server_default=text(_ACTING)),
     PrimaryKeyConstraint("caller", "route", "key"),
     Index(
         "ix_idempotency_keys_bodies",
@@ -393,7 +397,8 @@ idempotency_keys = Table(
         postgresql_where=text("response_body IS NOT NULL"),
     ),
 )
-"""The row stays for ever; only its stored body may be purged."""
+"""The row stays for ever; only its stored body may be purged. `customer_id`: for whom the
+transaction acted that claimed the key, as `Database` has told PostgreSQL; '' is the system."""
 
 outbox = Table(
     "outbox",
@@ -819,3 +824,26 @@ audit_seals = Table(
 )
 """The chain: each seal hashes the one before it and the entries since then, in the order of
 (created_xid, id). `from_id`, `highest_id`: see `domain.audit.Seal`."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("family"),
+    _text("name"),
+    _text("role"),
+    Column("customer_id", Text, ForeignKey("customers.id")),
+    Column("scopes", ARRAY(Text)),
+    Column("networks", ARRAY(Text), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    _text("digest_secret"),
+    _text("created_by"),
+    _time("created_at"),
+    _time_unless_open("expires_at"),
+    _time_unless_open("revoked_at"),
+    _time_unless_open("last_used_at"),
+    CheckConstraint("(role = 'customer') = (customer_id IS NOT NULL)", name="holder"),
+    Index("ix_api_keys_customer_id", "customer_id", "id"),
+    Index("ix_api_keys_family", "family"),
+)
+"""A key itself is nowhere: `digest` is an HMAC of it under the secret named `digest_secret`."""
