@@ -10,9 +10,8 @@ from domain.customer import PaymentMethod
 from domain.decision import decision
 from domain.dunning import Ladder
 from domain.event import JSON
-from domain.failure import FailureCode
+from domain.failure import HARD_DECLINES, FailureCode
 from domain.invoice import (
-    HARD_DECLINES,
     OPEN,
     Chargeable,
     ClosedInvoice,

@@ -24,6 +24,7 @@ from api import (
     description,
     errors,
     health,
+    idempotency,
     inventory,
     invoice,
     key,
@@ -52,8 +53,9 @@ from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
+from api.traffic import Kind, Traffic
 from domain.access import Access
-from runtime import api_keys, memory, temporal
+from runtime import api_keys, figures, memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api, require_worker
 from runtime.settings import Settings
@@ -108,7 +110,8 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         require_api(settings)
     else:
         require_worker(settings)
-    entrance = Entrance(settings)
+    issuers = settings.oidc_issuers if insider is None else ()
+    entrance = Entrance(issuers, settings.trusted_proxies)
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
@@ -123,8 +126,11 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
-        memory.freeze()
-        async with entrance.open():
+        async with (
+            entrance.open(),
+            figures.reading(settings, context.desk.temporal) as app.state.figures,
+        ):
+            memory.freeze()
             yield
         preparing.cancel()
         await context.replays.close()
@@ -154,6 +160,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
     for part in LENIENT:
         app.include_router(part.router)
     errors.install(app)
+    idempotency.install(app)
     # What was added last meets a request first.
     app.add_middleware(BodyLimit)
     app.add_middleware(
@@ -167,6 +174,16 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
     entrance.guard(app, theirs if insider is None else access.insider(insider))
     _limit_addresses(app, settings, counters)
     app.add_middleware(Envelope)
+    _face_browsers(app, settings)
+    _add_pages(app, settings)
+    access.describe(
+        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
+    )
+    description.complete(app.openapi(), _calls())
+    return app
+
+
+def _face_browsers(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders, page=_swagger_page())
     if settings.cors_origins:
         app.add_middleware(
@@ -179,6 +196,10 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
                 *("RateLimit", "RateLimit-Policy"),
             ],
         )
+    app.add_middleware(Traffic, kinds=list(_kinds()))
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
@@ -187,11 +208,6 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         return HTMLResponse(_start_page(settings.temporal_ui_url))
 
     app.add_api_route("/", start_page, include_in_schema=False)
-    access.describe(
-        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
-    )
-    description.complete(app.openapi(), _calls())
-    return app
 
 
 def _calls() -> Iterator[APIRoute]:
@@ -199,6 +215,13 @@ def _calls() -> Iterator[APIRoute]:
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             yield route
+
+
+def _kinds() -> Iterator[Kind]:
+    for part in (*CALLS, *LENIENT):
+        for route in part.router.routes:
+            assert isinstance(route, APIRoute)
+            yield from (Kind(method, route.path) for method in route.methods or ())
 
 
 def _limit_callers(app: FastAPI, settings: Settings, counters: Counters) -> None:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     require_api(settings)
-    entrance = Entrance(settings)
+    entrance = Entrance(settings.oidc_issuers, settings.trusted_proxies)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -18,6 +19,8 @@ from domain.event import TOPICS
 from runtime.settings import ENDPOINTS_FILE, Settings
 
 API_PORT = "API_PORT"
+WORKER_PORT = "WORKER_PORT"
+SDK_PORT = "TEMPORAL_METRICS_PORT"
 
 console = Console()
 
@@ -29,6 +32,16 @@ def dev(
     ui_port: Annotated[
         int, typer.Option(help="Port of the Temporal UI.", envvar=UI_PORT, min=1, max=65535)
     ] = 8233,
+    worker_port: Annotated[
+        int,
+        typer.Option(
+            help="Port of the worker's probes and metrics.", envvar=WORKER_PORT, min=1, max=65535
+        ),
+    ] = 8081,
+    sdk_port: Annotated[
+        int,
+        typer.Option(help="Port of its Temporal SDK's metrics.", envvar=SDK_PORT, min=1, max=65535),
+    ] = 8083,
     time_scale: Annotated[
         float,
         typer.Option(help="Divides every wait on the gateway.", envvar="TIME_SCALE", min=1),
@@ -49,23 +62,33 @@ def dev(
         ):
             process.require_free(port, "API", API_PORT)
             process.require_free(ui_port, "Temporal UI", UI_PORT)
+            process.require_free(worker_port, "Worker", WORKER_PORT)
+            process.require_free(sdk_port, "Temporal SDK", SDK_PORT)
             console.print("Starting real servers ...")
             with durable_stack(
                 directory, TOPICS, simulator(port, time_scale), ui_port=ui_port, progress=report
             ) as stack:
-                _run(stack, port, time_scale, endpoints_file, voice)
+                worker_ports = {WORKER_PORT: worker_port, SDK_PORT: sdk_port}
+                _run(stack, port, worker_ports, time_scale, endpoints_file, voice)
     except KeyboardInterrupt:
         console.print(f"Stopped. The data stay in {directory}.", soft_wrap=True, highlight=False)
 
 
-def _run(stack: Stack, port: int, time_scale: float, endpoints_file: Path, voice: Voice) -> None:
+def _run(
+    stack: Stack,
+    port: int,
+    worker_ports: Mapping[str, int],
+    time_scale: float,
+    endpoints_file: Path,
+    voice: Voice,
+) -> None:
     # Not at the top: importing all that takes a second or more in which nobody would be told.
     from dev import services
 
     services.prepare(stack, report)
     environment = services.environment(stack, time_scale=time_scale)
     with (
-        services.running(stack, port, environment, report) as ours,
+        services.running(stack, port, environment, report, worker_ports) as ours,
         stack.endpoints.published(
             endpoints_file,
             BILLING_ENVIRONMENT="dev",
@@ -73,7 +96,7 @@ def _run(stack: Stack, port: int, time_scale: float, endpoints_file: Path, voice
         ),
         voice.quiet(),
     ):
-        console.print(addresses(stack, port))
+        console.print(addresses(stack, port, *worker_ports.values()))
         console.print("Ctrl-C stops everything.")
         services.watch(stack, ours)
 
@@ -99,12 +122,14 @@ def report(what: str, seconds: float) -> None:
     console.print(f"  {what} [dim]({seconds:.1f} s)[/dim]", highlight=False)
 
 
-def addresses(stack: Stack, port: int) -> Table:
+def addresses(stack: Stack, port: int, *more_metrics: int) -> Table:
     """Where a person finds things."""
     table = Table(show_header=False, box=None)
     table.add_row("API", f"http://127.0.0.1:{port}/swagger")
     table.add_row("Temporal UI", stack.endpoints.temporal_ui_url)
     table.add_row("Gateway simulator", f"{stack.endpoints.gateway_url}/docs")
+    scraped = (f"http://127.0.0.1:{each}/metrics" for each in (port, *more_metrics))
+    table.add_row("Metrics", "\n".join(scraped))
     table.add_row("Logs", str(stack.directory))
     return table
 

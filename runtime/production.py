@@ -33,6 +33,8 @@ def _refuse(missing: Iterator[str] | list[str]) -> None:
 
 def _of_every_process(settings: Settings) -> Iterator[str]:
     if settings.billing_environment == "dev":
+        if settings.api_host not in LOOPBACK:
+            yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
         return
     if no_keys := keys.missing(settings):
         yield no_keys
@@ -49,8 +51,6 @@ def _of_every_process(settings: Settings) -> Iterator[str]:
 
 def _of_the_api(settings: Settings) -> Iterator[str]:
     if settings.billing_environment == "dev":
-        if settings.api_host not in LOOPBACK:
-            yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
         return
     if not settings.oidc_issuers:
         yield (

@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     temporal_cert_file: str | None = Field(None, description="Our certificate, if it wants one.")
     temporal_key_file: str | None = Field(None, description="The key of our certificate.")
     temporal_api_key: SecretStr | None = Field(None, description="What it wants instead.")
+    temporal_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="The port of the Temporal SDK's own metrics, at `API_HOST`; none without.",
+    )
     temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
@@ -155,6 +161,12 @@ class Settings(BaseSettings):
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
+    worker_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="The port of a worker's probes and metrics, at `API_HOST`; none without.",
+    )
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),

@@ -1,7 +1,7 @@
 """The audit trail: sealed behind the path, looked through, and proven."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from domain.access import SYSTEM, Access
@@ -114,6 +114,13 @@ async def head(tx: Transaction) -> Seal:
 async def waiting(tx: Transaction) -> list[AuditEntry]:
     """What no seal has yet, as far as one could have it."""
     return await audit.unsealed(tx, await head(tx), BATCH, all_=True)
+
+
+async def oldest_unsealed_age_seconds(tx: Transaction, now: datetime) -> float:
+    """How long the entry waits that is the next to be sealed; 0 without one."""
+    for entry in await audit.unsealed(tx, await head(tx), 1, all_=True):
+        return (now - entry.at).total_seconds()
+    return 0.0
 
 
 async def page(

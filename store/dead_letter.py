@@ -28,6 +28,13 @@ async def waiting(tx: Transaction) -> list[DeadLetter]:
     return [_dead_letter(row) for row in rows]
 
 
+async def count_waiting(tx: Transaction) -> dict[str, int]:
+    """How many wait, by kind."""
+    query = select(dead_letters.c.kind, func.count()).where(dead_letters.c.resolved_at.is_(None))
+    rows = await tx.execute(query.group_by(dead_letters.c.kind))
+    return dict(rows.all())
+
+
 async def resolve(tx: Transaction, id_: str) -> bool:
     """An operator has seen to it; False when that was noted before."""
     resolved = await tx.execute(

@@ -728,7 +728,6 @@ def request(invoice: Invoice | OpenInvoice, dunning: DunningPolicy, waits: Waits
 
 async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]:
     """What was issued and unpaid at that moment, by days past due, begun days counting."""
-    past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]
     issued = select(invoices.c.currency, invoices.c.due_at, invoices.c.total).where(
         invoices.c.issued_at <= as_of
     )
@@ -736,8 +735,7 @@ async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]
     unpaid = union_all(
         issued.where(invoices.c.closed_at.is_(None)), issued.where(invoices.c.closed_at > as_of)
     ).subquery()
-    passed = func.width_bucket(unpaid.c.due_at, literal(past_due, ARRAY(DateTime(timezone=True))))
-    bucket = len(past_due) - passed
+    bucket = _bucket(unpaid.c.due_at, as_of)
     query = (
         select(unpaid.c.currency, bucket, func.count(), func.sum(unpaid.c.total))
         .group_by(unpaid.c.currency, bucket)
@@ -747,6 +745,25 @@ async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]
         AgedReceivables(currency, bucket, count, int(amount))
         for currency, bucket, count, amount in await tx.execute(query)
     ]
+
+
+async def count_open(tx: Transaction, as_of: datetime) -> dict[tuple[InvoiceStatus, int], int]:
+    """What is owed, by days past due, and the drafts, which are not due."""
+    columns = (invoices.c.status, invoices.c.due_at)
+    # Each half has an index of its own.
+    halves = (select(*columns).where(which) for which in (_IS_OPEN, _IS_DRAFT))
+    open_ = union_all(*halves).subquery()
+    bucket = func.coalesce(_bucket(open_.c.due_at, as_of), 0)
+    query = select(open_.c.status, bucket, func.count()).group_by(open_.c.status, bucket)
+    rows = await tx.execute(query)
+    return {(InvoiceStatus(status), bucket): count for status, bucket, count in rows}
+
+
+def _bucket(due_at: ColumnElement[datetime], as_of: datetime) -> ColumnElement[int]:
+    """As `AgedReceivables` has it."""
+    past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]
+    passed = func.width_bucket(due_at, literal(past_due, ARRAY(DateTime(timezone=True))))
+    return literal(len(past_due)) - passed
 
 
 async def _decide(

@@ -12,7 +12,7 @@ from domain.month import KnownMonth, SeenMonth, StandingMonth, plan_moments, tra
 from domain.period import Period
 from domain.pricing_snapshot import PricingSnapshot
 from domain.usage import UsedBefore
-from store import clock, customer, invoice, pricing, usage
+from store import advisory_lock, clock, customer, invoice, pricing, usage
 from store.database import Transaction
 from store.records import records
 from store.tables import customers, invoices
@@ -65,7 +65,8 @@ async def look(tx: Transaction, customer_id: str, period: str) -> SeenMonth | No
 async def begin(tx: Transaction, customer_id: str) -> tuple[Customer, datetime] | None:
     """The customer, and what time it is; None when there is no such customer. To the commit nobody
     else drafts a month of it."""
-    row = (await tx.execute(_BEGIN, {"customer_id": customer_id})).first()
+    with advisory_lock.USAGE.time():
+        row = (await tx.execute(_BEGIN, {"customer_id": customer_id})).first()
     return None if row is None else (customer.of_row(row), row.now)
 
 

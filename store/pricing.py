@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from domain.pricing import Plan, PlanVersion
-from store import customer
+from store import advisory_lock, customer
 from store.database import Transaction
 from store.tables import pricing_plans
 
@@ -28,7 +28,8 @@ _WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 async def lock(tx: Transaction, code: str) -> None:
     """To the commit: the versions of one plan are added one after the other."""
     name = func.hashtextextended(f"pricing-plan/{code}", 0)
-    await tx.execute(select(func.pg_advisory_xact_lock(name)))
+    with advisory_lock.PRICING_PLAN.time():
+        await tx.execute(select(func.pg_advisory_xact_lock(name)))
 
 
 async def put(tx: Transaction, plan: Plan, effective_from: datetime) -> tuple[Plan, bool]:

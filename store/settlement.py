@@ -11,6 +11,7 @@ from domain.invoice import InvoiceStatus
 from domain.run import Run
 from domain.settlement import (
     HANDED_OVER,
+    UNSETTLED,
     WAITING,
     EndedSettlement,
     OpenMonth,
@@ -97,6 +98,12 @@ async def run(tx: Transaction, period: str) -> Run | None:
     query = select(settlement_runs).where(settlement_runs.c.period == period)
     row = (await tx.execute(query)).first()
     return None if row is None else Run(row.period, row.started_at, row.finished_at)
+
+
+async def last_run(tx: Transaction) -> str | None:
+    """The last month that was settled for everybody, or is being settled."""
+    period: str | None = await tx.scalar(select(func.max(settlement_runs.c.period)))
+    return period
 
 
 async def customers_after(tx: Transaction, after: str | None, limit: int) -> list[str]:
@@ -198,12 +205,21 @@ async def find(tx: Transaction, period: str, customer_id: str) -> RecordedSettle
 async def unsettled(tx: Transaction, period: str) -> list[RecordedSettlement]:
     """Customers whose settlement failed, or was still under way when their run ended, with the
     reason."""
-    open_ = (SettlementStatus.FAILED, SettlementStatus.RUNNING)
     query = select(settlement_outcomes).where(
-        settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
+        settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(UNSETTLED)
     )
     rows = await tx.execute(query.order_by(settlement_outcomes.c.customer_id))
     return [_recorded(row) for row in rows]
+
+
+async def count_unsettled(tx: Transaction, period: str) -> dict[SettlementStatus, int]:
+    """How many those are, by status."""
+    status = settlement_outcomes.c.status
+    query = select(status, func.count()).where(
+        settlement_outcomes.c.period == period, status.in_(UNSETTLED)
+    )
+    rows = await tx.execute(query.group_by(status))
+    return {SettlementStatus(status): count for status, count in rows}
 
 
 async def not_over(

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
+from store import advisory_lock
 from store.database import Transaction
 from store.invoice import STOPPED
 from store.tables import invoices, usage_events
@@ -205,7 +206,8 @@ async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identi
 async def lock(tx: Transaction, customer_id: str) -> None:
     """To the commit: drafts of one customer are made one after the other, so that each sees what
     the other has claimed, and two of them cannot lock rows in two orders."""
-    await tx.execute(select(in_turn(literal(customer_id))))
+    with advisory_lock.USAGE.time():
+        await tx.execute(select(in_turn(literal(customer_id))))
 
 
 async def first_to_claim(

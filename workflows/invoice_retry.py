@@ -16,11 +16,10 @@ from temporalio.exceptions import ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.invoice import InvoiceActivities
     from domain.dunning import Ladder
-    from domain.failure import FailureCode
+    from domain.failure import HARD_DECLINES, FailureCode
     from domain.invoice import (
         CLOSED,
         CLOSES_AS,
-        HARD_DECLINES,
         ClosedInvoice,
         CloseRequest,
         InvoiceCharge,

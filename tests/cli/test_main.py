@@ -86,11 +86,17 @@ def _post(api: httpx2.Client, path: str, body: dict[str, Any]) -> dict[str, Any]
     return made
 
 
+PORTS = ("API_PORT", "UI_PORT", "WORKER_PORT", "TEMPORAL_METRICS_PORT")
+"""The variables that say where `billing dev` listens."""
+
+
 @contextmanager
 def running_dev(home: Path) -> Iterator[Dev]:
     """`billing dev` on free ports, with its data below `home`; killed at the end, if need be."""
     port = process.free_port()
-    ports = ["--port", str(port), "--ui-port", str(process.free_port())]
+    ports = ["--port", str(port)]
+    for other in ("--ui-port", "--worker-port", "--sdk-port"):
+        ports += [other, str(process.free_port())]
     launcher = subprocess.Popen(
         [*BILLING, "dev", *ports],
         stdout=subprocess.PIPE,
@@ -163,17 +169,20 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "other", "name"),
-    [("API_PORT", "UI_PORT", "API"), ("UI_PORT", "API_PORT", "Temporal UI")],
+    ("variable", "name"),
+    [
+        ("API_PORT", "API"),
+        ("UI_PORT", "Temporal UI"),
+        ("WORKER_PORT", "Worker"),
+        ("TEMPORAL_METRICS_PORT", "Temporal SDK"),
+    ],
 )
 @beside_the_loop
-def test_a_port_in_use_says_how_to_choose_another(
-    tmp_path: Path, variable: str, other: str, name: str
-) -> None:
+def test_a_port_in_use_says_how_to_choose_another(tmp_path: Path, variable: str, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        free = str(process.free_port())
-        done = billing("dev", cwd=tmp_path, **{variable: port, other: free})
+        free = {each: str(process.free_port()) for each in PORTS}
+        done = billing("dev", cwd=tmp_path, **{**free, variable: port})
 
     assert done.returncode == 1
     said, _, how = done.stderr.partition("choose another port: ")
