@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.approval import Verdict, judged
 from domain.audit import Action, Entry, Noun, actor
 from domain.decision import Decided
@@ -100,7 +100,7 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
 async def recomputed(desk: Desk, access: Access, invoice_id: str) -> tuple[Invoice, list[str]]:
     """An invoice, and where it differs from what its raw events and its frozen price list come to.
     Raises `NotFound`, and `InvoiceNotIssued` for what bills nothing."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         if row.status in GAVE_BACK:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Noun
 from domain.errors import NotFound
 from domain.event import OutboxEvent
@@ -42,7 +42,7 @@ class Story:
 async def stories(desk: Desk, access: Access, id_: str) -> list[Story]:
     """Of the payment with this id, or of every payment of an order, invoice, top-up or refund with
     this id. Raises `NotFound` when there is none."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         ids = await _payment_ids(tx, id_)
         if not ids:
             raise NotFound(
@@ -54,7 +54,7 @@ async def stories(desk: Desk, access: Access, id_: str) -> list[Story]:
         await viewed(desk, access, Noun.PAYMENT, row.id, row.customer_id)
     at_work = [await _at_work(desk, story) for story in begun]
     # The rows as they stand now: what a workflow that has ended came to is in them.
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         told = [await _stored(tx, payment_id) for payment_id in ids]
     return [
         replace(story, workflows=found, temporal_error=error)

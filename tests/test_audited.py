@@ -426,7 +426,7 @@ async def run(world: World) -> tuple[str, ...]:
     return wanted.period, "--customer", wanted.customers[0]
 
 
-@writes("settlement replay", Action.SETTLEMENT_STARTED)
+@writes("settlement replay", Action.SETTLEMENT_RUN_STARTED)
 async def replay(world: World) -> tuple[str, ...]:
     wanted = await tenants(world.billing.database, "2023-12", 1, poisoned=1)
     path = f"/api/v1/settlement/run?customerId={wanted.customers[0]}&period={wanted.period}"
