@@ -24,6 +24,8 @@ OPERATORS = (
     "usage",
     "audit",
     "verify",
+    "user",
+    "auth",
 )
 """Commands of operators, most of them groups, each with a module of its own; in the order of the
 help."""

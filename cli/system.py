@@ -46,12 +46,7 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
 
     Raises `ConfigurationError` when there is neither.
     """
-    settings = Settings()
-    if "database_url" not in settings.model_fields_set:
-        raise ConfigurationError(
-            f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
-            " or set DATABASE_URL and TEMPORAL_ADDRESS."
-        )
+    settings = settings_found()
     desk = await desks.connected(
         settings,
         pool_size=1,
@@ -62,6 +57,17 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
         yield System(settings, desk)
     finally:
         await desk.database.dispose()
+
+
+def settings_found() -> Settings:
+    """Raises `ConfigurationError` where nothing says where the system is."""
+    settings = Settings()
+    if "database_url" not in settings.model_fields_set:
+        raise ConfigurationError(
+            f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
+            " or set DATABASE_URL and TEMPORAL_ADDRESS."
+        )
+    return settings
 
 
 def call(*words: str) -> Call:

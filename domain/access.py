@@ -31,6 +31,7 @@ class Access:
     customer_id: str
     scopes: frozenset[TokenScope] | None = None
     token_id: str = ""
+    session_id: str = ""
     source: Source = NOWHERE
 
     def to(self, action: Action) -> "Access":

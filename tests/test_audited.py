@@ -16,10 +16,11 @@ from cli.main import app as commands
 from domain.access import OPERATOR, SYSTEM
 from domain.audit import Action, AuditEntry
 from domain.payment import StockLine
+from domain.roles import Role
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
 from store import dead_letter as letters
-from store import inventory
+from store import inventory, user
 from tests.api.settling import (
     NO_MONEY,
     PERIOD,
@@ -304,6 +305,7 @@ READING = {
     *("payment show", "review list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
     *("dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
+    *("user list", "auth keys"),
 }
 OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
 """They run processes, or make tables as their owner."""
@@ -404,6 +406,33 @@ async def export(world: World) -> tuple[str, ...]:
     return ()
 
 
+@writes("user create", Action.USER_CREATED)
+async def let_in(world: World) -> tuple[str, ...]:
+    return f"u-{uuid4().hex}", "--role", "operator"
+
+
+async def a_user(world: World) -> tuple[str, ...]:
+    async with world.billing.database.begin(SYSTEM) as tx:
+        made = await user.add(tx, new_id(), f"u-{uuid4().hex}", "none", {Role.FINANCE}, None)
+    assert made is not None
+    return (made.name,)
+
+
+COMMANDS["user disable"] = (a_user, Action.USER_DISABLED)
+COMMANDS["user set-password"] = (a_user, Action.USER_PASSWORD_SET)
+COMMANDS["user unlock"] = (a_user, Action.ACCOUNT_UNLOCKED)
+
+
+@writes("user set-roles", Action.USER_ROLES_SET)
+async def another_role(world: World) -> tuple[str, ...]:
+    return *await a_user(world), "--role", "admin"
+
+
+@writes("auth rotate-keys", Action.SIGNING_KEY_ADDED)
+async def another_key(world: World) -> tuple[str, ...]:
+    return ()
+
+
 def every_command() -> Iterator[str]:
     """As they are typed."""
     top = get_group(commands)
@@ -428,7 +457,7 @@ async def test_a_command_that_writes_is_in_the_trail(
     words = await arguments(world)
     before = {each.id for each in await trail(world.billing.database, actor_id=OPERATOR.caller)}
 
-    told = await command(*name.split(), *words)
+    told = await command(*name.split(), *words, said="a password for those who ask\n")
 
     assert told.exit_code == 0, told.output
     after = await trail(world.billing.database, actor_id=OPERATOR.caller)

@@ -69,6 +69,7 @@ WHO = {
     "GET /api/v1/aged-receivables": {O, F, A},
     "GET /api/v1/audit": {O, A},
     "POST /auth/check": {C, S, O, F, A},
+    "GET /auth/permissions": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 

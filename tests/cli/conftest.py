@@ -19,13 +19,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def command(stack: Stack) -> Command:
-    """`await command("payment", "show", id_)`; keyword arguments are environment variables.
+    """`await command("payment", "show", id_)`; keyword arguments are environment variables, but for
+    `said`, which comes on standard input.
 
     In a thread of its own: a command brings its own event loop, and the worker needs ours.
     """
 
-    async def run(*arguments: str, **environment: str | None) -> Result:
+    async def run(*arguments: str, said: str = "", **environment: str | None) -> Result:
         variables = {**stack.endpoints.environment(), "TEMPORAL_UI_URL": "http://ui", **environment}
-        return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments, env=variables))
+        return await asyncio.to_thread(
+            lambda: CliRunner().invoke(app, arguments, input=said, env=variables)
+        )
 
     return run
