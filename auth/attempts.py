@@ -10,12 +10,11 @@ from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.user import FORGOTTEN_AFTER, FREE_FAILURES, LOCKS
+from runtime import counters
 
-TIMEOUT_SECONDS = 1.0
 PREFIX_V6 = 64
 """Bits of an address that tell networks apart: within one, somebody has as many as they like."""
 
@@ -82,9 +81,7 @@ class Attempts:
     """Of everybody, whichever process they ask."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
+        self._redis = counters.connect(url)
         self._count = self._redis.register_script(_COUNT)
         self._succeed = self._redis.register_script(_SUCCEED)
 
@@ -111,16 +108,20 @@ class Attempts:
     async def unlock(self, name: str) -> None:
         """Somebody may try again at once. Raises `CountersDown`."""
         try:
-            await self._redis.delete(_account(name))
+            await self._redis.delete(self.keys(name, "")[0])
         except (RedisError, OSError) as error:
             raise CountersDown(str(error)) from error
+
+    def keys(self, name: str, where: str) -> tuple[str, str]:
+        """Where a name and an address are counted."""
+        return f"fail:account:{_digest(name)}", f"fail:address:{where}"
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def _run(self, script: Any, name: str, where: str, arguments: list[object]) -> Any:
         try:
-            return await script(keys=[_account(name), f"fail:{where}"], args=arguments)
+            return await script(keys=self.keys(name, where), args=arguments)
         except (RedisError, OSError) as error:
             raise CountersDown(str(error)) from error
 
@@ -137,10 +138,6 @@ def network(ip: str | None) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(IPv6Address(int(address) >> (128 - PREFIX_V6) << (128 - PREFIX_V6)))
-
-
-def _account(name: str) -> str:
-    return f"fail:account:{_digest(name)}"
 
 
 def _digest(text: str) -> str:

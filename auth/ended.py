@@ -3,20 +3,17 @@ request. Only in Redis, for as long as such a token may live; without Redis the 
 
 from collections.abc import Iterable
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auth.attempts import TIMEOUT_SECONDS
 from domain.signing_key import MAX_TOKEN_LIFE
+from runtime import counters
 
 
 class Ended:
     """Of every process."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
+        self._redis = counters.connect(url)
 
     async def add(self, session_ids: Iterable[str]) -> None:
         """What cannot be written down ends with its tokens, a few minutes later."""

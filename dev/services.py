@@ -1,6 +1,7 @@
 """Our own processes in the embedded stack: the API and a worker, as children like the servers."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,12 @@ def environment(stack: Stack, **settings: object) -> dict[str, str]:
         "BILLING_ENVIRONMENT": "dev",
         **{name.upper(): str(value) for name, value in settings.items()},
     }
+
+
+def believing(issuer: str) -> dict[str, str]:
+    """What every process is told of our own issuer at this address."""
+    own = {"alias": "own", "issuer": issuer, "audience": "billing"}
+    return {"AUTH_ISSUER": issuer, "OIDC_ISSUERS": json.dumps([own])}
 
 
 def prepare(stack: Stack, progress: Progress) -> None:
@@ -65,14 +72,29 @@ def watch(stack: Stack, ours: Sequence[Server]) -> Never:
         time.sleep(0.5)
 
 
-def start_api(stack: Stack, port: int, child_environment: Mapping[str, str]) -> Server:
-    """The HTTP API on the loopback interface."""
+def start_api(
+    stack: Stack, port: int, child_environment: Mapping[str, str], name: str = "api"
+) -> Server:
+    """The HTTP API on the loopback interface; several may run under different names."""
     return process.start(
         "API",
         [sys.executable, "-m", "cli.main", "api"],
-        log=stack.directory / "api.log",
+        log=stack.directory / f"{name}.log",
         ready=lambda: process.http_get(port, "/health/ready")[0] == 200,
         environment={**child_environment, "API_PORT": str(port)},
+    )
+
+
+def start_auth(
+    stack: Stack, port: int, child_environment: Mapping[str, str], name: str = "auth"
+) -> Server:
+    """Our own issuer of tokens on the loopback interface; several may run under different names."""
+    return process.start(
+        "Log-in",
+        [sys.executable, "-m", "cli.main", "auth"],
+        log=stack.directory / f"{name}.log",
+        ready=lambda: process.http_get(port, "/health/ready")[0] == 200,
+        environment={**child_environment, "AUTH_PORT": str(port)},
     )
 
 
