@@ -63,6 +63,23 @@ def running(
         stop(ours, progress)
 
 
+@contextmanager
+def issuing(
+    stack: Stack, port: int, child_environment: Mapping[str, str], progress: Progress
+) -> Iterator[Server]:
+    """Our own issuer for the length of the block: ready before anybody asks for its keys."""
+    servers: list[Server] = []
+    began = time.monotonic()
+    try:
+        servers.append(start_auth(stack, port, child_environment))
+        process.wait_until_ready(
+            servers, lambda each: progress(f"{each.name} is ready", time.monotonic() - began)
+        )
+        yield servers[0]
+    finally:
+        stop(servers, progress)
+
+
 def watch(stack: Stack, ours: Sequence[Server]) -> Never:
     """Wait for Ctrl-C; raises StackError naming the first process that ends by itself."""
     while True:

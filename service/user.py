@@ -1,10 +1,11 @@
 """The people who log in at our own issuer: made and changed at the command line."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 from domain.access import SYSTEM, Access, Source
-from domain.audit import Action, Entry, Noun, actor
+from domain.audit import Action, Entry, Noun, actor, changed
 from domain.errors import LastAdmin, NameTaken, NotFound
+from domain.event import JSON
 from domain.roles import Role
 from domain.user import User, check_name, check_password, check_roles, described
 from service.password import Passwords
@@ -33,7 +34,7 @@ async def create(
         made = await user.add(tx, new_id(), name, password_hash, roles, customer_id)
         if made is None:
             raise NameTaken(f"Somebody logs in as {name} already.")
-        await _note(tx, access, Action.USER_CREATED, None, made)
+        await _note(tx, access, Action.USER_CREATED, made, {}, described(made))
     return made
 
 
@@ -69,7 +70,7 @@ async def set_password(
     async with realm.database.begin(SYSTEM) as tx:
         before = await _locked(tx, name)
         await user.set_password(tx, before.id, password_hash)
-        await _note(tx, access, Action.USER_PASSWORD_SET, before, before)
+        await _note(tx, access, Action.USER_PASSWORD_SET, before)
         return await session.revoke_all(tx, before.id)
 
 
@@ -90,7 +91,7 @@ async def unlocked(realm: Realm, access: Access, name: str) -> User:
     """Note that somebody may try again at once; raises `NotFound`."""
     async with realm.database.begin(SYSTEM) as tx:
         known = await _locked(tx, name)
-        await _note(tx, access, Action.ACCOUNT_UNLOCKED, known, known)
+        await _note(tx, access, Action.ACCOUNT_UNLOCKED, known)
     return known
 
 
@@ -119,19 +120,17 @@ async def _require_customer(tx: Transaction, customer_id: str | None) -> None:
 async def _changed(tx: Transaction, access: Access, action: Action, before: User) -> None:
     after = await user.find(tx, before.id)
     assert after is not None, "its row is locked"
-    await _note(tx, access, action, before, after)
+    await _note(tx, access, action, after, *changed(described(before), described(after)))
 
 
 async def _note(
-    tx: Transaction, access: Access, action: Action, before: User | None, after: User
+    tx: Transaction,
+    access: Access,
+    action: Action,
+    whom: User,
+    before: Mapping[str, JSON] | None = None,
+    after: Mapping[str, JSON] | None = None,
 ) -> None:
-    entry = Entry(
-        actor(access),
-        action,
-        Noun.USER,
-        after.id,
-        after.customer_id,
-        before=None if before is None else described(before),
-        after=described(after),
-    )
+    who, customer_id = actor(access), whom.customer_id
+    entry = Entry(who, action, Noun.USER, whom.id, customer_id, before=before, after=after)
     await audit.append(tx, entry)
