@@ -16,12 +16,14 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import source
-from api.errors import issuer_unreachable, problem
+from api.address import Networks, client_address
+from api.errors import issuer_unreachable, problem, unavailable
 from api.issuers import IssuerUnreachable
 from domain.access import Access
 from domain.errors import InvalidRequest, Rejected
 from domain.identifier import NAME, has_form
 from domain.roles import RULES, Action, Role
+from service.key import Keys, KeysUnreachable
 
 CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
@@ -32,9 +34,14 @@ OPEN_BELOW = ("/static/", "/health/", "/webhooks/")
 """Pages, probes, and what a PG signs. Everything else is closed to strangers, also what is not
 there."""
 
-Identify = Callable[[Headers], Awaitable[Access]]
+KEY = "dbk_"
+"""How every API key begins, and no token."""
+
+ByHeaders = Callable[[Headers], Awaitable[Access]]
 """Who sends these headers. Raises `Unauthenticated`, or `IssuerUnreachable` if it cannot be known
 at the moment."""
+Identify = Callable[[Headers, str], Awaitable[Access]]
+"""The same of what came from an address; raises also `KeysUnreachable`."""
 
 
 async def of_development(headers: Headers) -> Access:
@@ -47,25 +54,59 @@ async def of_development(headers: Headers) -> Access:
     return Access(f"dev/{name}", roles=EVERY_ROLE, customer_id=name)
 
 
-class Door:
-    """ASGI middleware: nobody gets in without a name."""
+def by_key_or(keys: Keys, otherwise: ByHeaders) -> Identify:
+    """Who sends an API key is its holder; who sends none is whom `otherwise` finds."""
 
-    def __init__(self, app: ASGIApp, identify: Identify) -> None:
+    async def identify(headers: Headers, address: str) -> Access:
+        key = _key_in(headers)
+        if key is None:
+            return await otherwise(headers)
+        return await keys.access_of(key, address)
+
+    return identify
+
+
+def without_keys(identify: ByHeaders) -> Identify:
+    """For a part of the system that persons use."""
+
+    async def from_anywhere(headers: Headers, address: str) -> Access:
+        return await identify(headers)
+
+    return from_anywhere
+
+
+def _key_in(headers: Headers) -> str | None:
+    """The API key that was sent; None for a token of another kind, none, or more than one."""
+    sent = headers.getlist("authorization")
+    scheme, _, token = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
+    token = token.strip(" ")
+    return token if scheme.lower() == "bearer" and token.startswith(KEY) else None
+
+
+class Door:
+    """ASGI middleware: nobody gets in without a name. `trusted`: the proxies that say from where a
+    request comes."""
+
+    def __init__(self, app: ASGIApp, identify: Identify, trusted: Networks) -> None:
         self._app = app
         self._identify = identify
+        self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
+        address = client_address(scope, self._trusted)
         try:
-            access = await self._identify(Headers(scope=scope))
+            access = await self._identify(Headers(scope=scope), address)
         except Rejected as refusal:
             await problem(refusal, scope["path"])(scope, receive, send)
         except IssuerUnreachable:
             await issuer_unreachable(scope["path"])(scope, receive, send)
+        except KeysUnreachable as error:
+            await unavailable(scope["path"], error)(scope, receive, send)
         else:
-            known = replace(access, source=source.of(HTTPConnection(scope)))
+            known = replace(access, source=source.of(HTTPConnection(scope), address))
             scope.setdefault("state", {})["access"] = known
             await self._app(scope, receive, send)
 
@@ -109,7 +150,13 @@ def _actions(dependant: Dependant) -> Iterator[Action]:
         yield from _actions(each)
 
 
-TOKEN = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+TOKEN = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An access token of an issuer, or an API key.",
+    }
+}
 """How a caller shows who it is, in the words of OpenAPI."""
 DEVELOPMENT = {
     "customer": {

@@ -21,10 +21,12 @@ from api import (
     auth,
     coupon,
     customer,
+    description,
     errors,
     health,
     inventory,
     invoice,
+    key,
     order,
     payment,
     points,
@@ -40,16 +42,20 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.envelope import Envelope
+from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
+from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.tokens import Tokens
-from runtime import memory, temporal
+from runtime import api_keys, memory, temporal
 from runtime.desk import connected
 from runtime.production import require_api
 from runtime.settings import Settings
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
+from service.key import Keys
 from service.overload import Work
 from store import database
 from store.database import Database
@@ -71,11 +77,14 @@ CALLS = (
     customer,
     audit,
     auth,
+    key,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
+KEYS_AT_ONCE = 2
+"""Connections that only look keys up: whoever makes up keys takes none from those who work."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -83,6 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     require_api(settings)
     tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+    lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
+    keys = Keys(lookups, api_keys.ring(settings))
+    counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -99,13 +111,21 @@ def create_app(settings: Settings) -> FastAPI:
         asking.cancel()
         await tokens.close()
         await context.replays.close()
+        await counters.close()
+        await keys.close()
+        await lookups.dispose()
         await context.desk.database.dispose()
         await reads.dispose()
 
     app = FastAPI(
         title="durable-billing",
         version=VERSION,
-        summary="Payments, orchestrated by Temporal: no amount is lost, doubled or stuck.",
+        summary=description.SUMMARY,
+        description=description.DESCRIPTION,
+        contact=description.CONTACT,
+        servers=description.SERVERS,
+        openapi_tags=[{"name": name, "description": of} for name, of in description.TAGS.items()],
+        generate_unique_id_function=description.operation_id,
         lifespan=lifespan,
         responses=errors.DESCRIBED,
         docs_url=None,
@@ -116,17 +136,24 @@ def create_app(settings: Settings) -> FastAPI:
     for part in LENIENT:
         app.include_router(part.router)
     errors.install(app)
+    # What was added last meets a request first.
     app.add_middleware(BodyLimit)
-    app.add_middleware(
-        access.Door,
-        identify=tokens.identify if settings.oidc_issuers else access.of_development,
-    )
     app.add_middleware(
         Admission,
         reads=Reads(settings.api_reads_at_once, settings.api_reads_waiting),
         # Half of the connections are for what was let in before.
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
+    _limit_callers(app, settings, counters)
+    app.add_middleware(
+        access.Door,
+        identify=access.by_key_or(
+            keys, tokens.identify if settings.oidc_issuers else access.of_development
+        ),
+        trusted=settings.trusted_proxies,
+    )
+    _limit_addresses(app, settings, counters)
+    app.add_middleware(Envelope)
     app.add_middleware(SecurityHeaders, page=_swagger_page())
     if settings.cors_origins:
         app.add_middleware(
@@ -134,7 +161,10 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
-            expose_headers=["Location", "Retry-After", "Idempotency-Replayed", "WWW-Authenticate"],
+            expose_headers=[
+                *("Location", "Retry-After", "Idempotency-Replayed", "WWW-Authenticate"),
+                *("RateLimit", "RateLimit-Policy"),
+            ],
         )
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
@@ -147,6 +177,7 @@ def create_app(settings: Settings) -> FastAPI:
     access.describe(
         app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
     )
+    description.complete(app.openapi(), _calls())
     return app
 
 
@@ -155,6 +186,26 @@ def _calls() -> Iterator[APIRoute]:
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             yield route
+
+
+def _limit_callers(app: FastAPI, settings: Settings, counters: Counters) -> None:
+    caller = settings.quota("caller")
+    if caller is not None:
+        app.add_middleware(CallerLimits, limiter=Limiter(counters, caller))
+
+
+def _limit_addresses(app: FastAPI, settings: Settings, counters: Counters) -> None:
+    address, administration = (
+        None if quota is None else Limiter(counters, quota)
+        for quota in map(settings.quota, ("address", "administration"))
+    )
+    if address is not None or administration is not None:
+        app.add_middleware(
+            AddressLimits,
+            all_=address,
+            administration=administration,
+            trusted=settings.trusted_proxies,
+        )
 
 
 async def _connect(settings: Settings) -> Context:

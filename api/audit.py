@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from api import cursor
 from api.access import CUSTOMER_ID, may
@@ -20,6 +20,14 @@ from service.page import Descent
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
 
 Name = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,300}$")]
+
+
+ActionName = Annotated[
+    str,
+    AfterValidator(Action),
+    # Written out where it stands: what may be asked for and what was done are both called actions.
+    Field(json_schema_extra={"enum": list(Action)}, examples=["INVOICE_APPROVED"]),
+]
 
 
 class Entry(Document):
@@ -49,10 +57,10 @@ class Entries(Document):
 
 
 @router.get("", response_model=Entries)
-async def list_entries(
+async def list_audit_entries(
     access: Annotated[Access, may(rules.Action.AUDIT_READ)],
     context: Using,
-    action: Action | None = None,
+    action: ActionName | None = None,
     actor: Name | None = None,
     target_type: Annotated[Noun | None, Query(alias="targetType")] = None,
     target_id: Annotated[Name | None, Query(alias="targetId")] = None,
@@ -65,12 +73,13 @@ async def list_entries(
 ) -> Entries:
     """Who did what, newest first. An entry that committed only after its place was passed comes
     with the page that follows, beyond `size`. That you look is noted, too."""
-    wanted = Wanted(action, actor, target_type, target_id, customer_id, trace_id, since, until)
-    secret = context.settings.cursor_secret.get_secret_value()
+    did = None if action is None else Action(action)
+    wanted = Wanted(did, actor, target_type, target_id, customer_id, trace_id, since, until)
+    secrets = context.settings.cursor_secrets
     filters = _filters(wanted)
-    place = None if after is None else cursor.decode(secret, after, filters, Descent)
+    place = None if after is None else cursor.decode(secrets, after, filters, Descent)
     found, last = await audit.page(context.desk, access, wanted, place, size)
-    following = None if last is None else cursor.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return Entries(items=[_document(each) for each in found], nextCursor=following)
 
 

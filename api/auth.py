@@ -60,7 +60,7 @@ async def permissions(
 
 
 @router.post("/check", response_model=Verdict)
-async def check(
+async def check_access(
     body: Question,
     access: Annotated[Access, may(Action.ACCESS_CHECK)],
     everything: Annotated[Access, Depends(caller)],

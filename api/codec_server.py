@@ -20,6 +20,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from api import access, errors
 from api.access import may
 from api.bodies import BodyLimit
+from api.envelope import Envelope
 from api.tokens import Tokens
 from domain.access import Access
 from domain.errors import InvalidRequest
@@ -53,8 +54,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(
         access.Door,
-        identify=tokens.identify if settings.oidc_issuers else access.of_development,
+        identify=access.without_keys(
+            tokens.identify if settings.oidc_issuers else access.of_development
+        ),
+        trusted=settings.trusted_proxies,
     )
+    app.add_middleware(Envelope)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[_origin(settings.temporal_ui_url)],

@@ -16,6 +16,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from domain.errors import InvalidRequest
+from runtime.settings import Secrets
 from service.page import Descent, Position
 
 _MAC_BYTES = 16
@@ -28,21 +29,24 @@ MAX_LENGTH = 4_000
 Place = TypeVar("Place", Position, Descent)
 
 
-def encode(secret: str, place: Position | Descent, filters: dict[str, str | None]) -> str:
-    """A cursor for the page after this place."""
+def encode(secrets: Secrets, place: Position | Descent, filters: dict[str, str | None]) -> str:
+    """A cursor for the page after this place, signed with the first secret."""
     written = TypeAdapter(type(place)).dump_json(place)
-    return _text(_mac(secret, written, filters) + written)
+    return _text(_mac(secrets[0], written, filters) + written)
 
 
-def decode(secret: str, cursor: str, filters: dict[str, str | None], kind: type[Place]) -> Place:
-    """Raises `InvalidRequest` for a cursor that is not ours, or that belongs to another filter."""
+def decode(
+    secrets: Secrets, cursor: str, filters: dict[str, str | None], kind: type[Place]
+) -> Place:
+    """Raises `InvalidRequest` for a cursor that none of our secrets has signed, or that belongs to
+    another filter."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest("The cursor is not one that we gave.") from error
     mac, place = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
     # Decoding passes over foreign characters and spare bits: one position has one cursor.
-    ours = hmac.compare_digest(mac, _mac(secret, place, filters))
+    ours = any(hmac.compare_digest(mac, _mac(each, place, filters)) for each in secrets)
     if not ours or _text(raw) != cursor:
         raise InvalidRequest("The cursor is not one that we gave for this filter.")
     return TypeAdapter(kind).validate_json(place)

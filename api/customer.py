@@ -66,7 +66,7 @@ class NewCustomer(Document):
     due_days: DueDays | None = None
 
 
-class NewPaymentMethod(Document):
+class NewCard(Document):
     """A card, as the PG's billing key. We never see the number."""
 
     billing_key: Annotated[
@@ -132,7 +132,7 @@ def _document(found: CustomerRecord) -> Customer:
 @router.post("/{customerId}/payment-methods", status_code=201, response_model=PaymentMethod)
 async def add_payment_method(
     customer_id: PathCustomer,
-    body: NewPaymentMethod,
+    body: NewCard,
     access: Annotated[Access, may(Action.CARD_ADD)],
     context: Using,
 ) -> PaymentMethod:

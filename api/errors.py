@@ -52,25 +52,30 @@ REFUSED = Counter(
 for each in Kind:
     REFUSED.labels(each)
 
+PROBLEM = {
+    "title": "Problem",
+    "description": "Why a request was refused (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "examples": [f"{TYPES}/invalid-request"]},
+        "title": {"type": "string", "description": "The same for every such type."},
+        "status": {"type": "integer", "examples": [400]},
+        "detail": {"type": "string", "description": "One sentence for a person."},
+        "instance": {"type": "string", "description": "The path of the request."},
+    },
+}
+_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "description": "A problem document (RFC 9457); docs/api/problems.md lists the types.",
-        "content": {
-            "application/problem+json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status", "detail", "instance"],
-                    "properties": {
-                        "type": {"type": "string", "examples": [f"{TYPES}/invalid-request"]},
-                        "title": {"type": "string", "description": "The same for every such type."},
-                        "status": {"type": "integer", "examples": [400]},
-                        "detail": {"type": "string", "description": "One sentence for a person."},
-                        "instance": {"type": "string", "description": "The path of the request."},
-                    },
-                }
-            }
-        },
-    }
+        "content": _CONTENT,
+    },
+    "5XX": {
+        "description": "The same. 503 with `Retry-After`: what is needed cannot be reached, or too "
+        "much is under way; nothing was done that a repeat would double. 500 is a fault of ours.",
+        "content": _CONTENT,
+    },
 }
 """What the OpenAPI page says of every refusal."""
 
@@ -163,9 +168,15 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    log.warning("a request found something down", path=request.url.path, error=error)
+    return unavailable(request.url.path, error)
+
+
+def unavailable(path: str, error: Exception) -> JSONResponse:
+    """The answer while something is down, which is logged."""
+    log.warning("a request found something down", path=path, error=error)
+    slug = "unavailable"
     detail = "Nothing was lost: send the same request with the same Idempotency-Key again."
-    return _fault_document(503, "unavailable", detail, request, {"Retry-After": "5"})
+    return _document(503, slug, FAULTS[slug], detail, path, {"Retry-After": "5"})
 
 
 def overloaded(path: str, kind: Kind) -> JSONResponse:

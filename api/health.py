@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from api.context import Unbounded
 from api.errors import REFUSED
 from api.idempotency import REPLAYS
+from api.limits import REFUSED as BEYOND_QUOTA
 from domain import ranking
 from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
@@ -50,6 +51,7 @@ def _rendered(figures: Figures, report: Report | None) -> bytes:
     registry.register(REPLAYS)
     registry.register(DROPPED)
     registry.register(REFUSED)
+    registry.register(BEYOND_QUOTA)
     _by_label(
         registry,
         "billing_payments",

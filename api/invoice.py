@@ -78,12 +78,12 @@ async def crawl_invoices(
     any time: reading on from it, also after the end, doubles and misses nothing. What committed
     only after its place was passed comes with the page that follows, beyond `size`."""
     owner = invoice.whose(access, customer_id)
-    secret = context.settings.cursor_secret.get_secret_value()
+    secrets = context.settings.cursor_secrets
     filters = {"customerId": owner, "status": status}
-    place = None if after is None else cursor.decode(secret, after, filters, Position)
+    place = None if after is None else cursor.decode(secrets, after, filters, Position)
     found, last = await invoice.crawl(context.desk, owner, status, place, size)
     items = [document(each) for each in found]
-    following = None if last is None else cursor.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return InvoiceCrawl(items=items, nextCursor=following)
 
 
@@ -96,7 +96,7 @@ async def get_invoice(
 
 
 @router.get("/api/v1/invoices/{invoice_id}/lineage", response_model=Lineage)
-async def get_lineage(
+async def get_invoice_lineage(
     invoice_id: PathId, access: Annotated[Access, may(Action.INVOICE_READ)], context: Using
 ) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""

@@ -53,7 +53,7 @@ class NewPayment(Document):
     ] = None
 
 
-class NewResolution(Document):
+class PaymentResolution(Document):
     """What an operator found out, and where."""
 
     outcome: Annotated[
@@ -156,7 +156,7 @@ async def cancel_payment(
 @router.post("/{payment_id}/resolve", response_model=Payment, responses={202: {"model": Payment}})
 async def resolve_payment(
     payment_id: PathId,
-    body: NewResolution,
+    body: PaymentResolution,
     call: Annotated[Call, keyed(Action.PAYMENT_RESOLVE)],
     context: Using,
 ) -> Response:

@@ -33,7 +33,7 @@ class NewRefund(Document):
     reason: Reason
 
 
-class NewResolution(Document):
+class RefundResolution(Document):
     """What an operator found out, and where."""
 
     outcome: Annotated[
@@ -88,7 +88,7 @@ async def get_refund(
 @router.post("/{refund_id}/resolve", response_model=Refund, responses={202: {"model": Refund}})
 async def resolve_refund(
     refund_id: PathId,
-    body: NewResolution,
+    body: RefundResolution,
     call: Annotated[Call, keyed(Action.REFUND_RESOLVE)],
     context: Using,
 ) -> Response:

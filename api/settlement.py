@@ -93,7 +93,7 @@ async def settle_customer(
 
 
 @router.post("/runs", status_code=202, response_model=Run)
-async def start_run(
+async def start_settlement_run(
     body: NewRun, access: Annotated[Access, may(Action.SETTLEMENT_RUN)], context: Using
 ) -> Response:
     """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
@@ -105,7 +105,7 @@ async def start_run(
 
 
 @router.get("/runs/{period}", response_model=Run)
-async def get_run(
+async def get_settlement_run(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Annotated[Access, may(Action.SETTLEMENT_READ)],
     context: Using,
@@ -118,7 +118,7 @@ async def get_run(
 
 
 @router.post("/runs/{period}/replay", status_code=202, response_model=Run)
-async def replay_run(
+async def replay_settlement_run(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Annotated[Access, may(Action.SETTLEMENT_RUN)],
     context: Using,

@@ -139,7 +139,7 @@ def _takes(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
     response_model=Counted,
     openapi_extra=_takes({JSON: EVENT_SCHEMA, CLOUD_EVENT: CLOUD_EVENT_SCHEMA}),
 )
-async def post_usage(
+async def report_usage(
     request: Request, access: Annotated[Access, may(Action.USAGE_REPORT)], context: Using
 ) -> Response:
     """Count one event, durably before the answer.
@@ -161,7 +161,7 @@ async def post_usage(
     response_model=Outcomes,
     openapi_extra=_takes({JSON: BATCH_SCHEMA, CLOUD_EVENTS: _batch(CLOUD_EVENT_SCHEMA)}),
 )
-async def post_batch(
+async def report_usage_batch(
     request: Request, access: Annotated[Access, may(Action.USAGE_REPORT)], context: Using
 ) -> Response:
     """Count up to 1,000 events, with an outcome for each: one that is refused refuses no other.

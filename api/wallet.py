@@ -124,9 +124,9 @@ async def get_wallet_transactions(
     """The postings of a wallet, newest first. New ones stand on the first page; one that committed
     only after its place was passed comes with the page that follows, beyond `limit`."""
     owner = access.named(customer_id)
-    secret = context.settings.cursor_secret.get_secret_value()
+    secrets = context.settings.cursor_secrets
     filters: dict[str, str | None] = {"customerId": owner}
-    place = None if before is None else cursor.decode(secret, before, filters, Descent)
+    place = None if before is None else cursor.decode(secrets, before, filters, Descent)
     rows, last = await wallet.transactions(context.desk, owner, place, limit)
     items = [
         WalletPosting(
@@ -140,7 +140,7 @@ async def get_wallet_transactions(
         )
         for row in rows
     ]
-    following = None if last is None else cursor.encode(secret, last, filters)
+    following = None if last is None else cursor.encode(secrets, last, filters)
     return WalletPostings(items=items, next=following)
 
 

@@ -18,7 +18,7 @@ async def receive_gateway_webhook(name: str, request: Request, context: Using) -
         raise NotFound(f"There is no gateway {name!r}.")
     body = await request.body()
     event = parse(body, lossless)  # first: the verifier reads JSON too, but without our bounds
-    verify(context.settings.gateway_webhook_secret.get_secret_value(), body, request.headers)
+    verify(context.settings.gateway_webhook_secrets, body, request.headers)
     event_id = event.get("id") if isinstance(event, dict) else None
     if not isinstance(event_id, str) or not 1 <= len(event_id) <= 200:
         raise InvalidRequest("A webhook is an object with an id.")

@@ -16,15 +16,18 @@ from fastapi.responses import PlainTextResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from api import auth as asking
-from api import errors, source
+from api import errors
 from api.bodies import BodyLimit
+from api.envelope import Envelope
 from api.issuers import IssuerUnreachable
+from api.limits import AddressLimits
 from api.queries import OnlyKnown
+from api.quota import Counters, Limiter
 from api.security import SecurityHeaders
 from api.tokens import Tokens
 from auth import login, oauth
 from auth.attempts import Attempts
-from auth.context import Context
+from auth.context import Context, source_of
 from auth.ended import Ended
 from auth.signing import Terms
 from domain.errors import Unauthenticated
@@ -47,6 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; raises `ConfigurationError` where it may not run."""
     require_auth(settings)
     tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+    counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
+    quota = settings.quota("address")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         duties.cancel()
         await asyncio.gather(duties, return_exceptions=True)
         await tokens.close()
+        await counters.close()
         await context.attempts.close()
         await context.ended.close()
         await pool.dispose()
@@ -77,7 +83,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/health/ready", _ready, response_class=PlainTextResponse)
     errors.install(app)
     app.add_exception_handler(IssuerUnreachable, _unreachable)
+    # What was added last meets a request first.
     app.add_middleware(BodyLimit)
+    if quota is not None:
+        app.add_middleware(
+            AddressLimits,
+            all_=Limiter(counters, quota),
+            administration=None,
+            trusted=settings.trusted_proxies,
+        )
+    app.add_middleware(Envelope)
     app.add_middleware(SecurityHeaders, page="")
     if settings.cors_origins:
         app.add_middleware(
@@ -96,6 +111,7 @@ def _context(settings: Settings, realm: Realm) -> Context:
         realm,
         Terms(settings.auth_issuer, settings.auth_audience, settings.auth_token_seconds),
         frozenset(settings.auth_clients),
+        settings.trusted_proxies,
         Passwords(),
         Attempts(settings.redis_url),
         Ended(settings.redis_url),
@@ -110,7 +126,7 @@ def _known(tokens: Tokens) -> Callable[[Request], Awaitable[None]]:
         context: Context = request.app.state.context
         if access.session_id and await context.ended.has(access.session_id):
             raise Unauthenticated("The session of this token has ended.", presented=True)
-        request.state.access = replace(access, source=source.of(request))
+        request.state.access = replace(access, source=await source_of(request))
 
     return known
 

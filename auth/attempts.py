@@ -7,16 +7,12 @@ looked at than of many one after another. Without Redis nobody can be counted, a
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from auth import redis_pool
 from domain.user import FORGOTTEN_AFTER, FREE_FAILURES, LOCKS
-from runtime import counters
-
-PREFIX_V6 = 64
-"""Bits of an address that tell networks apart: within one, somebody has as many as they like."""
 
 _COUNT = """
 local time = redis.call('TIME')
@@ -71,7 +67,7 @@ class Attempt:
     that name. `failures`: this one included, as long as it has not succeeded."""
 
     name: str
-    ip: str
+    where: str
     address_locked: timedelta
     account_locked: timedelta
     failures: int
@@ -81,13 +77,12 @@ class Attempts:
     """Of everybody, whichever process they ask."""
 
     def __init__(self, url: str) -> None:
-        self._redis = counters.connect(url)
+        self._redis = redis_pool.connect(url)
         self._count = self._redis.register_script(_COUNT)
         self._succeed = self._redis.register_script(_SUCCEED)
 
-    async def count(self, name: str, ip: str | None) -> Attempt:
+    async def count(self, name: str, where: str) -> Attempt:
         """Raises `CountersDown`."""
-        where = network(ip)
         ladder = [_milliseconds(lock) for lock in LOCKS]
         arguments = [_digest(name), _digest(where), FREE_FAILURES, _milliseconds(FORGOTTEN_AFTER)]
         found = await self._run(self._count, name, where, [*arguments, *ladder])
@@ -103,7 +98,7 @@ class Attempts:
     async def succeed(self, attempt: Attempt) -> None:
         """It was no failure, and those before it are forgotten. Raises `CountersDown`."""
         arguments = [_digest(attempt.name), FREE_FAILURES]
-        await self._run(self._succeed, attempt.name, attempt.ip, arguments)
+        await self._run(self._succeed, attempt.name, attempt.where, arguments)
 
     async def unlock(self, name: str) -> None:
         """Somebody may try again at once. Raises `CountersDown`."""
@@ -124,20 +119,6 @@ class Attempts:
             return await script(keys=self.keys(name, where), args=arguments)
         except (RedisError, OSError) as error:
             raise CountersDown(str(error)) from error
-
-
-def network(ip: str | None) -> str:
-    """Where somebody is: an address, of IPv6 the network; one written as IPv6 is what it stands
-    for."""
-    try:
-        address = ip_address(ip or "")
-    except ValueError:
-        return "unknown"
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Address(int(address) >> (128 - PREFIX_V6) << (128 - PREFIX_V6)))
 
 
 def _digest(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api import source
+from api.address import Networks, client_address
 from auth.attempts import Attempts
 from auth.ended import Ended
 from auth.signing import Terms
@@ -16,11 +17,13 @@ from service.realm import Realm
 
 @dataclass(frozen=True)
 class Context:
-    """Made once per process. `clients`: the programs that people may log in with."""
+    """Made once per process. `clients`: the programs that people may log in with; `trusted`: the
+    proxies that say from where they ask."""
 
     realm: Realm
     terms: Terms
     clients: frozenset[str]
+    trusted: Networks
     passwords: Passwords
     attempts: Attempts
     ended: Ended
@@ -30,9 +33,11 @@ async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 
-async def _source(request: Request) -> Source:
-    return source.of(request)
+async def source_of(request: Request) -> Source:
+    """Where a request comes from."""
+    trusted = cast(Context, request.app.state.context).trusted
+    return source.of(request, client_address(request.scope, trusted))
 
 
 Using = Annotated[Context, Depends(_context)]
-From = Annotated[Source, Depends(_source)]
+From = Annotated[Source, Depends(source_of)]

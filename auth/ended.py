@@ -5,15 +5,15 @@ from collections.abc import Iterable
 
 from redis.exceptions import RedisError
 
+from auth import redis_pool
 from domain.signing_key import MAX_TOKEN_LIFE
-from runtime import counters
 
 
 class Ended:
     """Of every process."""
 
     def __init__(self, url: str) -> None:
-        self._redis = counters.connect(url)
+        self._redis = redis_pool.connect(url)
 
     async def add(self, session_ids: Iterable[str]) -> None:
         """What cannot be written down ends with its tokens, a few minutes later."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 
+from api.address import UNKNOWN, counted_as
 from auth.context import Context
 from auth.signing import access_token
 from domain.access import Source
@@ -34,7 +35,7 @@ async def with_password(
     # First what may be down or full: that is no failure of whoever asks.
     known = await user.named(context.realm, name)
     context.passwords.require_room()
-    attempt = await context.attempts.count(name, source.ip)
+    attempt = await context.attempts.count(name, counted_as(source.ip or UNKNOWN))
     if attempt.address_locked:
         seconds = ceil(attempt.address_locked.total_seconds())
         raise TooManyLogins(f"Try again in {seconds} s.", seconds)

@@ -19,25 +19,15 @@ def run(ctx: typer.Context) -> None:
     """Run our own issuer of tokens; off unless AUTH_ISSUER is set."""
     if ctx.invoked_subcommand is not None:
         return
-    import uvicorn
-
     from auth.app import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    config = uvicorn.Config(
-        application,
-        host=settings.api_host,
-        port=settings.auth_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
+    serve(application, settings.api_host, settings.auth_port)
 
 
 @app.command()

@@ -127,7 +127,7 @@ def simulator(port: int, time_scale: float) -> SimulatorOptions:
     """The gateway simulator, which sends its webhooks to the API on this port."""
     return SimulatorOptions(
         webhook_url=f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
-        webhook_secret=Settings().gateway_webhook_secret.get_secret_value(),
+        webhook_secret=Settings().gateway_webhook_secrets[0],
         time_scale=time_scale,
     )
 

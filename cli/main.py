@@ -23,6 +23,7 @@ OPERATORS = (
     "dead-letter",
     "usage",
     "audit",
+    "key",
     "verify",
     "user",
     "auth",
@@ -75,25 +76,15 @@ def _options(
 @app.command()
 def api() -> None:
     """Run the HTTP API."""
-    import uvicorn
-
     from api.app import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    config = uvicorn.Config(
-        application,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
+    serve(application, settings.api_host, settings.api_port)
 
 
 @app.command()
@@ -101,16 +92,15 @@ def codec_server(
     port: Annotated[int, typer.Option(help="Where it listens.", min=1, max=65535)] = 8082,
 ) -> None:
     """Open sealed payloads for operators who read histories in the Temporal UI."""
-    import uvicorn
-
     from api.codec_server import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    uvicorn.run(application, host=settings.api_host, port=port, log_config=None, access_log=False)
+    serve(application, settings.api_host, port)
 
 
 @app.command()

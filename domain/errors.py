@@ -33,6 +33,7 @@
     ├── AmountOutOfRange          400  zero, negative, or above the bound
     ├── PayloadTooLarge           413  the body is longer than the limit
     ├── UnsupportedMediaType      415  the body is not JSON
+    ├── HeadersTooLarge           431  too many headers, or too long ones
     ├── Unauthenticated           401  no token, or one that is not believed
     ├── LoginFailed               401  the name, the password or both are wrong, or nobody is let in
     ├── SessionEnded              401  logged out, too old, or its refresh token came twice
@@ -41,6 +42,7 @@
     ├── LastAdmin                 409  nobody would be left who can let in others
     ├── InsufficientRole          403  none of the caller's roles may do this
     ├── InsufficientScope         403  the token may not be used for this
+    ├── QuotaExceeded             429  the caller has asked for too much lately
     └── SignatureInvalid          401  a webhook whose signature does not verify
 
 `slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
@@ -232,6 +234,12 @@ class UnsupportedMediaType(Rejected):
     status = 415
 
 
+class HeadersTooLarge(Rejected):
+    slug = "headers-too-large"
+    title = "The headers are too large"
+    status = 431
+
+
 class Unauthenticated(Rejected):
     """`presented`: a token came, and is not believed."""
 
@@ -260,6 +268,12 @@ class InsufficientScope(Rejected):
     def __init__(self, words: str, scope: str = "") -> None:
         super().__init__(words)
         self.scope = scope
+
+
+class QuotaExceeded(Rejected):
+    slug = "quota-exceeded"
+    title = "The caller asks for too much"
+    status = 429
 
 
 class SignatureInvalid(Rejected):

@@ -63,6 +63,10 @@ class Action(StrEnum):
     INVOICE_CLOSE = "invoices.close"
     INVOICE_DECIDE = "invoices.decide"
     RECEIVABLE_READ = "receivables.read"
+    KEY_CREATE = "keys.create"
+    KEY_READ = "keys.read"
+    KEY_ROTATE = "keys.rotate"
+    KEY_REVOKE = "keys.revoke"
     AUDIT_READ = "audit.read"
     HISTORY_READ = "histories.read"
     ACCESS_CHECK = "access.check"
@@ -119,6 +123,10 @@ RULES: Mapping[Action, Rule] = {
     Action.INVOICE_CLOSE: _rule(TokenScope.INVOICES, O, F),
     Action.INVOICE_DECIDE: _rule(TokenScope.INVOICES, O, F),
     Action.RECEIVABLE_READ: _rule(TokenScope.READ, O, F, A),
+    Action.KEY_CREATE: _rule(TokenScope.SETUP, A),
+    Action.KEY_READ: _rule(TokenScope.READ, A),
+    Action.KEY_ROTATE: _rule(TokenScope.SETUP, A),
+    Action.KEY_REVOKE: _rule(TokenScope.SETUP, A),
     Action.AUDIT_READ: _rule(TokenScope.READ, O, A),
     Action.HISTORY_READ: _rule(TokenScope.READ, O, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),

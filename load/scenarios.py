@@ -135,7 +135,7 @@ def _on_a_stack(scenarios: Sequence[Scenario], prepare: Prepare | None) -> list[
         port, ui_port = process.free_port(), process.free_port()
         simulator = SimulatorOptions(
             f"http://127.0.0.1:{port}/webhooks/gateway/simulator",
-            Settings().gateway_webhook_secret.get_secret_value(),
+            Settings().gateway_webhook_secrets[0],
         )
         with durable_stack(directory, TOPICS, simulator, ui_port=ui_port, progress=tell) as stack:
             services.prepare(stack, tell)

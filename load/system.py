@@ -71,7 +71,7 @@ def running() -> Iterator[System]:
 def _start_floor(stack: Stack, environment: Mapping[str, str], port: int) -> list[Server]:
     """Its API, its worker, and a gateway of its own, whose webhooks make no work for ours."""
     gateway_port = process.free_port()
-    secret = Settings().gateway_webhook_secret.get_secret_value()
+    secret = Settings().gateway_webhook_secrets[0]
     gateway = ["-m", "dev.simulator", "--port", str(gateway_port)]
     gateway += ["--book", str(stack.directory / "floor.book"), "--time-scale", "1", "--seed", "1"]
     gateway += ["--webhook-url", f"http://127.0.0.1:{port}/webhook", "--webhook-secret", secret]

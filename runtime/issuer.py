@@ -55,6 +55,10 @@ Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]
 Claim = Annotated[str, Field(min_length=1, max_length=200)]
 """The name of a claim, or, if it begins with `/`, a JSON pointer to one within others."""
 
+OTHERS = frozenset({"dev", "key"})
+"""How the names of callers begin whom no issuer knows: in `dev`, and with an API key. Idempotency
+keys hang on those names, so no token may have one of them."""
+
 
 class Issuer(BaseModel):
     """One entry of `OIDC_ISSUERS`."""
@@ -108,8 +112,10 @@ class Issuer(BaseModel):
             raise ValueError(f"{self.alias} needs an audience or client_ids")
         if self.audience is not None and self.profile is Profile.COGNITO:
             raise ValueError(f"{self.alias}: tokens of cognito have no audience; name client_ids")
-        if self.alias == "dev":
-            raise ValueError("dev is the name of callers without tokens: choose another alias")
+        if self.alias in OTHERS:
+            raise ValueError(
+                f"{self.alias} begins the names of callers without tokens: choose another alias"
+            )
         for url in (self.issuer, self.jwks_uri):
             if url is not None and not is_private(url):
                 raise ValueError(f"{self.alias}: {url} should be https")

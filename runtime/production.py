@@ -1,6 +1,6 @@
 """What must be so before a process may start: everything that is not is said at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
@@ -8,10 +8,10 @@ from sqlalchemy.exc import ArgumentError
 
 from runtime import keys
 from runtime.issuer import LOOPBACK, is_private
-from runtime.settings import ConfigurationError, Settings
+from runtime.settings import ConfigurationError, Secrets, Settings
 
-SECRETS = ("gateway_webhook_secret", "cursor_secret")
-"""Those whose defaults everybody can read."""
+MIN_SECRET = 16
+"""Characters of each secret of a list: a sentence with spaces is a list of words."""
 ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
 """Values of `sslmode` with which PostgreSQL is never spoken to in plain text."""
 
@@ -62,12 +62,29 @@ def _of_the_api(settings: Settings) -> Iterator[str]:
             "In production callers show a token: name its issuer in OIDC_ISSUERS (see "
             "docs/operations.md), or set BILLING_ENVIRONMENT=dev on a machine of your own."
         )
-    for name in SECRETS:
-        if getattr(settings, name) == Settings.model_fields[name].default:
-            yield (
-                f"{name.upper()} has its default, which everybody knows: set it, or "
-                f"{name.upper()}_FILE."
-            )
+    for name in _SECRETS:
+        yield from weak_secrets(settings, name)
+
+
+_SECRETS: Mapping[str, Callable[[Settings], Secrets]] = {
+    "GATEWAY_WEBHOOK_SECRET": lambda settings: settings.gateway_webhook_secrets,
+    "CURSOR_SECRET": lambda settings: settings.cursor_secrets,
+    "API_KEY_SECRETS": lambda settings: tuple(settings.named_api_key_secrets.values()),
+}
+"""Those whose defaults everybody can read; each is a list."""
+_DEFAULTS = Settings.model_construct()
+
+
+def weak_secrets(settings: Settings, name: str) -> Iterator[str]:
+    """What is wrong with any secret of a list, a sentence each."""
+    secrets = _SECRETS[name](settings)
+    if any(each in _SECRETS[name](_DEFAULTS) for each in secrets):
+        yield f"{name} has its default, which everybody knows: set it, or {name}_FILE."
+    elif any(len(each) < MIN_SECRET for each in secrets):
+        yield (
+            f"{name} has a secret of less than {MIN_SECRET} characters, which can be guessed: take "
+            "a longer one, without spaces."
+        )
 
 
 def _of_our_issuer(settings: Settings) -> Iterator[str]:

@@ -6,12 +6,13 @@ the form of a dotenv file, so a shell can source it too.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
+from domain.quota import Quota
 from domain.signing_key import MAX_TOKEN_LIFE
 from domain.usage import LATE
 from runtime.issuer import Issuer
@@ -29,11 +31,29 @@ Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
 
+Secrets = tuple[str, ...]
+"""While one is changed there are two: the first one signs, and each is believed."""
+
+_NAMED = re.compile(r"\s*[A-Za-z0-9._-]{1,32}:\S+(\s+[A-Za-z0-9._-]{1,32}:\S+)*\s*")
+
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
 
 def _days(duration: timedelta) -> float:
     return duration / timedelta(days=1)
+
+
+def _listed(secrets: SecretStr) -> Secrets:
+    return tuple(secrets.get_secret_value().split())
+
+
+def _quota(units: int, of_what: str) -> Any:
+    return Field(
+        units,
+        ge=0,
+        le=10_000_000,
+        description=f"{of_what}. 0: no limit. In `dev` there is none unless it is set.",
+    )
 
 
 class Settings(BaseSettings):
@@ -83,7 +103,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="A cache of final answers; our own issuer counts log-ins there.",
+        description="A cache of final answers; counts of what callers ask for, and of log-ins.",
     )
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", description="Kafka's brokers, separated by commas."
@@ -108,7 +128,8 @@ class Settings(BaseSettings):
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
         SecretStr("whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA=="),
-        description="Standard Webhooks secret shared with the PG.",
+        description="Standard Webhooks secrets shared with the PG, with spaces between: any is "
+        "good.",
     )
     gateway_key_window_seconds: float = Field(
         86_400, gt=0, description="How long the PG remembers a key: a failed charge is watched."
@@ -117,7 +138,14 @@ class Settings(BaseSettings):
         5.0, gt=0, description="How long one call to the PG may take; never scaled."
     )
     cursor_secret: SecretStr = Field(
-        SecretStr("development-only"), description="Signs the cursors of `GET /api/v2/invoices`."
+        SecretStr("development-only"),
+        description="Secrets of the cursors of lists, with spaces between: the first one signs, "
+        "any is good.",
+    )
+    api_key_secrets: SecretStr = Field(
+        SecretStr("development:development-only"),
+        description="Under which API keys are kept, each as name:secret with a space between; the "
+        "first one for new keys.",
     )
     payload_keys: SecretStr | None = Field(
         None,
@@ -127,6 +155,27 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        (),
+        description="Networks of our own proxies: only what they say in X-Forwarded-For is "
+        "believed, from its right end. None: the address is that of the connection.",
+    )
+    quota_caller: int = _quota(
+        180_000, "Units a minute for each caller: a read takes 1, a write 5, a batch 10"
+    )
+    quota_address: int = _quota(
+        600_000, "Units a minute for each IP address, whoever calls: as for a caller"
+    )
+    quota_administration: int = _quota(
+        60, "Requests a minute from each IP address to each part of the administration"
+    )
+    quota_login: int = _quota(10, "Tries of passwords a minute from each IP address")
+    quota_timeout_seconds: float = Field(
+        0.2,
+        gt=0,
+        description="How long Valkey may take to count; without an answer the process counts for "
+        "itself.",
+    )
     time_scale: float = Field(
         1.0, ge=1, description="Divides every wait on the PG; the simulator takes the same factor."
     )
@@ -198,6 +247,23 @@ class Settings(BaseSettings):
             raise ValueError("Each number of days should be more than the one before")
         return days
 
+    @field_validator("gateway_webhook_secret", "cursor_secret")
+    @classmethod
+    def _some(cls, secrets: SecretStr) -> SecretStr:
+        if not _listed(secrets):
+            raise ValueError("It is one secret or more, with spaces between")
+        return secrets
+
+    @field_validator("api_key_secrets")
+    @classmethod
+    def _named(cls, secrets: SecretStr) -> SecretStr:
+        if not _NAMED.fullmatch(secrets.get_secret_value()):
+            raise ValueError("It is a list of name:secret, with spaces between")
+        names = [each.partition(":")[0] for each in _listed(secrets)]
+        if len(set(names)) != len(names):
+            raise ValueError("Each secret should have a name of its own")
+        return secrets
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -227,6 +293,28 @@ class Settings(BaseSettings):
                 self.kafka_sasl_password or SecretStr("")
             ).get_secret_value()
         return options
+
+    @property
+    def gateway_webhook_secrets(self) -> Secrets:
+        return _listed(self.gateway_webhook_secret)
+
+    @property
+    def cursor_secrets(self) -> Secrets:
+        return _listed(self.cursor_secret)
+
+    @property
+    def named_api_key_secrets(self) -> dict[str, str]:
+        """By name, in their order."""
+        pairs = (each.partition(":") for each in _listed(self.api_key_secrets))
+        return {name: secret for name, _, secret in pairs}
+
+    def quota(self, name: str) -> Quota | None:
+        """The quota of this name, if there is one."""
+        field = f"quota_{name}"
+        if self.billing_environment == "dev" and field not in self.model_fields_set:
+            return None
+        units = getattr(self, field)
+        return Quota(name, units) if units else None
 
     @property
     def gateway_read_timeout(self) -> timedelta:

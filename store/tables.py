@@ -820,6 +820,29 @@ audit_seals = Table(
 """The chain: each seal hashes the one before it and the entries since then, in the order of
 (created_xid, id). `from_id`, `highest_id`: see `domain.audit.Seal`."""
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("family"),
+    _text("name"),
+    _text("role"),
+    Column("customer_id", Text, ForeignKey("customers.id")),
+    Column("scopes", ARRAY(Text)),
+    Column("networks", ARRAY(Text), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    _text("digest_secret"),
+    _text("created_by"),
+    _time("created_at"),
+    _time_unless_open("expires_at"),
+    _time_unless_open("revoked_at"),
+    _time_unless_open("last_used_at"),
+    CheckConstraint("(role = 'customer') = (customer_id IS NOT NULL)", name="holder"),
+    Index("ix_api_keys_customer_id", "customer_id", "id"),
+    Index("ix_api_keys_family", "family"),
+)
+"""A key itself is nowhere: `digest` is an HMAC of it under the secret named `digest_secret`."""
+
 auth_users = Table(
     "auth_users",
     metadata,

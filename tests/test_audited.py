@@ -167,6 +167,26 @@ async def a_top_up(world: World) -> Request:
     return post("/api/v1/wallet/top-ups", body)
 
 
+async def a_key_of(world: World) -> str:
+    made = await world.billing.api.post("/api/v1/keys", json={"name": "test", "role": "service"})
+    return str(made.json()["details"]["id"])
+
+
+@call("POST /api/v1/keys", Action.API_KEY_CREATED)
+async def a_key(world: World) -> Request:
+    return post("/api/v1/keys", {"name": "test", "role": "service"})
+
+
+@call("POST /api/v1/keys/{key_id}/rotate", Action.API_KEY_ROTATED)
+async def another_key(world: World) -> Request:
+    return post(f"/api/v1/keys/{await a_key_of(world)}/rotate")
+
+
+@call("POST /api/v1/keys/{key_id}/revoke", Action.API_KEY_REVOKED)
+async def no_key(world: World) -> Request:
+    return post(f"/api/v1/keys/{await a_key_of(world)}/revoke")
+
+
 @call("POST /api/v1/settlement/run", Action.SETTLEMENT_STARTED)
 async def a_settlement(world: World) -> Request:
     await plan(world.billing)
@@ -304,7 +324,7 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 READING = {
     *("payment show", "review list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
-    *("dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
+    *("key list", "dead-letter list", "verify", "audit list", "audit verify", "audit anchor"),
     *("user list", "auth keys"),
 }
 OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
@@ -406,6 +426,21 @@ async def export(world: World) -> tuple[str, ...]:
     return ()
 
 
+@writes("key create", Action.API_KEY_CREATED)
+async def make_key(world: World) -> tuple[str, ...]:
+    return ("metering",)
+
+
+@writes("key rotate", Action.API_KEY_ROTATED)
+async def replace_key(world: World) -> tuple[str, ...]:
+    return (await a_key_of(world),)
+
+
+@writes("key revoke", Action.API_KEY_REVOKED)
+async def end_key(world: World) -> tuple[str, ...]:
+    return (await a_key_of(world),)
+
+
 @writes("user create", Action.USER_CREATED)
 async def let_in(world: World) -> tuple[str, ...]:
     return f"u-{uuid4().hex}", "--role", "operator"
@@ -429,7 +464,7 @@ async def another_role(world: World) -> tuple[str, ...]:
 
 
 @writes("auth rotate-keys", Action.SIGNING_KEY_ADDED)
-async def another_key(world: World) -> tuple[str, ...]:
+async def another_signing_key(world: World) -> tuple[str, ...]:
     return ()
 
 

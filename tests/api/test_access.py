@@ -69,6 +69,10 @@ WHO = {
     "GET /api/v1/aged-receivables": {O, F, A},
     "GET /api/v1/audit": {O, A},
     "POST /auth/check": {C, S, O, F, A},
+    "POST /api/v1/keys": {A},
+    "GET /api/v1/keys": {A},
+    "POST /api/v1/keys/{key_id}/rotate": {A},
+    "POST /api/v1/keys/{key_id}/revoke": {A},
     "GET /auth/permissions": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}

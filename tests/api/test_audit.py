@@ -5,10 +5,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.app import create_app
 from domain.access import SYSTEM
+from runtime.settings import Settings
 from store import audit
 from store.database import Database
 from tests.api.documents import refused
+from tests.conftest import served
 from tests.support.audit import an_entry, trail
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.databases import may_idle
@@ -50,6 +53,23 @@ async def test_a_change_is_noted_with_who_from_where_and_what_it_was(billing: Bi
     assert (entry["targetType"], entry["customerId"]) == ("customer", billing.customer_id)
     by_trace = await found(billing.api, traceId=TRACE, customerId=billing.customer_id)
     assert [each["id"] for each in by_trace["items"]] == [entry["id"]]
+
+
+async def test_the_address_is_what_our_own_proxy_saw_and_not_what_a_caller_says(
+    billing: Billing, settings: Settings
+) -> None:
+    """That of the API here believes no proxy, that of its own does."""
+    path, forged = f"/api/v1/customers/{billing.customer_id}", "198.51.100.9, 203.0.113.5"
+    headers = {"X-Forwarded-For": forged}
+    proxied = {**settings.model_dump(exclude_unset=True), "trusted_proxies": ["127.0.0.0/8"]}
+    async with served(create_app(Settings.model_validate(proxied))) as behind:
+        for days, http in ((20, billing.api), (21, behind)):
+            answer = await http.put(path, json={"dueDays": days}, headers=headers)
+            assert answer.status_code == 200, answer.text
+
+    page = await found(billing.api, targetId=billing.customer_id, action="CUSTOMER_CHANGED")
+
+    assert [each["ip"] for each in page["items"]] == ["203.0.113.5", "127.0.0.1"]
 
 
 async def test_a_payment_is_noted_with_its_order_once_for_all_repeats(billing: Billing) -> None:

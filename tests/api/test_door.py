@@ -120,15 +120,23 @@ async def test_who_is_no_customer_is_asked_for_whom_to_act(
         assert "customerId" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("shown", ["token", "key"])
 async def test_every_route_knows_nothing_of_another_customer(
-    billing: Billing, settlements: None, closed: httpx2.AsyncClient, issuer: LocalIssuer
+    billing: Billing,
+    settlements: None,
+    closed: httpx2.AsyncClient,
+    issuer: LocalIssuer,
+    shown: str,
 ) -> None:
     """Whatever of a customer a path, a query or a body can name, named by a stranger."""
     document = (await closed.get("/openapi.json")).json()
     foreign = await things_of(billing)
     code = await billing.put_coupon()
     before = await rows_of(billing.database, billing.customer_id)
-    stranger = issuer.bearer(roles=["customer"], sub="mallory", customer_id=f"c-{uuid4().hex}")
+    if shown == "token":
+        stranger = issuer.bearer(roles=["customer"], sub="mallory", customer_id=f"c-{uuid4().hex}")
+    else:
+        stranger = await key_of_another(billing)
     asked = 0
 
     for method, path, operation in operations(document):
@@ -150,6 +158,15 @@ async def test_every_route_knows_nothing_of_another_customer(
 
     assert asked >= 14
     assert await rows_of(billing.database, billing.customer_id) == before
+
+
+async def key_of_another(billing: Billing) -> dict[str, str]:
+    """What somebody sends who has the key of a customer that has nothing."""
+    name = f"c-{uuid4().hex}"
+    assert (await billing.api.put(f"/api/v1/customers/{name}")).status_code == 201
+    wish = {"name": "mallory", "role": "customer", "customerId": name}
+    made = await billing.api.post("/api/v1/keys", json=wish)
+    return {"Authorization": f"Bearer {made.json()['key']}"}
 
 
 BODIES: dict[str, dict[str, Any]] = {

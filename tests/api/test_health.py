@@ -60,6 +60,7 @@ async def test_the_metrics_have_their_families(billing: Billing) -> None:
         "billing_idempotency_replays",
         "billing_log_fields_dropped",
         "billing_overload_refusals",
+        "billing_quota_refusals",
         "billing_oldest_unknown_payment_age_seconds",
         "billing_oldest_unpublished_event_age_seconds",
         "billing_usage_default_partition_rows",

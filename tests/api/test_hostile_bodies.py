@@ -149,6 +149,25 @@ async def _stock(billing: Billing) -> Call:
     return Call(f"/api/v1/inventory/S-{uuid4().hex}", {"onHand": 5, "withdrawn": False})
 
 
+async def _key(billing: Billing) -> Call:
+    body = {"name": "test", "role": "customer", "customerId": billing.customer_id}
+    bounds = {"allowedNetworks": ["10.0.0.0/8"], "expiresAt": "2099-01-01T00:00:00Z"}
+    return Call("/api/v1/keys", {**body, "scopes": ["billing.read"], **bounds})
+
+
+async def _a_key(billing: Billing) -> str:
+    made = await billing.api.post("/api/v1/keys", json={"name": "test", "role": "service"})
+    return str(made.json()["details"]["id"])
+
+
+async def _rotation(billing: Billing) -> Call:
+    return Call(f"/api/v1/keys/{await _a_key(billing)}/rotate", {"overlapDays": 7})
+
+
+async def _revocation(billing: Billing) -> Call:
+    return Call(f"/api/v1/keys/{await _a_key(billing)}/revoke", {})
+
+
 async def _usage(billing: Billing) -> Call:
     return Call("/api/v1/usage", _event(billing.customer_id))
 
@@ -311,6 +330,28 @@ ROWS = {
         optional=frozenset({"customerId"}),
         body_required=False,
     ),
+    "POST /api/v1/keys": Row(
+        _key,
+        {
+            "name": [1, True, [], {}, "", " ", "x" * 101],
+            "role": [*NOT_CHOICES, "operator", "Customer"],
+            "customerId": [*NOT_CUSTOMERS, None, MISSING, "nobody-of-that-name"],
+            "scopes": [1, "billing.read", {}, [], ["x"], [1], [{}], [None]],
+            "allowedNetworks": [
+                *(1, "10.0.0.0/8", {}, ["x"], [{}], [1], [True], [None], [""], ["x" * 5_000]),
+                *(["10.0.0.1/8"], ["10.0.0.0/33"], ["10.0.0.0/255.0.0.0.0"]),
+            ],
+            "expiresAt": [*NOT_TIMES, "2000-01-01T00:00:00Z"],
+        },
+        optional=frozenset({"customerId", "scopes", "allowedNetworks", "expiresAt"}),
+    ),
+    "POST /api/v1/keys/{key_id}/rotate": Row(
+        _rotation,
+        {"overlapDays": [-1, 91, 1.5, True, "7", [], {}, 2**63, None]},
+        optional=frozenset({"overlapDays"}),
+        body_required=False,
+    ),
+    "POST /api/v1/keys/{key_id}/revoke": Row(_revocation, {}, accepted=200, body_required=False),
     "PUT /api/v1/inventory/{sku}": Row(
         _stock,
         {

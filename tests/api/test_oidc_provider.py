@@ -1,39 +1,27 @@
 """Tokens of a provider that nobody here wrote: npm's oidc-provider, which keeps to RFC 9068."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from api.app import create_app
 from dev import process
 from runtime.settings import Settings
 from tests.api.documents import refused
 from tests.conftest import served
-
-SOURCES = Path(__file__).parents[1] / "support" / "oidc"
-INSTALLED = Path(__file__).parents[2] / ".venv" / "oidc-provider"
-WITHOUT = "NOT TESTED against a provider of others: {}"
+from tests.support import programs
 
 
 @contextmanager
 def provider(logs: Path) -> Iterator[str]:
-    """Its address. Skips, loudly, where there is no Node.js or no package registry."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip(WITHOUT.format("node and npm are not here"))
-    shutil.copytree(SOURCES, INSTALLED, dirs_exist_ok=True)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    installing = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, check=False)
-    if installing.returncode != 0:
-        pytest.skip(WITHOUT.format(f"npm ci failed: {installing.stderr[-500:]}"))
+    """Its address."""
+    folder = programs.from_npm("oidc", "oidc-provider", "NOT TESTED against a provider of others")
     port = process.free_port()
     node = process.start(
         "Provider",
-        ["node", INSTALLED / "provider.mjs", str(port)],
+        ["node", folder / "provider.mjs", str(port)],
         log=logs / "provider.log",
         ready=lambda: process.http_get(port, "/.well-known/openid-configuration")[0] == 200,
     )

@@ -82,6 +82,7 @@ async def test_without_settings_it_says_all_that_is_missing_at_once(tmp_path: Pa
     assert (code, output) == (1, "")
     assert errors.startswith("billing: ")
     named = ["PAYLOAD_KEYS", "OIDC_ISSUERS", "GATEWAY_WEBHOOK_SECRET", "CURSOR_SECRET"]
+    named.append("API_KEY_SECRETS")
     for name, line in zip(named, errors.splitlines(), strict=True):
         assert name in line
 
@@ -109,7 +110,8 @@ async def test_in_production_a_service_pays_an_order_with_its_token(
     keys, namespace = f"2026-11:{b64encode(bytes(32)).decode()}", f"production-{uuid4().hex}"
     sealed = {"temporal_namespace": namespace, "payload_keys": SecretStr(keys)}
     port = process.free_port()
-    (tmp_path / "cursor").write_text("a secret of our own\n")
+    (tmp_path / "cursor").write_text("a-secret-of-our-own\n")
+    (tmp_path / "keys").write_text("2026-11:a-secret-of-our-own\n")
     async with local_issuer() as issuer:
         environment = {
             **services.environment(stack),
@@ -118,6 +120,7 @@ async def test_in_production_a_service_pays_an_order_with_its_token(
             "OIDC_ISSUERS": json.dumps([issuer.settings(roles_map={"billing": "service"})]),
             "GATEWAY_WEBHOOK_SECRET": SECRET,
             "CURSOR_SECRET_FILE": str(tmp_path / "cursor"),
+            "API_KEY_SECRETS_FILE": str(tmp_path / "keys"),
             "PAYLOAD_KEYS": keys,
             "TEMPORAL_NAMESPACE": namespace,
         }
@@ -151,6 +154,7 @@ async def _pays(billing: Billing, issuer: LocalIssuer, url: str) -> None:
             headers={**headers, "Idempotency-Key": uuid4().hex},
         )
         assert made.status_code == 201, made.text
+        assert made.headers["RateLimit-Policy"] == '"caller";q=6000;w=60'
         key = {"Idempotency-Key": uuid4().hex}
         body = {"orderId": made.json()["id"], "method": "CARD"}
 

@@ -30,13 +30,13 @@ def signed(body: str = BODY, secret: str = SECRET, age: timedelta = timedelta())
 
 
 def test_a_signed_webhook_is_read() -> None:
-    assert verify(SECRET, BODY.encode(), signed()) == json.loads(BODY)
+    assert verify([SECRET], BODY.encode(), signed()) == json.loads(BODY)
 
 
 def test_the_names_of_headers_may_come_in_any_case() -> None:
     headers = {name.title(): value for name, value in signed().items()}
 
-    assert verify(SECRET, BODY.encode(), headers)["id"] == "evt_1"
+    assert verify([SECRET], BODY.encode(), headers)["id"] == "evt_1"
 
 
 def test_while_the_secret_is_changed_one_of_two_signatures_is_enough() -> None:
@@ -44,12 +44,17 @@ def test_while_the_secret_is_changed_one_of_two_signatures_is_enough() -> None:
     other = signed(secret=OTHER)["webhook-signature"]
     headers["webhook-signature"] = f"v1a,unknown {other} {headers['webhook-signature']}"
 
-    assert verify(SECRET, BODY.encode(), headers)["id"] == "evt_1"
+    assert verify([SECRET], BODY.encode(), headers)["id"] == "evt_1"
+
+
+@pytest.mark.parametrize("secret", [SECRET, OTHER])
+def test_while_our_own_secret_is_changed_the_old_and_the_new_one_are_good(secret: str) -> None:
+    assert verify([SECRET, OTHER], BODY.encode(), signed(secret=secret))["id"] == "evt_1"
 
 
 @pytest.mark.parametrize("age", [timedelta(minutes=4), timedelta(minutes=-4)])
 def test_clocks_may_differ_a_little(age: timedelta) -> None:
-    assert verify(SECRET, BODY.encode(), signed(age=age))["id"] == "evt_1"
+    assert verify([SECRET], BODY.encode(), signed(age=age))["id"] == "evt_1"
 
 
 def without(name: str) -> dict[str, str]:
@@ -80,24 +85,24 @@ def without(name: str) -> dict[str, str]:
 )
 def test_what_does_not_verify_is_refused(headers: Mapping[str, str]) -> None:
     with pytest.raises(SignatureInvalid, match="does not hold"):
-        verify(SECRET, BODY.encode(), headers)
+        verify([SECRET], BODY.encode(), headers)
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"", BODY.encode() + b" "])
 def test_other_bytes_than_those_signed_are_refused(body: bytes) -> None:
     with pytest.raises(SignatureInvalid):
-        verify(SECRET, body, signed())
+        verify([SECRET], body, signed())
 
 
 def test_signed_nonsense_is_refused_too() -> None:
     with pytest.raises(SignatureInvalid):
-        verify(SECRET, b"not JSON", signed("not JSON"))
+        verify([SECRET], b"not JSON", signed("not JSON"))
 
 
 async def test_a_webhook_of_the_simulator_verifies(
     simulator: httpx2.AsyncClient, settings: Settings
 ) -> None:
-    secret = settings.gateway_webhook_secret.get_secret_value()
+    secrets = settings.gateway_webhook_secrets
     received: asyncio.Queue[tuple[bytes, dict[str, str]]] = asyncio.Queue()
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,9 +127,9 @@ async def test_a_webhook_of_the_simulator_verifies(
         finally:
             await put_webhook(simulator, None)
 
-    assert verify(secret, body, headers)["orderId"] == order_id
+    assert verify(secrets, body, headers)["orderId"] == order_id
     with pytest.raises(SignatureInvalid):
-        verify(secret, body.replace(b"order-", b"other-"), headers)
+        verify(secrets, body.replace(b"order-", b"other-"), headers)
 
 
 async def put_webhook(simulator: httpx2.AsyncClient, url: str | None) -> None:

@@ -7,17 +7,21 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from runtime import temporal
+from domain.api_key import Mode
+from runtime import api_keys, temporal
 from runtime.production import require_api, require_auth, require_worker
 from runtime.settings import ConfigurationError, Settings
 
 ISSUER = {"alias": "staff", "issuer": "https://issuer.example", "audience": "billing"}
+WEBHOOK = "whsec_b3VycyBhbmQgbm9ib2R5IGVsc2Uncw=="
+KNOWN = Settings.model_fields["gateway_webhook_secret"].default.get_secret_value()
 READY: dict[str, Any] = {
     "billing_environment": "production",
     "api_host": "0.0.0.0",
     "oidc_issuers": [ISSUER],
-    "gateway_webhook_secret": "whsec_b3VycyBhbmQgbm9ib2R5IGVsc2Uncw==",
-    "cursor_secret": "ours and nobody else's",
+    "gateway_webhook_secret": WEBHOOK,
+    "cursor_secret": "ours-and-nobody-else's",
+    "api_key_secrets": "2026-11:ours-and-nobody-else's",
     "payload_keys": f"2026-11:{b64encode(bytes(32)).decode()}",
     "database_url": "postgresql://billing_app@db.internal/billing?sslmode=verify-full",
     "redis_url": "rediss://cache.internal:6379/0",
@@ -48,6 +52,11 @@ def test_with_everything_there_it_starts() -> None:
     [
         ({"oidc_issuers": []}, "OIDC_ISSUERS", ""),
         ({"cursor_secret": "development-only"}, "CURSOR_SECRET_FILE", ""),
+        ({"cursor_secret": "ours-and-nobody-else's development-only"}, "CURSOR_SECRET_FILE", ""),
+        ({"cursor_secret": "ours and nobody else's"}, "CURSOR_SECRET", "without spaces"),
+        ({"gateway_webhook_secret": f"{WEBHOOK} {KNOWN}"}, "GATEWAY_WEBHOOK_SECRET_FILE", ""),
+        ({"api_key_secrets": "mine:development-only"}, "API_KEY_SECRETS_FILE", ""),
+        ({"api_key_secrets": f"a:{'x' * 16} b:short"}, "API_KEY_SECRETS", "guessed"),
         ({"time_scale": 20}, "TIME_SCALE", ""),
         ({"database_url": "postgresql://a@db.internal/b"}, "DATABASE_URL", "db.internal"),
         (
@@ -90,6 +99,14 @@ PLAIN: dict[str, Any] = {
 def test_a_network_that_encrypts_by_itself_is_named() -> None:
     hosts = ["db.internal", "cache.internal", "one.internal", "two.internal", "temporal.internal"]
     assert missing(**PLAIN, allow_plaintext=[*hosts, "pg.example"]) == []
+
+
+def test_a_key_under_a_secret_that_everybody_knows_is_one_of_a_test() -> None:
+    """Also when a command makes it, which starts without what the API must have."""
+    known = {**READY, "api_key_secrets": "a:development-only"}
+    assert api_keys.ring(Settings.model_validate(known)).mode is Mode.TEST
+    assert api_keys.ring(Settings.model_validate(READY)).mode is Mode.LIVE
+    assert api_keys.ring(Settings(billing_environment="dev")).mode is Mode.TEST
 
 
 def test_loopback_needs_no_tls() -> None:
@@ -160,15 +177,25 @@ def test_without_it_nothing_asks_for_it() -> None:
 
 def test_a_setting_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret, issuers = tmp_path / "secret", tmp_path / "issuers.json"
+    several, webhooks, proxies = (tmp_path / each for each in ("keys", "webhooks", "proxies"))
     secret.write_text("ours\n")
+    several.write_text("new:one\nold:another\n")
+    webhooks.write_text("whsec_bmV3\nwhsec_b2xk\n")
+    proxies.write_text('["10.0.0.0/8"]\n')
     issuers.write_text('[{"alias": "a", "issuer": "https://a.example", "audience": "billing"}]')
     monkeypatch.setenv("CURSOR_SECRET_FILE", str(secret))
     monkeypatch.setenv("OIDC_ISSUERS_FILE", str(issuers))
+    monkeypatch.setenv("API_KEY_SECRETS_FILE", str(several))
+    monkeypatch.setenv("GATEWAY_WEBHOOK_SECRET_FILE", str(webhooks))
+    monkeypatch.setenv("TRUSTED_PROXIES_FILE", str(proxies))
     monkeypatch.setenv("TEMPORAL_CERT_FILE", "a path, and no setting in a file")
 
     settings = Settings()
 
     assert settings.cursor_secret.get_secret_value() == "ours"
+    assert settings.named_api_key_secrets == {"new": "one", "old": "another"}
+    assert settings.gateway_webhook_secrets == ("whsec_bmV3", "whsec_b2xk")
+    assert [str(each) for each in settings.trusted_proxies] == ["10.0.0.0/8"]
     assert settings.oidc_issuers[0].alias == "a"
     assert settings.temporal_cert_file == "a path, and no setting in a file"
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+import pytest
+from pydantic import SecretStr, ValidationError
 
 from runtime.settings import Settings
 
@@ -54,3 +55,32 @@ def test_the_readme_gives_each_setting_its_meaning() -> None:
         _, meaning = table[name.upper()]
         assert meaning, name
         assert field.description in (None, meaning), name
+
+
+def test_secrets_are_listed_with_anything_white_between_them() -> None:
+    """A file has lines, a variable spaces."""
+    told = Settings(
+        cursor_secret=SecretStr(" new old\n"),
+        gateway_webhook_secret=SecretStr("whsec_bmV3\nwhsec_b2xk\n"),
+        api_key_secrets=SecretStr("2026-b:new\n2026-a:old:and:colons\n"),
+    )
+
+    assert told.cursor_secrets == ("new", "old")
+    assert told.gateway_webhook_secrets == ("whsec_bmV3", "whsec_b2xk")
+    assert list(told.named_api_key_secrets.items()) == [
+        ("2026-b", "new"),
+        ("2026-a", "old:and:colons"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["cursor_secret", "gateway_webhook_secret", "api_key_secrets"])
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_a_list_without_a_secret_is_refused(name: str, empty: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: empty})
+
+
+@pytest.mark.parametrize("text", ["nameless", "a:", ":b", "a:b c", "a b:c", "a:b a:c"])
+def test_a_secret_for_keys_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"api_key_secrets": text})

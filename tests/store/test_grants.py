@@ -36,6 +36,7 @@ LEDGER = {
 }
 """What is said of it; the rest (its number, when, by which transaction) is not ours to say."""
 CHANGED = {
+    "api_keys": {"digest", "digest_secret", "expires_at", "revoked_at", "last_used_at"},
     "aggregate_versions": {"version"},
     "auth_refresh_tokens": {"used_at"},
     "auth_sessions": {"revoked_at"},
