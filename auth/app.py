@@ -25,9 +25,10 @@ from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.security import SecurityHeaders
 from api.tokens import Tokens
-from auth import login, oauth
+from auth import device_page, login, oauth
 from auth.attempts import Attempts
 from auth.context import Context, source_of
+from auth.devices import Devices
 from auth.ended import Ended
 from auth.signing import Terms
 from domain.errors import Unauthenticated
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         await counters.close()
         await context.attempts.close()
         await context.ended.close()
+        await context.devices.close()
         await pool.dispose()
 
     app = FastAPI(
@@ -78,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(login.router, dependencies=[OnlyKnown])
     app.include_router(oauth.router)
+    app.include_router(device_page.router)
     app.include_router(asking.router, dependencies=[OnlyKnown, Depends(_known(tokens))])
     app.add_api_route("/health/live", _live, response_class=PlainTextResponse)
     app.add_api_route("/health/ready", _ready, response_class=PlainTextResponse)
@@ -115,6 +118,7 @@ def _context(settings: Settings, realm: Realm) -> Context:
         Passwords(),
         Attempts(settings.redis_url),
         Ended(settings.redis_url),
+        Devices(settings.redis_url),
     )
 
 

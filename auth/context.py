@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from api import source
 from api.address import Networks, client_address
 from auth.attempts import Attempts
+from auth.devices import Devices
 from auth.ended import Ended
 from auth.signing import Terms
 from domain.access import Source
@@ -27,6 +28,7 @@ class Context:
     passwords: Passwords
     attempts: Attempts
     ended: Ended
+    devices: Devices
 
 
 async def _context(request: Request) -> Context:

@@ -6,10 +6,11 @@ from math import ceil
 
 from api.address import UNKNOWN, counted_as
 from auth.context import Context
+from auth.devices import Waiting
 from auth.signing import access_token
 from domain.access import Source
-from domain.errors import InvalidRequest, LoginFailed, TooManyLogins
-from domain.user import is_locking
+from domain.errors import InvalidRequest, LoginFailed, SessionEnded, TooManyLogins
+from domain.user import User, is_locking
 from service import session, user
 from service.session import Grant
 
@@ -29,9 +30,15 @@ class Tokens:
 async def with_password(
     context: Context, name: str, password: str, client_id: str, source: Source
 ) -> Tokens:
-    """Raises `LoginFailed`, in the same words and after the same work whatever is wrong,
-    `TooManyLogins`, and `Overloaded`."""
+    """Raises what `proven` does."""
     _require_client(context, client_id)
+    known = await proven(context, name, password, source)
+    return await _tokens(context, await session.start(context.realm, known, client_id, source))
+
+
+async def proven(context: Context, name: str, password: str, source: Source) -> User:
+    """Who somebody is. Raises `LoginFailed`, in the same words and after the same work whatever is
+    wrong, `TooManyLogins`, and `Overloaded`."""
     # First what may be down or full: that is no failure of whoever asks.
     known = await user.named(context.realm, name)
     context.passwords.require_room()
@@ -45,9 +52,22 @@ async def with_password(
     if known is None or not good:
         await session.failed(context.realm, known, source, is_locking(attempt.failures))
         raise LoginFailed(_FAILED)
-    grant = await session.start(context.realm, known, client_id, source, better)
     await context.attempts.succeed(attempt)
-    return await _tokens(context, grant)
+    return known if better is None else await user.rehashed(context.realm, known, better)
+
+
+async def with_device(
+    context: Context, device_code: str, client_id: str, source: Source
+) -> Tokens | Waiting:
+    """Once somebody has agreed; raises `SessionEnded` where nobody can any more."""
+    _require_client(context, client_id)
+    found = await context.devices.ask(device_code, client_id)
+    if isinstance(found, Waiting):
+        return found
+    known = None if found is None else await user.known(context.realm, found)
+    if known is None:
+        raise SessionEnded("Begin again: nobody has agreed in time.")
+    return await _tokens(context, await session.start(context.realm, known, client_id, source))
 
 
 async def with_refresh_token(

@@ -6,13 +6,14 @@ the programs of `AUTH_CLIENTS` may use it, and people type their password into n
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from auth import grants
 from auth.context import Context, From, Using
+from auth.devices import PAUSE_SECONDS, SECONDS, Waiting, shown
+from auth.forms import MAX_FIELD, Fields, Malformed, fields_of, required
 from auth.grants import Tokens
 from domain.access import Source
 from domain.errors import LoginFailed, SessionEnded, TooManyLogins
@@ -21,18 +22,6 @@ from domain.user import MAX_PASSWORD
 from service import signing_key
 
 router = APIRouter(tags=["oauth"])
-
-Fields = Mapping[str, str]
-MAX_FIELDS = 20
-MAX_FIELD = 1_000
-
-
-class _Refused(Exception):
-    """`error` is one of RFC 6749, section 5.2."""
-
-    def __init__(self, error: str, words: str) -> None:
-        super().__init__(words)
-        self.error = error
 
 
 @router.get("/.well-known/openid-configuration")
@@ -46,6 +35,7 @@ async def discovery(context: Using) -> dict[str, Any]:
         "jwks_uri": f"{at}/jwks",
         "token_endpoint": f"{at}/oauth/token",
         "revocation_endpoint": f"{at}/oauth/revoke",
+        "device_authorization_endpoint": f"{at}/oauth/device",
         "grant_types_supported": list(_GRANTS),
         "response_types_supported": [],
         "subject_types_supported": ["public"],
@@ -63,8 +53,28 @@ async def jwks(context: Using) -> dict[str, Any]:
 
 @router.post("/oauth/token")
 async def token(request: Request, context: Using, source: From) -> Response:
-    """RFC 6749, section 4.3 and 6."""
+    """RFC 6749, sections 4.3 and 6, and RFC 8628, section 3.4."""
     return await _answered(request, lambda fields: _granted(context, fields, source))
+
+
+@router.post("/oauth/device")
+async def device(request: Request, context: Using) -> Response:
+    """RFC 8628, section 3.1. No address with the code in it: whoever agrees has to have it before
+    their eyes, and not in a message of somebody else."""
+
+    async def begun(fields: Fields) -> Response:
+        made = await context.devices.begin(_client(context, fields))
+        return JSONResponse(
+            {
+                "device_code": made.device_code,
+                "user_code": shown(made.user_code),
+                "verification_uri": f"{context.terms.issuer.rstrip('/')}/device",
+                "expires_in": SECONDS,
+                "interval": PAUSE_SECONDS,
+            }
+        )
+
+    return await _answered(request, begun)
 
 
 @router.post("/oauth/revoke")
@@ -72,7 +82,7 @@ async def revoke(request: Request, context: Using, source: From) -> Response:
     """RFC 7009: a refresh token ends its session; anything else is nobody's, and no mistake."""
 
     async def ended(fields: Fields) -> Response:
-        given = _required(fields, "token", MAX_FIELD * 10)
+        given = required(fields, "token", MAX_FIELD * 10)
         if len(given) <= MAX_TOKEN:
             await grants.end(context, given, source)
         return Response()
@@ -82,8 +92,8 @@ async def revoke(request: Request, context: Using, source: From) -> Response:
 
 async def _answered(request: Request, answer: Callable[[Fields], Awaitable[Response]]) -> Response:
     try:
-        return await answer(await _fields(request))
-    except _Refused as refusal:
+        return await answer(await fields_of(request))
+    except Malformed as refusal:
         return _error(400, refusal.error, str(refusal))
     except (LoginFailed, SessionEnded) as refusal:
         return _error(400, "invalid_grant", str(refusal))
@@ -92,13 +102,10 @@ async def _answered(request: Request, answer: Callable[[Fields], Awaitable[Respo
 
 
 async def _granted(context: Context, fields: Fields, source: Source) -> Response:
-    grant = _GRANTS.get(_required(fields, "grant_type"))
+    grant = _GRANTS.get(required(fields, "grant_type"))
     if grant is None:
-        raise _Refused("unsupported_grant_type", f"Here are: {', '.join(_GRANTS)}.")
-    client_id = _required(fields, "client_id")
-    if client_id not in context.clients:
-        raise _Refused("invalid_client", "This program is none that people may log in with.")
-    tokens = await grant(context, fields, client_id, source)
+        raise Malformed("unsupported_grant_type", f"Here are: {', '.join(_GRANTS)}.")
+    tokens = await grant(context, fields, _client(context, fields), source)
     return JSONResponse(
         {
             "access_token": tokens.access_token,
@@ -109,43 +116,37 @@ async def _granted(context: Context, fields: Fields, source: Source) -> Response
     )
 
 
+def _client(context: Context, fields: Fields) -> str:
+    client_id = required(fields, "client_id")
+    if client_id not in context.clients:
+        raise Malformed("invalid_client", "This program is none that people may log in with.")
+    return client_id
+
+
 async def _password(context: Context, fields: Fields, client_id: str, source: Source) -> Tokens:
-    name, password = _required(fields, "username"), _required(fields, "password", MAX_PASSWORD)
+    name, password = required(fields, "username"), required(fields, "password", MAX_PASSWORD)
     return await grants.with_password(context, name, password, client_id, source)
 
 
 async def _refresh(context: Context, fields: Fields, client_id: str, source: Source) -> Tokens:
-    shown = _required(fields, "refresh_token", MAX_TOKEN)
+    shown = required(fields, "refresh_token", MAX_TOKEN)
     return await grants.with_refresh_token(context, shown, client_id, source)
 
 
+async def _device(context: Context, fields: Fields, client_id: str, source: Source) -> Tokens:
+    granted = await grants.with_device(context, required(fields, "device_code"), client_id, source)
+    if isinstance(granted, Waiting):
+        error = "slow_down" if granted.too_soon else "authorization_pending"
+        raise Malformed(error, "Nobody has agreed yet.")
+    return granted
+
+
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 _GRANTS: Mapping[str, Callable[[Context, Fields, str, Source], Awaitable[Tokens]]] = {
     "password": _password,
     "refresh_token": _refresh,
+    DEVICE: _device,
 }
-
-
-async def _fields(request: Request) -> Fields:
-    """Of a form; each once, as RFC 6749 says."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise _Refused("invalid_request", "Send a form: application/x-www-form-urlencoded.")
-    try:
-        text = (await request.body()).decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
-    except ValueError:
-        raise _Refused("invalid_request", "The body is not a form of a few fields.") from None
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise _Refused("invalid_request", "A field comes twice.")
-    return fields
-
-
-def _required(fields: Fields, name: str, longest: int = MAX_FIELD) -> str:
-    value = fields.get(name, "")
-    if not 1 <= len(value) <= longest:
-        raise _Refused("invalid_request", f"{name}: has 1 to {longest} characters.")
-    return value
 
 
 def _error(

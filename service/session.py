@@ -37,9 +37,7 @@ class Grant:
     ends_at: datetime
 
 
-async def start(
-    realm: Realm, known: User, client_id: str, source: Source, better_hash: str | None
-) -> Grant:
+async def start(realm: Realm, known: User, client_id: str, source: Source) -> Grant:
     """Of somebody whose password was right; raises `LoginFailed` where that is not so any more."""
     session_id, token = new_id(), secrets.token_urlsafe(TOKEN_BYTES)
     seed = secrets.token_urlsafe(TOKEN_BYTES)
@@ -47,8 +45,6 @@ async def start(
         now_known = await user.lock(tx, known.id)
         if now_known is None or not _is_same(known, now_known):
             raise LoginFailed("The name or the password is wrong, or nobody is let in with it now.")
-        if better_hash is not None:
-            await user.set_password(tx, known.id, better_hash)
         ends_at = await session.add(
             tx, session_id, known.id, client_id, seed, realm.session_length, realm.keys
         )

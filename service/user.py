@@ -1,6 +1,7 @@
 """The people who log in at our own issuer: made and changed at the command line."""
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
 
 from domain.access import SYSTEM, Access, Source
 from domain.audit import Action, Entry, Noun, actor, changed
@@ -47,6 +48,23 @@ async def everybody(realm: Realm) -> list[User]:
 async def named(realm: Realm, name: str) -> User | None:
     async with realm.database.read(SYSTEM) as tx:
         return await user.by_name(tx, name)
+
+
+async def known(realm: Realm, user_id: str) -> User | None:
+    async with realm.database.read(SYSTEM) as tx:
+        return await user.find(tx, user_id)
+
+
+async def rehashed(realm: Realm, known: User, better_hash: str) -> User:
+    """With the same password, hashed as it is done now, unless it was changed meanwhile. It is no
+    change of anything, so nothing is noted."""
+    async with realm.database.begin(SYSTEM) as tx:
+        now_known = await user.lock(tx, known.id)
+        assert now_known is not None, "nobody is deleted"
+        if now_known.password_hash != known.password_hash:
+            return known
+        await user.set_password(tx, known.id, better_hash)
+        return replace(known, password_hash=better_hash)
 
 
 async def disable(realm: Realm, access: Access, name: str) -> list[str]:

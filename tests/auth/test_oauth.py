@@ -42,9 +42,13 @@ async def test_both_documents_say_what_there_is(own: OwnIssuer) -> None:
 
     assert documents[0] == documents[1]
     assert documents[0]["issuer"] == own.url
-    assert documents[0]["grant_types_supported"] == ["password", "refresh_token"]
-    for name in ("jwks_uri", "token_endpoint", "revocation_endpoint"):
-        assert documents[0][name].startswith(own.url)
+    grants = ["password", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
+    assert documents[0]["grant_types_supported"] == grants
+    endpoints = {name for name in documents[0] if name.endswith("_endpoint")}
+    assert endpoints == {
+        *("token_endpoint", "revocation_endpoint", "device_authorization_endpoint"),
+    }
+    assert all(documents[0][name].startswith(own.url) for name in endpoints)
     assert (await http.get(documents[0]["jwks_uri"])).status_code == 200
 
 
