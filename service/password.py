@@ -30,12 +30,14 @@ class Passwords:
         self._hash = PasswordHash((Argon2Hasher(),))
         self.turns = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
+        self._starting = asyncio.Lock()
         self._nobodys: str | None = None
 
     async def start(self) -> None:
         """Before the first log-in, which would otherwise take longer for somebody who is nobody."""
-        if self._nobodys is None:
-            self._nobodys = await self.hashed(_NOBODYS)
+        async with self._starting:
+            if self._nobodys is None:
+                self._nobodys = await self.hashed(_NOBODYS)
 
     def require_room(self) -> None:
         """Raises `Overloaded` where too many wait already."""

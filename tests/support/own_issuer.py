@@ -113,6 +113,8 @@ async def own_issuer(
 
     await eventually(started)
     try:
+        # What is hashed from here on, a test has asked for.
+        await app.state.context.passwords.start()
         kept = await Passwords().hashed(PASSWORD)
         yield OwnIssuer(url, app, mine, realm.of(mine, database), kept)
     finally:
