@@ -114,7 +114,7 @@ async def get_coupon(
     code: PathCode, access: Annotated[Access, may(Action.COUPON_READ)], context: Using
 ) -> Coupon:
     """A coupon with its counts."""
-    return _document(await coupon.get(context.desk, code))
+    return _document(await coupon.get(context.desk, access, code))
 
 
 @router.post("/{code}/claims", status_code=201, response_model=CouponClaim)

@@ -59,7 +59,7 @@ def _bare(key: str | None) -> str:
 
 async def cached(context: Context, call: Call) -> Response | None:
     """The answer that was given before, if Valkey has it: no database is asked."""
-    stored = await context.replays.get(call.claim)
+    stored = await context.replays.get(call.claim, call.access.scope)
     return None if stored is None else _replay(stored)
 
 
@@ -78,10 +78,10 @@ async def answer(
     where = None if location is None else location.format(answered.resource_id)
     body = rendered(document(answered.value))
     if answered.final:
-        kept = await keep(context.desk, call.claim, StoredAnswer(status, body))
+        kept = await keep(context.desk, call, StoredAnswer(status, body))
         if answered.repeated:
             return await _again(context, call, kept)
-        await context.replays.put(call.claim, kept)
+        await context.replays.put(call.claim, call.access.scope, kept)
         return _respond(kept, where)
     if answered.repeated:
         raise InProgress(where)
@@ -89,7 +89,7 @@ async def answer(
 
 
 async def _again(context: Context, call: Call, stored: StoredAnswer) -> Response:
-    await context.replays.put(call.claim, stored)
+    await context.replays.put(call.claim, call.access.scope, stored)
     return _replay(stored)
 
 

@@ -59,7 +59,7 @@ async def get_stock(
     sku: PathSku, access: Annotated[Access, may(Action.STOCK_READ)], context: Using
 ) -> Stock:
     """The stock of a tracked SKU; one that is not tracked can always be ordered."""
-    return _document(await inventory.get(context.desk, sku))
+    return _document(await inventory.get(context.desk, access, sku))
 
 
 def _document(row: rules.Stock) -> Stock:

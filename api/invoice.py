@@ -81,7 +81,7 @@ async def crawl_invoices(
     secrets = context.settings.cursor_secrets
     filters = {"customerId": owner, "status": status}
     place = None if after is None else cursor.decode(secrets, after, filters, Position)
-    found, last = await invoice.crawl(context.desk, owner, status, place, size)
+    found, last = await invoice.crawl(context.desk, access, owner, status, place, size)
     items = [document(each) for each in found]
     following = None if last is None else cursor.encode(secrets, last, filters)
     return InvoiceCrawl(items=items, nextCursor=following)

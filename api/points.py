@@ -34,7 +34,7 @@ async def get_points(
 ) -> Points:
     """What a customer can spend, and what is set aside."""
     owner = access.named(customer_id)
-    rows = await wallet.balances(context.desk, owner)
+    rows = await wallet.balances(context.desk, access, owner)
     mine = next((row for row in rows if row.currency == points.UNIT), None)
     return Points(
         customerId=owner,

@@ -31,7 +31,7 @@ async def get_rankings(
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> list[Ranked]:
     """Most sold first. Follows completed orders by the time that their events take."""
-    rows = await ranking.top(context.desk, limit)
+    rows = await ranking.top(context.desk, access, limit)
     return [
         Ranked(rank=rank, sku=row.sku, orders=row.orders, quantity=row.quantity)
         for rank, row in enumerate(rows, start=1)

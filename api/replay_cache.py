@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from domain.access import Scope
 from domain.errors import KeyReused
 from store.idempotency import Claim, StoredAnswer
 from store.key_ring import KeyRing, Tampered, UnknownKey
@@ -35,29 +36,32 @@ class ReplayCache:
         self._keys = keys
         self._redis = Redis.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1)
 
-    async def get(self, claim: Claim) -> StoredAnswer | None:
-        """The final answer of this claim, if cached; raises `KeyReused` for another request."""
+    async def get(self, claim: Claim, scope: Scope) -> StoredAnswer | None:
+        """The final answer of this claim, if cached; raises `KeyReused` for another request. As in
+        the database it is there for whom it was given: `scope`."""
+        name = _name(claim, scope)
         try:
-            cached = await self._redis.get(_name(claim))
+            cached = await self._redis.get(name)
         except (RedisError, OSError):
             return None
         if cached is None:
             return None
         try:
             text = cached.decode() if isinstance(cached, bytes) else cached
-            kept = _KEPT.validate_json(self._keys.open_text(text, _name(claim)))
+            kept = _KEPT.validate_json(self._keys.open_text(text, name))
         except (ValueError, UnknownKey, Tampered):
             return None
         if kept.request_hash != claim.request_hash.hex():
             raise KeyReused("Use a new Idempotency-Key for a new request.")
         return StoredAnswer(kept.status, kept.body)
 
-    async def put(self, claim: Claim, answer: StoredAnswer) -> None:
+    async def put(self, claim: Claim, scope: Scope, answer: StoredAnswer) -> None:
         """Keep a final answer for a day, if the server can be reached."""
         value = _KEPT.dump_json(_Kept(claim.request_hash.hex(), answer.status, answer.body))
-        sealed = self._keys.seal_text(value.decode(), _name(claim))
+        name = _name(claim, scope)
+        sealed = self._keys.seal_text(value.decode(), name)
         try:
-            await self._redis.set(_name(claim), sealed, ex=KEPT_SECONDS)
+            await self._redis.set(name, sealed, ex=KEPT_SECONDS)
         except (RedisError, OSError):
             return
 
@@ -65,6 +69,6 @@ class ReplayCache:
         await self._redis.aclose()
 
 
-def _name(claim: Claim) -> str:
-    identity = orjson.dumps([claim.caller, claim.route, claim.key])
+def _name(claim: Claim, scope: Scope) -> str:
+    identity = orjson.dumps([claim.caller, claim.route, claim.key, scope.id])
     return f"replay:{hashlib.sha256(identity).hexdigest()}"

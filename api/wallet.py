@@ -105,7 +105,7 @@ async def get_wallet(
     owner = access.named(customer_id)
     balances = [
         Balance(currency=row.currency, available=row.available, held=row.held)
-        for row in await wallet.balances(context.desk, owner)
+        for row in await wallet.balances(context.desk, access, owner)
         if row.currency != points.UNIT
     ]
     return Wallet(customerId=owner, balances=balances)
@@ -127,7 +127,7 @@ async def get_wallet_transactions(
     secrets = context.settings.cursor_secrets
     filters: dict[str, str | None] = {"customerId": owner}
     place = None if before is None else cursor.decode(secrets, before, filters, Descent)
-    rows, last = await wallet.transactions(context.desk, owner, place, limit)
+    rows, last = await wallet.transactions(context.desk, access, owner, place, limit)
     items = [
         WalletPosting(
             id=row.id,

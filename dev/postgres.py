@@ -23,6 +23,7 @@ from dev.process import Server, StackError
 DATABASE = "billing"
 OWNER = "billing_owner"
 APPLICATION = "billing_app"
+CUSTOMER = "billing_customer"
 SUPERUSER = "postgres"
 
 # A commit survives the loss of power.
@@ -38,6 +39,11 @@ CREATE DATABASE {DATABASE} OWNER {OWNER}
 REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC
 GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
 """
+# Before each further start: data that were made without it get what a migration asks for.
+_LATER_ROLES = f"""\
+DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; END $$
+GRANT {CUSTOMER} TO {APPLICATION} WITH INHERIT FALSE
+"""
 
 
 def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> Server:
@@ -52,8 +58,10 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
     def prepare() -> None:
         if not data.exists():
             _initialize(binaries, data, directory / "initdb.log")
+            return
         # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
         (data / "postmaster.pid").unlink(missing_ok=True)
+        _tell(binaries, data, directory / "roles.log", _LATER_ROLES)
 
     argv: list[str | Path] = [binaries / "postgres", "-D", data]
     fixed = {
@@ -127,16 +135,14 @@ def _initialize(binaries: Path, data: Path, log: Path) -> None:
     initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
     settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
     process.run([*initdb, *settings], log=log, user=user)
-    single: list[str | Path] = [
-        binaries / "postgres",
-        "--single",
-        "-c",
-        "exit_on_error=on",
-        "-D",
-        partial,
-    ]
-    process.run([*single, SUPERUSER], log=log, user=user, stdin=_ROLES)
+    _tell(binaries, partial, log, _ROLES + _LATER_ROLES)
     partial.rename(data)
+
+
+def _tell(binaries: Path, data: Path, log: Path, statements: str) -> None:
+    """Run statements, one a line, in a cluster whose server does not run."""
+    single: list[str | Path] = [binaries / "postgres", "--single", "-c", "exit_on_error=on"]
+    process.run([*single, "-D", data, SUPERUSER], log=log, user=_user(), stdin=statements)
 
 
 def _partial(data: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dev import process
@@ -14,6 +14,7 @@ UI_PORT = "UI_PORT"
 
 # The dev server has one history shard: its default of 20 polls per second makes each step of a
 # workflow wait 50 ms. Visibility (the list of workflows) may lag a second to leave the CPU to them.
+# Without fairness a customer waits behind all that another has queued, whatever a start says.
 _DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "10000",
     "history.timerProcessorMaxPollRPS": "10000",
@@ -24,6 +25,7 @@ _DYNAMIC_CONFIG = {
     "history.timerProcessorUpdateAckInterval": '"1s"',
     "history.visibilityProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorMaxTimeShift": '"10ms"',
+    "matching.enableFairness": "true",
 }
 
 
@@ -37,20 +39,31 @@ def start_with_ui(directory: Path, port: int, ui_port: int) -> Server:
     # Without these two every commit waits for the disk twice: 13-80 workflows/s instead of 48-170.
     arguments += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
     return _start(
-        directory, port, arguments, lambda: process.require_free(ui_port, "Temporal UI", UI_PORT)
+        directory,
+        port,
+        arguments,
+        _DYNAMIC_CONFIG,
+        lambda: process.require_free(ui_port, "Temporal UI", UI_PORT),
     )
 
 
-def start_in_memory(directory: Path, port: int) -> Server:
-    """Start a server without UI which forgets everything; its log goes into `directory`."""
-    return _start(directory, port, ["--headless"], lambda: None)
+def start_in_memory(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Server:
+    """Start a server without UI which forgets everything; its log goes into `directory`. `settings`
+    are dynamic configuration beside, or instead of, what it usually has."""
+    return _start(directory, port, ["--headless"], {**_DYNAMIC_CONFIG, **settings}, lambda: None)
 
 
-def _start(directory: Path, port: int, arguments: list[str], prepare: Callable[[], None]) -> Server:
+def _start(
+    directory: Path,
+    port: int,
+    arguments: list[str],
+    settings: Mapping[str, str],
+    prepare: Callable[[], None],
+) -> Server:
     http_port = process.free_port()
     argv = [_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port)]
     argv += ["--http-port", str(http_port), "--namespace", NAMESPACE, "--log-level", "warn"]
-    for key, value in _DYNAMIC_CONFIG.items():
+    for key, value in settings.items():
         argv += ["--dynamic-config-value", f"{key}={value}"]
     return process.start(
         "Temporal",

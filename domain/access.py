@@ -21,6 +21,24 @@ NOWHERE = Source()
 """Of whoever sits at the machine itself, and of what no request set going."""
 
 
+class Actor(StrEnum):
+    """What kind of somebody acts on the database."""
+
+    SYSTEM = "system"
+    CUSTOMER = "customer"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """For whom a transaction acts: the system sees all rows, a customer those of its own `id`."""
+
+    actor: Actor
+    id: str = ""
+
+
+SYSTEM = Scope(Actor.SYSTEM)
+
+
 @dataclass(frozen=True)
 class Access:
     """`caller` scopes idempotency keys and is written down with decisions; `customer_id` is who is
@@ -54,6 +72,12 @@ class Access:
         """Whether the things of all customers are there for it."""
         return bool(self.roles - {Role.CUSTOMER})
 
+    @property
+    def scope(self) -> Scope:
+        """Which rows are there for it: whoever is a customer only acts as one on the database too,
+        which is a second net below `require`."""
+        return SYSTEM if self.for_everybody else Scope(Actor.CUSTOMER, self.customer_id)
+
     def require(self, customer_id: str) -> None:
         """Another customer's things do not exist for a customer: raises `NotFound`."""
         if not self.for_everybody and customer_id != self.customer_id:
@@ -69,23 +93,5 @@ class Access:
         return owner
 
 
-class Actor(StrEnum):
-    """What kind of somebody acts on the database."""
-
-    SYSTEM = "system"
-    PERSON = "person"
-    CUSTOMER = "customer"
-
-
-@dataclass(frozen=True)
-class Scope:
-    """For whom a transaction acts. It will say which rows can be seen; today every caller is the
-    system, which sees all."""
-
-    actor: Actor
-    id: str = ""
-
-
-SYSTEM = Scope(Actor.SYSTEM)
 OPERATOR = Access("operator", frozenset({Role.OPERATOR}), "")
 """Whoever sits at the command line of an installation."""

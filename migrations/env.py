@@ -29,10 +29,12 @@ def _is_ours(name: str | None, kind: str, parents: object) -> bool:
 async def _migrate() -> None:
     url = context.config.attributes.get("url") or Settings().database_owner_url
     database = connect(url, pool_size=1)
-    async with database.engine.connect() as connection:
-        await connection.run_sync(_run)
-        await connection.commit()
-    await database.dispose()
+    try:
+        async with database.engine.connect() as connection:
+            await connection.run_sync(_run)
+            await connection.commit()
+    finally:
+        await database.dispose()
 
 
 asyncio.run(_migrate())

@@ -98,7 +98,7 @@ async def page(
     """The entries below a place, newest first, with what came late above it, and the place below
     them; None at the end."""
     late: Sequence[AuditEntry] = ()
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         if place is None:
             rows = await audit.listed(tx, wanted, None, limit)
         else:
@@ -118,11 +118,11 @@ async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[Au
         "since": None if wanted.since is None else wanted.since.isoformat(),
         "until": None if wanted.until is None else wanted.until.isoformat(),
     }
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         taken = Entry(actor(access), Action.DATA_EXPORTED, Noun.AUDIT, TRAIL, after=after)
         await audit.append(tx, taken)
     last_id = LOWEST
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         while rows := await audit.after(tx, wanted, last_id, BATCH):
             for row in rows:
                 yield row
@@ -135,5 +135,5 @@ async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: 
     who = actor(access)
     if who.type is not ActorType.OPERATOR or customer_id == access.customer_id:
         return
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(access.scope) as tx:
         await audit.view(tx, who, noun, id_, customer_id)

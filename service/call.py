@@ -14,7 +14,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.event import Origin
 from service.desk import Desk
 from service.temporal import is_down
@@ -83,7 +83,7 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
         return
 
 
-async def keep(desk: Desk, claim: Claim, answer: StoredAnswer) -> StoredAnswer:
+async def keep(desk: Desk, call: Call, answer: StoredAnswer) -> StoredAnswer:
     """Store a final answer; the first writer wins and everybody gets that one."""
-    async with desk.database.statements(SYSTEM) as tx:
-        return await idempotency.store_answer(tx, claim, answer)
+    async with desk.database.statements(call.access.scope) as tx:
+        return await idempotency.store_answer(tx, call.claim, answer)

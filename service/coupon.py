@@ -1,6 +1,6 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor, changed
 from domain.coupon import Coupon, CouponClaim, check_window
 from domain.errors import CouponNotIssued, NotFound
@@ -18,7 +18,7 @@ async def put(desk: Desk, access: Access, wanted: Coupon) -> tuple[Coupon, bool]
     """Make a coupon or change it; True when made. Orders made before keep their discount."""
     for currency in {**wanted.amounts, **wanted.minimum_order}:
         check_currency(currency)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         known = await coupon.find(tx, wanted.code)
         made = await coupon.put(tx, wanted)
         what = Action.COUPON_CREATED if made else Action.COUPON_CHANGED
@@ -42,9 +42,9 @@ def _terms(row: Coupon) -> dict[str, JSON]:
     }
 
 
-async def get(desk: Desk, code: str) -> Coupon:
+async def get(desk: Desk, access: Access, code: str) -> Coupon:
     """A coupon with its counts; raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await _found(tx, code)
 
 
@@ -53,7 +53,7 @@ async def claim(
 ) -> Answer[CouponClaim] | StoredAnswer:
     """Get one of the limited coupons, first come, first served."""
     owner = call.access.named(customer_id)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor, changed
 from domain.customer import Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
@@ -50,7 +50,7 @@ async def put(
     desk: Desk, access: Access, customer_id: str, terms: Agreement
 ) -> tuple[CustomerRecord, bool]:
     """Make a customer, or change how it is billed; True when made."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await _check(tx, terms)
         known = await customer.find(tx, customer_id)
         made = await customer.put(tx, customer_id)
@@ -96,7 +96,7 @@ async def _assign(
 async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
     """A customer and how it is billed now; raises `NotFound`."""
     access.require(customer_id)
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         seen = await _found(tx, customer_id)
     await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
     return seen
@@ -106,7 +106,7 @@ async def add_card(desk: Desk, access: Access, customer_id: str, card: NewCard) 
     """Add a card; as the default one it replaces the default before it."""
     if card.gateway not in desk.gateways:
         raise InvalidRequest(f"There is no gateway {card.gateway!r}.")
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         if await customer.find(tx, customer_id) is None:
             raise NotFound(f"There is no customer {customer_id}.")
         added = await customer.add_payment_method(
@@ -133,7 +133,7 @@ def _card_added(access: Access, card: PaymentMethod) -> Entry:
 async def cards(desk: Desk, access: Access, customer_id: str) -> list[PaymentMethod]:
     """The customer's cards, oldest first."""
     access.require(customer_id)
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         await _found(tx, customer_id)
         seen = await customer.payment_methods_of(tx, customer_id)
     await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)

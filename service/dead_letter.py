@@ -1,6 +1,6 @@
 """Dead letters: what could not be done, and what no consumer could take."""
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.dead_letter import DeadLetter
 from domain.errors import NotFound
@@ -17,13 +17,13 @@ WAITING = "waiting"
 async def waiting(desk: Desk, access: Access) -> tuple[list[DeadLetter], list[DeadMessage]]:
     """What waits for an operator, oldest first: invoices that nobody pays, then messages."""
     await viewed(desk, access, Noun.DEAD_LETTER, WAITING, None)
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await dead_letter.waiting(tx), await dead_message.waiting(tx)
 
 
 async def resolve(desk: Desk, access: Access, id_: str) -> bool:
     """Note that somebody has seen to it; False when somebody had before. Raises `NotFound`."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         if await dead_letter.resolve(tx, id_) or await dead_message.resolve(tx, id_):
             who, what = actor(access), Action.DEAD_LETTER_RESOLVED
             await audit.append(tx, Entry(who, what, Noun.DEAD_LETTER, id_))

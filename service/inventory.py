@@ -19,7 +19,7 @@ async def put(
 ) -> tuple[Stock, bool]:
     """Track a SKU or change its stock; True when it was not tracked. Not below what is reserved."""
     try:
-        async with desk.database.begin(SYSTEM) as tx:
+        async with desk.database.begin(access.scope) as tx:
             known = await inventory.find(tx, sku)
             made = await inventory.put(tx, sku, on_hand, withdrawn)
             stock = await _found(tx, sku)
@@ -36,9 +36,9 @@ def _terms(row: Stock) -> dict[str, JSON]:
     return {"onHand": row.on_hand, "withdrawn": row.withdrawn}
 
 
-async def get(desk: Desk, sku: str) -> Stock:
+async def get(desk: Desk, access: Access, sku: str) -> Stock:
     """The stock of a tracked SKU; raises `NotFound` for another."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await _found(tx, sku)
 
 
@@ -58,7 +58,7 @@ async def in_review(desk: Desk) -> list[Reservation]:
 async def let_go(desk: Desk, access: Access, payment_id: str, reason: str) -> int:
     """Of stock that a failed payment could not give back somebody knows what became: it waits no
     longer. Returns of how many SKUs; harmless to repeat."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         row = await payment.find(tx, payment_id)
         if row is None:
             raise NotFound(f"There is no payment {payment_id}.")

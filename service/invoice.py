@@ -72,7 +72,7 @@ class Lineage:
 
 async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
     """An invoice as it stands; raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         seen = await record(tx, row)
@@ -82,7 +82,7 @@ async def get(desk: Desk, access: Access, invoice_id: str) -> InvoiceRecord:
 
 async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
     """Every amount back to its events."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
         aggregates = await invoice.aggregates(tx, row.id)
@@ -99,12 +99,13 @@ async def page(
 ) -> list[ListedInvoice]:
     """By number of page, newest first."""
     owner = whose(access, customer_id)
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(access.scope) as tx:
         return await invoice.page(tx, owner, (number - 1) * size, size)
 
 
 async def crawl(
     desk: Desk,
+    access: Access,
     owner: str | None,
     status: InvoiceStatus | None,
     place: Position | None,
@@ -114,7 +115,7 @@ async def crawl(
     None at the end. `owner`: see `whose`."""
     at = None if place is None else (place.created_at, place.id)
     before = None if place is None else place.seen
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(access.scope) as tx:
         late, rows, seen = await invoice.crawl(tx, owner, status, at, before, size)
     if len(rows) < size or seen is None:
         return [*late, *rows], None
@@ -146,7 +147,7 @@ async def pay(
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Charge now instead of at the next step of the ladder, with another card if one is named. The
     answer is final when that charge has ended, however."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         row = await found(tx, invoice_id)
         call.access.require(row.customer_id)
         await _require_card(tx, row, payment_method_id)
@@ -163,7 +164,11 @@ async def pay(
     )
 
     async def view(taken: bool) -> Seen[InvoiceRecord]:
-        return await (_charged(desk, invoice_id, before) if taken else _seen(desk, invoice_id))
+        return await (
+            _charged(desk, call.access, invoice_id, before)
+            if taken
+            else _seen(desk, call.access, invoice_id)
+        )
 
     return await told(desk, call, row.id, update, view)
 
@@ -184,18 +189,18 @@ async def close(
     desk: Desk, call: Call, invoice_id: str, closing: Closing, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Paid outside, written off, or cancelled: nothing is charged any more."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         row = await found(tx, invoice_id)
     request = CloseRequest(closing, reason, call.access.caller, by=actor(call.access))
     update = _to_owner(desk, call, row, "close", request, closed)
-    return await told(desk, call, row.id, update, lambda _: _seen(desk, invoice_id))
+    return await told(desk, call, row.id, update, lambda _: _seen(desk, call.access, invoice_id))
 
 
 async def decide(
     desk: Desk, call: Call, invoice_id: str, *, approved: bool, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
     """Let a draft that waits be issued, or throw it away: its usage is then free again."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         row = await found(tx, invoice_id)
     waits = row.status is InvoiceStatus.AWAITING_APPROVAL
     update = Update(
@@ -204,10 +209,12 @@ async def decide(
         argument=Verdict(approved, reason, call.access.caller, by=actor(call.access)),
         id=update_id(call),
         refusal=None if waits else NotInReview(f"It is {row.status}."),
-        decided=partial(_decided, desk, row.id, judged),
-        start_owner=partial(_start_settlement, desk, row.id),
+        decided=partial(_decided, desk, call.access, row.id, judged),
+        start_owner=partial(_start_settlement, desk, call.access, row.id),
     )
-    return await told(desk, call, row.id, update, lambda _: _seen(desk, invoice_id, DECIDED))
+    return await told(
+        desk, call, row.id, update, lambda _: _seen(desk, call.access, invoice_id, DECIDED)
+    )
 
 
 def _to_owner(
@@ -219,13 +226,15 @@ def _to_owner(
         argument=argument,
         id=update_id(call),
         refusal=_not_open(row.status),
-        decided=partial(_decided, desk, row.id, decision),
-        start_owner=partial(_start_owner, desk, row.id),
+        decided=partial(_decided, desk, call.access, row.id, decision),
+        start_owner=partial(_start_owner, desk, call.access, row.id),
     )
 
 
-async def _decided(desk: Desk, invoice_id: str, decision: Decision) -> Decided | None:
-    async with desk.database.read(SYSTEM) as tx:
+async def _decided(
+    desk: Desk, access: Access, invoice_id: str, decision: Decision
+) -> Decided | None:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
     return decision(row.status, row.decisions)
 
@@ -237,13 +246,15 @@ def _not_open(status: InvoiceStatus) -> Rejected | None:
     return refusal(f"The invoice is {status}.")
 
 
-async def _charged(desk: Desk, invoice_id: str, payments_before: int) -> Seen[InvoiceRecord]:
+async def _charged(
+    desk: Desk, access: Access, invoice_id: str, payments_before: int
+) -> Seen[InvoiceRecord]:
     """Wait shortly for the charge that was asked for; final when it has ended, however. Without a
     card there is none to wait for: then nothing begins within the wait."""
     ends_at = time.monotonic() + desk.wait_seconds
     begun = False
     while True:
-        async with desk.database.read(SYSTEM) as tx:
+        async with desk.database.read(access.scope) as tx:
             seen = await record(tx, await found(tx, invoice_id))
         paid = seen.payments
         under_way = any(each.status not in FINAL for each in paid)
@@ -255,9 +266,9 @@ async def _charged(desk: Desk, invoice_id: str, payments_before: int) -> Seen[In
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _start_owner(desk: Desk, invoice_id: str) -> bool:
+async def _start_owner(desk: Desk, access: Access, invoice_id: str) -> bool:
     """Of an open invoice whose workflow is gone: nobody waits for the sweeper."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
     if row.status not in OPEN:
         return False
@@ -266,9 +277,9 @@ async def _start_owner(desk: Desk, invoice_id: str) -> bool:
     return True
 
 
-async def _start_settlement(desk: Desk, invoice_id: str) -> bool:
+async def _start_settlement(desk: Desk, access: Access, invoice_id: str) -> bool:
     """Of a draft that waits for approval, and whose workflow is gone."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
     if row.status is not InvoiceStatus.AWAITING_APPROVAL:
         return False
@@ -301,9 +312,9 @@ async def _records(tx: Transaction, rows: Sequence[Invoice]) -> list[InvoiceReco
 
 
 async def _seen(
-    desk: Desk, invoice_id: str, final: frozenset[InvoiceStatus] = CLOSED
+    desk: Desk, access: Access, invoice_id: str, final: frozenset[InvoiceStatus] = CLOSED
 ) -> Seen[InvoiceRecord]:
     """As it stands now; in which statuses the answer stays."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
         return Seen(await record(tx, row), row.status in final)

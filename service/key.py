@@ -67,7 +67,7 @@ async def create(desk: Desk, ring: KeyRing, access: Access, wish: NewKey) -> Iss
     """A new key; raises `InvalidRequest` or `NotFound`."""
     rules.check_holder(wish.role, wish.customer_id)
     networks = tuple(_network(each) for each in wish.networks)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         now = await clock.now(tx)
         if wish.expires_at is not None and wish.expires_at <= now:
             raise InvalidRequest("expiresAt: lies in the past.")
@@ -101,7 +101,7 @@ async def rotate(desk: Desk, ring: KeyRing, access: Access, id_: str, overlap: t
     """A key for the same holder in place of this one, which is believed for a while yet. The new
     one is believed for as long as the newest before it was to be: this one may have been replaced
     before. Raises `NotFound`, or `InvalidRequest` for one that is not believed any more."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         now = await clock.now(tx)
         old = await _locked(tx, id_)
         if not old.is_live(now):
@@ -125,7 +125,7 @@ async def rotate(desk: Desk, ring: KeyRing, access: Access, id_: str, overlap: t
 async def revoke(desk: Desk, access: Access, id_: str) -> ApiKey:
     """It is not believed any more, everywhere within `BELIEVED_SECONDS`. Harmless twice; raises
     `NotFound`."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         key = await _locked(tx, id_)
         if key.revoked_at is not None:
             return key

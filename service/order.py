@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from domain import order as rules
 from domain import points
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
@@ -41,7 +41,7 @@ class OrderRecord:
 
 async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord] | StoredAnswer:
     """Make an order. Its total and its discount are fixed now and never change."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -53,7 +53,7 @@ async def create(desk: Desk, call: Call, wanted: NewOrder) -> Answer[OrderRecord
 
 async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
     """An order as it stands; raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await _found(tx, order_id)
         access.require(row.customer_id)
         seen = await _record(tx, row)

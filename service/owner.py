@@ -17,7 +17,6 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.access import SYSTEM
 from domain.audit import Entry
 from domain.decision import Decided
 from domain.errors import AlreadyDecided, AlreadyFinal, NotAnAnswer, NotInReview, Rejected
@@ -101,7 +100,7 @@ async def told(
     final. Raises the refusal, the row's or the workflow's, `AlreadyDecided` where another Update
     did, and `TemporalUnreachable`.
     """
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, resource_id)
         if claimed.answer is not None:
             return claimed.answer

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from domain import payment as rules
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.customer import PaymentMethod
 from domain.errors import (
@@ -63,14 +63,16 @@ async def create(
         return made
     claimed, request = made
     begin = partial(start_payment, desk.temporal, request)
-    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+    return await followed(
+        desk, claimed, begin, partial(_seen, desk, call.access, claimed.resource_id)
+    )
 
 
 async def _create_at_once(
     desk: Desk, call: Call, wanted: NewPayment
 ) -> tuple[Claimed, PaymentRequest] | None:
     """By one statement, where nothing is in the way; None, and nothing made, where anything is."""
-    async with desk.database.statements(SYSTEM) as tx:
+    async with desk.database.statements(call.access.scope) as tx:
         to_pay = await order.to_pay(tx, wanted.order_id, wanted.payment_method_id)
         if to_pay is None or to_pay.order.status not in PAYABLE:
             return None
@@ -92,7 +94,7 @@ async def _create_at_once(
 async def _create(
     desk: Desk, call: Call, wanted: NewPayment
 ) -> tuple[Claimed, PaymentRequest] | StoredAnswer:
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -129,7 +131,7 @@ def created(access: Access, request: PaymentRequest) -> Entry:
 
 async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
     """A payment as it stands; raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, payment_id)
         access.require(row.customer_id)
         seen = await record(tx, row)
@@ -139,7 +141,7 @@ async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
 
 async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRecord]:
     """Every payment of an order, oldest first."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         ordered = await order.find(tx, order_id)
         if ordered is None:
             raise NotFound(f"There is no order {order_id}.")
@@ -151,7 +153,7 @@ async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRec
 
 async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:
     """Ask for a cancellation. The payment ends CANCELLED without residue or COMPLETED whole."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         row = await found(tx, payment_id)
         claimed = await idempotency.claim(tx, call.claim, payment_id)
         if claimed.answer is not None:
@@ -160,7 +162,10 @@ async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecor
             await _request_cancel(tx, call.access, row)
         request = payment.request(await found(tx, payment_id), desk.terms.waits)
     return await followed(
-        desk, claimed, partial(_cancel, desk, request), partial(_seen, desk, payment_id)
+        desk,
+        claimed,
+        partial(_cancel, desk, request),
+        partial(_seen, desk, call.access, payment_id),
     )
 
 
@@ -168,10 +173,10 @@ async def resolve(
     desk: Desk, call: Call, payment_id: str, resolution: Resolution
 ) -> Answer[PaymentRecord] | StoredAnswer:
     """Answer the question that waits about a payment, which may have ended meanwhile."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         id_ = (await found(tx, payment_id)).id
     update = await reviews.answering(desk, call, id_, payment_workflow_id(id_), resolution)
-    return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
+    return await told(desk, call, id_, update, lambda _: _seen(desk, call.access, id_))
 
 
 async def _request_cancel(tx: Transaction, access: Access, row: Payment) -> None:
@@ -253,8 +258,8 @@ async def _review_reason(tx: Transaction, row: Payment) -> str | None:
     return reason
 
 
-async def _seen(desk: Desk, payment_id: str) -> Seen[PaymentRecord]:
-    async with desk.database.statements(SYSTEM) as tx:
+async def _seen(desk: Desk, access: Access, payment_id: str) -> Seen[PaymentRecord]:
+    async with desk.database.statements(access.scope) as tx:
         seen = await payment.find_with_attempts(tx, payment_id)
         if seen is None:
             raise NotFound(f"There is no payment {payment_id}.")

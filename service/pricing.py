@@ -16,7 +16,7 @@ async def put(
 ) -> tuple[PlanVersion, bool]:
     """Add a version, from now on unless said otherwise; True when added. The same prices from the
     same moment on are no new one."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await pricing.lock(tx, plan.code)
         since = since or await _since(tx, plan, await clock.now(tx))
         replaced = await pricing.effective(tx, plan.code, since)
@@ -34,7 +34,7 @@ async def versions(desk: Desk, code: str) -> list[PlanVersion]:
 
 async def withdraw(desk: Desk, access: Access, code: str) -> None:
     """Withdraw a plan from now on, with what was planned for later; the past stays as it was."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await _known(tx, code)
         if await pricing.withdraw(tx, code, await clock.now(tx)):
             entry = Entry(actor(access), Action.PLAN_WITHDRAWN, Noun.PRICING_PLAN, code)

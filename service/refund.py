@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from domain import refund as rules
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, NotRefundable
 from domain.event import JSON
@@ -38,7 +38,7 @@ class NewRefund:
 
 async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | StoredAnswer:
     """Refund a payment, and wait shortly for the end. What the PG refuses is an answer."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -47,12 +47,14 @@ async def create(desk: Desk, call: Call, wanted: NewRefund) -> Answer[Refund] | 
         else:
             request = await _create(tx, desk, call, claimed.resource_id, wanted)
     begin = partial(start_refund, desk.temporal, request)
-    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+    return await followed(
+        desk, claimed, begin, partial(_seen, desk, call.access, claimed.resource_id)
+    )
 
 
 async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
     """A refund as it stands; raises `NotFound`."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, refund_id)
     await viewed(desk, access, Noun.REFUND, row.id, row.customer_id)
     return row
@@ -62,10 +64,10 @@ async def resolve(
     desk: Desk, call: Call, refund_id: str, resolution: Resolution
 ) -> Answer[Refund] | StoredAnswer:
     """Answer the question that waits about a refund: has the PG given the money back?"""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         id_ = (await found(tx, refund_id)).id
     update = await reviews.answering(desk, call, id_, refund_workflow_id(id_), resolution)
-    return await told(desk, call, id_, update, lambda _: _seen(desk, id_))
+    return await told(desk, call, id_, update, lambda _: _seen(desk, call.access, id_))
 
 
 async def _create(
@@ -133,7 +135,7 @@ async def found(tx: Transaction, refund_id: str) -> Refund:
     return row
 
 
-async def _seen(desk: Desk, refund_id: str) -> Seen[Refund]:
-    async with desk.database.read(SYSTEM) as tx:
+async def _seen(desk: Desk, access: Access, refund_id: str) -> Seen[Refund]:
+    async with desk.database.read(access.scope) as tx:
         row = await found(tx, refund_id)
     return Seen(row, row.status in FINAL)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
 from domain.audit import actor
 from domain.decision import Decided
 from domain.errors import Rejected
@@ -23,11 +23,11 @@ async def answering(
 ) -> Update:
     """The Update that answers the question which waits about a payment or refund."""
     id_, answer = update_id(call), replace(resolution, by=actor(call.access))
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(call.access.scope) as tx:
         refused = await _refusal(tx, reference_id, resolution.outcome)
 
     async def decided() -> Decided | None:
-        return await _decided(desk, reference_id, id_)
+        return await _decided(desk, call.access, reference_id, id_)
 
     return Update(workflow_id, "resolve", answer, id_, refused, decided, nothing_waits=_ASKS_FIRST)
 
@@ -43,10 +43,10 @@ async def _refusal(tx: Transaction, reference_id: str, outcome: Outcome) -> Reje
     return None
 
 
-async def _decided(desk: Desk, reference_id: str, update_id: str) -> Decided | None:
+async def _decided(desk: Desk, access: Access, reference_id: str, update_id: str) -> Decided | None:
     """How the review ended that this Update has answered, or else the last one; None while that
     waits. A payment can be asked about more than once."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         answered = await review.ended_by(tx, reference_id, update_id)
         closed = answered or await review.ended(tx, reference_id)
     return None if closed is None else Decided(closed.outcome, closed.decided_by or "")

@@ -109,7 +109,7 @@ async def start_run(
     Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
     nothing is in a row yet, so nobody would start it later.
     """
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
@@ -119,7 +119,7 @@ async def start_run(
             desk.temporal, desk.terms.run(period, customers or None)
         )
     if not customers:
-        async with desk.database.begin(SYSTEM) as tx:
+        async with desk.database.begin(access.scope) as tx:
             await settlement.announce_run(tx, period)
     return handle
 
@@ -131,14 +131,14 @@ async def _note_run(
     did not take."""
     after: dict[str, JSON] = {"customers": len(customers) or None}
     entry = Entry(actor(access), what, Noun.SETTLEMENT_RUN, period, after=after)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await audit.append(tx, entry)
 
 
 async def _note_month(desk: Desk, access: Access, wanted: SettlementRequest) -> None:
     id_ = f"{wanted.customer_id}/{wanted.period}"
     who, what = actor(access), Action.SETTLEMENT_STARTED
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await audit.append(tx, Entry(who, what, Noun.SETTLEMENT, id_, wanted.customer_id))
 
 
@@ -200,7 +200,7 @@ class SettledMonth:
 async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         zone = await _require_customer(tx, customer_id)
         Period.parse(period).require_over(await clock.now(tx), zone)
         found = await _of_month(tx, customer_id, period)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from domain import roles
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound
 from domain.event import JSON
@@ -59,7 +59,7 @@ async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord
     """Charge a card, or book what the bank has received. A declined card is an answer."""
     if wanted.source is Source.BANK_TRANSFER:
         return await _book(desk, call, wanted)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -69,13 +69,15 @@ async def create(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord
         else:
             request = await _create(tx, desk, call, claimed.resource_id, wanted)
     begin = partial(start_payment, desk.temporal, request)
-    return await followed(desk, claimed, begin, partial(_seen, desk, claimed.resource_id))
+    return await followed(
+        desk, claimed, begin, partial(_seen, desk, call.access, claimed.resource_id)
+    )
 
 
 async def _book(desk: Desk, call: Call, wanted: NewTopUp) -> Answer[TopUpRecord] | StoredAnswer:
     """What the bank has received; raises `InsufficientRole`."""
     call.access.to(roles.Action.WALLET_BOOK)
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(call.access.scope) as tx:
         claimed = await idempotency.claim(tx, call.claim, new_id())
         if claimed.answer is not None:
             return claimed.answer
@@ -141,7 +143,7 @@ async def _record(tx: Transaction, top_up_id: str) -> TopUpRecord:
     return TopUpRecord(found, next(iter(await payment.of_payable(tx, top_up_id)), None))
 
 
-async def _seen(desk: Desk, top_up_id: str) -> Seen[TopUpRecord]:
-    async with desk.database.read(SYSTEM) as tx:
+async def _seen(desk: Desk, access: Access, top_up_id: str) -> Seen[TopUpRecord]:
+    async with desk.database.read(access.scope) as tx:
         seen = await _record(tx, top_up_id)
     return Seen(seen, seen.status in FINAL)

@@ -50,7 +50,7 @@ async def void(
 ) -> str | None:
     """Never bill an event that no invoice has, or only a draft that a check stopped. Returns the
     reason for which it was voided before, if it was. Raises `NotFound` and `UsageBilled`."""
-    async with desk.database.begin(SYSTEM) as tx:
+    async with desk.database.begin(access.scope) as tx:
         await usage.lock(tx, customer_id)
         await _reopen_if_skipped(tx, await usage.invoice_of(tx, customer_id, event_id))
         if await usage.void(tx, customer_id, event_id, reason):

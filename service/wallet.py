@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from domain.access import SYSTEM
+from domain.access import Access
 from domain.ledger import BookedPosting
 from domain.wallet import Balance
 from service.desk import Desk
@@ -11,19 +11,19 @@ from store import wallet
 from store.seen import seen
 
 
-async def balances(desk: Desk, owner: str) -> list[Balance]:
+async def balances(desk: Desk, access: Access, owner: str) -> list[Balance]:
     """What the wallet of a customer holds, per currency and in points."""
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         return await wallet.balances(tx, owner)
 
 
 async def transactions(
-    desk: Desk, owner: str, place: Descent | None, limit: int
+    desk: Desk, access: Access, owner: str, place: Descent | None, limit: int
 ) -> tuple[list[BookedPosting], Descent | None]:
     """The postings below a place, with what came late above it, and the place below them; None at
     the end."""
     late: Sequence[BookedPosting] = ()
-    async with desk.database.read(SYSTEM) as tx:
+    async with desk.database.read(access.scope) as tx:
         if place is None:
             rows = await wallet.transactions(tx, owner, None, limit)
         else:

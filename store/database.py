@@ -1,51 +1,100 @@
 """Connections to PostgreSQL."""
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import asyncpg
 import orjson
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from domain.access import Scope
+from domain.access import Actor, Scope
 
 Transaction = AsyncConnection
 """What every function of the store takes first: none can run outside a transaction."""
 
 
+_BECOME = text("""
+SELECT set_config('role', 'billing_customer', true), set_config('app.customer', :customer_id, true)
+""")
+"""As SET LOCAL: both end with the transaction, however it ends."""
+
+
 class Database:
     """PostgreSQL as everybody above the store sees it: transactions, for somebody.
 
-    `scope` says for whom. This is the one place where it will be told to PostgreSQL, for row-level
-    security, and where what only reads can go to a replica.
+    `scope` says for whom. A customer's transaction runs as a role of PostgreSQL that has few rights
+    and sees that customer's rows only (row-level security), which costs it one round trip. Nothing
+    else says for whom, and nothing changes it in the midst of a transaction.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self._reading = engine.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
+        self._reading = _read_only(engine)
         self._statements = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._of_customers = engine.execution_options()
+        event.listen(self._of_customers.sync_engine, "savepoint", _refuse)
+        event.listen(
+            self._of_customers.sync_engine, "before_cursor_execute", _of_a_customer, retval=True
+        )
+        self._read_by_customers = _read_only(self._of_customers)
 
     def begin(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that is committed at the end of the block."""
+        if scope.actor is Actor.CUSTOMER:
+            return _acting(self._of_customers.begin(), scope)
         return self.engine.begin()
 
     def read(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
         """For whoever only reads: one transaction sees one moment, from its first statement to its
         last, and cannot write. A document made of several statements is whole."""
+        if scope.actor is Actor.CUSTOMER:
+            return _acting(self._read_by_customers.connect(), scope)
         return self._reading.connect()
 
     def statements(self, scope: Scope) -> AbstractAsyncContextManager[Transaction]:
-        """Each statement is a transaction of its own: for whoever looks again and again."""
+        """Each statement sees what was committed before it: for whoever looks again and again. It
+        is a transaction of its own where that is possible; for whom a transaction acts is known in
+        a transaction only, so a customer's statements are one: where one fails it is the last."""
+        if scope.actor is Actor.CUSTOMER:
+            return self.begin(scope)
         return self._statements.connect()
 
     async def dispose(self) -> None:
         """Close every connection that is free."""
         await self.engine.dispose()
+
+
+def _read_only(engine: AsyncEngine) -> AsyncEngine:
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+@asynccontextmanager
+async def _acting(
+    opened: AbstractAsyncContextManager[Transaction], scope: Scope
+) -> AsyncIterator[Transaction]:
+    async with opened as tx:
+        await tx.execute(_BECOME, {"customer_id": scope.id})
+        yield tx
+
+
+def _refuse(*_: object) -> NoReturn:
+    """What is set after a savepoint stays when that is released, and goes when it is rolled back:
+    nobody could tell any more for whom the transaction acts."""
+    raise RuntimeError("A transaction of a customer has no savepoints.")
+
+
+def _of_a_customer(
+    _1: object, _2: object, statement: str, parameters: Any, _3: object, _4: bool
+) -> tuple[str, Any]:
+    """A prepared statement of another text: PostgreSQL plans one anew each time that it comes in
+    another role, which costs several times what it takes to execute it. The system would pay too,
+    on a connection that a customer had before."""
+    return f"{statement} /* of a customer */", parameters
 
 
 ERRORS = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, Uuid, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.gateway import (
@@ -18,23 +18,24 @@ from domain.gateway import (
 )
 from store.change import Change
 from store.database import Transaction
-from store.tables import gateway_attempts
+from store.tables import gateway_attempts, payments
 
 _OPEN = """
 opened AS (
     INSERT INTO gateway_attempts (
-        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency,
-        opened_by_run
+        reference_id, operation, payment_id, customer_id, gateway, idempotency_key, amount,
+        currency, opened_by_run
     )
     SELECT
-        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency, ''
+        reference_id, operation, payment_id, customer_id, gateway, idempotency_key, amount,
+        currency, ''
     FROM unnest(
         CAST(:reference_ids AS uuid[]), CAST(:operations AS text[]),
-        CAST(:attempted_ids AS uuid[]), CAST(:gateways AS text[]),
+        CAST(:attempted_ids AS uuid[]), CAST(:attempted_by AS text[]), CAST(:gateways AS text[]),
         CAST(:gateway_keys AS text[]), CAST(:attempted_amounts AS bigint[]),
         CAST(:attempted_currencies AS text[])
     ) AS attempt (
-        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency
+        reference_id, operation, payment_id, customer_id, gateway, idempotency_key, amount, currency
     )
     RETURNING operation
 )"""
@@ -51,13 +52,21 @@ closed AS (
     RETURNING gateway_attempts.operation
 )"""
 
+_CUSTOMER = (
+    select(payments.c.customer_id)
+    .where(payments.c.id == bindparam("attempt_of", type_=Uuid(as_uuid=False)))
+    .scalar_subquery()
+)
+"""Of the payment that an attempt is for."""
+
 
 def opening(requests: Sequence[GatewayRequest]) -> Change:
-    """Open attempts with what they are for: no run of a workflow is there yet."""
+    """Open attempts with the payment that they are for: no run of a workflow is there yet."""
     values = {
         "reference_ids": [each.reference_id for each in requests],
         "operations": [each.operation for each in requests],
         "attempted_ids": [each.payment_id for each in requests],
+        "attempted_by": [each.customer_id for each in requests],
         "gateways": [each.gateway for each in requests],
         "gateway_keys": [each.idempotency_key for each in requests],
         "attempted_amounts": [each.amount for each in requests],
@@ -72,6 +81,7 @@ async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attemp
         reference_id=request.reference_id,
         operation=request.operation,
         payment_id=request.payment_id,
+        customer_id=_CUSTOMER,
         gateway=request.gateway,
         idempotency_key=request.idempotency_key,
         amount=request.amount,
@@ -82,7 +92,8 @@ async def open_(tx: Transaction, request: GatewayRequest, run_id: str) -> Attemp
         index_elements=["reference_id", "operation"],
         set_={"outcome": gateway_attempts.c.outcome},
     ).returning(gateway_attempts.c.opened_at, gateway_attempts.c.opened_by_run)
-    opened_at, opened_by_run = (await tx.execute(keep)).one()
+    values = {"attempt_of": request.payment_id}
+    opened_at, opened_by_run = (await tx.execute(keep, values)).one()
     return Attempt(opened_at, opened_by_run != run_id, opened_by_run)
 
 

@@ -69,7 +69,8 @@ class Claimed:
 
 
 async def claim(tx: Transaction, claim: Claim, resource_id: str) -> Claimed:
-    """Take the key for this resource, or learn whose it is; raises `KeyReused`.
+    """Take the key for this resource, or learn whose it is; raises `KeyReused`, also where the
+    caller took it while it acted for somebody else.
 
     A concurrent claim of the same key waits here until the other transaction ends.
     """
@@ -84,8 +85,8 @@ async def claim(tx: Transaction, claim: Claim, resource_id: str) -> Claimed:
     if taken.first() is not None:
         return Claimed(resource_id, repeated=False, answer=None)
     found = await find(tx, claim)
-    if found is None:
-        raise RuntimeError("a claimed idempotency key has no row")
+    if found is None:  # It is there, but not for the customer for whom the caller acts now.
+        raise KeyReused("Use a new Idempotency-Key for a new request.")
     return found
 
 

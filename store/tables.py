@@ -312,6 +312,7 @@ gateway_attempts = Table(
     _reference("reference_id"),
     _text("operation"),
     _reference("payment_id", "payments.id"),
+    _text("customer_id"),
     _text("gateway"),
     _text("idempotency_key"),
     _amount("amount"),
@@ -375,6 +376,8 @@ saga_steps = Table(
     Index("ix_saga_steps_undone", "at", postgresql_where=text("state = 'UNDONE'")),
 )
 
+_ACTING = "COALESCE(current_setting('app.customer', true), '')"
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -386,6 +389,7 @@ idempotency_keys = Table(
     Column("response_status", SmallInteger),
     _text("response_body", nullable=True),
     _time("created_at"),
+    Column("customer_id", Text, nullable=False, server_default=text(_ACTING)),
     PrimaryKeyConstraint("caller", "route", "key"),
     Index(
         "ix_idempotency_keys_bodies",
@@ -393,7 +397,8 @@ idempotency_keys = Table(
         postgresql_where=text("response_body IS NOT NULL"),
     ),
 )
-"""The row stays for ever; only its stored body may be purged."""
+"""The row stays for ever; only its stored body may be purged. `customer_id`: for whom the
+transaction acted that claimed the key, as `Database` has told PostgreSQL; '' is the system."""
 
 outbox = Table(
     "outbox",

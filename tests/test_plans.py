@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+from weakref import WeakSet
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 from temporalio.client import Client
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access, Scope
+from domain.roles import Role
 from domain.terms import Terms
 from runtime import sweeper
+from runtime.settings import Settings
 from store.database import Database
 from store.tables import metadata
+from tests.api.calls import OF_NOBODY, acting_as, ask, of_customers, with_everything
 from tests.api.settling import NO_MONEY, plan, settle, use
 from tests.support.billing import Billing
 from tests.support.conditions import eventually
@@ -31,12 +35,17 @@ Sent = dict[str, Any]
 
 
 @contextmanager
-def sent() -> Iterator[Sent]:
-    """Every statement of this process, whoever sends it."""
+def sent(*, of_customers_only: bool = False) -> Iterator[Sent]:
+    """Every statement of this process, whoever sends it, or those that follow one which says for
+    which customer the transaction acts."""
     found: Sent = {}
+    acting: WeakSet[Connection] = WeakSet()
 
-    def note(_1: Any, _2: Any, statement: str, parameters: Any, _3: Any, many: bool) -> None:
-        found.setdefault(statement, parameters[0] if many else parameters)
+    def note(tx: Connection, _1: Any, statement: str, parameters: Any, _2: Any, many: bool) -> None:
+        if tx in acting or not of_customers_only:
+            found.setdefault(statement, parameters[0] if many else parameters)
+        if "app.customer" in statement:
+            acting.add(tx)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
@@ -57,7 +66,9 @@ def reading_all(plan: dict[str, Any], partial: set[str], limited: bool = False) 
         yield from reading_all(each, partial, limited or node == "Limit")
 
 
-async def explained(database: Database, statements: Sent) -> dict[str, list[str]]:
+async def explained(
+    database: Database, statements: Sent, scope: Scope = SYSTEM
+) -> dict[str, list[str]]:
     """What reads a growing table from end to end, by statement.
 
     Without sequential scans, and without joins that begin with all rows of both sides, so that a
@@ -65,7 +76,7 @@ async def explained(database: Database, statements: Sent) -> dict[str, list[str]
     would be faster.
     """
     found = {}
-    async with database.begin(SYSTEM) as tx:
+    async with database.begin(scope) as tx:
         names = "SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL"
         partial = set((await tx.execute(text(names))).scalars())
         for way in ("seqscan", "hashjoin", "mergejoin", "material"):
@@ -93,6 +104,25 @@ async def test_no_hot_statement_reads_a_growing_table_from_end_to_end(
     assert tables >= {"payments", "idempotency_keys", "outbox", "usage_events", "invoices"}
     assert len(hot) > 100
     wrong = await explained(database, hot)
+    assert not wrong, "\n\n".join(f"{each}: {why}" for each, why in wrong.items())
+
+
+async def test_nor_does_one_of_a_customer_with_what_its_policies_add(
+    billing: Billing, database: Database, settings: Settings, settlements: None
+) -> None:
+    """On every route of customers' things."""
+    me = Access("test/me", frozenset({Role.CUSTOMER}), billing.customer_id)
+    await billing.add_card(NO_MONEY)
+    mine = {**await with_everything(billing), "sku": await billing.put_stock(5)}
+    with sent(of_customers_only=True) as statements:
+        async with acting_as(settings, me) as http:
+            for call in of_customers(settings):
+                if str(call) not in OF_NOBODY:
+                    await ask(http, call, mine)
+
+    hot = {each: sent for each, sent in statements.items() if touches_a_table(each)}
+    assert len(hot) > 25
+    wrong = await explained(database, hot, me.scope)
     assert not wrong, "\n\n".join(f"{each}: {why}" for each, why in wrong.items())
 
 

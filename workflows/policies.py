@@ -17,9 +17,17 @@ VERIFICATION = "verification"
 TASK_TIMEOUT = timedelta(seconds=5)
 """How soon a workflow goes on elsewhere whose worker died in the middle of a local step."""
 
-FIRST = Priority(priority_key=1)
+FIRST = 1
 """Somebody waits for it."""
-USUAL = Priority(priority_key=3)
+USUAL = 3
+
+
+def turn(place: int, customer_id: str | None) -> Priority:
+    """When what waits in a task queue is done: by its place, and of those in one place a customer
+    gets its turn however much another has waiting. Temporal heeds it only with its setting
+    `matching.enableFairness`; activities inherit it from their workflow."""
+    return Priority(priority_key=place, fairness_key=customer_id)
+
 
 _FOR_EVER = RetryPolicy(
     initial_interval=timedelta(milliseconds=200),

@@ -74,7 +74,8 @@ class BySchedule(TypedDict):
 class Start:
     """The options of one start.
 
-    The priority is always said: a child would inherit its parent's.
+    The priority is always said: a child would inherit its parent's. `customer_id`: whose turn it
+    takes.
     """
 
     id: str
@@ -82,7 +83,12 @@ class Start:
     summary: str
     attributes: tuple[SearchAttributePair[str], ...] = ()
     reuse: WorkflowIDReusePolicy = _AGAIN
-    priority: Priority = policies.USUAL
+    customer_id: str | None = None
+    place: int = policies.USUAL
+
+    @property
+    def priority(self) -> Priority:
+        return policies.turn(self.place, self.customer_id)
 
     def by_client(self) -> ByClient:
         """A start finds the running workflow if there is one. Raises `WorkflowAlreadyStartedError`
@@ -132,6 +138,7 @@ def of_payment(payment: PaymentRequest) -> Start:
         f"{amount} from {payment.customer_id} for {payment.payable_type}",
         (SearchAttributePair(CUSTOMER_ID, payment.customer_id), *_payable(payment)),
         _NEVER_BEFORE if payment.new else _ONCE,
+        payment.customer_id,
     )
 
 
@@ -143,6 +150,7 @@ def of_refund(refund: RefundRequest) -> Start:
         f"give {format_amount(refund.worth, refund.currency)} back{late}",
         (SearchAttributePair(CUSTOMER_ID, refund.customer_id),),
         _ONCE,
+        refund.customer_id,
     )
 
 
@@ -156,6 +164,7 @@ def of_invoice(invoice: InvoiceRequest) -> Start:
             SearchAttributePair(INVOICE_ID, invoice.invoice_id),
             SearchAttributePair(PERIOD, invoice.period),
         ),
+        customer_id=invoice.customer_id,
     )
 
 
@@ -169,7 +178,8 @@ def of_settlement(settlement: SettlementRequest) -> Start:
             SearchAttributePair(CUSTOMER_ID, settlement.customer_id),
             SearchAttributePair(PERIOD, settlement.period),
         ),
-        priority=policies.FIRST if settlement.run is None else policies.USUAL,
+        customer_id=settlement.customer_id,
+        place=policies.FIRST if settlement.run is None else policies.USUAL,
     )
 
 

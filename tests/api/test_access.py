@@ -1,10 +1,5 @@
 """Who may do what: the column "who" of the table of calls, row by row, deny by default."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from uuid import uuid4
-
-import httpx2
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -15,8 +10,8 @@ from domain.access import Access
 from domain.errors import InsufficientRole, InvalidRequest, NotFound
 from domain.roles import Action, Role
 from runtime.settings import Settings
+from tests.api.conftest import Acting
 from tests.api.documents import refused, rows_of
-from tests.conftest import served
 from tests.support.billing import Billing
 
 C, S, O, F, A = Role  # noqa: E741
@@ -76,23 +71,6 @@ WHO = {
     "GET /auth/permissions": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
-
-Acting = Callable[[Access], AbstractAsyncContextManager[httpx2.AsyncClient]]
-
-
-@pytest.fixture
-def acting(settings: Settings) -> Acting:
-    """The API as somebody with these roles meets it."""
-
-    @asynccontextmanager
-    async def acting_as(who: Access) -> AsyncIterator[httpx2.AsyncClient]:
-        app = create_app(settings)
-        app.dependency_overrides[access.caller] = lambda: who
-        async with served(app) as http:
-            http.headers["Idempotency-Key"] = uuid4().hex
-            yield http
-
-    return acting_as
 
 
 def customer(billing: Billing, *roles: Role) -> Access:

@@ -1,8 +1,7 @@
 """Every route of the OpenAPI document, asked by those who may not: without a token, with every
 role that it does not list, and by a customer for the things of another."""
 
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,21 +11,11 @@ import pytest
 from api.app import create_app
 from domain.roles import Role
 from runtime.settings import Settings
+from tests.api.calls import BODIES, OF_NOBODY, names_in, operations, things_of
 from tests.api.documents import refused, rows_of
-from tests.api.settling import invoiced
 from tests.conftest import served
 from tests.support.billing import Billing
 from tests.support.issuer import LocalIssuer, local_issuer
-
-OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
-OF_NOBODY = {
-    "GET /api/v1/coupons/{code}",
-    "GET /api/v1/inventory/{sku}",
-    "GET /api/v1/rankings",
-    "POST /auth/check",
-    "GET /auth/permissions",
-}
-"""What customers may ask and what is no customer's in particular."""
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +31,6 @@ async def closed(settings: Settings, issuer: LocalIssuer) -> AsyncIterator[httpx
     demanding = Settings.model_validate({**settings.model_dump(), "oidc_issuers": entry})
     async with served(create_app(demanding)) as http:
         yield http
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        if path not in OPEN:
-            for method, operation in methods.items():
-                yield method.upper(), path, operation
 
 
 async def described(closed: httpx2.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:
@@ -167,38 +149,3 @@ async def key_of_another(billing: Billing) -> dict[str, str]:
     wish = {"name": "mallory", "role": "customer", "customerId": name}
     made = await billing.api.post("/api/v1/keys", json=wish)
     return {"Authorization": f"Bearer {made.json()['key']}"}
-
-
-BODIES: dict[str, dict[str, Any]] = {
-    "/api/v1/payments": {"method": "CARD"},
-    "/api/v1/wallet/top-ups": {"amount": 1, "currency": "KRW"},
-}
-"""What else a request needs, so that it is refused for whose things it names."""
-
-
-async def things_of(billing: Billing) -> dict[str, str]:
-    """One of each, by the name that paths, queries and bodies give it."""
-    bill = await invoiced(billing)
-    paid = await billing.pay(await billing.order(1000))
-    return {
-        "customerId": billing.customer_id,
-        "order_id": paid["orderId"],
-        "orderId": await billing.order(1000),
-        "payment_id": paid["id"],
-        "invoice_id": bill["id"],
-    }
-
-
-def names_in(
-    path: str, operation: dict[str, Any], document: dict[str, Any]
-) -> tuple[set[str], set[str]]:
-    """What a request may name: in its path, and in its query or body."""
-    parameters = operation.get("parameters", [])
-    query = {each["name"] for each in parameters if each["in"] == "query"}
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    schemas = [content.get("schema", {}), *content.get("schema", {}).get("anyOf", ())]
-    models = [each["$ref"].rpartition("/")[2] for each in schemas if "$ref" in each]
-    body = {
-        name for each in models for name in document["components"]["schemas"][each]["properties"]
-    }
-    return set(re.findall(r"{(\w+)}", path)), query | body

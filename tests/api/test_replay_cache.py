@@ -5,6 +5,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from api.replay_cache import ReplayCache
+from domain.access import SYSTEM
 from runtime.settings import Settings
 from store.idempotency import Claim, StoredAnswer
 from store.key_ring import NO_KEYS, parse
@@ -18,11 +19,11 @@ async def test_an_answer_is_read_with_its_key_and_is_a_miss_without(settings: Se
     renewed = ReplayCache(settings.redis_url, parse(f"{NEW},{OLD}"))
     others = [ReplayCache(settings.redis_url, keys) for keys in (parse(NEW), NO_KEYS)]
 
-    await sealing.put(claim, answer)
+    await sealing.put(claim, SYSTEM, answer)
 
-    assert await sealing.get(claim) == await renewed.get(claim) == answer
+    assert await sealing.get(claim, SYSTEM) == await renewed.get(claim, SYSTEM) == answer
     for other in others:
-        assert await other.get(claim) is None
+        assert await other.get(claim, SYSTEM) is None
     async with Redis.from_url(settings.redis_url) as redis:
         kept = [await redis.get(key) async for key in redis.scan_iter("replay:*")]
     assert not any("Kim" in str(each) for each in kept)

@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -5,8 +6,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from dev import postgres, process
+from runtime import schema
 
 
 @contextmanager
@@ -91,6 +94,21 @@ async def test_data_survives_kill_9_and_a_pid_file_with_the_pid_of_somebody_else
     with running_postgres(directory) as own_port:
         assert await execute(own_port, postgres.OWNER, "SELECT answer FROM kept") == 42
     await somebody.close()
+
+
+async def test_data_of_before_get_the_role_of_customers_when_they_are_started(
+    directory: Path,
+) -> None:
+    """Without it no migration runs, and says what to do about it."""
+    with running_postgres(directory) as port:
+        await execute(port, postgres.SUPERUSER, f"DROP ROLE {postgres.CUSTOMER}")
+        with pytest.raises(
+            DBAPIError, match="As a superuser: CREATE ROLE billing_customer NOLOGIN"
+        ):
+            await asyncio.to_thread(schema.upgrade, postgres.url(port, postgres.OWNER))
+
+    with running_postgres(directory) as port:
+        await asyncio.to_thread(schema.upgrade, postgres.url(port, postgres.OWNER))
 
 
 async def test_an_interrupted_first_start_is_made_again(directory: Path) -> None:

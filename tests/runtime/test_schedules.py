@@ -115,8 +115,8 @@ async def test_the_run_of_a_month_is_started_in_one_way(client: Client, database
         await start_settlement_run(client, RunRequest("2003-01"))
         wanted = await seen(client, settlement_run_workflow_id("2003-01"))
 
-    assert scheduled == Seen("settlement", "settle 2003-02", {"Period": "2003-02"})
-    assert wanted == Seen("settlement", "settle 2003-01", {"Period": "2003-01"})
+    assert scheduled == Seen("settlement", "settle 2003-02", {"Period": "2003-02"}, turn_of="")
+    assert wanted == Seen("settlement", "settle 2003-01", {"Period": "2003-01"}, turn_of="")
 
 
 async def test_a_schedule_of_an_older_version_gets_the_time_out(client: Client) -> None:

@@ -1,10 +1,10 @@
-"""What the application's role may do, asked of PostgreSQL itself."""
+"""What the application's roles may do, asked of PostgreSQL itself."""
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from dev.postgres import APPLICATION
+from dev.postgres import APPLICATION, CUSTOMER
 from domain.access import SYSTEM
 from store.database import Database
 from store.tables import metadata
@@ -87,6 +87,40 @@ STAYS = {
 }
 """Where they are many: the columns that it does not change."""
 
+OF_CUSTOMERS = {
+    "SELECT": {
+        *("customers", "plan_assignments", "payment_methods", "orders", "payments", "top_ups"),
+        *("wallets", "ledger_transactions", "postings", "gateway_attempts", "reviews"),
+        *("saga_steps", "idempotency_keys", "coupons", "coupon_claims", "inventory"),
+        *("sku_rankings", "invoices", "invoice_lines", "aggregated_usage"),
+    }
+}
+"""What the requests of a customer read whole, of the rows that are its own."""
+COLUMNS_OF_CUSTOMERS = {
+    "SELECT": {
+        "audit_entries": {"id"},
+        "refunds": {"customer_id", "currency", "status", "wallet_amount", "points_amount"},
+    },
+    "UPDATE": {
+        "coupons": {"issued"},
+        "customers": {"due_days"},
+        "idempotency_keys": {"response_status", "response_body"},
+        "orders": {"status", "review_reason", "updated_at"},
+    },
+    "INSERT": {
+        "audit_entries": LEDGER["audit_entries"] - {"viewed_from"},
+        "coupon_claims": {"id", "code", "customer_id"},
+        "gateway_attempts": {
+            *("reference_id", "operation", "payment_id", "customer_id", "gateway"),
+            *("idempotency_key", "amount", "currency", "opened_by_run"),
+        },
+        "idempotency_keys": {"caller", "route", "key", "request_hash", "resource_id"},
+        "payments": STAYS["payments"] - {"created_at"} | {"status"},
+        "top_ups": {"id", "customer_id", "currency", "amount", "source"},
+    },
+}
+"""Of the rest these columns. `customers` is only locked: a policy refuses every change."""
+
 _GRANTS = text("""
     SELECT c.relname, COALESCE(grantee.rolname, 'PUBLIC') AS grantee, acl.privilege_type
     FROM pg_class c
@@ -113,6 +147,11 @@ async def test_the_application_reads_and_adds_and_changes_state_only(database: D
         for table in metadata.tables
         for privilege in _expected(table)
     } | {("usage_events_default", APPLICATION, "SELECT")}
+    expected |= {
+        (table, CUSTOMER, privilege)
+        for privilege, tables in OF_CUSTOMERS.items()
+        for table in tables
+    }
     assert granted == expected
 
 
@@ -139,26 +178,42 @@ async def test_of_a_row_it_changes_only_what_may_change(database: Database) -> N
         for table, names in tables.items()
         for column in names
     }
+    expected |= {
+        (table, column, CUSTOMER, privilege)
+        for privilege, tables in COLUMNS_OF_CUSTOMERS.items()
+        for table, names in tables.items()
+        for column in names
+    }
     assert granted == expected
 
 
 async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> None:
+    """The application may become the customers' role, and has nothing of it before it does."""
+    roles = text("""
+        SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication,
+            rolbypassrls,
+            EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid) AS owner,
+            has_database_privilege(r.oid, current_database(), 'CREATE') AS schemas,
+            has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
+            has_schema_privilege(r.oid, 'public', 'CREATE') AS tables
+        FROM pg_roles r WHERE rolname IN (:application, :customer)
+    """)
+    members = text("""
+        SELECT member::regrole::text, roleid::regrole::text, inherit_option, admin_option
+        FROM pg_auth_members
+        WHERE member IN (to_regrole(:application), to_regrole(:customer))
+    """)
+    names = {"application": APPLICATION, "customer": CUSTOMER}
     async with database.engine.connect() as tx:
-        role = (
-            await tx.execute(
-                text("""
-                    SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls,
-                        EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) AS member,
-                        EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid) AS owner,
-                        has_database_privilege(r.oid, current_database(), 'CREATE') AS schemas,
-                        has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
-                        has_schema_privilege(r.oid, 'public', 'CREATE') AS tables
-                    FROM pg_roles r WHERE rolname = current_user
-                """)
-            )
-        ).one()
+        found = {name: (login, rights) for name, login, *rights in await tx.execute(roles, names)}
+        memberships = [tuple(row) for row in await tx.execute(members, names)]
 
-    assert not any(role), role
+    assert {name: login for name, (login, _) in found.items()} == {
+        APPLICATION: True,
+        CUSTOMER: False,
+    }
+    assert not any(right for _, rights in found.values() for right in rights), found
+    assert memberships == [(APPLICATION, CUSTOMER, False, False)]
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,37 @@ def test_what_was_cancelled_before_gives_its_usage_back_with_an_upgrade(
     assert asyncio.run(execute(empty_database, free)) == ["CANCELLED"]
     dated = "SELECT last_at = '2026-07-01T03:00:00Z' FROM invoice_numbers"
     assert asyncio.run(execute(empty_database, dated)) == ["True"]
+
+
+_PAYMENT = """
+    INSERT INTO payments (
+        id, payable_type, payable_id, customer_id, currency, method, wallet_amount, card_amount,
+        gateway, billing_key, status
+    )
+    VALUES (md5('p')::uuid, 'ORDER', md5('o')::uuid, 'c', 'KRW', 'CARD', 0, 1, 'g', 'b', 'PENDING')
+"""
+_ATTEMPT = """
+    INSERT INTO gateway_attempts (
+        reference_id, operation, payment_id, gateway, idempotency_key, amount, currency,
+        opened_by_run
+    )
+    VALUES (md5('p')::uuid, 'charge', md5('p')::uuid, 'g', 'k', 1, 'KRW', '')
+"""
+_KEYS = """
+    INSERT INTO idempotency_keys (caller, route, key, request_hash, resource_id)
+    VALUES ('me', 'r', 'paid', '', md5('p')::uuid), ('me', 'r', 'other', '', md5('x')::uuid)
+"""
+
+
+def test_what_is_there_is_told_whose_it_is_with_an_upgrade(empty_database: str) -> None:
+    """So that a customer still finds the attempts of its payments, and the answers to its keys."""
+    command.upgrade(configured(empty_database), "0013")
+    for statement in (_PAYMENT, _ATTEMPT, _KEYS):
+        asyncio.run(execute(empty_database, statement))
+
+    schema.upgrade(empty_database)
+
+    asked = "SELECT customer_id FROM gateway_attempts"
+    assert asyncio.run(execute(empty_database, asked)) == ["c"]
+    keys = "SELECT key || ' of ' || customer_id FROM idempotency_keys ORDER BY key DESC"
+    assert asyncio.run(execute(empty_database, keys)) == ["paid of c", "other of "]
