@@ -20,6 +20,12 @@ LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 CODE_LETTERS = 8
 _TOKEN_BYTES = 32
 
+_MAKE = """
+redis.call('HSET', KEYS[2], 'client', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('SET', KEYS[1], KEYS[2], 'EX', ARGV[2])
+return 1
+"""
 _ASK = """
 local found = redis.call('HMGET', KEYS[1], 'client', 'user')
 if not found[1] then return {'', ''} end
@@ -58,21 +64,16 @@ class Devices:
 
     def __init__(self, url: str) -> None:
         self._redis = redis_pool.connect(url)
+        self._make = self._redis.register_script(_MAKE)
         self._ask = self._redis.register_script(_ASK)
         self._agree = self._redis.register_script(_AGREE)
 
-    async def begin(self, client_id: str) -> Device:
+    async def made(self, client_id: str) -> Device:
         """Raises `CountersDown`."""
         code = "".join(secrets.choice(LETTERS) for _ in range(CODE_LETTERS))
         device = Device(secrets.token_urlsafe(_TOKEN_BYTES), code)
-        try:
-            async with self._redis.pipeline() as both:
-                both.hset(_device(device.device_code), mapping={"client": client_id})
-                both.expire(_device(device.device_code), SECONDS)
-                both.set(_code(code), _device(device.device_code), ex=SECONDS)
-                await both.execute()
-        except (RedisError, OSError) as error:
-            raise CountersDown(str(error)) from error
+        keys = [_code(code), _device(device.device_code)]
+        await self._run(self._make, keys, [client_id, SECONDS])
         return device
 
     async def agree(self, user_code: str, user_id: str) -> bool:

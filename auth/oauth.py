@@ -63,7 +63,7 @@ async def device(request: Request, context: Using) -> Response:
     their eyes, and not in a message of somebody else."""
 
     async def begun(fields: Fields) -> Response:
-        made = await context.devices.begin(_client(context, fields))
+        made = await context.devices.made(_client(context, fields))
         return JSONResponse(
             {
                 "device_code": made.device_code,
