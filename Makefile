@@ -23,7 +23,7 @@ demo: .venv/embedded ## Run the scenario on a stack of its own and explain every
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
 
-dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
+dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
 
 check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks and dashboards against what makes them
