@@ -23,10 +23,10 @@ demo: .venv/embedded ## Run the scenario on a stack of its own and explain every
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
 
-dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT)
+dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
 
-check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks against their JSON
+check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks and dashboards against what makes them
 	@$(ALIVE) $(BIN)/ruff format --check .
 	@$(ALIVE) $(BIN)/ruff check .
 	@$(ALIVE) $(BIN)/mypy
@@ -34,6 +34,7 @@ check: .venv/development ## Format, lint, types, imports, the picture of them, m
 	@$(ALIVE) $(BIN)/python -m dev.architecture --check
 	@$(ALIVE) $(BIN)/python -m dev.drift
 	@$(ALIVE) $(BIN)/python -m load.report --check
+	@$(ALIVE) $(BIN)/python -m dev.dashboards --check
 
 format: .venv/development ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

@@ -7,7 +7,7 @@ from domain.coupon import CouponUseState, check_window
 from domain.errors import CouponNotApplicable, CouponNotIssued, HoldReleased
 from domain.payment import PaymentRequest
 from domain.saga import COUPON_USE, ORDER_APPLY_COUPON, StepState
-from store import clock, coupon, order, saga
+from store import change, clock, coupon, order, saga
 from store.database import Database, Transaction
 
 
@@ -20,6 +20,10 @@ class CouponActivities:
     @activity.defn(name="coupon.use")
     async def use(self, payment: PaymentRequest) -> None:
         """Take the coupon's place in its limits, once; raises `CouponNotApplicable`."""
+        taken = coupon.using(payment.payment_id, payment.coupon_code, payment.customer_id)
+        done = saga.recording(payment, {COUPON_USE: StepState.DONE})
+        if await change.at_once(self._database, SYSTEM, taken, *done):
+            return
         async with self._database.begin(SYSTEM) as tx:
             state = await coupon.use_state(tx, payment.payment_id)
             if state is CouponUseState.RESTORED:

@@ -23,13 +23,15 @@ from store.database import Database, Transaction
 @dataclass(frozen=True)
 class Step:
     """`do` and `undo` are activities, a transaction each. `take` and `give_back` join the one in
-    which a payment or a refund completes; the postings are the caller's. `taking` is `take` as a
-    part of a statement, with what the customer has earned in the unit of the part."""
+    which a payment or a refund completes; the postings are the caller's. `holding` is what `do`
+    does as a part of a statement, and `taking` is `take`, with what the customer has earned in the
+    unit of the part."""
 
     name: str
     activities: Callable[[Database], Any]
     do: MethodAsyncSingleParam[Any, PaymentRequest, None]
     undo: MethodAsyncSingleParam[Any, PaymentRequest, None]
+    holding: Callable[[Hold], Change]
     take: Callable[[Transaction, Hold], Awaitable[None]]
     taking: Callable[[Hold, int], Change]
     give_back: Callable[[Transaction, Part], Awaitable[None]]
@@ -45,6 +47,7 @@ STEPS: Mapping[Kind, Step] = {
         WalletActivities,
         WalletActivities.hold,
         WalletActivities.release,
+        wallet.holding,
         wallet.commit_hold,
         wallet.committing_hold,
         _to_wallet,
@@ -54,6 +57,7 @@ STEPS: Mapping[Kind, Step] = {
         PointsActivities,
         PointsActivities.deduct,
         PointsActivities.give_back,
+        wallet.holding,
         wallet.commit_hold,
         wallet.committing_hold,
         _to_wallet,

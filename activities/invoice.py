@@ -12,9 +12,8 @@ from domain.dead_letter import of_invoice
 from domain.decision import decision
 from domain.dunning import Ladder
 from domain.event import JSON
-from domain.failure import FailureCode
+from domain.failure import HARD_DECLINES, FailureCode
 from domain.invoice import (
-    HARD_DECLINES,
     OPEN,
     Chargeable,
     ClosedInvoice,
@@ -43,6 +42,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
 )
+from domain.proposal import together
 from domain.workflow_id import invoice_workflow_id
 from store import audit, change, clock, dead_letter, invoice, ledger, outbox, payment, usage, wallet
 from store.database import Database, Transaction
@@ -167,7 +167,7 @@ def _closing(closed: ClosedInvoice, before: InvoiceStatus) -> Entry:
         issued.invoice_id,
         issued.customer_id,
         before={"status": before},
-        after={"status": closed.status},
+        after={"status": closed.status, **together(closed.persons)},
         reason=closed.reason,
     )
 

@@ -28,7 +28,16 @@ from domain.payment import (
 )
 from domain.points import UNIT as POINT
 from domain.refund import RefundRequest, late_capture_transaction, of_late_capture
-from domain.saga import GATEWAY_AUTHORIZE, PAYMENT_COMPLETE, PAYMENT_FAIL, StepState, of_gateway
+from domain.saga import (
+    COUPON_USE,
+    GATEWAY_AUTHORIZE,
+    INVENTORY_RESERVE,
+    ORDER_APPLY_COUPON,
+    PAYMENT_COMPLETE,
+    PAYMENT_FAIL,
+    StepState,
+    of_gateway,
+)
 from domain.workflow_id import invoice_workflow_id, payment_workflow_id
 from store import (
     audit,
@@ -78,6 +87,13 @@ class PaymentActivities:
             }
             return OpenedPayment(status, attempts, cancel_requested, watched)
 
+    @activity.defn(name="payment.set_aside")
+    async def set_aside(self, payment: PaymentRequest) -> bool:
+        """All that lies with us, by one statement, with what is told of each step. False where
+        anything is not as expected: then nothing is set aside, and each step says for itself why.
+        """
+        return await change.at_once(self._database, SYSTEM, *_setting_aside(payment))
+
     @activity.defn(name="payment.mark")
     async def mark(self, marking: Marking) -> None:
         """UNKNOWN or NEEDS_REVIEW: everything stays held, and the reason can be read. Of a payment
@@ -110,8 +126,9 @@ class PaymentActivities:
         its begin: then nothing is written."""
         payment = capture.payment
         async with self._database.statements(SYSTEM) as tx:
-            lines: tuple[OrderLine, ...] = ()
-            if payment.payable_type is PayableType.ORDER:
+            lines = payment.lines
+            if payment.payable_type is PayableType.ORDER and not lines:
+                # Who started it again knew its own row only.
                 lines = await order.lines(tx, payment.payable_id)
             return await change.tried(tx, *_completion(capture, lines))
 
@@ -211,6 +228,27 @@ def _owed_back(payment: PaymentRequest, late: RefundRequest) -> Entry:
     )
     why = late.reason
     return Entry(who, Action.REFUND_CREATED, Noun.REFUND, id_, whose, after=after, reason=why)
+
+
+def _setting_aside(payment: PaymentRequest) -> list[Change]:
+    """All that a payment takes before the pivot, in the order of the saga."""
+    changes: list[Change] = []
+    steps: list[str] = []
+    if payment.coupon_code:
+        id_, order_id, code = payment.payment_id, payment.payable_id, payment.coupon_code
+        changes.append(coupon.using(id_, code, payment.customer_id))
+        changes.append(order.applying_coupon(order_id, id_, code, payment.discount))
+        steps += [COUPON_USE, ORDER_APPLY_COUPON]
+    if payment.stock:
+        changes += inventory.reserving(payment.payment_id, payment.stock)
+        steps.append(INVENTORY_RESERVE)
+    holds = {part.kind: payment.hold(part.kind) for part in payment.ours}
+    changes += [STEPS[kind].holding(hold) for kind, hold in holds.items()]
+    steps += [STEPS[kind].name for kind in holds]
+    if holds:
+        changes.append(ledger.appending(*(hold.taken() for hold in holds.values())))
+    changes += saga.recording(payment, dict.fromkeys(steps, StepState.DONE))
+    return changes
 
 
 def _completion(capture: Capture, lines: Sequence[OrderLine]) -> list[Change]:

@@ -8,7 +8,7 @@ from domain.funding import Kind
 from domain.payment import PaymentRequest
 from domain.saga import POINTS_DEDUCT, StepState
 from domain.wallet import HoldState
-from store import change, saga, wallet
+from store import change, ledger, saga, wallet
 from store.database import Database
 
 
@@ -22,8 +22,9 @@ class PointsActivities:
     async def deduct(self, payment: PaymentRequest) -> None:
         """Take the points from what the customer can spend, once; raises `InsufficientPoints`."""
         wanted = payment.hold(Kind.POINTS)
+        held = (wallet.holding(wanted), ledger.appending(wanted.taken()))
         done = saga.recording(payment, {POINTS_DEDUCT: StepState.DONE})
-        if await change.at_once(self._database, SYSTEM, *wallet.holding(wanted), *done):
+        if await change.at_once(self._database, SYSTEM, *held, *done):
             return
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):

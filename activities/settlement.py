@@ -29,6 +29,7 @@ from domain.month import (
 )
 from domain.period import Period
 from domain.pricing_snapshot import PricingSnapshot, says_nothing
+from domain.proposal import together
 from domain.settlement import (
     ENDED,
     INSTEAD,
@@ -45,6 +46,7 @@ from domain.settlement import (
 )
 from domain.workflow_id import settlement_workflow_id
 from store import audit, change, clock, dead_letter, invoice, month, outbox, settlement, usage
+from store.change import Change
 from store.database import Database, Transaction
 from store.identifier import new_id
 
@@ -96,16 +98,13 @@ class SettlementActivities:
                 return instead
             row, number = await invoice.issue(tx, before.id, due_in, decided)
             owed = invoice.request(row, wanted.dunning, wanted.waits)
-            if before.number is None:
-                await change.make(
-                    tx,
-                    outbox.appending(created_event(owed, number), completed_event(owed)),
-                    audit.appending(
-                        *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
-                    ),
-                )
             settled = EndedSettlement(wanted, SettlementStatus.SETTLED, invoice_id=row.id)
-            await _record(tx, settled)
+            changes = _recording(settled)
+            if before.number is None:
+                told = created_event(owed, number), completed_event(owed)
+                noted = *_decided(made, Action.INVOICE_APPROVED), _issuing(row, before.status)
+                changes += [outbox.appending(*told), audit.appending(*noted)]
+            await change.make(tx, *changes)
             return Issued(owed, number)
 
     @activity.defn(name="settlement.reject")
@@ -144,11 +143,19 @@ class SettlementActivities:
 async def _record(tx: Transaction, ended: EndedSettlement) -> None:
     """What the run report shows of this customer, and what waits for an operator: a month that
     failed, until it does not any more."""
-    letter = of_settlement(ended)
-    failed = ended.status is SettlementStatus.FAILED
-    await settlement.record(tx, ended, None if failed else letter.reference)
-    if failed:
-        await dead_letter.bury(tx, letter)
+    await change.make(tx, *_recording(ended))
+    if ended.status is SettlementStatus.FAILED:
+        await dead_letter.bury(tx, of_settlement(ended))
+
+
+def _recording(ended: EndedSettlement) -> list[Change]:
+    """The same as parts of a statement, of what did not fail."""
+    recorded = settlement.recording(ended)
+    if ended.status is SettlementStatus.FAILED:
+        return [recorded]
+    wanted = ended.settlement
+    owner = settlement_workflow_id(wanted.customer_id, wanted.period)
+    return [recorded, dead_letter.resolving(owner)]
 
 
 def _decided(made: DecidedDraft, what: Action) -> list[Entry]:
@@ -158,7 +165,8 @@ def _decided(made: DecidedDraft, what: Action) -> list[Entry]:
         return []
     by = verdict.by or system(settlement_workflow_id(wanted.customer_id, wanted.period))
     id_, whose = made.invoice_id, wanted.customer_id
-    return [Entry(by, what, Noun.INVOICE, id_, whose, reason=verdict.reason)]
+    after = together(verdict.persons) or None
+    return [Entry(by, what, Noun.INVOICE, id_, whose, after=after, reason=verdict.reason)]
 
 
 def _issuing(row: Invoice, before: InvoiceStatus) -> Entry:
@@ -205,16 +213,18 @@ async def _draft(
     own, period, plan = standing.month, standing.month.period, standing.month.plan
     ends_at = period.ends_at(whose.time_zone)
     if plan is None:
-        if current is None and not await usage.any_unclaimed(tx, whose.id, ends_at):
+        if current is None and standing.free_since is None:
             return Drafted(SettlementStatus.SKIPPED)
         raise without_prices(whose.id, period)
     invoice_id = new_id() if current is None else current.id
+    since = standing.free_since
     if current is not None:
         await usage.release(tx, invoice_id)
         await invoice.empty_draft(tx, invoice_id)
         own = await month.known(tx, whose, period)
+        since = await usage.first_to_claim(tx, invoice_id, whose.id, ends_at)
     left_out = undecided(period, standing.drafts)
-    claimed = await usage.claim(tx, invoice_id, whose.id, ends_at, whose.time_zone, left_out)
+    claimed = await usage.claim(tx, invoice_id, whose.id, since, ends_at, whose.time_zone, left_out)
     late = late_months(period, claimed)
     known = [await month.known(tx, whose, each) for each in late]
     made = draft(whose, plan, own, known, claimed)

@@ -9,7 +9,7 @@ from domain.money import format_amount
 from domain.payment import PaymentRequest
 from domain.saga import WALLET_HOLD, StepState
 from domain.wallet import HoldState
-from store import change, saga, wallet
+from store import change, ledger, saga, wallet
 from store.database import Database
 
 
@@ -23,8 +23,9 @@ class WalletActivities:
     async def hold(self, payment: PaymentRequest) -> None:
         """Move the wallet part from available to held, once; raises `InsufficientFunds`."""
         wanted = payment.hold(Kind.WALLET)
+        held = (wallet.holding(wanted), ledger.appending(wanted.taken()))
         done = saga.recording(payment, {WALLET_HOLD: StepState.DONE})
-        if await change.at_once(self._database, SYSTEM, *wallet.holding(wanted), *done):
+        if await change.at_once(self._database, SYSTEM, *held, *done):
             return
         async with self._database.begin(SYSTEM) as tx:
             if await wallet.hold(tx, wanted):

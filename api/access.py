@@ -19,7 +19,7 @@ from api import source
 from api.address import Networks, client_address
 from api.errors import issuer_unreachable, problem, unavailable
 from api.issuers import IssuerUnreachable
-from domain.access import Access
+from domain.access import Access, at_the_machine
 from domain.errors import InvalidRequest, Rejected
 from domain.identifier import NAME, has_form
 from domain.roles import RULES, Action, Role
@@ -27,6 +27,8 @@ from service.key import Keys, KeysUnreachable
 
 CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
+OS_USER = "X-OS-User"
+"""Whose command asks, in `dev`: what a machine that is trusted says of its users."""
 EVERY_ROLE = frozenset(Role)
 
 OPEN = frozenset({"/", "/swagger", "/openapi.json", "/metrics"})
@@ -46,12 +48,26 @@ Identify = Callable[[Headers, str], Awaitable[Access]]
 
 async def of_development(headers: Headers) -> Access:
     """Without an issuer, in `dev` only: the caller has every role, and acts for the customer
-    `demo` unless the request names another."""
+    `demo` unless the request names another; or it is a user of this machine."""
+    user = headers.get(OS_USER)
+    if user is not None:
+        if not has_form(user, NAME):
+            raise InvalidRequest(f"{OS_USER}: has the form {CUSTOMER_ID}.")
+        return at_the_machine(user)
     name = headers.get("x-customer-id", DEV_CUSTOMER)
     if not has_form(name, NAME):
         raise InvalidRequest(f"X-Customer-Id: has the form {CUSTOMER_ID}.")
     # As with tokens: the keys of two customers never meet.
     return Access(f"dev/{name}", roles=EVERY_ROLE, customer_id=name)
+
+
+def insider(who: Access) -> Identify:
+    """Inside the process of whoever asks there is nobody else."""
+
+    async def identify(headers: Headers, address: str) -> Access:
+        return who
+
+    return identify
 
 
 def by_key_or(keys: Keys, otherwise: ByHeaders) -> Identify:

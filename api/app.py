@@ -7,7 +7,6 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-import httpx2
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -25,6 +24,7 @@ from api import (
     description,
     errors,
     health,
+    idempotency,
     inventory,
     invoice,
     key,
@@ -32,10 +32,13 @@ from api import (
     payment,
     points,
     pricing,
+    proposal,
     ranking,
     receivable,
     refund,
+    review,
     settlement,
+    story,
     usage,
     wallet,
     webhook,
@@ -43,16 +46,18 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.entrance import Entrance
 from api.envelope import Envelope
 from api.limits import AddressLimits, CallerLimits
 from api.queries import OnlyKnown
 from api.quota import Counters, Limiter
 from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
-from api.tokens import Tokens
-from runtime import api_keys, memory, temporal
+from api.traffic import Kind, Traffic
+from domain.access import Access
+from runtime import api_keys, figures, memory, temporal
 from runtime.desk import connected
-from runtime.production import require_api
+from runtime.production import require_api, require_worker
 from runtime.settings import Settings
 from runtime.version import VERSION
 from service.group_commit import GroupCommit
@@ -76,6 +81,9 @@ CALLS = (
     settlement,
     invoice,
     customer,
+    proposal,
+    story,
+    review,
     dead_letter,
     audit,
     auth,
@@ -85,15 +93,25 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
+LENGTHY_AT_ONCE = 2
+"""Whole months that an API process reads: a third one waits, and is then refused."""
 KEYS_AT_ONCE = 2
 """Connections that only look keys up: whoever makes up keys takes none from those who work."""
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; raises `ConfigurationError` where it may not run."""
-    require_api(settings)
-    tokens = Tokens(settings.oidc_issuers, httpx2.AsyncClient())
+def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
+    """The application; raises `ConfigurationError` where it may not run.
+
+    `insider`: who runs it for themselves alone, in a process that nobody else can reach: no issuer
+    is needed, and none is asked.
+    """
+    if insider is None:
+        require_api(settings)
+    else:
+        require_worker(settings)
+    issuers = settings.oidc_issuers if insider is None else ()
+    entrance = Entrance(issuers, settings.trusted_proxies)
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
@@ -104,20 +122,24 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.context = context
         reads = _reads(settings)
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
+        lengthy = database.connect(settings.database_url, LENGTHY_AT_ONCE, database.BATCH_SECONDS)
+        app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))
-        asking = asyncio.create_task(tokens.start())
-        memory.freeze()
-        yield
+        async with (
+            entrance.open(),
+            figures.reading(settings, context.desk.temporal) as app.state.figures,
+        ):
+            memory.freeze()
+            yield
         preparing.cancel()
-        asking.cancel()
-        await tokens.close()
         await context.replays.close()
         await counters.close()
         await keys.close()
         await lookups.dispose()
         await context.desk.database.dispose()
         await reads.dispose()
+        await lengthy.dispose()
 
     app = FastAPI(
         title="durable-billing",
@@ -138,6 +160,7 @@ def create_app(settings: Settings) -> FastAPI:
     for part in LENIENT:
         app.include_router(part.router)
     errors.install(app)
+    idempotency.install(app)
     # What was added last meets a request first.
     app.add_middleware(BodyLimit)
     app.add_middleware(
@@ -147,15 +170,20 @@ def create_app(settings: Settings) -> FastAPI:
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     _limit_callers(app, settings, counters)
-    app.add_middleware(
-        access.Door,
-        identify=access.by_key_or(
-            keys, tokens.identify if settings.oidc_issuers else access.of_development
-        ),
-        trusted=settings.trusted_proxies,
-    )
+    theirs = access.by_key_or(keys, entrance.identify)
+    entrance.guard(app, theirs if insider is None else access.insider(insider))
     _limit_addresses(app, settings, counters)
     app.add_middleware(Envelope)
+    _face_browsers(app, settings)
+    _add_pages(app, settings)
+    access.describe(
+        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
+    )
+    description.complete(app.openapi(), _calls())
+    return app
+
+
+def _face_browsers(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders, page=_swagger_page())
     if settings.cors_origins:
         app.add_middleware(
@@ -168,19 +196,18 @@ def create_app(settings: Settings) -> FastAPI:
                 *("RateLimit", "RateLimit-Policy"),
             ],
         )
+    app.add_middleware(Traffic, kinds=list(_kinds()))
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/swagger", _swagger, include_in_schema=False)
 
-    async def entrance() -> HTMLResponse:
+    async def start_page() -> HTMLResponse:
         """Where a person who opens the address finds things."""
-        return HTMLResponse(_entrance(settings.temporal_ui_url))
+        return HTMLResponse(_start_page(settings.temporal_ui_url))
 
-    app.add_api_route("/", entrance, include_in_schema=False)
-    access.describe(
-        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
-    )
-    description.complete(app.openapi(), _calls())
-    return app
+    app.add_api_route("/", start_page, include_in_schema=False)
 
 
 def _calls() -> Iterator[APIRoute]:
@@ -188,6 +215,13 @@ def _calls() -> Iterator[APIRoute]:
         for route in part.router.routes:
             assert isinstance(route, APIRoute)
             yield route
+
+
+def _kinds() -> Iterator[Kind]:
+    for part in (*CALLS, *LENIENT):
+        for route in part.router.routes:
+            assert isinstance(route, APIRoute)
+            yield from (Kind(method, route.path) for method in route.methods or ())
 
 
 def _limit_callers(app: FastAPI, settings: Settings, counters: Counters) -> None:
@@ -229,7 +263,7 @@ def _reads(settings: Settings) -> Database:
     return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
-def _entrance(temporal_ui_url: str) -> str:
+def _start_page(temporal_ui_url: str) -> str:
     pages = {"The HTTP API": "/swagger", "The Temporal UI: every workflow": temporal_ui_url}
     links = "".join(
         f'<li><a href="{escape(url)}">{name}</a></li>' for name, url in pages.items() if url

@@ -1,5 +1,6 @@
 """For gateways and consoles in front: what may a caller do? From the same table as the routes."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -34,6 +35,32 @@ class Verdict(Document):
     caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
     roles: Annotated[list[Role], Field(description="Yours.")]
     customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
+    until: Annotated[
+        datetime | None, Field(description="When the token ends; None for who shows none.")
+    ]
+
+
+class Permissions(Document):
+    """What you may do."""
+
+    actions: Annotated[list[Action], Field(description="As `POST /auth/check` knows them.")]
+    caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
+    roles: Annotated[list[Role], Field(description="Yours.")]
+    customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
+
+
+@router.get("/permissions", response_model=Permissions)
+async def permissions(
+    access: Annotated[Access, may(Action.ACCESS_CHECK)],
+    everything: Annotated[Access, Depends(caller)],
+) -> Permissions:
+    """Everything that you may do, for consoles that show only that."""
+    return Permissions(
+        actions=[each for each in Action if _refusal(everything, each, None) is None],
+        caller=everything.caller,
+        roles=[role for role in Role if role in everything.roles],
+        customerId=everything.customer_id or None,
+    )
 
 
 @router.post("/check", response_model=Verdict)
@@ -45,21 +72,22 @@ async def check_access(
     """Ask before doing: 200 either way. What the route itself says holds."""
     rule = RULES[body.action]
     return Verdict(
-        allowed=(reason := _refusal(everything, body)) is None,
+        allowed=(reason := _refusal(everything, body.action, body.customer_id)) is None,
         reason=reason,
         neededRoles=[role for role in Role if role in rule.roles],
         neededScope=rule.scope,
         caller=everything.caller,
         roles=[role for role in Role if role in everything.roles],
         customerId=everything.customer_id or None,
+        until=None if everything.until is None else datetime.fromtimestamp(everything.until, UTC),
     )
 
 
-def _refusal(access: Access, asked: Question) -> str | None:
+def _refusal(access: Access, action: Action, customer_id: str | None) -> str | None:
     try:
-        allowed = access.to(asked.action)
-        if asked.customer_id is not None:
-            allowed.require(asked.customer_id)
+        allowed = access.to(action)
+        if customer_id is not None:
+            allowed.require(customer_id)
     except (InsufficientRole, InsufficientScope, NotFound) as refusal:
         return str(refusal)
     return None

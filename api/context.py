@@ -38,7 +38,13 @@ async def _unbounded(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 
+async def _lengthy(request: Request) -> Context:
+    return cast(Context, request.app.state.lengthy)
+
+
 Using = Annotated[Context, Depends(_context)]
 """Within the bounds of `api.admission`, and with the connections that are kept for them."""
 Unbounded = Annotated[Context, Depends(_unbounded)]
 """For whoever must be answered however much is under way."""
+Lengthy = Annotated[Context, Depends(_lengthy)]
+"""For what reads a whole month of somebody: few at a time, and each may take its time."""

@@ -101,7 +101,7 @@ async def put_customer(
     """Make a customer (201), or change how it is billed (200). Without a body an existing one stays
     as it is."""
     terms = body or NewCustomer()
-    agreed = customer.Agreement(
+    agreed = rules.Agreement(
         terms.time_zone, terms.plan_code, terms.plan_from, terms.prepaid, terms.due_days
     )
     found, made = await customer.put(context.desk, access, customer_id, agreed)

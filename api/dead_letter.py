@@ -272,7 +272,7 @@ async def list_dead_letters(
     only = None if state == "ALL" else LetterState(state)
     found, last = await dead_letter.page(context.desk, access, wanted, only, place, size)
     following = None if last is None else cursor.encode(secrets, last, filters)
-    return Messages(items=[message(each) for each in found], nextCursor=following, size=size)
+    return Messages(items=[_message(each) for each in found], nextCursor=following, size=size)
 
 
 @router.get("/stats", response_model=Statistics)
@@ -287,8 +287,8 @@ async def count_dead_letters(
     """How many came when, about what, why and whose, whatever became of them. Of the last day where
     nothing else is said."""
     wanted = Wanted(source=source, since=since, until=until)
-    found = await dead_letter.stats(context.desk, access, wanted, duration_of(bucket))
-    return statistics(found, bucket)
+    found = await dead_letter.stats(context.desk, access, wanted, _duration(bucket))
+    return _statistics(found, bucket)
 
 
 @router.get("/bulk-jobs/{job_id}", response_model=BulkJob)
@@ -298,7 +298,7 @@ async def get_bulk_job(
     context: Using,
 ) -> BulkJob:
     """How far a job is."""
-    return job(await dead_letter.job(context.desk, access, job_id))
+    return _job(await dead_letter.job(context.desk, access, job_id))
 
 
 @router.get("/bulk-jobs/{job_id}/items", response_model=BulkItems)
@@ -338,7 +338,7 @@ async def pause_bulk_job(
     context: Using,
 ) -> BulkJob:
     """No letter is touched any more until it is resumed."""
-    return job(await dead_letter.turn_job(context.desk, access, job_id, JobState.PAUSED))
+    return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.PAUSED))
 
 
 @router.post("/bulk-jobs/{job_id}/resume", response_model=BulkJob)
@@ -348,7 +348,7 @@ async def resume_bulk_job(
     context: Using,
 ) -> BulkJob:
     """It goes on; letters that come back are counted anew."""
-    return job(await dead_letter.turn_job(context.desk, access, job_id, JobState.RUNNING))
+    return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.RUNNING))
 
 
 @router.post("/bulk-jobs/{job_id}/cancel", response_model=BulkJob)
@@ -358,7 +358,7 @@ async def cancel_bulk_job(
     context: Using,
 ) -> BulkJob:
     """What is left of it stays as it is."""
-    return job(await dead_letter.turn_job(context.desk, access, job_id, JobState.CANCELLED))
+    return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.CANCELLED))
 
 
 @router.post("/bulk-replay", response_model=BulkResult)
@@ -388,7 +388,7 @@ async def get_dead_letter(
     context: Using,
 ) -> MessageDetail:
     """All of it, in its very bytes. That you look is noted."""
-    return detail(await dead_letter.get(context.desk, access, called))
+    return _detail(await dead_letter.get(context.desk, access, called))
 
 
 @router.post("/{messageId}/replay", response_model=MessageDetail)
@@ -399,7 +399,7 @@ async def replay_dead_letter(
 ) -> MessageDetail:
     """Have it done once more, once. A message is sent again as it was, under its old keys, so that
     who has had its effect passes over it; an invoice is charged, a month settled."""
-    return detail(await dead_letter.replay(context.desk, access, called))
+    return _detail(await dead_letter.replay(context.desk, access, called))
 
 
 @router.post("/{messageId}/discard", response_model=MessageDetail)
@@ -410,25 +410,20 @@ async def discard_dead_letter(
     context: Using,
 ) -> MessageDetail:
     """Nothing will come of it. It stays to be seen: nothing is ever deleted."""
-    return detail(await dead_letter.discard(context.desk, access, called, body.reason))
+    return _detail(await dead_letter.discard(context.desk, access, called, body.reason))
 
 
 async def _many(
     context: Using, access: Access, what: Operation, body: Filter, reason: str | None
 ) -> BulkResult:
     if not body.confirm:
-        return bulk(await dead_letter.dry_run(context.desk, access, what, body.wanted()))
+        return _bulk(await dead_letter.dry_run(context.desk, access, what, body.wanted()))
     expected = body.expected_count
     made = await dead_letter.start_job(context.desk, access, what, body.wanted(), reason, expected)
-    return bulk(made)
+    return _bulk(made)
 
 
-def is_name(called: str) -> bool:
-    """Whether a letter can be called so."""
-    return re.fullmatch(MESSAGE_ID[1:-1], called) is not None
-
-
-def duration_of(bucket: str) -> timedelta:
+def _duration(bucket: str) -> timedelta:
     """Raises `InvalidRequest` for what is none."""
     found = _DURATION.fullmatch(bucket)
     if found is None:
@@ -450,7 +445,7 @@ def _written(value: bytes | None) -> tuple[str | None, Encoding]:
         return b64encode(value).decode(), Encoding.BASE64
 
 
-def message(row: LetterHead) -> Message:
+def _message(row: LetterHead) -> Message:
     return Message.model_validate(_fields(row))
 
 
@@ -478,7 +473,7 @@ def _fields(row: LetterHead) -> dict[str, object]:
     }
 
 
-def detail(row: DeadLetter) -> MessageDetail:
+def _detail(row: DeadLetter) -> MessageDetail:
     payload, encoding = _written(row.payload)
     return MessageDetail.model_validate(
         {
@@ -501,7 +496,7 @@ def _header(name: str, value: bytes | None) -> Header:
     return Header(name=name, value=written, valueEncoding=encoding)
 
 
-def bulk(found: Bulk) -> BulkResult:
+def _bulk(found: Bulk) -> BulkResult:
     job = found.job
     return BulkResult(
         mode="DRY_RUN" if job is None else "EXECUTING",
@@ -512,7 +507,7 @@ def bulk(found: Bulk) -> BulkResult:
     )
 
 
-def job(row: Job) -> BulkJob:
+def _job(row: Job) -> BulkJob:
     return BulkJob(
         jobId=row.id,
         operation=row.operation,
@@ -531,7 +526,7 @@ def job(row: Job) -> BulkJob:
     )
 
 
-def statistics(found: Stats, bucket: str) -> Statistics:
+def _statistics(found: Stats, bucket: str) -> Statistics:
     return Statistics.model_validate(
         {
             "from": utc(found.since),

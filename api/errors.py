@@ -21,6 +21,7 @@ from domain.errors import (
     InvalidRequest,
     NotFound,
     Rejected,
+    SecondPersonNeeded,
     Unauthenticated,
 )
 from service.overload import Overloaded
@@ -92,9 +93,18 @@ def problem(
 ) -> JSONResponse:
     """The answer to a refused request."""
     every = {**_challenge(refusal), **(headers or {})}
-    code = refusal.code if isinstance(refusal, IllegalDlqOperation) else None
-    kind = (refusal.status, refusal.slug, refusal.title)
-    return _document(*kind, str(refusal), instance, every, code)
+    slug, words, more = refusal.slug, str(refusal), _members(refusal)
+    return _document(refusal.status, slug, refusal.title, words, instance, every, more)
+
+
+def _members(refusal: Rejected) -> Mapping[str, Any]:
+    """What a program needs to know beside which problem it is (RFC 9457, section 3.2)."""
+    match refusal:
+        case SecondPersonNeeded(proposal=Mapping() as proposal):
+            return {"proposal": proposal}
+        case IllegalDlqOperation(code=code):
+            return {"code": code}
+    return {}
 
 
 def _challenge(refusal: Rejected) -> dict[str, str]:
@@ -117,7 +127,7 @@ def _document(
     detail: str,
     instance: str,
     headers: Mapping[str, str] | None = None,
-    code: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     body = {
         "type": f"{TYPES}/{slug}",
@@ -125,9 +135,8 @@ def _document(
         "status": status,
         "detail": detail,
         "instance": instance,
+        **(more or {}),
     }
-    if code is not None:
-        body["code"] = code
     return JSONResponse(
         body,
         status,

@@ -6,17 +6,19 @@ with `Idempotency-Replayed: true`.
 """
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import Counter
 from pydantic import BaseModel
 
 from api.access import may
 from api.context import Context
+from api.errors import problem
 from api.fields import Key, Traceparent, rendered
 from domain.access import Access
-from domain.errors import KeyMissing, RequestInProgress
+from domain.errors import KeyMissing, KeyReused, RequestInProgress
 from domain.event import Origin
 from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
 from domain.roles import Action
@@ -25,9 +27,26 @@ from store.idempotency import Claim, StoredAnswer
 
 T = TypeVar("T")
 
-REPLAYS = Counter(
-    "billing_idempotency_replays", "Answers given again for a repeated Idempotency-Key."
+
+class Outcome(StrEnum):
+    """What became of a request with a key."""
+
+    FIRST = "first"
+    REPLAYED_CACHE = "replayed_cache"
+    """Answered again, by Valkey."""
+    REPLAYED_DB = "replayed_db"
+    """Answered again, by the database."""
+    CONFLICT = "conflict"
+    """The first one is not final yet."""
+    MISMATCH = "mismatch"
+    """The key came with another request before."""
+
+
+REQUESTS = Counter(
+    "billing_idempotency_requests", "Requests with an Idempotency-Key that got in.", ["outcome"]
 )
+for each in Outcome:
+    REQUESTS.labels(each)
 
 
 def keyed(action: Action) -> Any:
@@ -47,6 +66,17 @@ def keyed(action: Action) -> Any:
     return Depends(keyed_call)
 
 
+def install(app: FastAPI) -> None:
+    """Count the keys that come with another request, wherever that is seen."""
+    app.add_exception_handler(KeyReused, _reused)
+
+
+async def _reused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, KeyReused)
+    REQUESTS.labels(Outcome.MISMATCH).inc()
+    return problem(error, request.url.path)
+
+
 def _bare(key: str | None) -> str:
     if key and len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
@@ -60,7 +90,7 @@ def _bare(key: str | None) -> str:
 async def cached(context: Context, call: Call) -> Response | None:
     """The answer that was given before, if Valkey has it: no database is asked."""
     stored = await context.replays.get(call.claim, call.access.scope)
-    return None if stored is None else _replay(stored)
+    return None if stored is None else _replay(stored, Outcome.REPLAYED_CACHE)
 
 
 async def answer(
@@ -81,16 +111,19 @@ async def answer(
         kept = await keep(context.desk, call, StoredAnswer(status, body))
         if answered.repeated:
             return await _again(context, call, kept)
+        REQUESTS.labels(Outcome.FIRST).inc()
         await context.replays.put(call.claim, call.access.scope, kept)
         return _respond(kept, where)
     if answered.repeated:
+        REQUESTS.labels(Outcome.CONFLICT).inc()
         raise InProgress(where)
+    REQUESTS.labels(Outcome.FIRST).inc()
     return _respond(StoredAnswer(202, body), where)
 
 
 async def _again(context: Context, call: Call, stored: StoredAnswer) -> Response:
     await context.replays.put(call.claim, call.access.scope, stored)
-    return _replay(stored)
+    return _replay(stored, Outcome.REPLAYED_DB)
 
 
 def _respond(answer: StoredAnswer, location: str | None = None) -> Response:
@@ -99,9 +132,9 @@ def _respond(answer: StoredAnswer, location: str | None = None) -> Response:
     return _response(answer, headers)
 
 
-def _replay(answer: StoredAnswer) -> Response:
+def _replay(answer: StoredAnswer, outcome: Outcome) -> Response:
     """The same answer again."""
-    REPLAYS.inc()
+    REQUESTS.labels(outcome).inc()
     return _response(answer, {"Idempotency-Replayed": "true"})
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from api import cursor
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
-from api.context import Context, Using
+from api.context import Context, Lengthy, Using
 from api.cursor import MAX_LENGTH
 from api.fields import Document, Id, PathId, Reason
 from api.idempotency import answer, keyed
@@ -17,6 +17,7 @@ from api.invoice_document import (
     InvoiceCrawl,
     InvoicePage,
     Lineage,
+    Recomputation,
     document,
     lineage_document,
 )
@@ -101,6 +102,22 @@ async def get_invoice_lineage(
 ) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
     return lineage_document(await invoice.lineage(context.desk, access, invoice_id))
+
+
+@router.get("/api/v1/invoices/{invoice_id}/recomputation", response_model=Recomputation)
+async def recompute_invoice(
+    invoice_id: PathId, access: Annotated[Access, may(Action.INVOICE_VERIFY)], context: Lengthy
+) -> Recomputation:
+    """Compute it again from the raw events and the price list that is frozen into it. That of a
+    large customer takes long."""
+    row, differing = await invoice.recomputed(context.desk, access, invoice_id)
+    return Recomputation(
+        invoiceId=row.id,
+        currency=row.currency,
+        total=row.total,
+        equal=not differing,
+        differences=differing,
+    )
 
 
 @router.post("/api/v1/invoices/{invoice_id}/pay", response_model=Invoice, responses=TAKEN)

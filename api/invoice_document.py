@@ -103,6 +103,7 @@ class LineageLine(Document):
 
     line: InvoiceLine
     events: int | None
+    counted: Annotated[str | None, Field(description="What the events come to.")]
     first_at: datetime | None
     last_at: datetime | None
     digest: str | None
@@ -116,6 +117,22 @@ class Lineage(Document):
     snapshot: dict[str, Any]
     workflow_id: str
     run_id: str
+
+
+class Recomputation(Document):
+    """Whether an invoice is what its events and its price list say."""
+
+    invoice_id: Id
+    currency: Currency
+    total: Annotated[int, Field(description="As billed.")]
+    equal: bool
+    differences: Annotated[
+        list[str],
+        Field(
+            description="One sentence each; empty when nowhere.",
+            examples=[["The lines come to 1000, but the total is 1001."]],
+        ),
+    ]
 
 
 def document(found: InvoiceRecord | ListedInvoice) -> Invoice:
@@ -191,6 +208,7 @@ def _lineage(line: rules.InvoiceLine, aggregate: Aggregate | None) -> LineageLin
     return LineageLine(
         line=_line(line),
         events=None if aggregate is None else aggregate.events,
+        counted=None if aggregate is None else decimal_text(aggregate.quantity),
         firstAt=None if aggregate is None else utc(aggregate.first_at),
         lastAt=None if aggregate is None else utc(aggregate.last_at),
         digest=None if aggregate is None else aggregate.digest,

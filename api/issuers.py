@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import structlog
+from prometheus_client import Gauge
 
 from domain.errors import Rejected
 from domain.strict_json import lossless, parse
@@ -33,6 +34,8 @@ DISCOVERED = 6 * 3600.0
 TIMEOUT = 5.0
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 50
+
+AGE = Gauge("billing_jwks_age_seconds", "Since an issuer last gave its keys.", ["issuer"])
 
 Key = TypeVar("Key")
 log = structlog.get_logger()
@@ -65,6 +68,7 @@ class Keys(Generic[Key]):
         self._fetched = self._tried = self._located = float("-inf")
         self._address = issuer.jwks_uri or ""
         self._fetching: asyncio.Task[None] | None = None
+        AGE.labels(issuer.alias).set_function(self._age)
 
     async def find(self, name: str) -> Key | None:
         """The key of that name, if the issuer has it; raises `IssuerUnreachable`."""

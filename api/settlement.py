@@ -1,7 +1,7 @@
 """Settlement: closing months into invoices, one customer's or everybody's."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
@@ -16,6 +16,7 @@ from domain.errors import NotFound
 from domain.period import FORM as PERIOD
 from domain.roles import Action
 from domain.settlement import SettlementStatus
+from domain.workflow_id import run_part
 from service import settlement
 from service.settlement import Report
 
@@ -37,6 +38,36 @@ class NewRun(Document):
     """Which month to settle for everybody."""
 
     period: PeriodText
+    customer_ids: Annotated[
+        list[CustomerId] | None,
+        Field(
+            min_length=1,
+            max_length=settlement.REPLAYED_AT_ONCE,
+            description="Only these. Such a run has a progress of its own, which Location names.",
+            examples=[["acme-corp"]],
+        ),
+    ] = None
+
+
+class Standing(Document):
+    """How the settlement of a customer's month stands."""
+
+    customer_id: CustomerId
+    period: PeriodText
+    status: SettlementStatus
+    reason: str | None
+
+
+class RunProgress(Document):
+    """How far a run is. `customers` and `finished` are None while no worker answers."""
+
+    period: PeriodText
+    state: Annotated[
+        Literal["RUNNING", "COMPLETED", "ENDED"],
+        Field(description="ENDED: somebody has ended it before it was done; start it again."),
+    ]
+    customers: int | None
+    finished: Annotated[int | None, Field(description="With those that go on alone.")]
 
 
 class FailedSettlement(Document):
@@ -92,15 +123,30 @@ async def settle_customer(
     return _answer(200 if settled.before else _STATUS_CODES[settled.status], body_)
 
 
+@router.get("/run", response_model=Standing)
+async def get_standing(
+    customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
+    period: Annotated[str, Query(pattern=PERIOD.pattern)],
+    access: Annotated[Access, may(Action.SETTLEMENT_READ)],
+    context: Using,
+) -> Standing:
+    """How the settlement of a customer's month stands; RUNNING until it has ended or waits."""
+    found = await settlement.month_standing(context.desk, period, customer_id)
+    return Standing(customerId=customer_id, period=period, status=found.status, reason=found.reason)
+
+
 @router.post("/runs", status_code=202, response_model=Run)
 async def start_settlement_run(
     body: NewRun, access: Annotated[Access, may(Action.SETTLEMENT_RUN)], context: Using
 ) -> Response:
-    """Settle a month for every customer that has a plan, or usage that nobody has billed. Asked
-    again while it runs, it is found."""
-    await settlement.start_run(context.desk, access, body.period)
+    """Settle a month for every customer that has a plan, or usage that nobody has billed; or for
+    some. Asked again while it runs, it is found."""
+    await settlement.start_run(context.desk, access, body.period, body.customer_ids or ())
     found = run_document(body.period, await settlement.report(context.desk, body.period))
-    headers = {"Location": f"/api/v1/settlement/runs/{body.period}"}
+    where = f"/api/v1/settlement/runs/{body.period}"
+    if body.customer_ids is not None:
+        where += f"/progress?part={run_part(body.customer_ids)}"
+    headers = {"Location": where}
     return Response(rendered(found), 202, headers, media_type="application/json")
 
 
@@ -110,11 +156,32 @@ async def get_settlement_run(
     access: Annotated[Access, may(Action.SETTLEMENT_READ)],
     context: Using,
 ) -> Run:
-    """How far a run is, and what it came to."""
+    """How far a month is, and what it came to, whether it was run for everybody or for some."""
     found = await settlement.report(context.desk, period)
-    if found.started_at is None:
-        raise NotFound(f"There was no run for {period}.")
+    if found.started_at is None and not found.counts:
+        raise NotFound(f"Nothing of {period} was settled yet.")
     return run_document(period, found)
+
+
+@router.get("/runs/{period}/progress", response_model=RunProgress)
+async def get_progress(
+    period: Annotated[str, Path(pattern=PERIOD.pattern)],
+    access: Annotated[Access, may(Action.SETTLEMENT_READ)],
+    context: Using,
+    part: Annotated[
+        str | None,
+        Query(pattern="^[0-9a-f]{12}$", description="Of some customers only; see `POST /runs`."),
+    ] = None,
+) -> RunProgress:
+    """How far a run is: cheap enough to be asked each second."""
+    found = await settlement.run_standing(context.desk, period, part)
+    seen = found.progress
+    return RunProgress(
+        period=period,
+        state="RUNNING" if found.running else "COMPLETED" if found.is_over else "ENDED",
+        customers=None if seen is None else seen.total,
+        finished=None if seen is None else seen.finished + seen.left_behind,
+    )
 
 
 @router.post("/runs/{period}/replay", status_code=202, response_model=Run)

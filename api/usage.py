@@ -11,15 +11,16 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field
 
 from api.access import may
+from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document
+from api.fields import CustomerId, Document, Reason
 from domain.access import Access
 from domain.errors import InvalidRequest, UnsupportedMediaType
 from domain.identifier import EVENT_ID, NAME
 from domain.roles import Action
 from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
 from domain.usage_document import decode, read
-from service.usage import take
+from service.usage import take, void
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
 
@@ -115,6 +116,23 @@ class Outcomes(Document):
     outcomes: list[EventOutcome]
 
 
+class NewVoid(Document):
+    """An event that should not have been reported, and why."""
+
+    customer_id: CustomerId
+    event_id: EventId
+    reason: Reason
+
+
+class Voided(Document):
+    """The event will never be billed; it stays, with the reason."""
+
+    customer_id: CustomerId
+    event_id: EventId
+    reason: Annotated[str, Field(description="The first that was given.")]
+    repeated: Annotated[bool, Field(description="It was voided before.")]
+
+
 def _batch(events: dict[str, Any]) -> dict[str, Any]:
     bounds = {"minItems": 1, "maxItems": MAX_BATCH}
     return {"type": "array", "items": events, **bounds, "description": "Each has its outcome."}
@@ -171,6 +189,30 @@ async def report_usage_batch(
     documents = _events(decode(await _received(request, JSON, CLOUD_EVENTS)))
     receipts = await take(context.desk.database, documents, context.settings.usage_late)
     return _accepted({"outcomes": [_outcome(receipt) for receipt in receipts]})
+
+
+async def void_event(
+    body: NewVoid, access: Annotated[Access, may(Action.USAGE_VOID)], context: Using
+) -> Voided:
+    """Never bill an event that no invoice has, or only a draft that a check stopped. Report what is
+    right under another event id. Harmless to repeat."""
+    before = await void(context.desk, access, body.customer_id, body.event_id, body.reason)
+    return Voided(
+        customerId=body.customer_id,
+        eventId=body.event_id,
+        reason=body.reason if before is None else before,
+        repeated=before is not None,
+    )
+
+
+# It is no event: those have a reader of their own.
+router.add_api_route(
+    "/void",
+    void_event,
+    methods=["POST"],
+    response_model=Voided,
+    route_class_override=StrictJSONRoute,
+)
 
 
 async def _received(request: Request, *media_types: str) -> bytes:

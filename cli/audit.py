@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
+from api.audit import Entries, Entry
+from cli.calling import Query, calling
 from cli.system import Refused, connected
-from cli.words import say
-from domain.access import OPERATOR, SYSTEM
-from domain.audit import Action, AuditEntry, Break, Noun, Seal, Wanted, is_anchor
+from cli.words import reason_given, say
+from domain.access import SYSTEM
+from domain.audit import Action, Break, Noun, Seal, Wanted, is_anchor
 from domain.audit_export import Format, ocsf, written
 from runtime.version import VERSION
 from service import audit
 from store.database import BATCH_SECONDS
+
+PAGE = 200
 
 app = typer.Typer(help="Who did what, and the proof of it.", no_args_is_help=True)
 
@@ -34,16 +38,22 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
 ) -> None:
     """List what was done, newest first."""
-    wanted = Wanted(action, actor, target_type, target_id, customer_id)
+    wanted = {
+        "action": action,
+        "actor": actor,
+        "targetType": target_type,
+        "targetId": target_id,
+        "customerId": customer_id,
+    }
     found = asyncio.run(_list(wanted, limit))
     if as_json:
-        typer.echo(orjson.dumps([written(each) for each in found]))
+        typer.echo(orjson.dumps([each.model_dump(mode="json") for each in found]))
         return
     if not found:
         say("Nothing was done.")
     for each in found:
         say(f"{each.at:%Y-%m-%d %H:%M:%S} UTC {each.action} by {each.actor_id}", style="bold")
-        say(f"  {each.noun} {each.target_id}{_of(each)}{_why(each)}")
+        say(f"  {each.target_type} {each.target_id}{_of(each)}{_why(each)}")
         before = each.before or {}
         for name, value in (each.after or {}).items():
             was = f"{before[name]} → " if name in before else ""
@@ -84,6 +94,18 @@ def anchor() -> None:
 
 
 @app.command()
+def cut(reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")]) -> None:
+    """Drop what is older than AUDIT_DAYS; the chain then begins with the last seal of it."""
+    done = asyncio.run(_cut(reason_given(reason)))
+    if done is None:
+        say("Nothing is old enough.")
+        return
+    seed, entries = done
+    say(f"{entries} entries were dropped. Keep elsewhere where the chain begins now:")
+    say(seed.anchor)
+
+
+@app.command()
 def export(
     form: Annotated[Format, typer.Option("--format", help="What each line is.")] = Format.JSONL,
     since: Moment = None,
@@ -93,11 +115,11 @@ def export(
     asyncio.run(_export(form, Wanted(since=_utc(since), until=_utc(until))))
 
 
-def _of(entry: AuditEntry) -> str:
+def _of(entry: Entry) -> str:
     return f" of {entry.customer_id}" if entry.customer_id else ""
 
 
-def _why(entry: AuditEntry) -> str:
+def _why(entry: Entry) -> str:
     return f": {entry.reason}" if entry.reason else ""
 
 
@@ -105,10 +127,19 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-async def _list(wanted: Wanted, limit: int) -> Sequence[AuditEntry]:
-    async with connected() as system:
-        found, _ = await audit.page(system.desk, OPERATOR, wanted, None, limit)
-        return found
+async def _list(wanted: Query, limit: int) -> list[Entry]:
+    """Page by page; what committed late comes beside a page, and is not lost to the limit."""
+    found: list[Entry] = []
+    cursor = None
+    async with calling() as api:
+        while len(found) < limit:
+            size = min(PAGE, limit - len(found))
+            answer = await api.get("/api/v1/audit", **wanted, cursor=cursor, size=size)
+            page = answer.read(Entries)
+            found += page.items
+            if (cursor := page.next_cursor) is None:
+                break
+    return found
 
 
 async def _verify(anchors: Sequence[str], after: int) -> tuple[Seal, list[Break]]:
@@ -122,8 +153,14 @@ async def _head() -> Seal:
         return await audit.head(tx)
 
 
+async def _cut(reason: str) -> tuple[Seal, int] | None:
+    async with connected(BATCH_SECONDS) as system:
+        keep = timedelta(days=system.settings.audit_days)
+        return await audit.cut(system.desk, system.access, keep, reason)
+
+
 async def _export(form: Format, wanted: Wanted) -> None:
     async with connected() as system:
-        async for each in audit.export(system.desk, OPERATOR, wanted):
+        async for each in audit.export(system.desk, system.access, wanted):
             line = written(each) if form is Format.JSONL else ocsf(each, VERSION)
             typer.echo(orjson.dumps(line))

@@ -2,31 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
+from urllib.parse import quote
 
 import orjson
 import typer
 
-from api import dead_letter as documents
-from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Statistics
+from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Messages, Statistics
 from api.fields import Document
-from cli.system import Refused, System, as_id, connected
+from cli.calling import Answer, Api, calling
+from cli.system import Refused, as_id
 from cli.words import duration, say
-from domain.access import OPERATOR
-from domain.dead_letter import JobState, LetterSource, LetterState, Operation, Wanted
-from domain.identifier import UUID, has_form
+from domain.dead_letter import JobState, LetterSource, LetterState
 from domain.money import format_amount
-from service import dead_letter
 
 SHOWN = 80
 """So many characters of a message are shown in a line; `show` and `--json` have all."""
 LOOK_SECONDS = 1.0
+PAGE = 200
+DLQ = "/api/v1/admin/dlq"
 
 app = typer.Typer(help="What could not be done.", no_args_is_help=True)
 
-Result = TypeVar("Result")
 Called = Annotated[
     str, typer.Argument(metavar="ID", help="As listed, e.g. billing.usage.DLT:3:17.")
 ]
@@ -56,13 +55,8 @@ def list_(
 ) -> None:
     """List what waits for an operator, newest first. Example: billing dead-letter list --source
     USAGE"""
-    wanted = Wanted(source, topic, group, _utc(since), _utc(until), error, customer)
-
-    async def found(system: System) -> list[Message]:
-        rows, _ = await dead_letter.page(system.desk, OPERATOR, wanted, state, None, limit)
-        return [documents.message(each) for each in rows]
-
-    letters = _asked(found)
+    wanted = _wanted(source, topic, group, error, customer, since, until)
+    letters = asyncio.run(_list({**wanted, "state": state}, limit))
     if as_json:
         typer.echo(orjson.dumps([each.model_dump(mode="json") for each in letters]))
         return
@@ -80,10 +74,7 @@ def list_(
 def show(called: Called, as_json: AsJson = False) -> None:
     """Show all of one letter. Example: billing dead-letter show billing.usage.DLT:3:17"""
 
-    async def found(system: System) -> MessageDetail:
-        return documents.detail(await dead_letter.get(system.desk, OPERATOR, _name(called)))
-
-    letter = _asked(found)
+    letter = _got(_path(called)).read(MessageDetail)
     if as_json:
         _as_json(letter)
         return
@@ -99,21 +90,16 @@ def show(called: Called, as_json: AsJson = False) -> None:
 def replay(called: Called) -> None:
     """Have it done once more: the message is sent again, the invoice charged, the month settled."""
 
-    async def done(system: System) -> MessageDetail:
-        return documents.detail(await dead_letter.replay(system.desk, OPERATOR, _name(called)))
-
-    say(f"The dead letter {called} is {_asked(done).state}.")
+    state = _posted(f"{_path(called)}/replay").read(MessageDetail).state
+    say(f"The dead letter {called} is {state}.")
 
 
 @app.command()
 def discard(called: Called, reason: Reason) -> None:
     """Give it up; it stays to be seen."""
 
-    async def done(system: System) -> MessageDetail:
-        desk = system.desk
-        return documents.detail(await dead_letter.discard(desk, OPERATOR, _name(called), reason))
-
-    say(f"The dead letter {called} is {_asked(done).state}.")
+    state = _posted(f"{_path(called)}/discard", {"reason": reason}).read(MessageDetail).state
+    say(f"The dead letter {called} is {state}.")
 
 
 @app.command("bulk-replay")
@@ -130,8 +116,8 @@ def bulk_replay(
 ) -> None:
     """Count what would be done once more; with --yes do it. Example: billing dead-letter
     bulk-replay --source PAYMENT"""
-    wanted = Wanted(source, topic, group, _utc(since), _utc(until), error, customer)
-    _many(Operation.REPLAY, wanted, reason, yes)
+    wanted = _wanted(source, topic, group, error, customer, since, until)
+    _many("bulk-replay", wanted, reason, yes)
 
 
 @app.command("bulk-discard")
@@ -147,8 +133,8 @@ def bulk_discard(
     yes: Yes = False,
 ) -> None:
     """Count what would be given up; with --yes do it."""
-    wanted = Wanted(source, topic, group, _utc(since), _utc(until), error, customer)
-    _many(Operation.DISCARD, wanted, reason, yes)
+    wanted = _wanted(source, topic, group, error, customer, since, until)
+    _many("bulk-discard", wanted, reason, yes)
 
 
 @app.command()
@@ -161,30 +147,17 @@ def job(
     as_json: AsJson = False,
 ) -> None:
     """Say how far a job is, or pause, resume or cancel it."""
-    turns = [
-        state
-        for asked, state in (
-            (pause, JobState.PAUSED),
-            (resume, JobState.RUNNING),
-            (cancel, JobState.CANCELLED),
-        )
-        if asked
-    ]
-    if len(turns) > 1:
+    turns = {"pause": pause, "resume": resume, "cancel": cancel}
+    asked = [name for name, wanted in turns.items() if wanted]
+    if len(asked) > 1:
         raise Refused("Pause, resume or cancel: one of them.")
-    id_ = as_id(job_id)
-
-    async def found(system: System) -> BulkJob:
-        if turns:
-            return documents.job(await dead_letter.turn_job(system.desk, OPERATOR, id_, turns[0]))
-        return documents.job(await dead_letter.job(system.desk, OPERATOR, id_))
-
-    stands = _asked(found)
-    turns.clear()
+    path = f"{DLQ}/bulk-jobs/{as_id(job_id)}"
+    answer = _posted(f"{path}/{asked[0]}") if asked else _got(path)
+    stands = answer.read(BulkJob)
     while watch and stands.state is JobState.RUNNING:
         say(_progress(stands))
         time.sleep(LOOK_SECONDS)
-        stands = _asked(found)
+        stands = _got(path).read(BulkJob)
     if as_json:
         _as_json(stands)
         return
@@ -204,14 +177,8 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count what came when, about what, why and whose; of the last day."""
-    wanted = Wanted(source=source, since=_utc(since), until=_utc(until))
-
-    async def found(system: System) -> Statistics:
-        width = documents.duration_of(bucket)
-        counted = await dead_letter.stats(system.desk, OPERATOR, wanted, width)
-        return documents.statistics(counted, bucket)
-
-    counted = _asked(found)
+    wanted = {"from": _moment(since), "to": _moment(until), "bucket": bucket, "source": source}
+    counted = _got(f"{DLQ}/stats", **wanted).read(Statistics)
     if as_json:
         _as_json(counted)
         return
@@ -228,15 +195,10 @@ def stats(
             say(f"  {words} {group.key}: {group.count}")
 
 
-def _many(what: Operation, wanted: Wanted, reason: str | None, yes: bool) -> None:
-    async def done(system: System) -> BulkResult:
-        desk = system.desk
-        if yes:
-            started = dead_letter.start_job(desk, OPERATOR, what, wanted, reason, None)
-            return documents.bulk(await started)
-        return documents.bulk(await dead_letter.dry_run(desk, OPERATOR, what, wanted))
-
-    found = _asked(done)
+def _many(operation: str, wanted: Mapping[str, str | None], reason: str | None, yes: bool) -> None:
+    body = {name: value for name, value in wanted.items() if value is not None}
+    more = {} if reason is None else {"reason": reason}
+    found = _posted(f"{DLQ}/{operation}", {**body, **more, "confirm": yes}).read(BulkResult)
     if found.job_id is not None:
         say(f"{found.estimated_count} letters: billing dead-letter job {found.job_id} --watch")
         return
@@ -246,22 +208,67 @@ def _many(what: Operation, wanted: Wanted, reason: str | None, yes: bool) -> Non
     say("The same command with --yes does it, with these letters only.")
 
 
-def _asked(asking: Callable[[System], Awaitable[Result]]) -> Result:
-    async def connecting() -> Result:
-        async with connected() as system:
-            return await asking(system)
+async def _list(wanted: Mapping[str, str | None], limit: int) -> list[Message]:
+    found: list[Message] = []
+    cursor: str | None = None
+    async with calling() as api:
+        while True:
+            size = min(PAGE, limit - len(found))
+            answer = await api.get(DLQ, **wanted, cursor=cursor, size=size)
+            page = answer.read(Messages)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None or len(found) >= limit:
+                return found[:limit]
+
+
+def _got(path: str, **query: str | None) -> Answer:
+    return _called(lambda api: api.get(path, **query))
+
+
+def _posted(path: str, body: Mapping[str, object] | None = None) -> Answer:
+    return _called(lambda api: api.post(path, body))
+
+
+def _called(asking: Callable[[Api], Awaitable[Answer]]) -> Answer:
+    async def connecting() -> Answer:
+        async with calling() as api:
+            return await asking(api)
 
     return asyncio.run(connecting())
 
 
-def _name(called: str) -> str:
-    if not documents.is_name(called):
-        raise Refused(f"{called[:80]!r} is no dead letter: they look like billing.usage.DLT:3:17.")
-    return called.lower() if has_form(called, UUID) else called
+def _path(called: str) -> str:
+    if not called.strip():
+        raise Refused("A dead letter has a name, such as billing.usage.DLT:3:17.")
+    return f"{DLQ}/{quote(called, safe=':')}"
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+def _wanted(
+    source: LetterSource | None,
+    topic: str | None,
+    group: str | None,
+    error: str | None,
+    customer: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, str | None]:
+    return {
+        "source": source,
+        "topic": topic,
+        "consumerGroup": group,
+        "errorType": error,
+        "customerId": customer,
+        "from": _moment(since),
+        "to": _moment(until),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    """In UTC where nothing else is said."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _why(letter: Message) -> str:

@@ -62,7 +62,9 @@ def _play(stack: Stack, port: int, keep: Voice | None) -> None:
     from dev.demo.performance import perform
 
     services.prepare(stack, report)
-    environment = services.environment(stack, time_scale=TIME_SCALE)
+    environment = services.environment(
+        stack, time_scale=TIME_SCALE, billing_api_url=f"http://127.0.0.1:{port}"
+    )
     with services.running(stack, port, environment, report) as ours:
         failure: Unexpected | None = None
         try:

@@ -1,21 +1,21 @@
 """`billing key …`: the keys with which customers and services call the API."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.system import Refused, connected
+from api.key import IssuedKey, KeyDocument, KeyPage
+from cli.calling import calling
+from cli.system import Refused
 from cli.words import duration, say
 from domain import api_key as rules
-from domain.access import OPERATOR
-from domain.api_key import ApiKey
 from domain.identifier import has_form
 from domain.roles import Role, TokenScope
-from runtime import api_keys
-from service import key
-from service.key import Issued, NewKey
+
+PATH = "/api/v1/keys"
 
 app = typer.Typer(help="Keys with which customers and services call the API.", no_args_is_help=True)
 
@@ -44,9 +44,13 @@ def create(
     """Make a key. It is shown once, and kept nowhere."""
     if not name.strip() or len(name) > 100:
         raise Refused("A name has 1 to 100 characters.")
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    scopes = frozenset(scope) if scope else None
-    wish = NewKey(name, role, customer, scopes, tuple(network or ()), expires_at)
+    wish: dict[str, Any] = {"name": name, "role": role, "allowedNetworks": network or []}
+    if customer:
+        wish["customerId"] = customer
+    if scope:
+        wish["scopes"] = scope
+    if days is not None:
+        wish["expiresAt"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     _show(asyncio.run(_create(wish)))
 
 
@@ -73,7 +77,7 @@ def rotate(
     ] = rules.OVERLAP.days,
 ) -> None:
     """Make a key in place of another one. Both are the same caller."""
-    _show(asyncio.run(_rotate(_as_key_id(id_), timedelta(days=overlap_days))))
+    _show(asyncio.run(_rotate(_as_key_id(id_), overlap_days)))
 
 
 @app.command()
@@ -82,49 +86,51 @@ def revoke(id_: KeyId) -> None:
     say(_line(asyncio.run(_revoke(_as_key_id(id_)))))
 
 
-async def _create(wish: NewKey) -> Issued:
-    async with connected() as system:
-        return await key.create(system.desk, api_keys.ring(system.settings), OPERATOR, wish)
+async def _create(wish: Mapping[str, Any]) -> IssuedKey:
+    async with calling() as api:
+        return (await api.post(PATH, wish)).read(IssuedKey)
 
 
-async def _all(customer_id: str | None) -> list[ApiKey]:
-    found: list[ApiKey] = []
-    async with connected() as system:
+async def _all(customer_id: str | None) -> list[KeyDocument]:
+    found: list[KeyDocument] = []
+    after = None
+    async with calling() as api:
         while True:
-            after = found[-1].id if found else None
-            page = await key.page(system.desk, customer_id, after, PAGE)
-            found += page
-            if len(page) < PAGE:
+            answer = await api.get(PATH, customerId=customer_id, after=after, size=PAGE)
+            page = answer.read(KeyPage)
+            found += page.keys
+            if (after := page.next) is None:
                 return found
 
 
-async def _rotate(id_: str, overlap: timedelta) -> Issued:
-    async with connected() as system:
-        return await key.rotate(system.desk, api_keys.ring(system.settings), OPERATOR, id_, overlap)
+async def _rotate(id_: str, overlap_days: int) -> IssuedKey:
+    async with calling() as api:
+        answer = await api.post(f"{PATH}/{id_}/rotate", {"overlapDays": overlap_days})
+    return answer.read(IssuedKey)
 
 
-async def _revoke(id_: str) -> ApiKey:
-    async with connected() as system:
-        return await key.revoke(system.desk, OPERATOR, id_)
+async def _revoke(id_: str) -> KeyDocument:
+    async with calling() as api:
+        return (await api.post(f"{PATH}/{id_}/revoke")).read(KeyDocument)
 
 
-def _show(issued: Issued) -> None:
-    say(issued.text, style="bold")
-    say(_line(issued.key))
+def _show(issued: IssuedKey) -> None:
+    say(issued.key, style="bold")
+    say(_line(issued.details))
     say("It is shown this once: put it where it is used now.")
-    if issued.text.startswith("dbk_test_"):
+    if issued.key.startswith("dbk_test_"):
         say("It is a key for tests, which no installation in production believes: that needs")
         say("API_KEY_SECRETS of its own, the same here as where the API runs.")
 
 
-def _line(row: ApiKey) -> str:
-    holder = f"{row.role} {row.customer_id}".strip()
+def _line(row: KeyDocument) -> str:
+    holder = f"{row.role} {row.customer_id or ''}".strip()
     limits = f", {', '.join(sorted(row.scopes))} only" if row.scopes is not None else ""
-    where = f", from {', '.join(row.networks)} only" if row.networks else ""
+    where = f", from {', '.join(row.allowed_networks)} only" if row.allowed_networks else ""
     return f"{row.id}  {row.name}: {holder}{limits}{where}, {_life(row)}, {_use(row)}"
 
 
-def _life(row: ApiKey) -> str:
+def _life(row: KeyDocument) -> str:
     if row.revoked_at is not None:
         return "revoked"
     if row.expires_at is None:
@@ -133,7 +139,7 @@ def _life(row: ApiKey) -> str:
     return f"believed for {duration(left)} yet" if left > timedelta() else "expired"
 
 
-def _use(row: ApiKey) -> str:
+def _use(row: KeyDocument) -> str:
     if row.last_used_at is None:
         return "never used"
     return f"used {duration(datetime.now(UTC) - row.last_used_at)} ago"

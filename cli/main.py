@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Never
 
 import typer
@@ -12,19 +14,26 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from cli import demo, dev
+from cli.way import WAY, Way
 from runtime.version import VERSION
 
 OPERATORS = (
+    "login",
+    "whoami",
+    "logout",
     "payment",
     "review",
     "outbox",
     "settlement",
     "invoice",
+    "proposal",
     "dead-letter",
     "usage",
     "audit",
     "key",
     "verify",
+    "user",
+    "auth",
 )
 """Commands of operators, most of them groups, each with a module of its own; in the order of the
 help."""
@@ -42,6 +51,10 @@ class Commands(TyperGroup):
         group = get_group(import_module(f"cli.{cmd_name.replace('-', '_')}").app)
         group.name = cmd_name
         return group
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        ctx.obj = shlex.join(args)
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -63,25 +76,44 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Say which version this is.", callback=_say_version),
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--as", metavar="FILE", help="Show the token in this file (BILLING_TOKEN_FILE)."
+        ),
+    ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="Past the API, with the database itself; it is noted."),
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Why past the API; kept in the audit trail.")
+    ] = None,
 ) -> None:
-    """Payments, billing and settlement, orchestrated by Temporal."""
+    """Payments, billing and settlement, orchestrated by Temporal.
+
+    Commands of operators ask the API at BILLING_API_URL as whoever has logged in.
+    """
+    WAY.set(Way(ctx.obj or "", direct, reason, token_file))
 
 
 @app.command()
 def api() -> None:
     """Run the HTTP API."""
     from api.app import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    _serve(application, settings.api_host, settings.api_port)
+    serve(application, settings.api_host, settings.api_port)
 
 
 @app.command()
@@ -90,33 +122,14 @@ def codec_server(
 ) -> None:
     """Open sealed payloads for operators who read histories in the Temporal UI."""
     from api.codec_server import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    _serve(application, settings.api_host, port)
-
-
-def _serve(application: Any, host: str, port: int) -> None:
-    import uvicorn
-
-    from api.envelope import BoundedHead
-
-    config = uvicorn.Config(
-        application,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        # `api.address` says where a request comes from: what is rewritten before cannot be checked.
-        proxy_headers=False,
-        http=BoundedHead,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
+    serve(application, settings.api_host, port)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from cli.system import connected
 from domain import ranking
-from domain.access import OPERATOR
 from domain.event import Topic
 from service import event
 
@@ -39,5 +38,5 @@ async def _republish(topic: Topic, rebuild: ReadModel | None) -> int:
         if rebuild is ReadModel.RANKING:
             if topic is not Topic.ORDER_COMPLETED:
                 raise typer.BadParameter(f"The ranking is built from {Topic.ORDER_COMPLETED}.")
-            return await event.rebuild_ranking(system.desk, OPERATOR)
-        return await event.republish(system.desk, OPERATOR, topic)
+            return await event.rebuild_ranking(system.desk, system.access)
+        return await event.republish(system.desk, system.access, topic)

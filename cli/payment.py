@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
-import orjson
 import typer
 
 from api.refund import Refund
+from api.story import Story, StoryReview, Workflow
+from cli.calling import Answer, calling
 from cli.review import command
-from cli.story import Review, Story, Workflow, stories
-from cli.system import as_id, connected
+from cli.system import as_id
 from cli.words import STATUS, duration, say
 from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount
@@ -37,16 +37,15 @@ def show(
     """Tell the story of a payment: what happened, what is booked, what it waits for."""
     found = asyncio.run(_stories(as_id(id_)))
     if as_json:
-        text = orjson.dumps([story.model_dump(mode="json", by_alias=True) for story in found])
-        typer.echo(text)
+        typer.echo(found.text)
         return
-    for story in found:
+    for story in found.read_all(Story):
         _print(story)
 
 
-async def _stories(id_: str) -> list[Story]:
-    async with connected() as system:
-        return await stories(system, id_)
+async def _stories(id_: str) -> Answer:
+    async with calling() as api:
+        return await api.get(f"/api/v1/stories/{id_}")
 
 
 def _print(story: Story) -> None:
@@ -144,7 +143,7 @@ def _refund(refund: Refund) -> Iterator[str]:
         yield f"  why undecided: {refund.review_reason}"
 
 
-def _review(review: Review) -> Iterator[str]:
+def _review(review: StoryReview) -> Iterator[str]:
     yield f"{_at(review.opened_at)}: {review.reason}"
     if review.closed_at is not None:
         whose = "a person" if review.decided_by else "the gateway"
@@ -156,7 +155,7 @@ def _now(story: Story) -> Iterator[str]:
     paid = story.payment
     for asked in story.reviews:
         if asked.closed_at is None:
-            yield f"waits for you: {command(asked.reference_id, asked.question)}"
+            yield f"waits for you: {command(asked.reference_id, asked.question.answers)}"
     if story.temporal_error:
         yield story.temporal_error
         return

@@ -1,23 +1,21 @@
 """`billing review`: what only a person may decide, and how it ends."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from cli.system import Refused, as_id, call, connected, decided
+from api.payment import Payment
+from api.refund import Refund
+from api.review import LetGo, Waiting
+from cli.calling import Api, Missing, calling
+from cli.system import Refused, as_id
 from cli.words import duration, reason_given, say
-from domain.access import OPERATOR
-from domain.errors import NotFound
-from domain.inventory import Reservation
 from domain.money import format_amount
-from domain.payment import Payment
-from domain.refund import Refund
-from domain.review import Outcome, Question, Resolution, WaitingReview
-from service import inventory, payment, refund
-from service import review as reviews
+from domain.review import Outcome
 
 app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=True)
 
@@ -25,19 +23,18 @@ app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=
 @app.command("list")
 def list_() -> None:
     """List the payments and refunds that wait for a decision, oldest first."""
-    cases, stock = asyncio.run(_waiting())
-    if not cases and not stock:
+    found = asyncio.run(_waiting())
+    if not found.reviews and not found.stock:
         say("Nothing waits for a decision.")
-    for case in cases:
-        asked = case.review
+    for asked in found.reviews:
         age = duration(datetime.now(UTC) - asked.opened_at)
         noun = "payment" if asked.reference_id == asked.payment_id else "refund"
-        amount = format_amount(case.amount, case.currency)
-        about = f"{noun} {asked.reference_id}: {amount} of {case.customer_id}"
+        amount = format_amount(asked.amount, asked.currency)
+        about = f"{noun} {asked.reference_id}: {amount} of {asked.customer_id}"
         say(f"{about}, waits for {age}", style="bold")
         say(f"  {asked.reason}")
-        say(f"  {command(asked.reference_id, asked.question)}")
-    for row in stock:
+        say(f"  {command(asked.reference_id, asked.answers)}")
+    for row in found.stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")
         say(f'  billing review restock {row.payment_id} --reason "..."')
@@ -65,36 +62,36 @@ def resolve(
     say(asyncio.run(_resolve(as_id(id_), outcome, told)))
 
 
-def command(id_: str, question: Question) -> str:
+def command(id_: str, answers: Iterable[str]) -> str:
     """What an operator types to answer."""
-    return f'billing review resolve {id_} {"|".join(question.answers)} --reason "..."'
+    return f'billing review resolve {id_} {"|".join(answers)} --reason "..."'
 
 
-async def _waiting() -> tuple[list[WaitingReview], list[Reservation]]:
-    async with connected() as system:
-        return await reviews.waiting(system.desk), await inventory.in_review(system.desk)
+async def _waiting() -> Waiting:
+    async with calling() as api:
+        return (await api.get("/api/v1/reviews")).read(Waiting)
 
 
 async def _restock(payment_id: str, reason: str) -> str:
-    async with connected() as system:
-        count = await inventory.let_go(system.desk, OPERATOR, payment_id, reason)
+    async with calling() as api:
+        path = f"/api/v1/payments/{payment_id}/stock/resolve"
+        count = (await api.post(path, {"reason": reason})).read(LetGo).skus
     return f"Of {count} SKUs the stock is let go." if count else "No stock waits there."
 
 
 async def _resolve(id_: str, outcome: Outcome, reason: str) -> str:
-    asked = call("review resolve", id_, outcome, reason)
-    resolution = Resolution(outcome, reason)
-    async with connected() as system:
-        with suppress(NotFound):
-            resolved = decided(await payment.resolve(system.desk, asked, id_, resolution))
-            return _stands("payment", resolved.payment)
-        with suppress(NotFound):
-            return _stands(
-                "refund", decided(await refund.resolve(system.desk, asked, id_, resolution))
-            )
+    async with calling() as api:
+        noun = await _noun(api, id_)
+        decision = {"outcome": outcome, "reason": reason}
+        answer = await api.decided(f"/api/v1/{noun}s/{id_}/resolve", decision)
+    found = answer.read(Payment) if noun == "payment" else answer.read(Refund)
+    return f"The {noun} of {format_amount(found.amount, found.currency)} is {found.status}."
+
+
+async def _noun(api: Api, id_: str) -> str:
+    """What has this id."""
+    for noun in ("payment", "refund"):
+        with suppress(Missing):
+            await api.get(f"/api/v1/{noun}s/{id_}")
+            return noun
     raise Refused(f"There is no payment or refund with the id {id_}.")
-
-
-def _stands(noun: str, row: Payment | Refund) -> str:
-    amount = format_amount(row.money, row.currency)
-    return f"The {noun} of {amount} is {row.status}."

@@ -1,8 +1,8 @@
 """`billing settlement`: a month for everybody, and what failed of it."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated
 
 import orjson
 import typer
@@ -10,26 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError
 
-from api.settlement import run_document
-from cli.system import Refused, System, connected
+from api.settlement import FailedSettlement, Run, RunProgress, Standing
+from cli.calling import Api, Missing, calling
+from cli.system import Refused, workflow_link
 from cli.words import say
-from domain.access import OPERATOR
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
-from domain.run import Progress
 from domain.settlement import SettlementStatus
 from domain.workflow_id import settlement_workflow_id
-from service import settlement
-from service.settlement import Failure, MonthStanding, Report
-from workflows.settlement_run import SettlementRun
 
-LOOK_SECONDS = 0.5
-AT_ONCE = 20
-"""Settlements that a replay runs at a time."""
+PATH = "/api/v1/settlement"
+LOOK_SECONDS = 1.0
+AT_MOST = 5_000
+"""Customers of one replay; the same command again takes the next ones."""
 WITHOUT_ASKING = 10
 """A replay of more than so many says first what it would do."""
 AGAIN_WHEN_NAMED = (
@@ -43,7 +38,6 @@ app = typer.Typer(help="Settle a month for everybody.", no_args_is_help=True)
 console = Console()
 progress_console = Console(stderr=True)
 
-Answer = TypeVar("Answer")
 Month = Annotated[str, typer.Argument(metavar="PERIOD", help="A month that is over: 2026-05.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -63,7 +57,7 @@ def run(
     """
     month = _month(period)
     found = asyncio.run(_run(month, customer or []))
-    _tell_report(month, found, as_json)
+    _tell_report(found, as_json)
     if any(not customer or each.customer_id in customer for each in found.failures):
         raise typer.Exit(1)
 
@@ -72,7 +66,7 @@ def run(
 def report_(period: Month, as_json: AsJson = False) -> None:
     """What a month came to so far."""
     month = _month(period)
-    _tell_report(month, asyncio.run(_report(month)), as_json)
+    _tell_report(asyncio.run(_report(month)), as_json)
 
 
 @app.command()
@@ -81,14 +75,17 @@ def failed(period: Month, as_json: AsJson = False) -> None:
     month = _month(period)
     found = asyncio.run(_failed(month))
     if as_json:
-        typer.echo(orjson.dumps([{**_document(each), "temporalUiUrl": url} for each, url in found]))
+        rows = [
+            {**each.model_dump(mode="json"), "temporalUiUrl": _link(each, month)} for each in found
+        ]
+        typer.echo(orjson.dumps(rows))
         return
     if not found:
         say(f"Nothing of {month} has failed.")
-    for failure, url in found:
+    for failure in found:
         say(failure.customer_id, style="bold")
         say(f"  {failure.reason}")
-        if url:
+        if url := _link(failure, month):
             say(f"  {url}")
     if found:
         say(f"Mend the reason, then: billing settlement replay {month}")
@@ -121,124 +118,115 @@ def replay(
         raise typer.Exit(1)
 
 
-async def _run(month: str, names: Sequence[str]) -> Report:
-    async with connected() as system:
-        handle = await settlement.start_run(system.desk, OPERATOR, month, names)
+async def _run(month: str, names: Sequence[str]) -> Run:
+    wanted = {"period": month, **({"customerIds": list(names)} if names else {})}
+    async with calling() as api:
+        begun = await api.post(f"{PATH}/runs", wanted)
+        where = begun.location if names else None
         with _bar() as bar:
-            await _reached(_follow(handle, bar, month))
-        return await settlement.report(system.desk, month)
+            await _follow(api, where or f"{PATH}/runs/{month}/progress", bar, month)
+        return (await api.get(f"{PATH}/runs/{month}")).read(Run)
 
 
-async def _follow(handle: WorkflowHandle[SettlementRun, Progress], bar: Bar, month: str) -> None:
+async def _follow(api: Api, where: str, bar: Bar, month: str) -> None:
     """Show how far the run is until it has ended."""
     task = bar.add_task(f"settle {month}", total=None)
-    ended = asyncio.ensure_future(handle.result())
+    while True:
+        seen = (await api.get(where)).read(RunProgress)
+        if seen.finished is not None:
+            bar.update(task, total=seen.customers or None, completed=seen.finished)
+        if seen.state == "COMPLETED":
+            return
+        if seen.state == "ENDED":
+            raise Refused("It was ended before it was done: repeat the same command.")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _report(month: str) -> Run:
+    async with calling() as api:
+        try:
+            return (await api.get(f"{PATH}/runs/{month}")).read(Run)
+        except Missing as nothing:
+            words = str(nothing).removesuffix(".")
+            raise Refused(f"{words}: billing settlement run {month}.") from nothing
+
+
+async def _failures(api: Api, month: str) -> list[FailedSettlement]:
     try:
-        while not ended.done():
-            await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-            if (seen := await settlement.progress(handle)) is None:
-                continue
-            bar.update(task, total=seen.total or None, completed=seen.finished + seen.left_behind)
-        await ended
-    finally:
-        ended.cancel()
+        return (await api.get(f"{PATH}/runs/{month}")).read(Run).failures
+    except Missing:
+        return []
 
 
-async def _report(month: str) -> Report:
-    async with connected() as system:
-        found = await settlement.report(system.desk, month)
-    if found.started_at is None and not found.counts:
-        raise Refused(f"Nothing of {month} was settled yet: billing settlement run {month}.")
-    return found
-
-
-async def _failed(month: str) -> list[tuple[Failure, str | None]]:
-    async with connected() as system:
-        failures = (await settlement.report(system.desk, month)).failures
-        return [
-            (each, system.link(settlement_workflow_id(each.customer_id, month)))
-            for each in failures
-        ]
+async def _failed(month: str) -> list[FailedSettlement]:
+    async with calling() as api:
+        return await _failures(api, month)
 
 
 async def _replay(
     month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
-) -> list[MonthStanding]:
-    async with connected() as system:
-        await settlement.require_over(system.desk, month)
-        failures = await _wanted(system, month, customers, reason)
-        count = len(failures)
+) -> list[Standing]:
+    async with calling() as api:
+        wanted = await _wanted(api, month, customers, reason)
+        count = len(wanted)
         if count and (dry_run if dry_run is not None else count > WITHOUT_ASKING):
-            for each in failures:
-                say(f"{each.customer_id}: {each.reason}")
+            for customer_id, why in wanted.items():
+                say(f"{customer_id}: {why}")
             say(f"{count} would be settled again: the same command with --no-dry-run does it.")
             return []
         if not count:
             say(f"Nothing of {month} that could be settled again.")
             return []
         with _bar() as bar:
-            return await _settle_all(system, month, failures, bar)
+            return await _settle_again(api, month, list(wanted)[:AT_MOST], bar)
 
 
 async def _wanted(
-    system: System, month: str, customers: Sequence[str], reason: str | None
-) -> list[Failure]:
-    failures = {
-        each.customer_id: each for each in (await settlement.report(system.desk, month)).failures
-    }
+    api: Api, month: str, customers: Sequence[str], reason: str | None
+) -> dict[str, str]:
+    """Whom to settle again, and why."""
+    failures = {each.customer_id: each.reason for each in await _failures(api, month)}
     for customer_id in dict.fromkeys(customers):
         if customer_id in failures:
             continue
-        stands = await settlement.standing(system.desk, month, customer_id)
-        if stands is None:
-            raise Refused(
-                f"{month} of {customer_id} was never settled, so nothing can be repeated."
-            )
+        try:
+            stands = await _standing(api, month, customer_id)
+        except Missing as never:
+            words = str(never).removesuffix(".")
+            raise Refused(f"{words}, so nothing can be repeated.") from never
         if stands.status in AGAIN_WHEN_NAMED:
-            failures[customer_id] = Failure(customer_id, stands.reason or stands.status, None)
+            failures[customer_id] = stands.reason or stands.status
         else:
             say(f"{customer_id}: {stands.status}, nothing to do")
-    return [
-        each
-        for each in failures.values()
-        if (not customers or each.customer_id in customers) and (reason or "") in each.reason
-    ]
+    return {
+        customer_id: why
+        for customer_id, why in failures.items()
+        if (not customers or customer_id in customers) and (reason or "") in why
+    }
 
 
-async def _settle_all(
-    system: System, month: str, failures: Sequence[Failure], bar: Bar
-) -> list[MonthStanding]:
-    task = bar.add_task(f"settle {month} again", total=len(failures))
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def again(failure: Failure) -> MonthStanding:
-        request = system.desk.terms.settlement(failure.customer_id, month)
-        async with places:
-            ended = await _reached(settlement.settle_again(system.desk, OPERATOR, request))
-        bar.advance(task)
-        return ended
-
-    return list(await asyncio.gather(*map(again, failures)))
+async def _standing(api: Api, month: str, customer_id: str) -> Standing:
+    answer = await api.get(f"{PATH}/run", customerId=customer_id, period=month)
+    return answer.read(Standing)
 
 
-async def _reached(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except WorkflowFailureError as error:
-        raise Refused(
-            f"It was ended before it was done ({error.cause}): repeat the same command."
-        ) from error
-    except (RPCError, RuntimeError) as error:
-        raise Refused("Temporal cannot be reached: repeat the same command later.") from error
+async def _settle_again(api: Api, month: str, customers: Sequence[str], bar: Bar) -> list[Standing]:
+    """One run of theirs, until each has ended, or waits itself, for a person or for the end of its
+    month. As one call: of very many it takes a second person, as anybody's call does."""
+    begun = await api.post(f"{PATH}/runs", {"period": month, "customerIds": list(customers)})
+    assert begun.location is not None, "a run has a place"
+    await _follow(api, begun.location, bar, month)
+    return [await _standing(api, month, each) for each in customers]
 
 
-def _tell_report(month: str, found: Report, as_json: bool) -> None:
+def _tell_report(found: Run, as_json: bool) -> None:
     if as_json:
-        typer.echo(run_document(month, found).model_dump_json(by_alias=True))
+        typer.echo(found.model_dump_json(by_alias=True))
         return
+    month = found.period
     table = Table(title=f"Settlement of {month}", show_header=False, title_justify="left")
     for status in SettlementStatus:
-        if count := found.counts.get(status, 0):
+        if count := getattr(found, status.lower()):
             table.add_row(str(status), str(count))
     table.add_section()
     for currency, total in sorted(found.totals.items()):
@@ -255,12 +243,8 @@ def _tell_report(month: str, found: Report, as_json: bool) -> None:
         say(f"{len(found.failures)} failed: billing settlement failed {month}")
 
 
-def _document(failure: Failure) -> dict[str, str | None]:
-    return {
-        "customerId": failure.customer_id,
-        "reason": failure.reason,
-        "invoiceId": failure.invoice_id,
-    }
+def _link(failure: FailedSettlement, month: str) -> str | None:
+    return workflow_link(settlement_workflow_id(failure.customer_id, month))
 
 
 def _bar() -> Bar:

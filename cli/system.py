@@ -1,23 +1,30 @@
-"""The running system as an operator's command finds it."""
+"""The running system as it is found from a machine of the installation: by commands that are that
+machine's own business, and look at the database itself."""
 
-import hashlib
+import os
+import pwd
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import quote
 
-from domain.access import OPERATOR
-from domain.event import Origin
+from rich.console import Console
+
+from cli.way import WAY
+from domain.access import Access, at_the_machine
 from domain.identifier import UUID, has_form
 from runtime import desk as desks
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
-from service.call import Answer, Call
+from service.audit import break_glass
 from service.desk import Desk
-from store.idempotency import Claim, StoredAnswer
+from store.database import Database
 
 WAIT_SECONDS = 10
 EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
+
+
+_notes = Console(stderr=True)
 
 
 class Refused(Exception):
@@ -26,23 +33,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class System:
-    """What an installation's settings say, and the desk of whoever sits at its command line."""
+    """What an installation's settings say, and the desk of whoever sits at its machine."""
 
     settings: Settings
     desk: Desk
-
-    def link(self, workflow_id: str) -> str | None:
-        """The page of a workflow in the Temporal UI."""
-        settings = self.settings
-        if not settings.temporal_ui_url:
-            return None
-        pages = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
-        return f"{pages}/{quote(workflow_id, safe='')}"
+    access: Access
 
 
-@asynccontextmanager
-async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
-    """The system of the environment, else of the endpoints file of a running `make dev`.
+def known_settings() -> Settings:
+    """Those of the environment, else of the endpoints file of a running `make dev`.
 
     Raises `ConfigurationError` when there is neither.
     """
@@ -52,38 +51,53 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
             " or set DATABASE_URL and TEMPORAL_ADDRESS."
         )
+    return settings
+
+
+@asynccontextmanager
+async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
+    """The system itself, past its API. Outside `dev` that is noted before anything else is done."""
+    settings = known_settings()
     desk = await desks.connected(
         settings,
         pool_size=1,
         wait_seconds=WAIT_SECONDS,
         statement_seconds=statement_seconds,
     )
+    who = at_the_machine(os_user())
     try:
-        yield System(settings, desk)
+        await note(settings, desk.database, who)
+        yield System(settings, desk, who)
     finally:
         await desk.database.dispose()
 
 
-def call(*words: str) -> Call:
-    """Of an operator; the same words, sent twice, are one wish."""
-    text = "\n".join(words)
-    key = hashlib.sha256(text.encode())
-    claim = Claim(OPERATOR.caller, f"billing {words[0]}", key.hexdigest(), key.digest())
-    return Call(OPERATOR, claim, Origin())
+async def note(settings: Settings, database: Database, who: Access) -> None:
+    """That a command works past the API, outside `dev`: before it does anything else."""
+    if settings.billing_environment != "dev":
+        way = WAY.get()
+        await break_glass(database, who, way.command, way.reason)
+        _notes.print(f"Past the API, as {who.caller}: noted in the audit trail.", style="dim")
 
 
-Value = TypeVar("Value")
+def os_user() -> str:
+    """Whose process this is, in the characters that names have here; what the environment says
+    about it could be anything."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64]
 
 
-def decided(answer: Answer[Value] | StoredAnswer) -> Value:
-    """What a decision came to. Raises `Refused` where nobody took it yet."""
-    assert isinstance(answer, Answer), "no command keeps an answer"
-    if not answer.final:
-        raise Refused(
-            f"No worker took the decision within {WAIT_SECONDS} s: see that one runs, then repeat "
-            "the same command."
-        )
-    return answer.value
+def workflow_link(workflow_id: str) -> str | None:
+    """The page of a workflow in the Temporal UI, where the settings say where that is."""
+    settings = Settings()
+    if not settings.temporal_ui_url:
+        return None
+    pages = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
+    return f"{pages}/{quote(workflow_id, safe='')}"
 
 
 def as_id(text: str) -> str:

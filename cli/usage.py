@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cli.system import connected
+from api.usage import Voided
+from cli.calling import calling
 from cli.words import reason_given, say
-from domain.access import OPERATOR
-from service import usage
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
 
@@ -25,8 +24,9 @@ def void(
 
 
 async def _void(customer_id: str, event_id: str, reason: str) -> str:
-    async with connected() as system:
-        before = await usage.void(system.desk, OPERATOR, customer_id, event_id, reason)
-    if before is not None:
-        return f"Event {event_id} of {customer_id} was voided before: {before}"
+    wanted = {"customerId": customer_id, "eventId": event_id, "reason": reason}
+    async with calling() as api:
+        voided = (await api.post("/api/v1/usage/void", wanted)).read(Voided)
+    if voided.repeated:
+        return f"Event {event_id} of {customer_id} was voided before: {voided.reason}"
     return f"Event {event_id} of {customer_id} will never be billed."

@@ -43,10 +43,10 @@ class Endpoints:
         return {each.name.upper(): getattr(self, each.name) for each in fields(self)}
 
     @contextmanager
-    def published(self, path: Path) -> Iterator[None]:
+    def published(self, path: Path, **more: str) -> Iterator[None]:
         """For the length of the block a dotenv file tells other processes that this runs, and
-        where."""
-        addresses = self.environment().items()
+        where. `more`: of our own processes, in further settings."""
+        addresses = {**self.environment(), **more}.items()
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in addresses]
         process.write_atomically(path, "".join(lines))
         try:

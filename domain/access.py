@@ -42,13 +42,16 @@ SYSTEM = Scope(Actor.SYSTEM)
 @dataclass(frozen=True)
 class Access:
     """`caller` scopes idempotency keys and is written down with decisions; `customer_id` is who is
-    acted for by default. `scopes`: what the token is limited to, None without such a limit."""
+    acted for by default. `scopes`: what the token is limited to, None without such a limit.
+    `until`: when it ends, in seconds since 1970."""
 
     caller: str
     roles: frozenset[Role]
     customer_id: str
     scopes: frozenset[TokenScope] | None = None
     token_id: str = ""
+    until: float | None = None
+    session_id: str = ""
     source: Source = NOWHERE
 
     def to(self, action: Action) -> "Access":
@@ -92,5 +95,10 @@ class Access:
         return owner
 
 
-OPERATOR = Access("operator", frozenset({Role.OPERATOR}), "")
-"""Whoever sits at the command line of an installation."""
+STAFF = frozenset({Role.OPERATOR, Role.FINANCE, Role.ADMIN})
+
+
+def at_the_machine(user: str) -> Access:
+    """Whoever sits at a machine of the installation itself, by the name that it has for them: no
+    token says who that is, and nobody could refuse them anything."""
+    return Access(f"os/{user}", STAFF, "")

@@ -44,13 +44,15 @@ APPROVED, NOT_APPROVED = "approved", "not approved"
 @dataclass(frozen=True)
 class Verdict:
     """A person's decision about a draft, under the id of the Update that it came with, or the
-    deadline's, which is `by` nobody. `actor` is kept with the invoice."""
+    deadline's, which is `by` nobody. `actor` is kept with the invoice. `persons`: see
+    `domain.proposal.Agreed`."""
 
     approved: bool
     reason: str
     actor: str
     update_id: str = ""
     by: Actor | None = None
+    persons: tuple[str, ...] = ()
 
     @property
     def decision(self) -> str:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -22,12 +22,26 @@ class ActorType(StrEnum):
     USER = "USER"
     """A customer, for itself."""
     OPERATOR = "OPERATOR"
+    FINANCE = "FINANCE"
+    ADMIN = "ADMIN"
     SERVICE = "SERVICE"
     """A program of whoever runs the installation."""
     SYSTEM = "SYSTEM"
     """A workflow of ours: its id is the actor's."""
     EXTERNAL = "EXTERNAL"
     """A program of somebody else, such as a PG."""
+
+
+STAFF = frozenset({ActorType.OPERATOR, ActorType.FINANCE, ActorType.ADMIN})
+"""People of the installation: they see the things of every customer."""
+
+_BY_ROLE = {
+    Role.OPERATOR: ActorType.OPERATOR,
+    Role.FINANCE: ActorType.FINANCE,
+    Role.ADMIN: ActorType.ADMIN,
+    Role.SERVICE: ActorType.SERVICE,
+}
+"""The role that may do most comes first."""
 
 
 class Action(StrEnum):
@@ -85,8 +99,27 @@ class Action(StrEnum):
     API_KEY_CREATED = "API_KEY_CREATED"
     API_KEY_ROTATED = "API_KEY_ROTATED"
     API_KEY_REVOKED = "API_KEY_REVOKED"
+    DECISION_PROPOSED = "DECISION_PROPOSED"
+    DECISION_SECONDED = "DECISION_SECONDED"
+    DECISION_WITHDRAWN = "DECISION_WITHDRAWN"
+    TRAIL_CUT = "TRAIL_CUT"
+    """What was older than the retention was dropped, up to a seal."""
+    LOGGED_IN = "LOGGED_IN"
+    LOGIN_FAILED = "LOGIN_FAILED"
+    """With a wrong password; noted once in ten minutes."""
+    ACCOUNT_LOCKED = "ACCOUNT_LOCKED"
+    ACCOUNT_UNLOCKED = "ACCOUNT_UNLOCKED"
+    SESSION_REVOKED = "SESSION_REVOKED"
+    USER_CREATED = "USER_CREATED"
+    USER_DISABLED = "USER_DISABLED"
+    USER_PASSWORD_SET = "USER_PASSWORD_SET"
+    USER_ROLES_SET = "USER_ROLES_SET"
+    SIGNING_KEY_ADDED = "SIGNING_KEY_ADDED"
+    SIGNING_KEY_WITHDRAWN = "SIGNING_KEY_WITHDRAWN"
     DATA_VIEWED = "DATA_VIEWED"
     DATA_EXPORTED = "DATA_EXPORTED"
+    BREAK_GLASS_USED = "BREAK_GLASS_USED"
+    """Somebody has opened the database itself, past the API."""
 
 
 class Noun(StrEnum):
@@ -107,10 +140,17 @@ class Noun(StrEnum):
     INVOICE = "invoice"
     DEAD_LETTER = "dead-letter"
     DEAD_LETTER_JOB = "dead-letter-job"
+    PROPOSAL = "proposal"
+    WORKFLOW = "workflow"
     TOPIC = "topic"
     RANKING = "ranking"
     API_KEY = "api-key"
+    USER = "user"
+    SESSION = "session"
+    SIGNING_KEY = "signing-key"
     AUDIT = "audit"
+    COMMAND = "command"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True)
@@ -176,13 +216,8 @@ class Wanted:
 
 def actor(access: Access) -> Actor:
     """Whoever asks, as the trail names them: by the most that they may do."""
-    if access.roles <= {Role.CUSTOMER}:
-        kind = ActorType.USER
-    elif access.roles <= {Role.CUSTOMER, Role.SERVICE}:
-        kind = ActorType.SERVICE
-    else:
-        kind = ActorType.OPERATOR
-    return Actor(kind, access.caller, access.source)
+    kinds = (kind for role, kind in _BY_ROLE.items() if role in access.roles)
+    return Actor(next(kinds, ActorType.USER), access.caller, access.source)
 
 
 def system(workflow_id: str) -> Actor:
@@ -262,6 +297,46 @@ def sealed(previous: Seal, entries: Sequence[AuditEntry]) -> Seal:
         count=len(entries),
         hash=digest.digest(),
     )
+
+
+LEAST = timedelta(days=365)
+"""What is younger is never dropped, whatever a retention says; the database refuses it, too."""
+TRAIL = "trail"
+"""The trail itself, as something that is looked at or cut off."""
+
+
+def cut_off(by: Actor, seed: Seal, before: datetime, reason: str) -> Entry:
+    """The entry that says up to which seal the trail was dropped. That seal stays: the next one
+    follows it."""
+    after: dict[str, JSON] = {
+        "seal": seed.n,
+        "hash": seed.hash.hex(),
+        "before": before.astimezone(UTC).isoformat(),
+    }
+    return Entry(by, Action.TRAIL_CUT, Noun.AUDIT, TRAIL, after=after, reason=reason)
+
+
+def cuts_at(cut: AuditEntry | None, seal: Seal) -> bool:
+    """Whether this is the entry that says that the trail was dropped up to there."""
+    return cut is not None and (cut.after or {}).get("seal") == seal.n
+
+
+def wrongly_begun(first: Seal, cut: AuditEntry | None, left_over: int) -> Iterator[Break]:
+    """Where a trail does not begin as it may: with the first seal there ever was, or with the one
+    that an entry names which was old enough then. `left_over`: entries at or before that one."""
+    if not cuts_at(cut, first):
+        if first.n != 1:
+            yield Break(first.n, "The seals before it are missing, and no entry says why.")
+        return
+    assert cut is not None
+    said = cut.after or {}
+    before = datetime.fromisoformat(str(said["before"]))
+    if said["hash"] != first.hash.hex():
+        yield Break(first.n, "It is not the seal at which the trail was cut off.")
+    if before > cut.at - LEAST or first.sealed_at is None or first.sealed_at >= before:
+        yield Break(first.n, "The trail was cut off where it was too young for that.")
+    if left_over:
+        yield Break(first.n, f"{left_over} entries stand before the place of the cut.")
 
 
 CHAIN = "a0d17000-0000-7000-8000-000000000000"

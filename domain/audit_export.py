@@ -4,7 +4,7 @@ Cybersecurity Schema (OCSF), which log systems know."""
 from enum import StrEnum
 from typing import Any
 
-from domain.audit import Action, ActorType, AuditEntry
+from domain.audit import STAFF, Action, ActorType, AuditEntry
 
 
 class Format(StrEnum):
@@ -34,12 +34,28 @@ _CREATES = frozenset(
         Action.SETTLEMENT_RUN_STARTED,
         Action.SETTLEMENT_RUN_REPLAYED,
         Action.INVOICE_ISSUED,
+        Action.DECISION_PROPOSED,
+        Action.LOGGED_IN,
+        Action.USER_CREATED,
+        Action.SIGNING_KEY_ADDED,
     }
 )
 _READS = frozenset({Action.DATA_VIEWED, Action.DATA_EXPORTED})
-_DELETES = frozenset({Action.PLAN_WITHDRAWN, Action.USAGE_VOIDED})
+_DELETES = frozenset(
+    {
+        Action.PLAN_WITHDRAWN,
+        Action.USAGE_VOIDED,
+        Action.DECISION_WITHDRAWN,
+        Action.SESSION_REVOKED,
+        Action.SIGNING_KEY_WITHDRAWN,
+    }
+)
 _USER, _ADMIN, _SYSTEM = 1, 2, 3
-_TYPES = {ActorType.USER: _USER, ActorType.OPERATOR: _ADMIN, ActorType.SYSTEM: _SYSTEM}
+_TYPES = {
+    ActorType.USER: _USER,
+    ActorType.SYSTEM: _SYSTEM,
+    **dict.fromkeys(STAFF, _ADMIN),
+}
 
 
 def written(entry: AuditEntry) -> dict[str, Any]:

@@ -27,3 +27,15 @@ class PaymentMethod:
     last4: str
     is_default: bool
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a customer is billed; what is None stays as it is. It has the plan from `plan_from` on,
+    or from now."""
+
+    time_zone: str | None = None
+    plan_code: str | None = None
+    plan_from: datetime | None = None
+    prepaid: bool | None = None
+    due_days: int | None = None

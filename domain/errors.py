@@ -9,6 +9,7 @@
     ├── OrderNotPayable           409  paid, being paid, or in review
     ├── NotInReview               409  nothing waits for this decision
     ├── AlreadyDecided            409  somebody else has decided meanwhile
+    ├── SecondPersonNeeded        409  proposed, and somebody else must agree
     ├── NotAnAnswer               422  the review asks something else
     ├── AlreadyFinal              409  the payment or invoice has ended: nothing left to do
     ├── InvoiceNotIssued          409  a draft, or a rejected one: nothing is owed yet
@@ -37,6 +38,11 @@
     ├── UnsupportedMediaType      415  the body is not JSON
     ├── HeadersTooLarge           431  too many headers, or too long ones
     ├── Unauthenticated           401  no token, or one that is not believed
+    ├── LoginFailed               401  the name, the password or both are wrong, or nobody is let in
+    ├── SessionEnded              401  logged out, too old, or its refresh token came twice
+    ├── TooManyLogins             429  too many wrong passwords from one address
+    ├── NameTaken                 409  somebody else logs in with that name
+    ├── LastAdmin                 409  nobody would be left who can let in others
     ├── InsufficientRole          403  none of the caller's roles may do this
     ├── InsufficientScope         403  the token may not be used for this
     ├── QuotaExceeded             429  the caller has asked for too much lately
@@ -45,6 +51,9 @@
 `slug` is the stable last part of the problem's `type` URI (RFC 9457), listed in
 docs/api/problems.md. Everything that is not a `Rejected` is a fault and is retried.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class Rejected(Exception):
@@ -101,6 +110,18 @@ class AlreadyDecided(Rejected):
     slug = "already-decided"
     title = "Somebody else has decided"
     status = 409
+
+
+class SecondPersonNeeded(Rejected):
+    """Nothing was done yet. `proposal`: what waits for somebody else, as callers see it."""
+
+    slug = "second-person-needed"
+    title = "One person alone may not decide this"
+    status = 409
+
+    def __init__(self, words: str, proposal: Mapping[str, Any] | None = None) -> None:
+        super().__init__(words)
+        self.proposal = proposal
 
 
 class NotAnAnswer(Rejected):
@@ -292,3 +313,41 @@ class SignatureInvalid(Rejected):
     slug = "signature-invalid"
     title = "The webhook's signature does not verify"
     status = 401
+
+
+class LoginFailed(Rejected):
+    """One answer for everything that may be wrong: it says nothing about who there is."""
+
+    slug = "login-failed"
+    title = "This name and this password open nothing now"
+    status = 401
+
+
+class SessionEnded(Rejected):
+    slug = "session-ended"
+    title = "The session has ended"
+    status = 401
+
+
+class TooManyLogins(Rejected):
+    """`seconds`: until somebody at that address may try again."""
+
+    slug = "too-many-logins"
+    title = "Too many log-ins from there have failed"
+    status = 429
+
+    def __init__(self, words: str, seconds: int = 60) -> None:
+        super().__init__(words)
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class NameTaken(Rejected):
+    slug = "name-taken"
+    title = "Somebody else has that name"
+    status = 409
+
+
+class LastAdmin(Rejected):
+    slug = "last-admin"
+    title = "Nobody would be left who can let in others"
+    status = 409

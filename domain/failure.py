@@ -4,6 +4,14 @@ from enum import StrEnum
 
 from domain.gateway import GatewayAnswer, GatewayStatus
 
+HARD_DECLINES = frozenset(
+    {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}
+)
+"""Decline codes after which the same card is not charged again (Stripe's documentation of declines
+calls them hard: no retry can succeed)."""
+
+NO_CODE, SOFT, HARD = "none", "soft", "hard"
+
 
 class FailureCode(StrEnum):
     DECLINED = "declined"
@@ -42,6 +50,13 @@ def failure_code(answer: GatewayAnswer) -> FailureCode:
         GatewayStatus.NOT_SENT: FailureCode.GATEWAY_UNAVAILABLE,
         GatewayStatus.REFUSED: FailureCode.GATEWAY_REFUSED,
     }.get(answer.status, FailureCode.GATEWAY_NOT_FOUND)
+
+
+def code_class(answer: GatewayAnswer) -> str:
+    """What a decline says of the card; `none` for the rest. Each PG has a hundred codes."""
+    if answer.status is not GatewayStatus.DECLINED:
+        return NO_CODE
+    return HARD if answer.code in HARD_DECLINES else SOFT
 
 
 def gateway_code(answer: GatewayAnswer) -> str | None:

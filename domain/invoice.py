@@ -51,12 +51,6 @@ CLOSED = frozenset(
 GAVE_BACK = frozenset({InvoiceStatus.REJECTED, InvoiceStatus.CANCELLED})
 """Its month and its usage are free again; it counts for nothing in what was billed."""
 
-HARD_DECLINES = frozenset(
-    {"lost_card", "stolen_card", "expired_card", "pickup_card", "invalid_account"}
-)
-"""Decline codes after which the same card is not charged again (Stripe's documentation of declines
-calls them hard: no retry can succeed)."""
-
 
 @dataclass(frozen=True)
 class InvoiceHead:
@@ -146,6 +140,10 @@ class OpenDraft:
     period: str
     status: InvoiceStatus
     month: str | None
+
+
+AGES = ("not-due", "1-30", "31-60", "61-90", "over-90")
+"""What the buckets below are called: days past due."""
 
 
 @dataclass(frozen=True)
@@ -249,13 +247,14 @@ CLOSES_AS = {
 @dataclass(frozen=True)
 class CloseRequest:
     """Who closes it, how, and why; the id is that of the Update that it came with. `actor` is kept
-    with the invoice, `by` in the audit trail."""
+    with the invoice, `by` in the audit trail, with `persons` (`domain.proposal.Agreed`)."""
 
     closing: Closing
     reason: str
     actor: str
     update_id: str = ""
     by: Actor | None = None
+    persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,6 +268,7 @@ class ClosedInvoice:
     actor: str
     update_id: str = ""
     by: Actor | None = None
+    persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

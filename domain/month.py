@@ -52,13 +52,41 @@ class KnownMonth:
 @dataclass(frozen=True)
 class StandingMonth:
     """A month before it is settled: the invoice that has it, the customer's drafts that may still
-    be issued apart from that, what is known of the month, and what the customer used in the months
-    before it."""
+    be issued apart from that, what is known of the month, what the customer used in the months
+    before it, and when the first event happened that no invoice has."""
 
     invoice_id: str | None
     drafts: tuple[OpenDraft, ...]
     month: KnownMonth
     before: tuple[UsedBefore, ...]
+    free_since: datetime | None
+
+
+@dataclass(frozen=True)
+class SeenMonth:
+    """What somebody who waits for a month looks at: the customer's clock, and how the invoice that
+    has the month stands, if one has it."""
+
+    time_zone: str
+    now: datetime
+    invoice_id: str | None
+    status: InvoiceStatus | None
+    next_attempt_at: datetime | None
+
+    @property
+    def is_issued(self) -> bool:
+        """Or was issued; a draft may still become anything."""
+        return self.status is not None and self.status not in _NOT_ISSUED
+
+    @property
+    def is_being_charged(self) -> bool:
+        """Issued, and its first charge has not failed yet."""
+        return self.status is InvoiceStatus.ISSUED and self.next_attempt_at is None
+
+
+_NOT_ISSUED = frozenset(
+    {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.SKIPPED}
+)
 
 
 @dataclass(frozen=True)

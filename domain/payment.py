@@ -59,7 +59,8 @@ class PaymentRequest(Funded):
     """Input of the PaymentSaga: all that was fixed when the payment was made.
 
     Its `parts` pay what is owed; without a card part no PG is asked. `points_amount` points pay
-    the rest of the order after its discount. `stock` names the tracked SKUs. `two_calls`: the PG
+    the rest of the order after its discount. `lines` are the order's, where whoever made the
+    payment had read them; `stock` names the tracked SKUs. `two_calls`: the PG
     authorizes first and captures at the pivot. `owner` is the id of a workflow that is told how it
     ended, `period` the month of the invoice that is paid. `new`: no workflow of it was ever there,
     so that nothing can have been sent to its PG; `cancel_requested`: somebody wants it cancelled.
@@ -75,6 +76,7 @@ class PaymentRequest(Funded):
     points_amount: int = 0
     coupon_code: str = ""
     discount: int = 0
+    lines: tuple[OrderLine, ...] = ()
     stock: tuple[StockLine, ...] = ()
     gateway: str = ""
     billing_key: str = ""
@@ -90,6 +92,12 @@ class PaymentRequest(Funded):
         """The part of this kind, as it is set aside."""
         [part] = (part for part in self.ours if part.kind is kind)
         return Hold(self.payment_id, part.holder, part.unit, part.amount)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether setting it aside takes more than one step, with nothing at the PG in between."""
+        steps = 2 * bool(self.coupon_code) + bool(self.stock) + len(self.ours)
+        return steps > 1 and not self.two_calls
 
     @property
     def operations(self) -> tuple[Operation, ...]:

@@ -33,6 +33,8 @@ class Action(StrEnum):
     ORDER_READ = "orders.read"
     PAYMENT_CREATE = "payments.create"
     PAYMENT_READ = "payments.read"
+    STORY_READ = "payments.story"
+    REVIEW_READ = "reviews.read"
     PAYMENT_CANCEL = "payments.cancel"
     PAYMENT_RESOLVE = "payments.resolve"
     REFUND_CREATE = "refunds.create"
@@ -47,18 +49,21 @@ class Action(StrEnum):
     COUPON_CLAIM = "coupons.claim"
     STOCK_PUT = "inventory.put"
     STOCK_READ = "inventory.read"
+    STOCK_RESOLVE = "inventory.resolve"
     RANKING_READ = "rankings.read"
     CUSTOMER_PUT = "customers.put"
     CUSTOMER_READ = "customers.read"
     CARD_ADD = "payment-methods.add"
     CARD_READ = "payment-methods.read"
     USAGE_REPORT = "usage.report"
+    USAGE_VOID = "usage.void"
     PLAN_PUT = "pricing-plans.put"
     PLAN_READ = "pricing-plans.read"
     PLAN_WITHDRAW = "pricing-plans.withdraw"
     SETTLEMENT_RUN = "settlement.run"
     SETTLEMENT_READ = "settlement.read"
     INVOICE_READ = "invoices.read"
+    INVOICE_VERIFY = "invoices.verify"
     INVOICE_PAY = "invoices.pay"
     INVOICE_CLOSE = "invoices.close"
     INVOICE_DECIDE = "invoices.decide"
@@ -72,6 +77,8 @@ class Action(StrEnum):
     DEAD_LETTER_READ = "dead-letters.read"
     DEAD_LETTER_DECIDE = "dead-letters.decide"
     DEAD_LETTER_DECIDE_MANY = "dead-letters.decide-many"
+    PROPOSAL_READ = "proposals.read"
+    PROPOSAL_WITHDRAW = "proposals.withdraw"
     ACCESS_CHECK = "access.check"
 
 
@@ -95,6 +102,8 @@ RULES: Mapping[Action, Rule] = {
     Action.ORDER_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.PAYMENT_CREATE: _rule(TokenScope.PAYMENTS, C, S, O),
     Action.PAYMENT_READ: _rule(TokenScope.READ, C, S, O, F, A),
+    Action.STORY_READ: _rule(TokenScope.READ, O, F, A),
+    Action.REVIEW_READ: _rule(TokenScope.READ, O, F, A),
     Action.PAYMENT_CANCEL: _rule(TokenScope.PAYMENTS, S, O),
     Action.PAYMENT_RESOLVE: _rule(TokenScope.PAYMENTS, O),
     Action.REFUND_CREATE: _rule(TokenScope.PAYMENTS, S, O, F),
@@ -110,18 +119,22 @@ RULES: Mapping[Action, Rule] = {
     Action.COUPON_CLAIM: _rule(TokenScope.PAYMENTS, C, S, O),
     Action.STOCK_PUT: _rule(TokenScope.SETUP, O, A),
     Action.STOCK_READ: _rule(TokenScope.READ, C, S, O, F, A),
+    Action.STOCK_RESOLVE: _rule(TokenScope.SETUP, O, A),
     Action.RANKING_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.CUSTOMER_PUT: _rule(TokenScope.SETUP, O, A),
     Action.CUSTOMER_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.CARD_ADD: _rule(TokenScope.SETUP, O, A),
     Action.CARD_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.USAGE_REPORT: _rule(TokenScope.USAGE, S, O),
+    # A service that could take back what it has reported would be billed for what it likes.
+    Action.USAGE_VOID: _rule(TokenScope.USAGE, O, F),
     Action.PLAN_PUT: _rule(TokenScope.SETUP, O, F, A),
     Action.PLAN_READ: _rule(TokenScope.READ, O, F, A),
     Action.PLAN_WITHDRAW: _rule(TokenScope.SETUP, O, F, A),
     Action.SETTLEMENT_RUN: _rule(TokenScope.INVOICES, O, F),
     Action.SETTLEMENT_READ: _rule(TokenScope.READ, O, F, A),
     Action.INVOICE_READ: _rule(TokenScope.READ, C, S, O, F, A),
+    Action.INVOICE_VERIFY: _rule(TokenScope.READ, O, F, A),
     Action.INVOICE_PAY: _rule(TokenScope.INVOICES, C, O, F),
     Action.INVOICE_CLOSE: _rule(TokenScope.INVOICES, O, F),
     Action.INVOICE_DECIDE: _rule(TokenScope.INVOICES, O, F),
@@ -136,5 +149,8 @@ RULES: Mapping[Action, Rule] = {
     Action.DEAD_LETTER_READ: _rule(TokenScope.READ, A),
     Action.DEAD_LETTER_DECIDE: _rule(TokenScope.SETUP, A),
     Action.DEAD_LETTER_DECIDE_MANY: _rule(TokenScope.SETUP, A),
+    Action.PROPOSAL_READ: _rule(TokenScope.READ, O, F, A),
+    # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
+    Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

@@ -36,6 +36,9 @@ HANDED_OVER = frozenset(SettlementStatus) - {SettlementStatus.RUNNING}
 WAITING = frozenset({SettlementStatus.NOT_OVER, SettlementStatus.AWAITING_APPROVAL})
 """For the end of its month, or for a person."""
 
+UNSETTLED = frozenset({SettlementStatus.FAILED, SettlementStatus.RUNNING})
+"""Its month has neither an invoice nor a reason to have none, and waits for nothing."""
+
 ENDED = frozenset({SettlementStatus.SKIPPED, SettlementStatus.FAILED})
 """With the draft: there is nothing to issue."""
 

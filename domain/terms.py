@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from domain.approval import ApprovalPolicy
 from domain.dead_letter import JobRequest
 from domain.dunning import DunningPolicy
+from domain.proposal import SecondPerson
 from domain.run import RunRequest
 from domain.settlement import SettlementRequest
 from domain.waits import Waits
@@ -19,6 +20,7 @@ class Terms:
     waits: Waits = field(default_factory=Waits)
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     dunning: DunningPolicy = field(default_factory=DunningPolicy)
+    second: SecondPerson = field(default_factory=SecondPerson)
     concurrency: int = 20
     dead_letters_per_second: int = 20
 

@@ -34,7 +34,15 @@ def dead_letter_job_workflow_id(job_id: str) -> str:
 
 def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
     """A run of named customers has an id of its own: it must never stand for the month's run."""
-    if customers is None:
-        return f"settlement-run/{period}"
+    return part_workflow_id(period, None if customers is None else run_part(customers))
+
+
+def run_part(customers: Sequence[str]) -> str:
+    """What a run of these customers is called beside its month."""
     names = "\n".join(sorted(set(customers)))
-    return f"settlement-run/{period}/{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return hashlib.sha256(names.encode()).hexdigest()[:12]
+
+
+def part_workflow_id(period: str, part: str | None) -> str:
+    """Of the month's run, or of the run of some customers that is called so."""
+    return f"settlement-run/{period}" if part is None else f"settlement-run/{period}/{part}"

@@ -4,12 +4,51 @@ Every gateway has its own guard: an open breaker or a full bulkhead of one touch
 payment from the wallet. A call that they turn away has certainly not left us.
 """
 
+import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from interlock import BulkheadFullError, CircuitBreaker, CircuitOpenError, Config, Pipeline
+from interlock import BulkheadFullError, CircuitBreaker, CircuitOpenError, Config, Pipeline, State
+from prometheus_client import Counter, Gauge, Histogram
 
-from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus
+from domain.failure import HARD, NO_CODE, SOFT, code_class
+from domain.gateway import GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile, OutcomeUnknown, PaymentGateway, Unreachable
+
+Call = Callable[[GatewayRequest], Awaitable[GatewayAnswer]]
+
+CALLS = Counter(
+    "billing_gateway_calls",
+    "Calls to a gateway, by what became of them.",
+    ["gateway", "operation", "status", "code_class"],
+)
+SECONDS = Histogram(
+    "billing_gateway_call_seconds",
+    "How long a gateway took for what was sent to it.",
+    ["gateway", "operation"],
+    buckets=(0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+BREAKER = Gauge(
+    "billing_gateway_breaker", "1 for the state that a breaker is in.", ["gateway", "state"]
+)
+INQUIRE = "inquire"
+
+
+def _show(breaker: CircuitBreaker) -> None:
+    """All that may be counted of a gateway, from 0 on."""
+    gateway = breaker.name
+    for operation in (*Operation, INQUIRE):
+        SECONDS.labels(gateway, operation)
+        for status in GatewayStatus:
+            declined = status is GatewayStatus.DECLINED
+            for code in (SOFT, HARD) if declined else (NO_CODE,):
+                CALLS.labels(gateway, operation, status, code)
+    for state in (State.CLOSED, State.OPEN, State.HALF_OPEN):
+        BREAKER.labels(gateway, state.value).set_function(partial(_is_in, breaker, state))
+
+
+def _is_in(breaker: CircuitBreaker, state: State) -> float:
+    return float(breaker.state is state)
 
 
 class GuardedGateway:
@@ -17,6 +56,7 @@ class GuardedGateway:
 
     def __init__(self, gateway: PaymentGateway, profile: GatewayProfile) -> None:
         self._gateway = gateway
+        self._name = profile.name
         breaker = CircuitBreaker(
             name=profile.name,
             config=Config(
@@ -34,19 +74,27 @@ class GuardedGateway:
             .circuit_breaker(breaker)
             .build()
         )
+        _show(breaker)
 
     async def send(self, request: GatewayRequest) -> GatewayAnswer:
-        return await self._guarded(self._gateway.send, request)
+        return await self._counted(request.operation, self._gateway.send, request)
 
     async def inquire(self, request: GatewayRequest) -> GatewayAnswer:
-        return await self._guarded(self._gateway.inquire, request)
+        return await self._counted(INQUIRE, self._gateway.inquire, request)
 
     async def close(self) -> None:
         await self._gateway.close()
 
-    async def _guarded(
-        self, call: Callable[[GatewayRequest], Awaitable[GatewayAnswer]], request: GatewayRequest
-    ) -> GatewayAnswer:
+    async def _counted(self, operation: str, call: Call, request: GatewayRequest) -> GatewayAnswer:
+        began = time.perf_counter()
+        answer = await self._guarded(call, request)
+        CALLS.labels(self._name, operation, answer.status, code_class(answer)).inc()
+        # What never left us took no time of the PG's.
+        if answer.status is not GatewayStatus.NOT_SENT:
+            SECONDS.labels(self._name, operation).observe(time.perf_counter() - began)
+        return answer
+
+    async def _guarded(self, call: Call, request: GatewayRequest) -> GatewayAnswer:
         try:
             return await self._guard.call(call, request)
         except (CircuitOpenError, BulkheadFullError, Unreachable) as error:

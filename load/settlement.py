@@ -13,7 +13,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from dev.seed import STANDARD, STANDARD_SINCE, TEST_CARD
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.period import Period
 from domain.usage import UsageEvent
 from load import nothing, statements
@@ -158,7 +158,7 @@ async def _with_usage(pool: Database, names: Sequence[str], months: Sequence[Per
 
 async def _settle(desk: Desk, month: str, customers: int) -> None:
     """A run of the month, until every invoice is paid."""
-    await (await start_run(desk, OPERATOR, month)).result()
+    await (await start_run(desk, at_the_machine("load"), month)).result()
     async with desk.database.statements(SYSTEM) as tx:
         while True:
             if await tx.scalar(_PAID, {"period": month}) >= customers:

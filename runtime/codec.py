@@ -52,10 +52,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Raises `UnknownKey` and `Tampered`: a workflow's task fails and is tried again, so that
         the workflow goes on when a worker has the key."""
-        return [
-            self._opened(payload) if payload.metadata.get("encoding") == ENCODING else payload
-            for payload in payloads
-        ]
+        return [self._opened(payload) if is_sealed(payload) else payload for payload in payloads]
 
     def _sealed(self, payload: Payload) -> Payload:
         workflow_id = self._workflow_id or ""
@@ -74,7 +71,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         )
 
     def _opened(self, payload: Payload) -> Payload:
-        said = payload.metadata[_WORKFLOW_ID].decode()
+        said = workflow_of(payload)
         if self._workflow_id is not None and not _is_of(said, self._workflow_id):
             raise Tampered(f"A payload of {said!r} stands in the history of {self._workflow_id!r}.")
         key_id = payload.metadata[_KEY_ID].decode()
@@ -84,6 +81,16 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     def _belongs_to(self, workflow_id: str) -> bytes:
         return "\0".join(("v1", self._namespace, workflow_id)).encode()
+
+
+def is_sealed(payload: Payload) -> bool:
+    return payload.metadata.get("encoding") == ENCODING
+
+
+def workflow_of(payload: Payload) -> str:
+    """Whose it says that it is; of one that was opened it is true. Empty for what belongs to no
+    workflow."""
+    return payload.metadata[_WORKFLOW_ID].decode()
 
 
 def _is_of(said: str, workflow_id: str) -> bool:

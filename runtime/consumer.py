@@ -10,12 +10,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from operator import methodcaller
 from typing import Any
 
 import confluent_kafka
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from prometheus_client import Counter, Gauge
 
 from domain.access import SYSTEM
 from domain.dead_letter import set_aside
@@ -41,6 +43,18 @@ _HEADERS = methodcaller("headers")
 
 _UNREADABLE = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
+LAG = Gauge(
+    "billing_consumer_lag_messages",
+    "Messages that wait in this process's partitions.",
+    ["consumer"],
+)
+LAG_SECONDS = Gauge(
+    "billing_consumer_lag_seconds", "Age of the oldest message that is in hand.", ["consumer"]
+)
+RESTARTS = Counter(
+    "billing_consumer_restarts", "How often a consumer began again after a fault.", ["consumer"]
+)
+
 log = structlog.get_logger()
 
 
@@ -59,6 +73,7 @@ async def follow_until(
             await _follow(stop, database, kafka, name, topics, take)
         except Exception as error:
             # Whatever it was: without its consumer a topic is never read again.
+            RESTARTS.labels(group_id(name)).inc()
             log.warning("a consumer starts again", consumer=name, error=error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
@@ -67,6 +82,51 @@ async def follow_until(
 def only(topic: str) -> Topics:
     """One topic, whatever there is."""
     return lambda _: [topic]
+
+
+class Progress:
+    """How far one consumer of this process has come, as its metrics tell."""
+
+    def __init__(self, name: str) -> None:
+        self._oldest: float | None = None
+        self._behind = LAG.labels(group_id(name))
+        RESTARTS.labels(group_id(name))
+        LAG_SECONDS.labels(group_id(name)).set_function(self._age)
+
+    @staticmethod
+    @cache
+    def of(name: str) -> "Progress":
+        """The same one after each fault: what could not be taken goes on growing old."""
+        return Progress(name)
+
+    def read(self, messages: Sequence[Message]) -> None:
+        """These are in hand now."""
+        if messages:
+            self._oldest = min(each.timestamp for each in messages) / 1000
+
+    def taken(self, behind: int | None) -> None:
+        """Nothing is in hand, and so many wait; None while nobody knows."""
+        if behind is not None:
+            self._oldest = None
+            self._behind.set(behind)
+
+    def _age(self) -> float:
+        return 0.0 if self._oldest is None else max(0.0, time.time() - self._oldest)
+
+
+def _behind(consumer: Consumer) -> int | None:
+    """How many messages wait in the partitions that are ours, as far as the client has heard; asks
+    nobody."""
+    places = consumer.position(consumer.assignment())
+    if not places:
+        return None
+    ends = [consumer.get_watermark_offsets(each, cached=True)[1] for each in places]
+    return sum(
+        max(0, end - each.offset)
+        for each, end in zip(places, ends, strict=True)
+        # Below 0: nothing has come from there yet.
+        if each.offset >= 0 and end >= 0
+    )
 
 
 def group_id(name: str) -> str:
@@ -113,6 +173,7 @@ async def _follow(
     take: Take,
 ) -> None:
     consumer = _consumer(kafka, name)
+    progress = Progress.of(name)
     try:
         followed, look_at = list[str](), 0.0
         while not stop.is_set():
@@ -123,9 +184,11 @@ async def _follow(
                 followed, look_at = wanted, time.monotonic() + LOOK_SECONDS
             found = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
             messages = [received(each) for each in found if each.error() is None]
+            progress.read(messages)
             if messages:
                 await _set_aside(database, name, await _refused(take, messages))
                 await asyncio.to_thread(consumer.commit, asynchronous=False)
+            progress.taken(await asyncio.to_thread(_behind, consumer))
             # After the others: what is wrong with one partition must not keep them waiting.
             faults = {(each.topic(), each.partition()): each for each in found if each.error()}
             for fault in faults.values():

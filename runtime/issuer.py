@@ -55,9 +55,9 @@ Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA", "Ed25519"]
 Claim = Annotated[str, Field(min_length=1, max_length=200)]
 """The name of a claim, or, if it begins with `/`, a JSON pointer to one within others."""
 
-OTHERS = frozenset({"dev", "key"})
-"""How the names of callers begin whom no issuer knows: in `dev`, and with an API key. Idempotency
-keys hang on those names, so no token may have one of them."""
+OTHERS = frozenset({"dev", "key", "os"})
+"""How the names of callers begin whom no issuer knows: in `dev`, with an API key, and at a machine
+of the installation. Idempotency keys hang on those names, so no token may have one of them."""
 
 
 class Issuer(BaseModel):

@@ -23,6 +23,7 @@ from runtime import (
     usage_consumer,
     usage_partitions,
 )
+from runtime.probes import Standing, listening
 from runtime.settings import Settings
 from runtime.sweeper import sweep_for_ever
 from runtime.workers import (
@@ -45,9 +46,16 @@ Result = TypeVar("Result")
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Run workflows and activities, the relay, the sweeper and consumers, until told to stop."""
-    client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
-    if client is None:
-        return
+    standing = Standing(stop)
+    async with listening(settings, standing):
+        client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
+        if client is not None:
+            await _work(settings, client, stop, standing)
+
+
+async def _work(
+    settings: Settings, client: Client, stop: asyncio.Event, standing: Standing
+) -> None:
     pool = database.connect(settings.database_url, settings.database_pool_size)
     batch_pool = database.connect(
         settings.database_url, settings.database_pool_size, database.BATCH_SECONDS
@@ -68,6 +76,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with running(*workers), _duties(settings, client, pool, stop):
             memory.freeze()
+            standing.works(client, pool, [each.task_queue for each in workers])
             log.info("the worker is ready", temporal=settings.temporal_address)
             await stop.wait()
     finally:

@@ -15,6 +15,8 @@ log = structlog.get_logger()
 async def seal_for_ever(database: Database) -> None:
     """Until cancelled. The anchor of each seal is logged as well: what leaves this machine."""
     while True:
-        while (made := await audit.seal(database)) is not None:
+        made = await audit.seal(database)
+        if made is not None:
             log.info("the audit trail is sealed", anchor=made.anchor, entries=made.count)
-        await asyncio.sleep(EVERY_SECONDS)
+        if made is None or made.count < audit.BATCH:
+            await asyncio.sleep(EVERY_SECONDS)

@@ -22,13 +22,16 @@ from pydantic_settings import (
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
+from domain.proposal import SecondPerson
 from domain.quota import Quota
+from domain.signing_key import MAX_TOKEN_LIFE
 from domain.usage import LATE
 from runtime.issuer import Issuer
 
 Days = Annotated[float, Field(gt=0, le=3_660)]
 
 _APPROVAL = ApprovalPolicy()
+_SECOND = SecondPerson()
 
 Secrets = tuple[str, ...]
 """While one is changed there are two: the first one signs, and each is believed."""
@@ -102,7 +105,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="A cache of final answers; counts of what callers ask for.",
+        description="A cache of final answers; counts of what callers ask for, and of log-ins.",
     )
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", description="Kafka's brokers, separated by commas."
@@ -123,6 +126,12 @@ class Settings(BaseSettings):
     temporal_cert_file: str | None = Field(None, description="Our certificate, if it wants one.")
     temporal_key_file: str | None = Field(None, description="The key of our certificate.")
     temporal_api_key: SecretStr | None = Field(None, description="What it wants instead.")
+    temporal_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="The port of the Temporal SDK's own metrics, at `API_HOST`; none without.",
+    )
     temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
@@ -153,6 +162,12 @@ class Settings(BaseSettings):
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=1, le=65535)
+    worker_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="The port of a worker's probes and metrics, at `API_HOST`; none without.",
+    )
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),
@@ -211,9 +226,54 @@ class Settings(BaseSettings):
     approval_at_deadline: DeadlineEffect = Field(
         _APPROVAL.at_deadline, description="What happens when nobody decides: approve or reject."
     )
+    second_person_approvals: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        dict(_SECOND.approvals),
+        description="Largest total, in minor units, that one person may approve; "
+        "none in a currency that is not named.",
+    )
+    second_person_write_offs: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        dict(_SECOND.write_offs),
+        description="Largest total, in minor units, that one person may write off; "
+        "none in a currency that is not named.",
+    )
+    second_person_replays: int = Field(
+        _SECOND.replays, ge=0, description="Failed months that one person may have settled again."
+    )
+    second_person_prices: int = Field(
+        _SECOND.prices,
+        ge=0,
+        description="Customers whose prices one person may change: by a version of their plan, "
+        "its withdrawal, or another plan.",
+    )
+    proposal_days: Days = Field(
+        _days(_SECOND.holds),
+        description="How long a proposal waits for a second person.",
+    )
     dunning_ladder_days: tuple[Days, ...] = Field(
         tuple(map(_days, DunningPolicy().ladder)),
         description="When a failed invoice is charged again, in days after its first failure.",
+    )
+    audit_days: int = Field(
+        2557,
+        ge=366,
+        description="How long the audit trail is kept, by `billing audit cut`.",
+    )
+    auth_issuer: str | None = Field(
+        None, description="Address of our own issuer, as callers reach it: `billing auth`."
+    )
+    auth_audience: str = Field("billing", min_length=1, description="Whom its tokens are for.")
+    auth_clients: tuple[str, ...] = Field(
+        ("billing-cli", "console"), description="Programs that people may log in with."
+    )
+    auth_port: int = Field(8084, ge=1, le=65535, description="Where `billing auth` listens.")
+    auth_token_seconds: int = Field(
+        300, ge=60, le=int(MAX_TOKEN_LIFE.total_seconds()), description="Life of an access token."
+    )
+    auth_session_days: int = Field(
+        30, ge=1, le=365, description="From a log-in to the next one, however often refreshed."
+    )
+    auth_key_days: int = Field(
+        90, ge=1, le=3_660, description="How long a key signs before another one follows."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

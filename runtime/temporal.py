@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -21,11 +22,12 @@ from temporalio.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
 )
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode, TLSConfig
 
 from runtime import keys
 from runtime.codec import EncryptionCodec
-from runtime.settings import Settings
+from runtime.settings import ConfigurationError, Settings
 from service.temporal import UNREACHABLE
 from store.key_ring import KeyRing
 from workflows import search_attributes
@@ -68,6 +70,7 @@ async def connect_later(settings: Settings) -> Client:
 
 async def connect_when_ready(settings: Settings) -> Client:
     """A connected client with its namespace prepared; waits for Temporal as long as it takes."""
+    _sdk(settings)
     while True:
         try:
             client = await _connect(settings, lazy=False)
@@ -88,9 +91,34 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
         data_converter=data_converter(keys.ring(settings), settings.temporal_namespace),
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
+        runtime=_sdk(settings),
         tls=_tls(settings),
         api_key=None if key is None else key.get_secret_value(),
     )
+
+
+def _sdk(settings: Settings) -> Runtime | None:
+    """What the SDK runs in; None for its default, which measures nothing. Raises
+    `ConfigurationError` where it cannot listen."""
+    port = settings.temporal_metrics_port
+    return None if port is None else _measured(f"{settings.api_host}:{port}")
+
+
+@cache
+def _measured(address: str) -> Runtime:
+    """One of a process, whatever connects: two would not both find the port free."""
+    metrics = PrometheusConfig(
+        bind_address=address,
+        durations_as_seconds=True,
+        counters_total_suffix=True,
+        unit_suffix=True,
+    )
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=metrics))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"TEMPORAL_METRICS_PORT: nothing can listen at {address}: {error}."
+        ) from error
 
 
 def _tls(settings: Settings) -> TLSConfig | bool:

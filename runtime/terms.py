@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy
+from domain.proposal import SecondPerson
 from domain.terms import Terms
 from runtime import gateways
 from runtime.settings import Settings
@@ -24,6 +25,13 @@ def of(settings: Settings) -> Terms:
             at_deadline=settings.approval_at_deadline,
         ),
         dunning=DunningPolicy(_days(settings.dunning_ladder_days)),
+        second=SecondPerson(
+            approvals=settings.second_person_approvals,
+            write_offs=settings.second_person_write_offs,
+            replays=settings.second_person_replays,
+            prices=settings.second_person_prices,
+            holds=timedelta(days=settings.proposal_days),
+        ),
         concurrency=settings.settlement_concurrency,
         dead_letters_per_second=settings.dead_letters_per_second,
     )

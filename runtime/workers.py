@@ -89,6 +89,7 @@ def payments_worker(
             points.deduct,
             points.give_back,
             payment.open,
+            payment.set_aside,
             payment.mark,
             payment.complete,
             payment.fail,

@@ -1,14 +1,16 @@
 """The audit trail: sealed behind the path, looked through, and proven."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from domain.access import SYSTEM, Access
 from domain.audit import (
     GENESIS,
     LOWEST,
+    STAFF,
+    TRAIL,
     Action,
-    ActorType,
     AuditEntry,
     Break,
     Entry,
@@ -17,21 +19,22 @@ from domain.audit import (
     Wanted,
     actor,
     breaks,
+    cut_off,
+    cuts_at,
     sealed,
     sealed_event,
     unlike,
+    wrongly_begun,
 )
 from domain.event import JSON
 from service.desk import Desk
 from service.page import Descent
-from store import audit, outbox
+from store import audit, clock, outbox
 from store.database import Database, Transaction
 from store.seen import seen
 
 BATCH = 1_000
 """Entries of a seal at most."""
-TRAIL = "trail"
-"""What somebody looks at who looks at the trail itself."""
 PAGE = 50
 """Seals that are looked at together."""
 
@@ -59,8 +62,16 @@ async def seal(database: Database) -> Seal | None:
 async def verify(
     tx: Transaction, anchors: Sequence[str] = (), after: int = 0
 ) -> AsyncIterator[Break]:
-    """Compute every seal after the nth again, and compare what was anchored: where it breaks."""
-    previous = (await audit.seal(tx, after) if after else None) or GENESIS
+    """Compute every seal after the nth again, and compare what was anchored: where it breaks. An
+    anchor of what was cut off by its retention has nothing to be compared with."""
+    begin = GENESIS
+    if (first := await audit.first_seal(tx)) is not None:
+        cut_ = await audit.last_cut(tx)
+        begin = first if first.n > 1 or cuts_at(cut_, first) else GENESIS
+        left_over = await audit.count_until(tx, first) if cuts_at(cut_, first) else 0
+        for wrong in wrongly_begun(first, cut_, left_over):
+            yield wrong
+    previous = (await audit.seal(tx, after) if after > begin.n else None) or begin
     while page := await audit.seals_after(tx, previous.n, PAGE):
         for from_id, group in groupby(page, lambda each: each.from_id):
             seals = list(group)
@@ -71,8 +82,9 @@ async def verify(
     for anchor in anchors:
         n = int(anchor.partition(":")[0])
         kept = await audit.seal(tx, n) if n else GENESIS
-        if (wrong := unlike(anchor, kept)) is not None:
-            yield wrong
+        differs = unlike(anchor, kept) if not n or n >= begin.n else None
+        if differs is not None:
+            yield differs
 
 
 async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> list[Break]:
@@ -80,6 +92,18 @@ async def _breaks(tx: Transaction, previous: Seal, seals: Sequence[Seal]) -> lis
     ends = following and following[0].from_id != seals[-1].from_id
     below = await audit.next_segment(tx, seals[-1]) if ends else None
     return list(breaks(previous, seals, await audit.between(tx, previous, seals[-1], below)))
+
+
+async def cut(desk: Desk, access: Access, keep: timedelta, reason: str) -> tuple[Seal, int] | None:
+    """Drop what was sealed longer ago than that: the last seal of it, which stays as what the next
+    one follows, and how many entries went. None where nothing is so old."""
+    async with desk.database.begin(SYSTEM) as tx:
+        before = await clock.now(tx) - keep
+        seed = await audit.last_sealed_before(tx, before)
+        if seed is None or cuts_at(await audit.last_cut(tx), seed):
+            return None
+        await audit.append(tx, cut_off(actor(access), seed, before, reason))
+        return seed, await audit.drop_until(tx, seed)
 
 
 async def head(tx: Transaction) -> Seal:
@@ -90,6 +114,13 @@ async def head(tx: Transaction) -> Seal:
 async def waiting(tx: Transaction) -> list[AuditEntry]:
     """What no seal has yet, as far as one could have it."""
     return await audit.unsealed(tx, await head(tx), BATCH, all_=True)
+
+
+async def oldest_unsealed_age_seconds(tx: Transaction, now: datetime) -> float:
+    """How long the entry waits that is the next to be sealed; 0 without one."""
+    for entry in await audit.unsealed(tx, await head(tx), 1, all_=True):
+        return (now - entry.at).total_seconds()
+    return 0.0
 
 
 async def page(
@@ -129,11 +160,26 @@ async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[Au
             last_id = rows[-1].id
 
 
+async def break_glass(database: Database, access: Access, command: str, reason: str | None) -> None:
+    """Somebody is about to act past the API: noted first, always."""
+    words: dict[str, JSON] = {"command": command}
+    used = Entry(
+        actor(access),
+        Action.BREAK_GLASS_USED,
+        Noun.COMMAND,
+        command.split(" ")[0],
+        after=words,
+        reason=reason,
+    )
+    async with database.begin(SYSTEM) as tx:
+        await audit.append(tx, used)
+
+
 async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: str | None) -> None:
-    """An operator has looked at a customer's data: noted once in ten minutes, before they are
-    given. What is the caller's own is not noted, and costs it nothing."""
+    """Somebody of the staff has looked at a customer's data: noted once in ten minutes, before they
+    are given. What is the caller's own is not noted, and costs it nothing."""
     who = actor(access)
-    if who.type is not ActorType.OPERATOR or customer_id == access.customer_id:
+    if who.type not in STAFF or customer_id == access.customer_id:
         return
     async with desk.database.statements(access.scope) as tx:
         await audit.view(tx, who, noun, id_, customer_id)

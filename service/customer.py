@@ -5,27 +5,17 @@ from datetime import datetime
 
 from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor, changed
-from domain.customer import Customer, PaymentMethod
+from domain.customer import Agreement, Customer, PaymentMethod
 from domain.errors import InvalidRequest, NotFound
 from domain.event import JSON
 from domain.period import check_zone
+from domain.proposal import Agreed, Proposal, together
+from service import proposal
 from service.audit import viewed
 from service.desk import Desk
 from store import audit, clock, customer, pricing
 from store.database import Transaction
 from store.identifier import new_id
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a customer is billed; what is None stays as it is. It has the plan from `plan_from` on,
-    or from now."""
-
-    time_zone: str | None = None
-    plan_code: str | None = None
-    plan_from: datetime | None = None
-    prepaid: bool | None = None
-    due_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,18 +39,33 @@ class NewCard:
 async def put(
     desk: Desk, access: Access, customer_id: str, terms: Agreement
 ) -> tuple[CustomerRecord, bool]:
-    """Make a customer, or change how it is billed; True when made."""
+    """Make a customer, or change how it is billed; True when made. Where it gets another plan than
+    it had the whole call needs a second person: raises `SecondPersonNeeded`."""
     async with desk.database.begin(access.scope) as tx:
-        await _check(tx, terms)
-        known = await customer.find(tx, customer_id)
-        made = await customer.put(tx, customer_id)
-        await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
-        agreed = await customer.find(tx, customer_id)
-        await _note(tx, access, customer_id, known, agreed)
-        if terms.plan_code is not None:
-            since = terms.plan_from or await clock.now(tx)
-            await _assign(tx, access, customer_id, terms.plan_code, since)
-        return await _found(tx, customer_id), made
+        done = await _put(tx, desk, access, customer_id, terms)
+    return proposal.carried_out(done)
+
+
+async def _put(
+    tx: Transaction, desk: Desk, access: Access, customer_id: str, terms: Agreement
+) -> tuple[CustomerRecord, bool] | Proposal:
+    await _check(tx, terms)
+    known = await customer.find(tx, customer_id)
+    made = await customer.put(tx, customer_id)
+    # Who gives it a plan at the same time is waited for: that one may be the first.
+    await customer.lock(tx, customer_id)
+    since = terms.plan_from or await clock.now(tx)
+    had = await customer.plan_at(tx, customer_id, since)
+    wanted = desk.terms.second.plan_assignment(customer_id, had, terms)
+    agreed = await proposal.decided(tx, desk, access, wanted)
+    if isinstance(agreed, Proposal):
+        return agreed
+    await customer.agree(tx, customer_id, terms.time_zone, terms.prepaid, terms.due_days)
+    stands = await customer.find(tx, customer_id)
+    await _note(tx, access, customer_id, known, stands)
+    if terms.plan_code is not None:
+        await _assign(tx, access, customer_id, terms.plan_code, since, agreed)
+    return await _found(tx, customer_id), made
 
 
 async def _note(
@@ -81,13 +86,14 @@ def _terms(row: Customer | None) -> dict[str, JSON]:
 
 
 async def _assign(
-    tx: Transaction, access: Access, id_: str, plan_code: str, since: datetime
+    tx: Transaction, access: Access, id_: str, plan_code: str, since: datetime, agreed: Agreed
 ) -> None:
     had = await customer.plan_at(tx, id_, since)
     if not await customer.assign_plan(tx, id_, plan_code, since):
         return
     before: dict[str, JSON] = {"planCode": had}
     after: dict[str, JSON] = {"planCode": plan_code, "planFrom": since.isoformat()}
+    after |= together(agreed.persons)
     who, what = actor(access), Action.PLAN_ASSIGNED
     entry = Entry(who, what, Noun.CUSTOMER, id_, id_, before=before, after=after)
     await audit.append(tx, entry)

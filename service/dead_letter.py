@@ -32,7 +32,9 @@ from domain.dead_letter import (
 )
 from domain.errors import IllegalDlqOperation, InvalidRequest, JobRunning, NotFound
 from domain.event import JSON
+from domain.proposal import Proposal
 from domain.terms import Terms
+from service import proposal
 from service.audit import viewed
 from service.desk import Desk
 from service.page import Ascent, Descent
@@ -175,28 +177,47 @@ async def start_job(
     expected: int | None,
 ) -> Bulk:
     """Begin a job for the letters that the dry run before has seen; without one, for those that are
-    there. Raises `InvalidRequest` for a question that names nothing, `JobRunning` and
-    `IllegalDlqOperation`."""
+    there. Raises `InvalidRequest` for a question that names nothing, `JobRunning`,
+    `IllegalDlqOperation`, and `SecondPersonNeeded` where they are too many for one person."""
     if wanted.is_everything:
         raise InvalidRequest("Say which dead letters you mean: at least one filter is needed.")
-    by, job_id = actor(access), new_id()
     async with desk.database.begin(access.scope) as tx:
         await dead_letter_job.lock(tx)
         if other := await dead_letter_job.under_way(tx, what, wanted.source):
             raise JobRunning(f"The job {other} is under way: wait for it, or cancel it.")
-        then = await dead_letter_job.seen_before(tx, what, wanted, by)
-        then = then or await dead_letter_job.snapshot(tx)
-        sample = await dead_letter_job.sample(tx, wanted, then)
-        count = await dead_letter_job.begin(tx, job_id, what, wanted, by, reason, then)
+        seen_then = await dead_letter_job.seen_before(tx, what, wanted, actor(access))
+        seen_then = seen_then or await dead_letter_job.snapshot(tx)
+        count = await dead_letter_job.count(tx, wanted, seen_then)
         require_expected(expected, count)
-        # Here is the place to ask for a second person, where there are more than a thousand.
-        about: dict[str, JSON] = {"wanted": wanted.as_json(), "totalCount": count}
-        noun, whose = Noun.DEAD_LETTER_JOB, wanted.customer_id
-        entry = Entry(by, START[what], noun, job_id, whose, after=about, reason=reason)
-        await audit.append(tx, entry)
-        job = await _job(tx, job_id)
-    await _set_to_work(desk, job_id)
-    return Bulk(count, sample, job)
+        large = desk.terms.second.dead_letter_job(what, wanted, count)
+        agreed = await proposal.decided(tx, desk, access, large, reason)
+        begun: Bulk | Proposal = (
+            agreed
+            if isinstance(agreed, Proposal)
+            else await _begin(tx, access, what, wanted, reason, seen_then)
+        )
+    made = proposal.carried_out(begun)
+    assert made.job is not None
+    await _set_to_work(desk, made.job.id)
+    return made
+
+
+async def _begin(
+    tx: Transaction,
+    access: Access,
+    what: Operation,
+    wanted: Wanted,
+    reason: str | None,
+    seen_then: str,
+) -> Bulk:
+    by, job_id = actor(access), new_id()
+    sample = await dead_letter_job.sample(tx, wanted, seen_then)
+    count = await dead_letter_job.begin(tx, job_id, what, wanted, by, reason, seen_then)
+    about: dict[str, JSON] = {"wanted": wanted.as_json(), "totalCount": count}
+    noun, whose = Noun.DEAD_LETTER_JOB, wanted.customer_id
+    entry = Entry(by, START[what], noun, job_id, whose, after=about, reason=reason)
+    await audit.append(tx, entry)
+    return Bulk(count, sample, await _job(tx, job_id))
 
 
 async def job(desk: Desk, access: Access, job_id: str) -> Job:

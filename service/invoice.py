@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.approval import Verdict, judged
 from domain.audit import Action, Entry, Noun, actor
 from domain.decision import Decided
@@ -21,6 +21,7 @@ from domain.errors import (
 )
 from domain.invoice import (
     CLOSED,
+    GAVE_BACK,
     OPEN,
     CloseRequest,
     Closing,
@@ -33,23 +34,25 @@ from domain.invoice import (
 )
 from domain.payment import FINAL, Payment
 from domain.period import Period
+from domain.proposal import Agreed, Decision, Proposal
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
+from service import proposal
 from service.audit import viewed
 from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
 from service.page import Position
+from service.recomputation import differences
 from service.starts import start_invoice, start_settlement
-from store import customer, invoice, payment
+from store import customer, idempotency, invoice, payment
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 
-PAGE = 200
 POLL_SECONDS = 0.03
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 
-Decision = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
+Judge = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
 """What was decided, by an invoice's status and the decisions that are kept with it."""
 
 
@@ -94,6 +97,23 @@ async def lineage(desk: Desk, access: Access, invoice_id: str) -> Lineage:
     return traced
 
 
+async def recomputed(desk: Desk, access: Access, invoice_id: str) -> tuple[Invoice, list[str]]:
+    """An invoice, and where it differs from what its raw events and its frozen price list come to.
+    Raises `NotFound`, and `InvoiceNotIssued` for what bills nothing."""
+    async with desk.database.read(access.scope) as tx:
+        row = await found(tx, invoice_id)
+        access.require(row.customer_id)
+        if row.status in GAVE_BACK:
+            raise InvoiceNotIssued(
+                f"The invoice was {row.status.lower()}: its usage is free, and nothing is billed."
+            )
+        if row.status is InvoiceStatus.DRAFT:
+            raise InvoiceNotIssued(f"The draft is not ready: {row.reason or 'it is being made'}.")
+        differing = await differences(tx, row)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return row, differing
+
+
 async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
 ) -> list[ListedInvoice]:
@@ -121,18 +141,6 @@ async def crawl(
         return [*late, *rows], None
     last = rows[-1].invoice
     return [*late, *rows], Position(last.created_at, last.id, seen)
-
-
-async def every(
-    desk: Desk, status: InvoiceStatus | None, customer_id: str | None
-) -> AsyncIterator[Invoice]:
-    """All invoices and drafts, oldest first."""
-    position = None
-    async with desk.database.read(SYSTEM) as tx:
-        while rows := await invoice.after(tx, customer_id, status, position, PAGE):
-            for row in rows:
-                yield row
-            position = (rows[-1].created_at, rows[-1].id)
 
 
 def whose(access: Access, customer_id: str | None) -> str | None:
@@ -188,10 +196,14 @@ async def _require_card(tx: Transaction, row: Invoice, payment_method_id: str | 
 async def close(
     desk: Desk, call: Call, invoice_id: str, closing: Closing, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
-    """Paid outside, written off, or cancelled: nothing is charged any more."""
+    """Paid outside, written off, or cancelled: nothing is charged any more. A large write-off needs
+    a second person: raises `SecondPersonNeeded`."""
     async with desk.database.read(call.access.scope) as tx:
         row = await found(tx, invoice_id)
-    request = CloseRequest(closing, reason, call.access.caller, by=actor(call.access))
+    wanted = desk.terms.second.write_off(row) if closing is Closing.WRITE_OFF else None
+    agreed = await _agreed(desk, call, wanted if row.status in OPEN else None, reason)
+    who = actor(call.access)
+    request = CloseRequest(closing, reason, who.id, by=who, persons=agreed.persons)
     update = _to_owner(desk, call, row, "close", request, closed)
     return await told(desk, call, row.id, update, lambda _: _seen(desk, call.access, invoice_id))
 
@@ -199,14 +211,18 @@ async def close(
 async def decide(
     desk: Desk, call: Call, invoice_id: str, *, approved: bool, reason: str
 ) -> Answer[InvoiceRecord] | StoredAnswer:
-    """Let a draft that waits be issued, or throw it away: its usage is then free again."""
+    """Let a draft that waits be issued, or throw it away: its usage is then free again. To issue a
+    large one needs a second person: raises `SecondPersonNeeded`."""
     async with desk.database.read(call.access.scope) as tx:
         row = await found(tx, invoice_id)
     waits = row.status is InvoiceStatus.AWAITING_APPROVAL
+    wanted = desk.terms.second.approval(row) if approved else None
+    agreed = await _agreed(desk, call, wanted if waits else None, reason)
+    who = actor(call.access)
     update = Update(
         workflow_id=row.workflow_id,
         name="decide",
-        argument=Verdict(approved, reason, call.access.caller, by=actor(call.access)),
+        argument=Verdict(approved, reason, who.id, by=who, persons=agreed.persons),
         id=update_id(call),
         refusal=None if waits else NotInReview(f"It is {row.status}."),
         decided=partial(_decided, desk, call.access, row.id, judged),
@@ -217,8 +233,19 @@ async def decide(
     )
 
 
+async def _agreed(desk: Desk, call: Call, wanted: Decision | None, reason: str) -> Agreed:
+    """Asked before the key is claimed: while it waits, the key has no answer. What was claimed was
+    let through, and is handed over again."""
+    async with desk.database.begin(call.access.scope) as tx:
+        if await idempotency.find(tx, call.claim) is not None:
+            agreed: Agreed | Proposal = await proposal.begun(tx, wanted)
+        else:
+            agreed = await proposal.decided(tx, desk, call.access, wanted, reason)
+    return proposal.carried_out(agreed)
+
+
 def _to_owner(
-    desk: Desk, call: Call, row: Invoice, name: str, argument: object, decision: Decision
+    desk: Desk, call: Call, row: Invoice, name: str, argument: object, judge: Judge
 ) -> Update:
     return Update(
         workflow_id=invoice_workflow_id(row.id),
@@ -226,17 +253,15 @@ def _to_owner(
         argument=argument,
         id=update_id(call),
         refusal=_not_open(row.status),
-        decided=partial(_decided, desk, call.access, row.id, decision),
+        decided=partial(_decided, desk, call.access, row.id, judge),
         start_owner=partial(_start_owner, desk, call.access, row.id),
     )
 
 
-async def _decided(
-    desk: Desk, access: Access, invoice_id: str, decision: Decision
-) -> Decided | None:
+async def _decided(desk: Desk, access: Access, invoice_id: str, judge: Judge) -> Decided | None:
     async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
-    return decision(row.status, row.decisions)
+    return judge(row.status, row.decisions)
 
 
 def _not_open(status: InvoiceStatus) -> Rejected | None:

@@ -106,7 +106,9 @@ async def _create(
             raise NotFound(f"There is no order {wanted.order_id}.")
         request = _request(desk, call, claimed.resource_id, wanted, to_pay)
         if not await order.begin_paying(tx, to_pay.order.id):
-            raise OrderNotPayable(f"The order is {to_pay.order.status}.")
+            # Read again: what was read before may have been overtaken by who pays it now.
+            stands = await order.find(tx, to_pay.order.id) or to_pay.order
+            raise OrderNotPayable(f"The order is {stands.status}.")
         await change.make(
             tx,
             *payment.creating(request, wanted.method),
@@ -212,6 +214,7 @@ def _request(
         points_amount=ordered.points,
         coupon_code=ordered.coupon_code or "",
         discount=ordered.discount,
+        lines=ordered.lines,
         stock=tracked(ordered.lines, to_pay.tracked),
         gateway=card.gateway if card else "",
         billing_key=card.billing_key if card else "",

@@ -4,19 +4,20 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError, FailureError
-from temporalio.service import RPCError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
-from domain.access import SYSTEM, Access
+from domain.access import SYSTEM, Access, Scope
 from domain.audit import Action, Entry, Noun, actor
 from domain.errors import NotFound, SettlementFailed
 from domain.event import JSON
 from domain.invoice import InvoiceStatus
+from domain.month import SeenMonth
 from domain.period import Period
 from domain.run import Progress
 from domain.settlement import (
@@ -25,23 +26,22 @@ from domain.settlement import (
     SettlementRequest,
     SettlementStatus,
 )
+from domain.workflow_id import invoice_workflow_id, part_workflow_id, settlement_workflow_id
 from service import invoice as invoices
+from service import proposal
 from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
 from service.temporal import TemporalUnreachable
-from store import audit, clock, customer, invoice, settlement
+from store import audit, clock, customer, invoice, month, settlement
 from store.database import Transaction
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
 
 LOOK_SECONDS = 0.2
-"""How often somebody who waits looks whether the settlement waits itself."""
+"""How often somebody who waits for the end of a workflow looks whether that waits itself."""
 POLL_SECONDS = 0.03
 _QUERY_TIMEOUT = timedelta(seconds=5)
-_NOT_ISSUED = frozenset(
-    {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL, InvoiceStatus.SKIPPED}
-)
 REPLAYED_AT_ONCE = 5_000
 """Customers whose names fit into the input of one workflow by far."""
 
@@ -106,13 +106,17 @@ async def start_run(
 ) -> WorkflowHandle[SettlementRun, Progress]:
     """Settle a month for everybody, or for these customers; asked again while it runs, it is found.
 
-    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, and `TemporalUnreachable`:
-    nothing is in a row yet, so nobody would start it later.
+    What failed in an earlier run it settles again: of many that is a replay.
+
+    Raises `PeriodOpen`, `NotFound` for a customer that does not exist, what `agreed_to_replay`
+    raises, and `TemporalUnreachable`: nothing is in a row yet, so nobody would start it later.
     """
     async with desk.database.read(access.scope) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
         for customer_id in customers:
             await _require_customer(tx, customer_id)
+        again = await _settled_again(tx, period, customers)
+    await agreed_to_replay(desk, access, period, again, customers)
     await _note_run(desk, access, Action.SETTLEMENT_RUN_STARTED, period, customers)
     async with _reaching_temporal(desk):
         handle = await start_settlement_run(
@@ -122,6 +126,15 @@ async def start_run(
         async with desk.database.begin(access.scope) as tx:
             await settlement.announce_run(tx, period)
     return handle
+
+
+async def _settled_again(tx: Transaction, period: str, customers: Sequence[str]) -> int:
+    """How many of those that failed a run would settle again; one that is under way goes on."""
+    run = await settlement.run(tx, period)
+    if not customers and run is not None and run.finished_at is None:
+        return 0
+    failed = [each.customer_id for each in await settlement.unsettled(tx, period)]
+    return len(failed if not customers else set(failed) & set(customers))
 
 
 async def _note_run(
@@ -138,7 +151,7 @@ async def _note_run(
 async def _note_month(desk: Desk, access: Access, wanted: SettlementRequest) -> None:
     id_ = f"{wanted.customer_id}/{wanted.period}"
     who, what = actor(access), Action.SETTLEMENT_STARTED
-    async with desk.database.begin(access.scope) as tx:
+    async with desk.database.statements(access.scope) as tx:
         await audit.append(tx, Entry(who, what, Noun.SETTLEMENT, id_, wanted.customer_id))
 
 
@@ -146,6 +159,31 @@ async def require_over(desk: Desk, period: str) -> None:
     """Raises `PeriodOpen` while the month lasts, in UTC; a customer's own clock may go behind."""
     async with desk.database.read(SYSTEM) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
+
+
+@dataclass(frozen=True)
+class RunStanding:
+    """How a run stands. `progress` is None while no worker answers; `is_over`: with everybody."""
+
+    running: bool
+    is_over: bool
+    progress: Progress | None
+
+
+async def run_standing(desk: Desk, period: str, part: str | None) -> RunStanding:
+    """How the month's run stands, or that of some customers. Raises `NotFound`."""
+    id_ = part_workflow_id(period, part)
+    handle: WorkflowHandle[SettlementRun, Progress] = desk.temporal.get_workflow_handle(id_)
+    try:
+        async with _reaching_temporal(desk):
+            status = (await handle.describe()).status
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise NotFound(f"There was no run for {period}.") from error
+        raise
+    running = status is WorkflowExecutionStatus.RUNNING
+    is_over = status is WorkflowExecutionStatus.COMPLETED
+    return RunStanding(running, is_over, await progress(handle))
 
 
 async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress | None:
@@ -158,15 +196,32 @@ async def progress(handle: WorkflowHandle[SettlementRun, Progress]) -> Progress 
 
 async def replay_failed(desk: Desk, access: Access, period: str) -> tuple[Failure, ...]:
     """Start a run of the customers whose settlement failed; returns which. Of very many it takes
-    the first ones: ask again for the rest."""
+    the first ones: ask again for the rest. Raises what `agreed_to_replay` raises."""
     await require_over(desk, period)
     failures = (await report(desk, period)).failures[:REPLAYED_AT_ONCE]
+    await agreed_to_replay(desk, access, period, len(failures))
     if failures:
         names = [each.customer_id for each in failures]
         await _note_run(desk, access, Action.SETTLEMENT_RUN_REPLAYED, period, names)
         async with _reaching_temporal(desk):
             await start_settlement_run(desk.temporal, desk.terms.run(period, names))
     return failures
+
+
+async def agreed_to_replay(
+    desk: Desk,
+    access: Access,
+    period: str,
+    failed: int,
+    customers: Sequence[str] = (),
+) -> None:
+    """Before so many months that failed are settled again, all or those that were named: raises
+    `SecondPersonNeeded` where they are too many for one person. Once agreed to, it holds until the
+    proposal's time is over: a replay that was interrupted is asked for again."""
+    wanted = desk.terms.second.replay(period, failed, customers)
+    async with desk.database.begin(access.scope) as tx:
+        agreed = await proposal.decided(tx, desk, access, wanted)
+    proposal.carried_out(agreed)
 
 
 @dataclass(frozen=True)
@@ -176,6 +231,31 @@ class MonthStanding:
     customer_id: str
     status: SettlementStatus
     reason: str | None
+
+
+async def month_standing(desk: Desk, period: str, customer_id: str) -> MonthStanding:
+    """How the settlement of a customer's month stands now; raises `NotFound` when nobody has ever
+    tried it. What its row says of an earlier one does not count while another one runs."""
+    found = await standing(desk, period, customer_id)
+    waits = found is not None and found.status in WAITING
+    if not waits and await _is_running(desk, settlement_workflow_id(customer_id, period)):
+        return MonthStanding(customer_id, SettlementStatus.RUNNING, None)
+    # Read again: it may have ended since.
+    found = await standing(desk, period, customer_id)
+    if found is None:
+        raise NotFound(f"{period} of {customer_id} was never settled.")
+    return found
+
+
+async def _is_running(desk: Desk, workflow_id: str) -> bool:
+    try:
+        async with _reaching_temporal(desk):
+            described = await desk.temporal.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return described.status is WorkflowExecutionStatus.RUNNING
 
 
 async def standing(desk: Desk, period: str, customer_id: str) -> MonthStanding | None:
@@ -200,11 +280,10 @@ class SettledMonth:
 async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> SettledMonth:
     """Settle a customer's month and wait shortly for its end, and for the charge. Raises
     `SettlementFailed`, and what `start_run` raises."""
-    async with desk.database.read(access.scope) as tx:
-        zone = await _require_customer(tx, customer_id)
-        Period.parse(period).require_over(await clock.now(tx), zone)
-        found = await _of_month(tx, customer_id, period)
-    if found is not None and found.invoice.status not in _NOT_ISSUED:
+    seen = await _look(desk, access.scope, customer_id, period)
+    Period.parse(period).require_over(seen.now, seen.time_zone)
+    if seen.is_issued:
+        found = await _of_month(desk, access.scope, customer_id, period)
         return SettledMonth(SettlementStatus.SETTLED, found, before=True)
     request = desk.terms.settlement(customer_id, period)
     await _note_month(desk, access, request)
@@ -213,61 +292,58 @@ async def settle(desk: Desk, access: Access, customer_id: str, period: str) -> S
     return await _outcome(desk, request, owner)
 
 
-async def settle_again(desk: Desk, access: Access, request: SettlementRequest) -> MonthStanding:
-    """Settle a customer's month, or find the settlement that runs, and wait until it has ended or
-    waits itself, for a person or for the end of its month."""
-    await _note_month(desk, access, request)
-    handle = await start_settlement(desk.temporal, request)
-    ended = asyncio.ensure_future(handle.result())
-    try:
-        while not ended.done():
-            await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-            found = await standing(desk, request.period, request.customer_id)
-            if found is not None and found.status in WAITING:
-                return found
-        return await _end(request, ended)
-    finally:
-        ended.cancel()
-
-
-async def _end(
-    request: SettlementRequest, ended: "asyncio.Future[SettlementOutcome]"
-) -> MonthStanding:
-    try:
-        outcome = ended.result()
-    except WorkflowFailureError as error:
-        cause = error.cause
-        reason = cause.message if isinstance(cause, FailureError) else str(cause)
-        return MonthStanding(request.customer_id, SettlementStatus.FAILED, reason)
-    return MonthStanding(request.customer_id, outcome.status, outcome.reason)
-
-
 async def _outcome(
     desk: Desk,
     request: SettlementRequest,
     owner: WorkflowHandle[MonthlySettlement, SettlementOutcome],
 ) -> SettledMonth:
     """Wait until the settlement has ended or waits for a person, then shortly for the charge."""
+    customer_id, period = request.customer_id, request.period
     ends_at = time.monotonic() + desk.wait_seconds
     ending = asyncio.create_task(_ended(owner))
+    charging = asyncio.create_task(_charged(desk, ending))
     try:
         while True:
-            # The invoice is read after what proves that it is there, numbered.
+            await _next_look(charging, ends_at)
+            # The invoice is looked at after what proves that it is there, numbered.
             status = ending.result().status if ending.done() else SettlementStatus.RUNNING
-            async with desk.database.read(SYSTEM) as tx:
-                found = await _of_month(tx, request.customer_id, request.period)
-            if found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL:
+            seen = await _look(desk, SYSTEM, customer_id, period)
+            if seen.status is InvoiceStatus.AWAITING_APPROVAL:
                 status = SettlementStatus.AWAITING_APPROVAL
-            over = status is not SettlementStatus.RUNNING and not _being_charged(found)
+            over = status is not SettlementStatus.RUNNING and not seen.is_being_charged
             if over or time.monotonic() > ends_at:
                 break
-            await asyncio.sleep(POLL_SECONDS)
     finally:
+        charging.cancel()
         ending.cancel()
     if status is SettlementStatus.FAILED:
         raise SettlementFailed(ending.result().reason or "It failed.")
-    has_invoice = status not in (SettlementStatus.SKIPPED, SettlementStatus.REJECTED)
-    return SettledMonth(status, found if has_invoice else None)
+    if status in (SettlementStatus.SKIPPED, SettlementStatus.REJECTED):
+        return SettledMonth(status, None)
+    found = await _of_month(desk, SYSTEM, customer_id, period)
+    waits = found is not None and found.invoice.status is InvoiceStatus.AWAITING_APPROVAL
+    if status is SettlementStatus.AWAITING_APPROVAL and not waits:
+        status = SettlementStatus.RUNNING  # Somebody has decided since we looked.
+    return SettledMonth(status, found)
+
+
+async def _next_look(end: "asyncio.Task[None]", ends_at: float) -> None:
+    """When the end has come, or a little later; once it has, only later."""
+    seconds = max(0, min(LOOK_SECONDS, ends_at - time.monotonic()))
+    if end.done():
+        await asyncio.sleep(seconds)
+    else:
+        await asyncio.wait({end}, timeout=seconds)
+
+
+async def _charged(desk: Desk, ending: "asyncio.Task[SettlementOutcome]") -> None:
+    """Until the invoice's owner has ended, too. Where that cannot be asked, or waits for the next
+    step of its ladder, the row tells."""
+    outcome = await asyncio.shield(ending)
+    if outcome.status is SettlementStatus.SETTLED and outcome.invoice_id is not None:
+        owner = desk.temporal.get_workflow_handle(invoice_workflow_id(outcome.invoice_id))
+        with suppress(WorkflowFailureError, RPCError):
+            await owner.result()
 
 
 async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) -> SettlementOutcome:
@@ -284,26 +360,27 @@ async def _ended(owner: WorkflowHandle[MonthlySettlement, SettlementOutcome]) ->
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _being_charged(found: InvoiceRecord | None) -> bool:
-    """Issued, and its first charge has not failed yet."""
-    return (
-        found is not None
-        and found.invoice.status is InvoiceStatus.ISSUED
-        and found.invoice.next_attempt_at is None
-    )
-
-
-async def _of_month(tx: Transaction, customer_id: str, period: str) -> InvoiceRecord | None:
-    row = await invoice.of_month(tx, customer_id, period)
-    return None if row is None else await invoices.record(tx, row)
-
-
-async def _require_customer(tx: Transaction, customer_id: str) -> str:
-    """Its time zone; raises `NotFound`."""
-    found = await customer.find(tx, customer_id)
-    if found is None:
+async def _look(desk: Desk, scope: Scope, customer_id: str, period: str) -> SeenMonth:
+    """Raises `NotFound` when there is no such customer."""
+    async with desk.database.statements(scope) as tx:
+        seen = await month.look(tx, customer_id, period)
+    if seen is None:
         raise NotFound(f"There is no customer {customer_id}.")
-    return str(found.time_zone)
+    return seen
+
+
+async def _of_month(
+    desk: Desk, scope: Scope, customer_id: str, period: str
+) -> InvoiceRecord | None:
+    async with desk.database.read(scope) as tx:
+        row = await invoice.of_month(tx, customer_id, period)
+        return None if row is None else await invoices.record(tx, row)
+
+
+async def _require_customer(tx: Transaction, customer_id: str) -> None:
+    """Raises `NotFound`."""
+    if await customer.find(tx, customer_id) is None:
+        raise NotFound(f"There is no customer {customer_id}.")
 
 
 @asynccontextmanager

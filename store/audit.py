@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -13,14 +14,16 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    delete,
     func,
     insert,
+    or_,
     select,
     text,
     tuple_,
 )
 
-from domain.audit import Actor, AuditEntry, Entry, Noun, Seal, Wanted
+from domain.audit import Action, Actor, AuditEntry, Entry, Noun, Seal, Wanted
 from store import change
 from store.change import Change
 from store.database import Transaction
@@ -54,6 +57,7 @@ audited AS (
 )"""
 
 
+LAST = 2**63 - 1
 _ENTRIES = select(audit_entries)
 _SEALS = select(audit_seals)
 _PLACE = tuple_(audit_entries.c.created_xid, audit_entries.c.id)
@@ -65,7 +69,7 @@ INSERT INTO audit_entries (
     customer_id, viewed_from
 )
 SELECT
-    :actor_type, :actor_id, :ip, :user_agent, :trace_id, :request_id, 'DATA_VIEWED', :target_type,
+    :actor_type, :actor_id, :ip, :user_agent, :trace_id, :request_id, :action, :target_type,
     :target_id, :customer_id, date_bin('10 minutes', now(), 'epoch')
 WHERE NOT EXISTS (
     SELECT FROM audit_entries
@@ -78,7 +82,7 @@ ON CONFLICT DO NOTHING
         bindparam(name, type_=Text)
         for name in (
             *("actor_type", "actor_id", "ip", "user_agent", "trace_id", "request_id"),
-            *("target_type", "target_id", "customer_id"),
+            *("action", "target_type", "target_id", "customer_id"),
         )
     )
 )
@@ -116,9 +120,19 @@ async def view(
     tx: Transaction, actor: Actor, noun: Noun, target_id: str, customer_id: str | None
 ) -> None:
     """Somebody has looked at a thing: noted once in ten minutes."""
-    source = asdict(actor.source)
-    who = {"actor_type": actor.type, "actor_id": actor.id, **source}
-    what = {"target_type": noun, "target_id": target_id, "customer_id": customer_id}
+    await once(tx, Entry(actor, Action.DATA_VIEWED, noun, target_id, customer_id))
+
+
+async def once(tx: Transaction, entry: Entry) -> None:
+    """Note what an actor may do to a thing again and again: once in ten minutes, whatever it is."""
+    source = asdict(entry.actor.source)
+    who = {"actor_type": entry.actor.type, "actor_id": entry.actor.id, **source}
+    what = {
+        "action": entry.action,
+        "target_type": entry.noun,
+        "target_id": entry.target_id,
+        "customer_id": entry.customer_id,
+    }
     await tx.execute(_NOTED, {**who, **what})
 
 
@@ -161,6 +175,45 @@ async def last_seal(tx: Transaction) -> Seal | None:
 
 async def seal(tx: Transaction, n: int) -> Seal | None:
     return next(iter(await _seals(tx, _SEALS.where(audit_seals.c.n == n))), None)
+
+
+async def first_seal(tx: Transaction) -> Seal | None:
+    return next(iter(await _seals(tx, _SEALS.order_by(audit_seals.c.n).limit(1))), None)
+
+
+async def last_sealed_before(tx: Transaction, moment: datetime) -> Seal | None:
+    """The last seal of which, and of all before it, that is true."""
+    younger = select(func.min(audit_seals.c.n)).where(audit_seals.c.sealed_at >= moment)
+    older = _SEALS.where(audit_seals.c.n < func.coalesce(younger.scalar_subquery(), LAST))
+    return next(iter(await _seals(tx, older.order_by(audit_seals.c.n.desc()).limit(1))), None)
+
+
+async def last_cut(tx: Transaction) -> AuditEntry | None:
+    cuts = _ENTRIES.where(audit_entries.c.action == Action.TRAIL_CUT)
+    row = (await tx.execute(cuts.order_by(audit_entries.c.id.desc()).limit(1))).first()
+    return None if row is None else _entry(row)
+
+
+async def count_until(tx: Transaction, seal: Seal) -> int:
+    """Entries that this seal, or one before it, has."""
+    counted = select(func.count()).select_from(audit_entries).where(await _until(tx, seal))
+    return (await tx.execute(counted)).scalar_one()
+
+
+async def drop_until(tx: Transaction, seal: Seal) -> int:
+    """All those entries, and the seals before it. Refused without the entry that says so."""
+    dropped = await tx.execute(delete(audit_entries).where(await _until(tx, seal)))
+    await tx.execute(delete(audit_seals).where(audit_seals.c.n < seal.n))
+    return dropped.rowcount
+
+
+async def _until(tx: Transaction, seal: Seal) -> ColumnElement[bool]:
+    """In its segment by place, before it everything; in a later one the places begin anew."""
+    of_it = tuple_(seal.last_xid, seal.last_id) >= _PLACE
+    later = await next_segment(tx, seal)
+    if later is not None:
+        of_it &= audit_entries.c.id < later
+    return or_(audit_entries.c.id < seal.from_id, of_it)
 
 
 async def seals_after(tx: Transaction, n: int, limit: int) -> list[Seal]:

@@ -13,7 +13,35 @@ from store.tables import coupon_claims, coupon_uses, coupons
 
 _LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE, CouponUseState.USED])
 
-
+_USE = """
+seen_coupon AS MATERIALIZED (
+    SELECT code, xmin AS version FROM coupons
+    WHERE code = :coupon_code
+      AND (customer_limit IS NULL OR customer_limit > (
+        SELECT count(*) FROM coupon_uses
+        WHERE code = :coupon_code AND customer_id = :customer_id AND state IN ('IN_USE', 'USED')
+      ))
+      AND (issue_limit IS NULL OR (
+        SELECT count(*) FROM coupon_claims
+        WHERE code = :coupon_code AND customer_id = :customer_id
+      ) > (
+        SELECT count(*) FROM coupon_uses
+        WHERE code = :coupon_code AND customer_id = :customer_id AND state IN ('IN_USE', 'USED')
+      ))
+), taken_place AS (
+    UPDATE coupons SET used = used + 1 FROM seen_coupon
+    WHERE coupons.code = seen_coupon.code
+      AND clock_timestamp() >= valid_from AND clock_timestamp() < valid_until
+      AND (total_limit IS NULL OR used < total_limit)
+      AND (customer_limit IS NULL AND issue_limit IS NULL OR coupons.xmin = seen_coupon.version)
+    RETURNING coupons.code
+), begun_use AS (
+    INSERT INTO coupon_uses (payment_id, code, customer_id, state)
+    SELECT CAST(:payment_id AS uuid), code, :customer_id, 'IN_USE' FROM taken_place
+    RETURNING payment_id
+)"""
+"""What a customer may was counted as the statement began. Whoever used or claimed the coupon since
+then has changed its row, and then its version is another one: it must be counted again."""
 _LOCK_USE = """
 locked_use AS (
     SELECT payment_id FROM coupon_uses
@@ -141,6 +169,12 @@ async def begin_use(tx: Transaction, payment_id: str, code: str, customer_id: st
             state=CouponUseState.IN_USE,
         )
     )
+
+
+def using(payment_id: str, code: str, customer_id: str) -> Change:
+    """The place and whose it is, as a part of a statement, where the coupon may be used now."""
+    values = {"payment_id": payment_id, "coupon_code": code, "customer_id": customer_id}
+    return Change("begun_use", _USE, 1, values)
 
 
 async def restore(tx: Transaction, payment_id: str, code: str, customer_id: str) -> bool:

@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.customer import Customer, PaymentMethod
@@ -68,6 +78,19 @@ def select_plan_at(
         .order_by(plan_assignments.c.effective_from.desc(), plan_assignments.c.id.desc())
         .limit(1)
     )
+
+
+async def count_with_plan(tx: Transaction, plan_code: str, since: datetime) -> int:
+    """How many have the plan then, or will have it some time later."""
+    has, next_ = plan_assignments.alias(), plan_assignments.alias()
+    replaced = exists().where(
+        next_.c.customer_id == has.c.customer_id,
+        tuple_(next_.c.effective_from, next_.c.id) > tuple_(has.c.effective_from, has.c.id),
+        next_.c.effective_from <= func.greatest(has.c.effective_from, since),
+    )
+    customers_ = select(func.count(has.c.customer_id.distinct()))
+    counted = await tx.execute(customers_.where(has.c.plan_code == plan_code, ~replaced))
+    return counted.scalar_one()
 
 
 async def find(tx: Transaction, customer_id: str) -> Customer | None:

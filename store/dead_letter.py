@@ -7,14 +7,10 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     Column,
     ColumnElement,
     Row,
     Select,
-    Text,
-    Update,
-    case,
     exists,
     func,
     literal,
@@ -37,6 +33,8 @@ from domain.dead_letter import (
 )
 from domain.identifier import UUID, has_form
 from domain.message import Headers
+from store import change
+from store.change import Change
 from store.database import Transaction
 from store.identifier import new_id
 from store.seen import Seen, unseen
@@ -126,27 +124,23 @@ async def is_replaying(tx: Transaction, reference: str) -> bool:
     return bool(await tx.scalar(query))
 
 
-async def resolve(tx: Transaction, reference: str) -> bool:
-    """The thing of our own is in order again, by a replay or otherwise; False when nothing waited
-    for it."""
-    return (await tx.execute(_resolving(reference))).rowcount == 1
+async def resolve(tx: Transaction, reference: str) -> None:
+    """The thing of our own is in order again, by a replay or otherwise."""
+    await change.make(tx, resolving(reference))
 
 
-def resolving(reference: str) -> CTE:
-    """The same as a part of a statement."""
-    return _resolving(reference).returning(dead_letters.c.id).cte("resolved")
+_RESOLVE = """
+resolved AS (
+    UPDATE dead_letters
+    SET state = CASE state WHEN 'REPLAYING' THEN 'REPLAYED' ELSE 'RESOLVED' END, state_at = now()
+    WHERE reference = :mended AND state IN ('OPEN', 'REPLAYING')
+    RETURNING id
+), mended AS (SELECT count(*) FROM resolved)"""
 
 
-def _resolving(reference: str) -> Update:
-    ends = case(
-        (
-            dead_letters.c.state == LetterState.REPLAYING,
-            literal(LetterState.REPLAYED, Text),
-        ),
-        else_=literal(LetterState.RESOLVED, Text),
-    )
-    live = update(dead_letters).where(dead_letters.c.reference == reference, _LIVE)
-    return live.values(state=ends, state_at=func.now())
+def resolving(reference: str) -> Change:
+    """The same as a part of a statement, whether anything waited for it or not."""
+    return Change("mended", _RESOLVE, 1, {"mended": reference})
 
 
 async def adopt(tx: Transaction, letter: NewLetter, ids: Sequence[str]) -> bool:
@@ -261,6 +255,14 @@ async def count_waiting(tx: Transaction) -> Mapping[str, int]:
     )
     rows = await tx.execute(query.group_by(group))
     return {row.consumer_group: row[1] for row in rows}
+
+
+async def count_by_source(tx: Transaction) -> Mapping[str, int]:
+    """How many wait, whatever they are."""
+    query = select(dead_letters.c.source, func.count())
+    waiting = query.where(dead_letters.c.state == LetterState.OPEN)
+    rows = await tx.execute(waiting.group_by(dead_letters.c.source))
+    return {row.source: row[1] for row in rows}
 
 
 async def count_by_bucket(

@@ -111,16 +111,17 @@ _OWNED = (*_MONTH, invoices.c.currency, invoices.c.total, invoices.c.due_at)
 
 async def of_month(tx: Transaction, customer_id: str, period: str) -> Invoice | None:
     """The invoice that has a customer's month."""
-    row = (await tx.execute(select(invoices).where(*_of_month(customer_id, period)))).first()
+    row = (await tx.execute(select(invoices).where(*which_has(customer_id, period)))).first()
     return None if row is None else _invoice(row)
 
 
 def select_current(customer_id: _Text, period: _Text) -> ScalarSelect[str]:
     """The id of the same, to be part of another statement."""
-    return select(invoices.c.id).where(*_of_month(customer_id, period)).scalar_subquery()
+    return select(invoices.c.id).where(*which_has(customer_id, period)).scalar_subquery()
 
 
-def _of_month(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
+def which_has(customer_id: _Text, period: _Text) -> tuple[ColumnElement[bool], ...]:
+    """What is true of the invoice that has a customer's month."""
     return invoices.c.customer_id == customer_id, invoices.c.period == period, _STANDS
 
 
@@ -728,7 +729,6 @@ def request(invoice: Invoice | OpenInvoice, dunning: DunningPolicy, waits: Waits
 
 async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]:
     """What was issued and unpaid at that moment, by days past due, begun days counting."""
-    past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]
     issued = select(invoices.c.currency, invoices.c.due_at, invoices.c.total).where(
         invoices.c.issued_at <= as_of
     )
@@ -736,8 +736,7 @@ async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]
     unpaid = union_all(
         issued.where(invoices.c.closed_at.is_(None)), issued.where(invoices.c.closed_at > as_of)
     ).subquery()
-    passed = func.width_bucket(unpaid.c.due_at, literal(past_due, ARRAY(DateTime(timezone=True))))
-    bucket = len(past_due) - passed
+    bucket = _bucket(unpaid.c.due_at, as_of)
     query = (
         select(unpaid.c.currency, bucket, func.count(), func.sum(unpaid.c.total))
         .group_by(unpaid.c.currency, bucket)
@@ -747,6 +746,25 @@ async def receivables(tx: Transaction, as_of: datetime) -> list[AgedReceivables]
         AgedReceivables(currency, bucket, count, int(amount))
         for currency, bucket, count, amount in await tx.execute(query)
     ]
+
+
+async def count_open(tx: Transaction, as_of: datetime) -> dict[tuple[InvoiceStatus, int], int]:
+    """What is owed, by days past due, and the drafts, which are not due."""
+    columns = (invoices.c.status, invoices.c.due_at)
+    # Each half has an index of its own.
+    halves = (select(*columns).where(which) for which in (_IS_OPEN, _IS_DRAFT))
+    open_ = union_all(*halves).subquery()
+    bucket = func.coalesce(_bucket(open_.c.due_at, as_of), 0)
+    query = select(open_.c.status, bucket, func.count()).group_by(open_.c.status, bucket)
+    rows = await tx.execute(query)
+    return {(InvoiceStatus(status), bucket): count for status, bucket, count in rows}
+
+
+def _bucket(due_at: ColumnElement[datetime], as_of: datetime) -> ColumnElement[int]:
+    """As `AgedReceivables` has it."""
+    past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]
+    passed = func.width_bucket(due_at, literal(past_due, ARRAY(DateTime(timezone=True))))
+    return literal(len(past_due)) - passed
 
 
 async def _decide(

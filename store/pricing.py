@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from domain.pricing import Plan, PlanVersion
-from store import customer
+from store import advisory_lock, customer
 from store.database import Transaction
 from store.tables import pricing_plans
 
@@ -28,7 +28,8 @@ _WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 async def lock(tx: Transaction, code: str) -> None:
     """To the commit: the versions of one plan are added one after the other."""
     name = func.hashtextextended(f"pricing-plan/{code}", 0)
-    await tx.execute(select(func.pg_advisory_xact_lock(name)))
+    with advisory_lock.PRICING_PLAN.time():
+        await tx.execute(select(func.pg_advisory_xact_lock(name)))
 
 
 async def put(tx: Transaction, plan: Plan, effective_from: datetime) -> tuple[Plan, bool]:
@@ -36,13 +37,23 @@ async def put(tx: Transaction, plan: Plan, effective_from: datetime) -> tuple[Pl
     nothing changes: returns that one and False. The version that `plan` names does not count."""
     await lock(tx, plan.code)
     known = await versions(tx, plan.code)
-    same_moment = [each.plan for each in known if each.effective_from == effective_from]
-    last = same_moment[-1] if same_moment else None
+    last = _last_from(known, effective_from)
     if last is not None and last.prices() == plan.prices():
         return last, False
     added = replace(plan, version=len(known) + 1)
     await _append(tx, added.code, added.version, effective_from, added.prices())
     return added, True
+
+
+async def stands(tx: Transaction, plan: Plan, effective_from: datetime) -> bool:
+    """Whether these are the prices from that very moment on already, so that `put` adds nothing."""
+    last = _last_from(await versions(tx, plan.code), effective_from)
+    return last is not None and last.prices() == plan.prices()
+
+
+def _last_from(known: Sequence[PlanVersion], effective_from: datetime) -> Plan | None:
+    same_moment = [each.plan for each in known if each.effective_from == effective_from]
+    return same_moment[-1] if same_moment else None
 
 
 async def withdraw(tx: Transaction, code: str, at: datetime) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from prometheus_client import Counter
 from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -16,6 +17,14 @@ from store import order, outbox
 from store.change import Change
 from store.database import Transaction
 from store.tables import saga_steps
+
+COMPENSATIONS = Counter(
+    "billing_saga_compensations",
+    "Steps that were taken back, by step; again where a transaction failed and was repeated.",
+    ["step"],
+)
+for each in IN_ORDER:
+    COMPENSATIONS.labels(each)
 
 _RECORD = """
 recorded AS (
@@ -49,6 +58,9 @@ async def record(
         ).returning(saga_steps.c.step)
     )
     new = set(changed.scalars())
+    for step in new:
+        if outcomes[step] is StepState.UNDONE:
+            COMPENSATIONS.labels(step).inc()
     events = [
         event
         for step, state in outcomes.items()

@@ -11,14 +11,16 @@ from domain.invoice import InvoiceStatus
 from domain.run import Run
 from domain.settlement import (
     HANDED_OVER,
+    UNSETTLED,
     WAITING,
     EndedSettlement,
     OpenMonth,
     RecordedSettlement,
     SettlementStatus,
 )
+from store import change
+from store.change import Change
 from store.database import Transaction
-from store.dead_letter import resolving
 from store.tables import (
     customers,
     invoices,
@@ -39,6 +41,19 @@ _UNCLAIMED = (
 _HAS_PLAN = select(plan_assignments.c.id).where(plan_assignments.c.customer_id == customers.c.id)
 _TO_BE_SETTLED = _HAS_PLAN.exists() | _UNCLAIMED.is_not(None)
 """Usage of a customer without a plan makes its settlement fail, so that somebody sees it."""
+
+_RECORD = """
+settled AS (
+    INSERT INTO settlement_outcomes (period, customer_id, status, reason, invoice_id)
+    VALUES (
+        :settled_period, :settled_customer, :settled_status, :settled_reason,
+        CAST(:settled_invoice AS uuid)
+    )
+    ON CONFLICT (period, customer_id) DO UPDATE
+    SET status = excluded.status, reason = excluded.reason, invoice_id = excluded.invoice_id,
+        updated_at = now()
+    RETURNING period
+)"""
 
 _OUTCOMES = settlement_outcomes.outerjoin(
     invoices, invoices.c.id == settlement_outcomes.c.invoice_id
@@ -85,6 +100,12 @@ async def run(tx: Transaction, period: str) -> Run | None:
     return None if row is None else Run(row.period, row.started_at, row.finished_at)
 
 
+async def last_run(tx: Transaction) -> str | None:
+    """The last month that was settled for everybody, or is being settled."""
+    period: str | None = await tx.scalar(select(func.max(settlement_runs.c.period)))
+    return period
+
+
 async def customers_after(tx: Transaction, after: str | None, limit: int) -> list[str]:
     """Customers that have a plan, or usage that nobody has billed, in id order."""
     query = select(customers.c.id).where(_TO_BE_SETTLED)
@@ -98,26 +119,21 @@ async def count_customers(tx: Transaction) -> int:
     return (await tx.execute(query)).scalar_one()
 
 
-async def record(tx: Transaction, ended: EndedSettlement, mended: str | None = None) -> None:
-    """How a customer's settlement stands; the last word counts. `mended`: the dead letter of this
-    settlement waits no more."""
-    row = insert(settlement_outcomes).values(
-        period=ended.settlement.period,
-        customer_id=ended.settlement.customer_id,
-        status=ended.status,
-        reason=ended.reason,
-        invoice_id=ended.invoice_id,
-    )
-    recorded = row.on_conflict_do_update(
-        index_elements=["period", "customer_id"],
-        set_={
-            "status": row.excluded.status,
-            "reason": row.excluded.reason,
-            "invoice_id": row.excluded.invoice_id,
-            "updated_at": func.now(),
-        },
-    )
-    await tx.execute(recorded if mended is None else recorded.add_cte(resolving(mended)))
+async def record(tx: Transaction, ended: EndedSettlement) -> None:
+    """How a customer's settlement stands; the last word counts."""
+    await change.make(tx, recording(ended))
+
+
+def recording(ended: EndedSettlement) -> Change:
+    """The same as a part of a statement."""
+    values = {
+        "settled_period": ended.settlement.period,
+        "settled_customer": ended.settlement.customer_id,
+        "settled_status": ended.status,
+        "settled_reason": ended.reason,
+        "settled_invoice": ended.invoice_id,
+    }
+    return Change("settled", _RECORD, 1, values)
 
 
 async def ended_among(
@@ -189,12 +205,21 @@ async def find(tx: Transaction, period: str, customer_id: str) -> RecordedSettle
 async def unsettled(tx: Transaction, period: str) -> list[RecordedSettlement]:
     """Customers whose settlement failed, or was still under way when their run ended, with the
     reason."""
-    open_ = (SettlementStatus.FAILED, SettlementStatus.RUNNING)
     query = select(settlement_outcomes).where(
-        settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(open_)
+        settlement_outcomes.c.period == period, settlement_outcomes.c.status.in_(UNSETTLED)
     )
     rows = await tx.execute(query.order_by(settlement_outcomes.c.customer_id))
     return [_recorded(row) for row in rows]
+
+
+async def count_unsettled(tx: Transaction, period: str) -> dict[SettlementStatus, int]:
+    """How many those are, by status."""
+    status = settlement_outcomes.c.status
+    query = select(status, func.count()).where(
+        settlement_outcomes.c.period == period, status.in_(UNSETTLED)
+    )
+    rows = await tx.execute(query.group_by(status))
+    return {SettlementStatus(status): count for status, count in rows}
 
 
 async def not_over(

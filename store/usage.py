@@ -11,6 +11,7 @@ from sqlalchemy import (
     DateTime,
     Executable,
     FromClause,
+    ScalarSelect,
     Select,
     Text,
     bindparam,
@@ -28,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
 from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
+from store import advisory_lock
 from store.database import Transaction
 from store.invoice import STOPPED
 from store.tables import invoices, usage_events
@@ -103,16 +105,30 @@ def _sums(events: FromClause) -> Select[Any]:
     )
 
 
+def select_first_free(
+    customer_id: ColumnElement[str], before: ColumnElement[datetime]
+) -> ScalarSelect[datetime]:
+    """When the first event happened that the next invoice may claim, to be part of another
+    statement."""
+    return _first(_free(customer_id, before))
+
+
+def _free(customer_id: ColumnElement[str], before: ColumnElement[datetime]) -> ColumnElement[bool]:
+    event = usage_events.c
+    return (event.customer_id == customer_id) & UNCLAIMED & (event.occurred_at < before)
+
+
+def _first(which: ColumnElement[bool]) -> ScalarSelect[datetime]:
+    return select(func.min(usage_events.c.occurred_at)).where(which).scalar_subquery()
+
+
 def _claim() -> tuple[Select[Any], Select[Any]]:
     """When the first event happened that an invoice has or may claim, and the claim itself."""
     event = usage_events.c
     taken = event.invoice_id == bindparam("invoice")
     earlier = event.occurred_at < bindparam("before")
-    free = (event.customer_id == bindparam("whose")) & UNCLAIMED & earlier
-    firsts = [
-        select(func.min(event.occurred_at)).where(which).scalar_subquery()
-        for which in (free, taken & earlier)
-    ]
+    free = _free(bindparam("whose"), bindparam("before"))
+    firsts = [_first(free), _first(taken & earlier)]
     turn = in_turn(bindparam("whose", type_=Text))
     out = (
         func.unnest(bindparam("out_from", type_=_TIMES), bindparam("out_to", type_=_TIMES))
@@ -190,13 +206,26 @@ async def _known(tx: Transaction, identities: Sequence[Identity]) -> dict[Identi
 async def lock(tx: Transaction, customer_id: str) -> None:
     """To the commit: drafts of one customer are made one after the other, so that each sees what
     the other has claimed, and two of them cannot lock rows in two orders."""
-    await tx.execute(select(in_turn(literal(customer_id))))
+    with advisory_lock.USAGE.time():
+        await tx.execute(select(in_turn(literal(customer_id))))
+
+
+async def first_to_claim(
+    tx: Transaction, invoice_id: str, customer_id: str, before: datetime
+) -> datetime | None:
+    """When the first event happened that the invoice has or may claim. To the commit nobody else
+    claims any of the customer's."""
+    whose = {"whose": customer_id, "invoice": invoice_id, "before": before}
+    first: datetime | None
+    _, first = (await tx.execute(_SINCE, whose)).one()
+    return first
 
 
 async def claim(
     tx: Transaction,
     invoice_id: str,
     customer_id: str,
+    since: datetime | None,
     before: datetime,
     zone: str,
     left_out: Collection[Period] = (),
@@ -205,13 +234,11 @@ async def claim(
     of the months `left_out`; returns what it has got, per month (of `zone`) and resource.
 
     An event that commits later stays free for the next claim. Partitions of months before the
-    first event that is free are not looked at.
+    first event that is free, `since` then, are not looked at.
     """
-    whose = {"whose": customer_id, "invoice": invoice_id, "before": before}
-    since: datetime | None
-    _, since = (await tx.execute(_SINCE, whose)).one()
     if since is None:
         return []
+    whose = {"whose": customer_id, "invoice": invoice_id, "before": before}
     out = {
         "out_from": [each.starts_at(zone) for each in left_out],
         "out_to": [each.ends_at(zone) for each in left_out],
@@ -223,16 +250,6 @@ async def claim(
 def _within(period: Period, zone: str) -> ColumnElement[bool]:
     happened = usage_events.c.occurred_at
     return (happened >= period.starts_at(zone)) & (happened < period.ends_at(zone))
-
-
-async def any_unclaimed(tx: Transaction, customer_id: str, before: datetime) -> bool:
-    """Whether the customer has usage from before that no invoice has."""
-    query = select(usage_events.c.id).where(
-        usage_events.c.customer_id == customer_id,
-        UNCLAIMED,
-        usage_events.c.occurred_at < before,
-    )
-    return (await tx.execute(query.limit(1))).first() is not None
 
 
 async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) -> bool:

@@ -61,13 +61,13 @@ credited AS (
     RETURNING currency
 )"""
 _SET_ASIDE = """
-moved AS (
-    UPDATE wallets SET available = available - :held_amount, held = held + :held_amount
-    WHERE customer_id = :customer_id AND currency = :held_unit AND available >= :held_amount
+{0}_moved AS (
+    UPDATE wallets SET available = available - :{0}_amount, held = held + :{0}_amount
+    WHERE customer_id = :customer_id AND currency = :{0}_unit AND available >= :{0}_amount
     RETURNING currency
-), set_aside AS (
+), {0}_held AS (
     INSERT INTO wallet_holds (payment_id, customer_id, currency, amount, state)
-    SELECT CAST(:payment_id AS uuid), :customer_id, currency, :held_amount, 'HELD' FROM moved
+    SELECT CAST(:payment_id AS uuid), :customer_id, currency, :{0}_amount, 'HELD' FROM {0}_moved
     RETURNING currency
 )"""
 _TAKE = """
@@ -120,15 +120,16 @@ async def hold(tx: Transaction, wanted: Hold) -> bool:
     return True
 
 
-def holding(wanted: Hold) -> tuple[Change, Change]:
-    """The same as parts of a statement."""
+def holding(wanted: Hold) -> Change:
+    """The same as a part of a statement. The caller appends the postings."""
+    name = _part(wanted)
     values = {
         "payment_id": wanted.payment_id,
         "customer_id": wanted.customer_id,
-        "held_unit": wanted.unit,
-        "held_amount": wanted.amount,
+        f"{name}_unit": wanted.unit,
+        f"{name}_amount": wanted.amount,
     }
-    return Change("set_aside", _SET_ASIDE, 1, values), ledger.appending(wanted.taken())
+    return Change(f"{name}_held", _SET_ASIDE.format(name), 1, values)
 
 
 async def hold_state(tx: Transaction, wanted: Hold) -> HoldState | None:
@@ -168,7 +169,7 @@ async def commit_hold(tx: Transaction, wanted: Hold) -> None:
 def committing_hold(wanted: Hold, earned: int = 0) -> Change:
     """The same as a part of a statement, which credits what is earned in its unit too: it can
     change a row only once."""
-    name = "points" if wanted.unit == points.UNIT else "money"
+    name = _part(wanted)
     values = {
         "payment_id": wanted.payment_id,
         "customer_id": wanted.customer_id,
@@ -176,6 +177,11 @@ def committing_hold(wanted: Hold, earned: int = 0) -> Change:
         f"{name}_earned": earned,
     }
     return Change(f"{name}_taken", _TAKE.format(name), 1, values)
+
+
+def _part(wanted: Hold) -> str:
+    """What tells the two holds of a payment apart within a statement."""
+    return "points" if wanted.unit == points.UNIT else "money"
 
 
 async def take(tx: Transaction, customer_id: str, currency: str, most: int) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from temporalio.client import Client
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
+from dev import process, services
 from dev.stack import SimulatorOptions, Stack, temporary_stack
 from domain.event import TOPICS
 from gateway.book import HttpBook
@@ -51,6 +53,9 @@ READ_TIMEOUT = timedelta(seconds=2)
 
 API_WAIT_SECONDS = 60.0
 """How long an answer may take to be final: a test that wants a 202 asks an API that waits less."""
+
+UI = "http://ui"
+"""Where the Temporal UI is said to be."""
 
 SECRET = "whsec_dGVzdHMtb2YtdGhlLWJpbGxpbmctcHJvamVjdA=="
 
@@ -176,6 +181,26 @@ async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The HTTP API."""
     async with served(create_app(settings)) as http:
         yield http
+
+
+@pytest.fixture(scope="session")
+def api_url(stack: Stack, settings: Settings) -> Iterator[str]:
+    """The address of an API in a process of its own, as the commands find it."""
+    port = process.free_port()
+    told = services.environment(
+        stack,
+        gateway_webhook_secret=settings.gateway_webhook_secret.get_secret_value(),
+        time_scale=settings.time_scale,
+        temporal_ui_url=UI,
+        log_level="WARNING",
+    )
+    # Its log is not that of another API which a test starts.
+    server = services.start_api(replace(stack, directory=stack.directory / "cli"), port, told)
+    try:
+        process.wait_until_ready([server])
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.stop([server])
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,21 @@ from typer.main import get_group
 
 from api.app import create_app
 from cli.main import app as commands
-from domain.access import OPERATOR, SYSTEM
+from cli.system import os_user
+from domain.access import SYSTEM, at_the_machine
 from domain.audit import Action, AuditEntry
 from domain.dead_letter import JobState, LetterSource, Operation, Wanted
 from domain.payment import StockLine
+from domain.roles import Role
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
-from store import dead_letter_job, inventory
+from store import dead_letter_job, inventory, user
 from tests.api.settling import (
     NO_MONEY,
     PERIOD,
     invoiced,
     plan,
+    price,
     use,
     waiting_draft,
     world_of_its_own,
@@ -50,6 +53,7 @@ DATA = {
     "POST /webhooks/gateway/{name}": "a hint of a PG, kept as it came; nothing follows from it",
 }
 """What writes data and is no act: nobody is asked later who did it."""
+WHO = at_the_machine(os_user()).caller
 LOOKS = frozenset({Action.DATA_VIEWED})
 
 
@@ -106,7 +110,26 @@ async def a_plan(world: World) -> Request:
 
 @call("DELETE /api/v1/pricing-plans/{code}", Action.PLAN_WITHDRAWN)
 async def no_plan(world: World) -> Request:
-    return Request("DELETE", f"/api/v1/pricing-plans/{await plan(world.billing)}")
+    code = f"P-{uuid4().hex}"
+    await price(world.billing, code)
+    return Request("DELETE", f"/api/v1/pricing-plans/{code}")
+
+
+async def proposed(world: World) -> str:
+    """What one person has proposed: another plan for a customer that has one."""
+    await plan(world.billing)
+    other = f"P-{uuid4().hex}"
+    await price(world.billing, other)
+    path = f"/api/v1/customers/{world.billing.customer_id}"
+    asked = await world.billing.api.put(path, json={"planCode": other})
+    assert asked.status_code == 409, asked.text
+    id_: str = asked.json()["proposal"]["id"]
+    return id_
+
+
+@call("DELETE /api/v1/proposals/{proposal_id}", Action.DECISION_WITHDRAWN)
+async def no_proposal(world: World) -> Request:
+    return Request("DELETE", f"/api/v1/proposals/{await proposed(world)}?reason=a+mistake")
 
 
 @call("PUT /api/v1/coupons/{code}", Action.COUPON_CREATED)
@@ -298,6 +321,32 @@ async def reject(world: World) -> Request:
     return post(f"/api/v1/invoices/{draft['id']}/reject", {"reason": "too much"})
 
 
+@call("POST /api/v1/usage/void", Action.USAGE_VOIDED)
+async def a_void(world: World) -> Request:
+    event_id = await use(world.billing, 5)
+    about = {"customerId": world.billing.customer_id, "eventId": event_id}
+    return post("/api/v1/usage/void", {**about, "reason": "a typo"})
+
+
+async def unreturned_stock(world: World) -> str:
+    """The payment that could not give it back."""
+    billing, sku = world.billing, await world.billing.put_stock(5)
+    card = await billing.add_card("4000000000000002")
+    failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
+    async with billing.database.begin(SYSTEM) as tx:
+        assert await inventory.reserve(tx, failed["id"], StockLine(sku, 1))
+    await billing.put_stock(5, sku, withdrawn=True)
+    async with billing.database.begin(SYSTEM) as tx:
+        assert await inventory.restore(tx, failed["id"]) == (0, 1)
+    return str(failed["id"])
+
+
+@call("POST /api/v1/payments/{payment_id}/stock/resolve", Action.STOCK_RESOLVED)
+async def stock_let_go(world: World) -> Request:
+    path = f"/api/v1/payments/{await unreturned_stock(world)}/stock/resolve"
+    return post(path, {"reason": "sold to the staff"})
+
+
 RUNS = {
     "POST /api/v1/settlement/runs": Action.SETTLEMENT_RUN_STARTED,
     "POST /api/v1/settlement/runs/{period}/replay": Action.SETTLEMENT_RUN_REPLAYED,
@@ -388,17 +437,14 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 READING = {
     *("payment show", "review list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
-    *(
-        "key list",
-        "dead-letter list",
-        "dead-letter show",
-        "dead-letter stats",
-        "verify",
-        "audit list",
-        "audit verify",
-        "audit anchor",
-    ),
+    *("proposal list", "key list", "dead-letter list"),
+    *("dead-letter show", "dead-letter stats"),
+    *("verify", "audit list", "audit verify", "audit anchor"),
+    *("login", "whoami", "logout"),  # what they write is a file of whoever types them
+    *("user list", "auth keys"),
 }
+OF_EVERYBODY = {"audit cut"}
+"""It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
 OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
 """They run processes, or make tables as their owner."""
 
@@ -416,15 +462,7 @@ def writes(name: str, action: Action) -> Callable[[Arguments], Arguments]:
 
 @writes("review restock", Action.STOCK_RESOLVED)
 async def restock(world: World) -> tuple[str, ...]:
-    billing, sku = world.billing, await world.billing.put_stock(5)
-    card = await billing.add_card("4000000000000002")
-    failed = await billing.pay(await billing.order(1000), paymentMethodId=card)
-    async with billing.database.begin(SYSTEM) as tx:
-        assert await inventory.reserve(tx, failed["id"], StockLine(sku, 1))
-    await billing.put_stock(5, sku, withdrawn=True)
-    async with billing.database.begin(SYSTEM) as tx:
-        assert await inventory.restore(tx, failed["id"]) == (0, 1)
-    return failed["id"], "--reason", "sold to the staff"
+    return await unreturned_stock(world), "--reason", "sold to the staff"
 
 
 @writes("review resolve", Action.PAYMENT_RESOLVED)
@@ -444,7 +482,7 @@ async def run(world: World) -> tuple[str, ...]:
     return wanted.period, "--customer", wanted.customers[0]
 
 
-@writes("settlement replay", Action.SETTLEMENT_STARTED)
+@writes("settlement replay", Action.SETTLEMENT_RUN_STARTED)
 async def replay(world: World) -> tuple[str, ...]:
     wanted = await tenants(world.billing.database, "2023-12", 1, poisoned=1)
     path = f"/api/v1/settlement/run?customerId={wanted.customers[0]}&period={wanted.period}"
@@ -477,6 +515,11 @@ async def closing(world: World) -> tuple[str, ...]:
 COMMANDS["invoice paid-outside"] = (closing, Action.INVOICE_PAID_OUTSIDE)
 COMMANDS["invoice write-off"] = (closing, Action.INVOICE_WRITTEN_OFF)
 COMMANDS["invoice cancel"] = (closing, Action.INVOICE_CANCELLED)
+
+
+@writes("proposal withdraw", Action.DECISION_WITHDRAWN)
+async def withdraw(world: World) -> tuple[str, ...]:
+    return await proposed(world), "--reason", "a mistake"
 
 
 @writes("dead-letter replay", Action.DLQ_REPLAY)
@@ -532,6 +575,33 @@ async def end_key(world: World) -> tuple[str, ...]:
     return (await a_key_of(world),)
 
 
+@writes("user create", Action.USER_CREATED)
+async def let_in(world: World) -> tuple[str, ...]:
+    return f"u-{uuid4().hex}", "--role", "operator"
+
+
+async def a_user(world: World) -> tuple[str, ...]:
+    async with world.billing.database.begin(SYSTEM) as tx:
+        made = await user.add(tx, new_id(), f"u-{uuid4().hex}", "none", {Role.FINANCE}, None)
+    assert made is not None
+    return (made.name,)
+
+
+COMMANDS["user disable"] = (a_user, Action.USER_DISABLED)
+COMMANDS["user set-password"] = (a_user, Action.USER_PASSWORD_SET)
+COMMANDS["user unlock"] = (a_user, Action.ACCOUNT_UNLOCKED)
+
+
+@writes("user set-roles", Action.USER_ROLES_SET)
+async def another_role(world: World) -> tuple[str, ...]:
+    return *await a_user(world), "--role", "admin"
+
+
+@writes("auth rotate-keys", Action.SIGNING_KEY_ADDED)
+async def another_signing_key(world: World) -> tuple[str, ...]:
+    return ()
+
+
 def every_command() -> Iterator[str]:
     """As they are typed."""
     top = get_group(commands)
@@ -545,7 +615,7 @@ def every_command() -> Iterator[str]:
 
 
 def test_every_command_is_run_here_or_writes_nothing() -> None:
-    assert set(every_command()) == COMMANDS.keys() | READING | OF_THE_MACHINE
+    assert set(every_command()) == COMMANDS.keys() | OF_EVERYBODY | READING | OF_THE_MACHINE
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -554,14 +624,14 @@ async def test_a_command_that_writes_is_in_the_trail(
 ) -> None:
     arguments, action = COMMANDS[name]
     words = await arguments(world)
-    before = {each.id for each in await trail(world.billing.database, actor_id=OPERATOR.caller)}
+    before = {each.id for each in await trail(world.billing.database, actor_id=WHO)}
 
-    told = await command(*name.split(), *words)
+    told = await command(*name.split(), *words, stdin="a password for those who ask\n")
 
     assert told.exit_code == 0, told.output
-    after = await trail(world.billing.database, actor_id=OPERATOR.caller)
+    after = await trail(world.billing.database, actor_id=WHO)
     noted = [each for each in after if each.id not in before and each.action not in LOOKS]
     assert action in [each.action for each in noted]
-    assert {each.actor_type for each in noted} == {"OPERATOR"}
+    assert {each.actor_type for each in noted} <= {"OPERATOR", "FINANCE", "ADMIN"}
     if "--reason" in words:
         assert [each.reason for each in noted] == [words[-1]]

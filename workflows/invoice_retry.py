@@ -16,11 +16,10 @@ from temporalio.exceptions import ApplicationError, FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.invoice import InvoiceActivities
     from domain.dunning import Ladder
-    from domain.failure import FailureCode
+    from domain.failure import HARD_DECLINES, FailureCode
     from domain.invoice import (
         CLOSED,
         CLOSES_AS,
-        HARD_DECLINES,
         ClosedInvoice,
         CloseRequest,
         InvoiceCharge,
@@ -289,9 +288,8 @@ class InvoiceRetry:
 
     async def _close_as_asked(self, asked: CloseRequest) -> InvoiceStatus:
         how = CLOSES_AS[asked.closing]
-        return await self._close(
-            ClosedInvoice(self._invoice, how, asked.reason, asked.actor, asked.update_id, asked.by)
-        )
+        who = (asked.actor, asked.update_id, asked.by, asked.persons)
+        return await self._close(ClosedInvoice(self._invoice, how, asked.reason, *who))
 
     async def _close(self, closed: ClosedInvoice) -> InvoiceStatus:
         """A payment that is under way all the same ends first."""

@@ -3,8 +3,10 @@
     coupon.use → order.apply_coupon → inventory.reserve → wallet.hold (→ gateway.authorize)
     → points.deduct → gateway.charge or gateway.capture, the pivot → payment.complete
 
-A step that does not apply to a payment is left out. It always ends in one of three ways: COMPLETED
-whole, FAILED or CANCELLED without residue.
+A step that does not apply to a payment is left out. Those before the gateway are done at once where
+everything is as expected; where it is not, each runs for itself, and says for itself what it
+refuses. Each is undone for itself. It always ends in one of three ways: COMPLETED whole, FAILED or
+CANCELLED without residue.
 """
 
 import asyncio
@@ -135,6 +137,19 @@ class PaymentSaga:
 
     async def _set_aside(self) -> None:
         """Every step that can be undone without anybody noticing."""
+        if not (self._payment.at_once and await self._set_aside_at_once()):
+            await self._set_aside_by_steps()
+
+    async def _set_aside_at_once(self) -> bool:
+        """False, and nothing set aside, where a step has something to refuse, or is done."""
+        self._heed_cancellation()
+        return await workflow.execute_local_activity_method(
+            PaymentActivities.set_aside,
+            self._payment,
+            **policies.step(f"set aside {self._all_of_it}"[:200]),
+        )
+
+    async def _set_aside_by_steps(self) -> None:
         payment = self._payment
         if payment.coupon_code:
             code = payment.coupon_code
@@ -359,6 +374,14 @@ class PaymentSaga:
 
     def _sum(self, amount: int) -> str:
         return format_amount(amount, self._payment.currency)
+
+    @property
+    def _all_of_it(self) -> str:
+        payment = self._payment
+        discount = f"{self._sum(payment.discount)} by coupon {payment.coupon_code}"
+        ours = [discount] if payment.coupon_code else []
+        ours += [self._goods] if payment.stock else []
+        return ", ".join([*ours, *map(str, payment.ours)])
 
     @property
     def _goods(self) -> str:

@@ -11,7 +11,7 @@ from dev.demo import books
 from dev.demo.payments import DECLINED_CARD, GOOD_CARD, krw
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, at_the_machine
 from domain.dunning import DunningPolicy
 from domain.invoice import CLOSED, InvoiceStatus
 from domain.period import Period
@@ -22,6 +22,7 @@ from store import invoice
 
 LOST_CARD = "4000000000009987"
 PLAN = "demo-month"
+PLAN_PATH = f"/api/v1/pricing-plans/{PLAN}"
 SINCE = "2020-01-01T00:00:00Z"
 CUSTOMERS = 200
 EVENTS_EACH = 100
@@ -48,7 +49,7 @@ LADDER = DunningPolicy(tuple(timedelta(seconds=days) for days in (1, 3, 5, 7)))
 
 async def report_usage(stage: Stage) -> None:
     """Customers, a price list, and their usage over HTTP; some of it twice."""
-    await _price(stage, "API_CALL")
+    await stage.shop.put(PLAN_PATH, _prices("API_CALL"))
     for at in range(0, CUSTOMERS, AT_ONCE):
         await asyncio.gather(*(_customer(stage, name) for name in NAMES[at : at + AT_ONCE]))
     month = _month()
@@ -67,7 +68,7 @@ async def settle(stage: Stage) -> None:
     month = str(_month())
     terms = replace(stage.desk.terms, concurrency=SETTLED_AT_ONCE, dunning=LADDER)
     await _give_money_later(stage)
-    handle = await start_run(replace(stage.desk, terms=terms), OPERATOR, month)
+    handle = await start_run(replace(stage.desk, terms=terms), at_the_machine("demo"), month)
     stage.tell("In this step a day of the ladder of retries is a second: 1, 3, 5 and 7 seconds.")
     ended = await _follow(stage, asyncio.create_task(handle.result()))
     found = await report(stage.desk, month)
@@ -100,7 +101,9 @@ async def replay(stage: Stage) -> None:
     month = str(_month())
     told = await command(stage, "settlement", "failed", month)
     expect("that the reason is told", "no price for GPU_HOUR" in told, True)
-    await _price(stage, "API_CALL", "GPU_HOUR")
+    proposer = await stage.shop.put_by_two(PLAN_PATH, _prices("API_CALL", "GPU_HOUR"))
+    stage.tell(f"{proposer} proposed a price for GPU_HOUR; customers have this list, so nothing")
+    stage.tell("happened before somebody else sent the same call.")
     stage.tell("The price list has a price for GPU_HOUR now.")
     await command(stage, "settlement", "replay", month)
     await _ends_as(stage, POISONED, InvoiceStatus.PAID)
@@ -184,13 +187,12 @@ async def _send(stage: Stage, batch: list[dict[str, Any]]) -> list[str]:
     return [each["status"] for each in answer.json()["outcomes"]]
 
 
-async def _price(stage: Stage, *resources: str) -> None:
+def _prices(*resources: str) -> dict[str, Any]:
     charges = [
         {"resourceType": name, "model": "PER_UNIT", "unitPrice": "2", "freeUnits": str(FREE)}
         for name in resources
     ]
-    body = {"currency": "KRW", "effectiveFrom": SINCE, "charges": charges}
-    await stage.shop.put(f"/api/v1/pricing-plans/{PLAN}", body)
+    return {"currency": "KRW", "effectiveFrom": SINCE, "charges": charges}
 
 
 async def _customer(stage: Stage, name: str) -> None:

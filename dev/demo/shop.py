@@ -82,6 +82,14 @@ class Shop:
         """What the API answers to a PUT, which must succeed."""
         return _document(await _call(self._api, "PUT", path, json=body))
 
+    async def put_by_two(self, path: str, body: Mapping[str, Any]) -> str:
+        """PUT what takes two persons: one proposes, another carries it out. Who the first was."""
+        first = await _call(self._api, "PUT", path, json=body)
+        expect("what one person alone is answered", first.status_code, 409)
+        other = {"X-Customer-Id": "second-person"}
+        _document(await _call(self._api, "PUT", path, json=body, headers=other))
+        return str(first.json()["proposal"]["proposedBy"])
+
     async def wallet(self) -> tuple[int, int]:
         """(available, held)."""
         wallet = await self.get("/api/v1/wallet")

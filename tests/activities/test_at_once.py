@@ -23,12 +23,13 @@ from domain.gateway import GatewayAnswer, GatewayStatus
 from domain.payment import Capture, FailedPayment, Marking, PaymentRequest, PaymentStatus
 from domain.review import QUESTIONS
 from domain.saga import of_gateway
-from store import change, payment
+from store import change, order, payment
 from store.change import Change
 from store.database import Database
 from tests.activities.conftest import paid_by
 from tests.support.billing import Billing
 from tests.support.cashier import Cashier, Goods
+from tests.support.databases import statements
 
 Step = Callable[[PaymentRequest], Awaitable[object]]
 Run = Callable[[Database, PaymentRequest], Awaitable[object]]
@@ -252,6 +253,103 @@ async def test_every_step_leaves_the_same_rows_both_ways(
         await before(database, twin.request)
     assert await quick.run(complete) == await slow.run(by_steps(complete))
     assert await quick.rows() == await slow.rows()
+
+
+AT_ONCE = [shape for shape in SHAPES if shape.goods and not shape.two_calls]
+"""What takes several steps before the pivot."""
+
+
+@pytest.mark.parametrize("shape", AT_ONCE, ids=str)
+async def test_all_steps_at_once_leave_what_they_leave_one_by_one(
+    database: Database,
+    twins: Callable[[Shape], Awaitable[tuple[Twin, Twin]]],
+    by_steps: Callable[[Step], Step],
+    shape: Shape,
+) -> None:
+    quick, slow = await twins(shape)
+    set_aside = PaymentActivities(database).set_aside
+    assert quick.request.at_once
+
+    assert await set_aside(quick.request)
+    for _, step in steps_of(database, slow.request):
+        assert await slow.run(by_steps(step)) is None
+
+    done = await quick.rows()
+    assert done == await slow.rows()
+    assert not await set_aside(quick.request), "once"
+    assert await quick.rows() == done
+
+
+UNDOS: list[Run] = [_coupon_restored, _stock_restored, _hold_released, _points_given_back]
+
+
+@pytest.mark.parametrize("shape", AT_ONCE, ids=str)
+async def test_where_a_run_was_before_nothing_is_set_aside_at_once(
+    database: Database, twins: Callable[[Shape], Awaitable[tuple[Twin, Twin]]], shape: Shape
+) -> None:
+    """It may have done any step, or undone it; each step for itself knows."""
+    set_aside = PaymentActivities(database).set_aside
+    names = [name for name, _ in steps_of(database, (await twins(shape))[0].request)]
+    for name in names:
+        for twin in await twins(shape):
+            for each, step in steps_of(database, twin.request):
+                if each in ("coupon", name) if name == "order" else each == name:
+                    await twin.run(step)
+            before = await twin.rows()
+
+            assert not await set_aside(twin.request), name
+            assert await twin.rows() == before, name
+    for undo in UNDOS:
+        twin, _ = await twins(shape)
+        if undo is _hold_released and not shape.wallet:
+            continue
+        await undo(database, twin.request)
+        before = await twin.rows()
+
+        assert not await set_aside(twin.request), undo
+        assert await twin.rows() == before, undo
+
+
+async def test_of_copies_and_undos_at_once_nothing_is_left(
+    database: Database, twins: Callable[[Shape], Awaitable[tuple[Twin, Twin]]]
+) -> None:
+    """A worker that was frozen sets aside what another one undoes."""
+    for _ in range(5):
+        twin, _ = await twins(Shape(400, 900, True, False))
+        goods = twin.goods
+        assert goods is not None
+        before = await twin.cashier.holdings(goods)
+
+        await asyncio.gather(
+            *(PaymentActivities(database).set_aside(twin.request) for _ in range(3)),
+            *(undo(database, twin.request) for undo in UNDOS),
+        )
+        for undo in UNDOS:
+            await undo(database, twin.request)
+
+        assert await twin.cashier.holdings(goods) == before
+
+
+async def test_an_order_with_everything_is_a_statement_before_the_pivot_and_one_after_it(
+    database: Database, twins: Callable[[Shape], Awaitable[tuple[Twin, Twin]]]
+) -> None:
+    """Its lines come with whoever made the payment; started again by its row, it reads them."""
+    twin, again = await twins(Shape(400, 900, True, False))
+    payments = PaymentActivities(database)
+    async with database.read(SYSTEM) as tx:
+        lines = await order.lines(tx, twin.request.payable_id)
+    request = replace(twin.request, lines=lines)
+
+    with statements(database) as sent:
+        assert await payments.set_aside(request)
+        await payments.complete(Capture(request, "pg_1"))
+    assert len(sent) == 2
+    with statements(database) as sent:
+        assert await payments.set_aside(again.request)
+        await payments.complete(Capture(again.request, "pg_1"))
+    assert len(sent) == 3
+
+    assert await twin.rows() == await again.rows()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from api.errors import TYPES
 from dev import process
-from domain.errors import IllegalDlqOperation
+from domain.errors import IllegalDlqOperation, SecondPersonNeeded
 from store.database import Database
 from store.tables import (
     idempotency_keys,
@@ -28,8 +28,10 @@ def problem_of(answer: httpx2.Response) -> str:
     where = f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
     assert answer.headers["Content-Type"] == "application/problem+json", where
     body = answer.json()
-    more = {"code"} if body["type"].endswith(f"/{IllegalDlqOperation.slug}") else set()
-    assert set(body) == {"type", "title", "status", "detail", "instance"} | more, where
+    more = {"proposal", "code"} & set(body)
+    assert set(body) - more == {"type", "title", "status", "detail", "instance"}, where
+    of_kinds = {"proposal": SecondPersonNeeded.slug, "code": IllegalDlqOperation.slug}
+    assert all(body["type"].endswith(f"/{of_kinds[each]}") for each in more), where
     assert body["status"] == answer.status_code, where
     assert all(body[name] for name in ("title", "detail", "instance")), where
     prefix, _, slug = body["type"].rpartition("/")

@@ -17,6 +17,7 @@ from runtime.workers import payments_worker, running, settlement_worker
 from tests.conftest import served
 from tests.support.billing import Billing
 from tests.support.databases import connected, database_of_its_own
+from tests.support.persons import put
 
 PERIOD = "2026-05"
 NO_MONEY = "4000000000009995"
@@ -28,18 +29,19 @@ async def plan(billing: Billing, **more: Any) -> str:
     code = f"P-{uuid4().hex}"
     await price(billing, code, **more)
     customer = {"planCode": code, "planFrom": "2020-01-01T00:00:00Z"}
-    answer = await billing.api.put(f"/api/v1/customers/{billing.customer_id}", json=customer)
+    answer = await put(billing.api, f"/api/v1/customers/{billing.customer_id}", customer)
     assert answer.status_code == 200, answer.text
     return code
 
 
 async def price(billing: Billing, code: str, *also: str, **more: Any) -> None:
-    """A version of the price list; `also` are resource types for ₩1 each."""
+    """A version of the price list; `also` are resource types for ₩1 each. Where somebody has it, a
+    second person agrees."""
     call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
     charges = [{**call, "freeUnits": "10000"}, *({**call, "resourceType": each} for each in also)]
     since = {"currency": "KRW", "effectiveFrom": "2020-01-01T00:00:00Z"}
     body = {**since, "charges": charges, **more}
-    answer = await billing.api.put(f"/api/v1/pricing-plans/{code}", json=body)
+    answer = await put(billing.api, f"/api/v1/pricing-plans/{code}", body)
     assert answer.status_code == 201, answer.text
 
 

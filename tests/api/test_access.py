@@ -55,6 +55,7 @@ WHO = {
     "GET /api/v2/invoices": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}/recomputation": {O, F, A},
     "POST /api/v1/invoices/{invoice_id}/pay": {C, O, F},
     "POST /api/v1/invoices/{invoice_id}/paid-outside": {O, F},
     "POST /api/v1/invoices/{invoice_id}/write-off": {O, F},
@@ -62,6 +63,14 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
     "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
     "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/proposals": {O, F, A},
+    "DELETE /api/v1/proposals/{proposal_id}": {O, F, A},
+    "GET /api/v1/stories/{id}": {O, F, A},
+    "GET /api/v1/reviews": {O, F, A},
+    "POST /api/v1/payments/{payment_id}/stock/resolve": {O, A},
+    "POST /api/v1/usage/void": {O, F},
+    "GET /api/v1/settlement/run": {O, F, A},
+    "GET /api/v1/settlement/runs/{period}/progress": {O, F, A},
     "GET /api/v1/audit": {O, A},
     "GET /api/v1/admin/dlq": {A},
     "GET /api/v1/admin/dlq/stats": {A},
@@ -80,6 +89,7 @@ WHO = {
     "GET /api/v1/keys": {A},
     "POST /api/v1/keys/{key_id}/rotate": {A},
     "POST /api/v1/keys/{key_id}/revoke": {A},
+    "GET /auth/permissions": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 
@@ -109,7 +119,15 @@ async def test_a_role_that_is_not_listed_meets_nothing(
     async with acting(who) as http:
         for call, listed in WHO.items():
             method, _, path = call.partition(" ")
-            for name in ("order_id", "payment_id", "refund_id", "invoice_id"):
+            for name in (
+                "order_id",
+                "payment_id",
+                "refund_id",
+                "invoice_id",
+                "proposal_id",
+                "dead_letter_id",
+                "id",
+            ):
                 path = path.replace(f"{{{name}}}", NOBODY)
             path = path.replace("{customerId}", "x y")
             answer = await http.request(method, path)
@@ -232,3 +250,14 @@ def test_a_route_that_names_no_action_makes_no_application() -> None:
     assert isinstance(route, APIRoute)
     with pytest.raises(LookupError, match="free-for-all"):
         access.action_of(route)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "../root", "a\u00e9"])
+async def test_a_user_of_the_machine_has_a_name_that_can_be_one(
+    billing: Billing, name: str
+) -> None:
+    sent = {access.OS_USER.encode(): name.encode("latin-1")}
+
+    answer = await billing.api.get("/api/v1/audit", headers=sent)
+
+    refused(answer, 400, "invalid-request")

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from api.errors import TYPES
+from tests.support.persons import by_two
 
 NEW = {"timeZone": "UTC", "planCode": None, "prepaid": False, "dueDays": 14}
 
@@ -51,9 +52,10 @@ async def test_a_plan_holds_from_now_on_or_from_when_it_is_said(api: httpx2.Asyn
     where, first, second = path(), await a_plan(api), await a_plan(api)
 
     await api.put(where, json={"planCode": first})
-    later = await api.put(where, json={"planCode": second, "planFrom": "2098-01-01T00:00:00Z"})
+    from_then_on = {"planCode": second, "planFrom": "2098-01-01T00:00:00Z"}
+    later = await by_two(api, "PUT", where, from_then_on)
     assert later.json()["planCode"] == first
-    now = await api.put(where, json={"planCode": second})
+    now = await by_two(api, "PUT", where, {"planCode": second})
     assert now.json()["planCode"] == second
 
 
@@ -68,7 +70,7 @@ async def test_a_plan_that_begins_later_can_be_agreed(api: httpx2.AsyncClient) -
 async def test_a_plan_that_was_withdrawn_cannot(api: httpx2.AsyncClient) -> None:
     where, plan = path(), await a_plan(api)
     assert (await api.put(where, json={"planCode": plan})).status_code == 201
-    await api.delete(f"/api/v1/pricing-plans/{plan}")
+    await by_two(api, "DELETE", f"/api/v1/pricing-plans/{plan}")
 
     refused = await api.put(path(), json={"planCode": plan})
 

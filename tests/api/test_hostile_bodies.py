@@ -22,6 +22,7 @@ from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
 from tests.conftest import SECRET
 from tests.support.billing import Billing
+from tests.support.letters import DLQ, many
 from tests.support.samples import new_id
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
@@ -179,6 +180,29 @@ async def _usage_batch(billing: Billing) -> Call:
 def _event(customer_id: str) -> dict[str, Any]:
     counted = {"eventId": uuid4().hex, "resourceType": "API_CALL", "quantity": 1}
     return {**counted, "customerId": customer_id, "occurredAt": datetime.now(UTC).isoformat()}
+
+
+async def _void(billing: Billing) -> Call:
+    reported = await _usage(billing)
+    assert (await billing.api.post(reported.path, json=reported.body)).status_code == 202
+    about = {name: reported.body[name] for name in ("customerId", "eventId")}
+    return Call("/api/v1/usage/void", {**about, "reason": "a typo"})
+
+
+async def _let_go(billing: Billing) -> Call:
+    paid = await billing.pay(await billing.order())
+    return Call(f"/api/v1/payments/{paid['id']}/stock/resolve", {"reason": "sold"})
+
+
+async def _discarded(billing: Billing) -> Call:
+    [id_] = await many(billing.database, 1)
+    return Call(f"{DLQ}/{id_}/discard", {"reason": "a test"})
+
+
+async def _counted(billing: Billing) -> Call:
+    """Nothing is done by it: of a job, test_dead_letter_job looks at the words."""
+    body = {"customerId": billing.customer_id, "reason": "a test", "confirm": False}
+    return Call(f"{DLQ}/bulk-discard", body)
 
 
 async def _plan(billing: Billing) -> Call:
@@ -401,6 +425,42 @@ ROWS = {
         accepted=202,
         takes_lists=True,
     ),
+    "POST /api/v1/usage/void": Row(
+        _void,
+        {"customerId": NOT_CUSTOMERS, "eventId": [*NOT_TEXTS, "x" * 129], "reason": NOT_REASONS},
+        accepted=200,
+    ),
+    "POST /api/v1/payments/{payment_id}/stock/resolve": Row(
+        _let_go, {"reason": NOT_REASONS}, accepted=200
+    ),
+    "POST /api/v1/admin/dlq/{messageId}/discard": Row(
+        _discarded, {"reason": NOT_REASONS}, accepted=200
+    ),
+    **dict.fromkeys(
+        (f"POST {DLQ}/bulk-discard", f"POST {DLQ}/bulk-replay"),
+        Row(
+            _counted,
+            {
+                "source": [1, "NOTHING"],
+                "topic": [*NOT_TEXTS, "x" * 250],
+                "consumerGroup": [*NOT_TEXTS, "x" * 250],
+                "from": [1, *NOT_TIMES],
+                "to": [1, *NOT_TIMES],
+                "errorType": ["x" * 201, 1],
+                "customerId": NOT_CUSTOMERS,
+                "confirm": ["true", 1],
+                "expectedCount": [-1, "5", 1.5],
+                "reason": NOT_REASONS,
+            },
+            accepted=200,
+            optional=frozenset(
+                {
+                    *("source", "topic", "consumerGroup", "from", "to", "errorType"),
+                    *("customerId", "confirm", "expectedCount"),
+                }
+            ),
+        ),
+    ),
     "PUT /api/v1/pricing-plans/{code}": Row(
         _plan,
         {
@@ -416,7 +476,12 @@ ROWS = {
     "POST /api/v1/settlement/run": Row(
         _settlement, {"period": ["2026-05"]}, accepted=200, body_required=False
     ),
-    "POST /api/v1/settlement/runs": Row(_settlement_run, {"period": NOT_PERIODS}, accepted=409),
+    "POST /api/v1/settlement/runs": Row(
+        _settlement_run,
+        {"period": NOT_PERIODS, "customerIds": [1, True, {}, "", [], [1], ["a b"], ["x"] * 5_001]},
+        accepted=409,
+        optional=frozenset({"customerIds"}),
+    ),
     "POST /api/v1/settlement/runs/{period}/replay": Row(
         _replay, {"period": ["2026-05"]}, accepted=202, body_required=False
     ),

@@ -15,6 +15,7 @@ from api.issuers import AGAIN, FRESH, MAX_BYTES, MAX_KEYS, SOON, STALE, IssuerUn
 from runtime.issuer import Issuer
 from tests.support.conditions import eventually
 from tests.support.issuer import LocalIssuer, local_issuer
+from tests.support.metrics import sample
 
 
 class Clock:
@@ -236,3 +237,12 @@ async def test_nobody_listening_is_an_outage(clock: Clock) -> None:
     async with keys_of(gone, clock) as keys:
         with pytest.raises(IssuerUnreachable):
             await keys.find("ec")
+
+
+async def test_how_old_keys_are_is_shown(issuer: LocalIssuer, clock: Clock) -> None:
+    async with keys_of(issuer, clock) as keys:
+        name = issuer.settings()["alias"]
+        assert sample("billing_jwks_age_seconds", issuer=name) == float("inf")
+        await keys.refresh()
+        clock.now += 90
+        assert sample("billing_jwks_age_seconds", issuer=name) == 90

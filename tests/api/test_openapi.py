@@ -30,6 +30,8 @@ def operations(described: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 PUBLISHED = {
+    "listProposals",
+    "withdrawProposal",
     "addPaymentMethod",
     "approveInvoice",
     "cancelInvoice",

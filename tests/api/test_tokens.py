@@ -811,6 +811,7 @@ async def test_it_says_whose_things_one_may_meet(
     [
         {"audience": None},
         {"alias": "dev"},
+        {"alias": "os"},
         {"alias": "key"},
         {"alias": "a/b"},
         {"issuer": "http://issuer.example"},

@@ -13,7 +13,7 @@ from service.audit import seal
 from store import audit
 from store.database import Database
 from tests.cli.conftest import Command
-from tests.support.audit import an_entry, trail
+from tests.support.audit import EACH, an_entry, armed, sealed_years_ago, trail
 from tests.support.conditions import eventually
 from tests.support.databases import connected, settings_of_its_own
 from tests.support.samples import new_customer
@@ -89,7 +89,7 @@ async def test_what_was_done_to_a_customer_is_listed(command: Command, database:
     assert "a: 1 → 2" in listed.output
     [document] = json.loads(as_json.stdout)
     assert (document["before"], document["after"]) == ({"a": 1}, {"a": 2})
-    assert none.output == "Nothing was done.\n"
+    assert none.stdout == "Nothing was done.\n"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "ocsf"])
@@ -113,3 +113,28 @@ async def test_an_export_has_every_entry_and_is_noted_itself(
         assert (lines[0]["class_uid"], lines[0]["type_uid"]) == (6003, 600303)
         assert (lines[-1]["activity_id"], lines[-1]["api"]["operation"]) == (2, "DATA_EXPORTED")
         assert lines[0]["resources"] == [{"type": "dead-letter", "uid": "0"}]
+
+
+async def test_what_is_older_than_its_retention_is_dropped_and_noted(
+    command: Command, own: Settings
+) -> None:
+    where = {"DATABASE_URL": own.database_url}
+    async with (
+        connected(own.database_url) as database,
+        connected(own.database_owner_url) as owner,
+    ):
+        seals = await sealed_years_ago(database, owner, 8, 3, 0)
+        await armed(owner)
+        kept = ("audit", "cut", "--reason", "the law asks for seven years")
+        dropped = await command(*kept, **where)
+        again = await command(*kept, **where)
+        young = await command(*kept, **where, AUDIT_DAYS="100")
+        three_years = await command(*kept, **where, AUDIT_DAYS="1000")
+        proven = await command("audit", "verify", "--anchor", seals[0].anchor, **where)
+        noted = await trail(database, action="TRAIL_CUT")
+
+    assert dropped.output.split()[-1] == seals[0].anchor
+    assert dropped.output.startswith(f"{EACH} entries were dropped.")
+    assert again.output == "Nothing is old enough.\n"
+    assert (young.exit_code, three_years.exit_code, proven.exit_code) == (1, 0, 0)
+    assert [each.reason for each in noted] == ["the law asks for seven years"] * 2

@@ -6,10 +6,11 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from cli.calling import Missing
 from cli.system import Refused
 from domain.access import SYSTEM
 from domain.dead_letter import set_aside
-from domain.errors import IllegalDlqOperation, InvalidRequest, NotFound
+from domain.errors import InvalidRequest
 from domain.message import Message, refused
 from store import dead_letter
 from store.database import Database
@@ -42,10 +43,10 @@ async def test_a_message_is_listed_and_shown_with_its_bytes(
     shown = await command("dead-letter", "show", id_)
     as_json = await command("dead-letter", "show", id_, "--json")
 
-    assert f"USAGE {id_}: It is [red] JSON., waits for" in listed.output
-    assert "billing.usage, partition 3, offset" in listed.output
-    assert f"billing dead-letter show|replay|discard {id_}" in listed.output
-    assert "1,008 bytes, as base64:" in shown.output
+    assert f"USAGE {id_}: It is [red] JSON., waits for" in listed.stdout
+    assert "billing.usage, partition 3, offset" in listed.stdout
+    assert f"billing dead-letter show|replay|discard {id_}" in listed.stdout
+    assert "1,008 bytes, as base64:" in shown.stdout
     document = orjson.loads(as_json.stdout)
     assert (document["payloadEncoding"], document["errorClass"]) == ("base64", "invalid-request")
 
@@ -59,12 +60,12 @@ async def test_a_letter_is_discarded_once_and_gone_from_the_list(
     first = await command("dead-letter", "discard", id_, "--reason", "as agreed")
     again = await command("dead-letter", "replay", id_)
 
-    assert first.output == f"The dead letter {id_} is DISCARDED.\n"
-    assert isinstance(again.exception, IllegalDlqOperation)
+    assert first.stdout == f"The dead letter {id_} is DISCARDED.\n"
+    assert str(again.exception) == "It is DISCARDED already."
     listed = await command("dead-letter", "list", "--customer", customer_id)
-    assert listed.output == "No dead letters.\n"
+    assert listed.stdout == "No dead letters.\n"
     gone = await command("dead-letter", "list", "--customer", customer_id, "--state", "DISCARDED")
-    assert "DISCARDED by operator: as agreed" in gone.output
+    assert ": as agreed" in gone.stdout
 
 
 async def test_many_are_counted_before_anything_is_done(
@@ -76,14 +77,14 @@ async def test_many_are_counted_before_anything_is_done(
 
     counted = await command(*words)
     started = await command(*words, "--yes")
-    job_id = started.output.split()[-2]
+    job_id = started.stdout.split()[-2]
     ended = await command("dead-letter", "job", job_id, "--watch")
     refused = await command("dead-letter", "job", job_id, "--pause")
 
-    assert "12 letters, nothing is done yet" in counted.output
-    assert ids[0] not in counted.output, "a letter is called by its place"
-    assert "12 letters: billing dead-letter job" in started.output
-    assert ended.output.splitlines()[-1] == (
+    assert "12 letters, nothing is done yet" in counted.stdout
+    assert ids[0] not in counted.stdout, "a letter is called by its place"
+    assert "12 letters: billing dead-letter job" in started.stdout
+    assert ended.stdout.splitlines()[-1] == (
         "DISCARD SUCCEEDED: 12 of 12, 12 done, 0 failed, 0 came back"
     )
     assert str(refused.exception) == "The job is SUCCEEDED."
@@ -95,21 +96,21 @@ async def test_what_came_is_counted(command: Command, database: Database) -> Non
 
     told = await command("dead-letter", "stats", "--source", "USAGE")
 
-    assert f"whose {customer_id}: 1" in told.output
-    assert "about USAGE" in told.output
+    assert f"whose {customer_id}: 1" in told.stdout
+    assert "about USAGE" in told.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
         (("show", "nonsense"), Refused),
-        (("show", "billing.usage.DLT:0:99999999999"), NotFound),
-        (("replay", new_id()), NotFound),
+        (("show", "billing.usage.DLT:0:99999999999"), Missing),
+        (("replay", new_id()), Missing),
         (("job", "nonsense"), Refused),
-        (("job", new_id()), NotFound),
+        (("job", new_id()), Missing),
         (("job", new_id(), "--pause", "--resume"), Refused),
-        (("stats", "--bucket", "1h"), InvalidRequest),
-        (("bulk-replay", "--yes"), InvalidRequest),
+        (("stats", "--bucket", "1h"), Refused),
+        (("bulk-replay", "--yes"), Refused),
     ],
     ids=str,
 )

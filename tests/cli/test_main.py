@@ -1,5 +1,6 @@
 """The `billing` command as a process: what it says, how it ends, and what it leaves."""
 
+import base64
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app, main
+from cli.settings import ClientSettings
 from dev import postgres, process
 from domain.event import TOPICS
 from runtime.settings import Settings
@@ -30,6 +32,12 @@ from tests.support.threads import beside_the_loop
 BILLING = [sys.executable, "-m", "cli.main"]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 SETTINGS |= {"BILLING_ENDPOINTS", "TEMPORAL_DEBUG"}
+SETTINGS |= {name.upper() for name in ClientSettings.model_fields}
+READY = {
+    "BILLING_ENVIRONMENT": "production",
+    "PAYLOAD_KEYS": f"test:{base64.b64encode(bytes(32)).decode()}",
+}
+"""What a process of production needs before it starts, but for its servers."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -57,6 +65,7 @@ class Dev:
     launcher: "subprocess.Popen[str]"
     home: Path
     port: int
+    said: str
 
     def pay(self) -> dict[str, Any]:
         """An order of the development customer, paid by card."""
@@ -78,13 +87,19 @@ def _post(api: httpx2.Client, path: str, body: dict[str, Any]) -> dict[str, Any]
     return made
 
 
+PORTS = ("API_PORT", "UI_PORT", "WORKER_PORT", "TEMPORAL_METRICS_PORT")
+"""The variables that say where `billing dev` listens."""
+
+
 @contextmanager
-def running_dev(home: Path) -> Iterator[Dev]:
+def running_dev(home: Path, *options: str) -> Iterator[Dev]:
     """`billing dev` on free ports, with its data below `home`; killed at the end, if need be."""
     port = process.free_port()
-    ports = ["--port", str(port), "--ui-port", str(process.free_port())]
+    ports = ["--port", str(port)]
+    for other in ("--ui-port", "--worker-port", "--sdk-port"):
+        ports += [other, str(process.free_port())]
     launcher = subprocess.Popen(
-        [*BILLING, "dev", *ports],
+        [*BILLING, "dev", *ports, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -99,7 +114,7 @@ def running_dev(home: Path) -> Iterator[Dev]:
                 line = output.readline()
                 assert line, said
                 said += line
-            yield Dev(launcher, home, port)
+            yield Dev(launcher, home, port, said)
     finally:
         launcher.kill()
         launcher.wait()
@@ -145,21 +160,68 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     # What the killed launcher could not remove points to servers that are gone.
     late = billing("review", "list", cwd=home)
     assert late.returncode == 1
-    assert late.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
+    assert late.stderr.startswith(
+        f"billing: Nothing answers at http://127.0.0.1:{dev.port}: start "
+    )
+    assert late.stderr.count("\n") == 1
+    machine = billing("--direct", "review", "list", cwd=home)
+    assert machine.returncode == 1
+    assert machine.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
+
+
+@beside_the_loop
+def test_a_secure_dev_asks_for_tokens_and_says_once_who_can_log_in(home: Path) -> None:
+    auth_port = process.free_port()
+    secure = ("--secure", "--auth-port", str(auth_port))
+    with (
+        running_dev(home, *secure) as dev,
+        httpx2.Client(timeout=PATIENCE_SECONDS) as http,
+    ):
+        api, issuer = f"http://127.0.0.1:{dev.port}", f"http://127.0.0.1:{auth_port}"
+        passwords = dict(re.findall(r"^  (\S+)  (\S{20})$", dev.said, re.MULTILINE))
+        assert set(passwords) == {"admin", "operator", "finance", "demo", "acme-corp"}
+        assert http.get(f"{api}/api/v1/wallet").status_code == 401
+        wallets = {
+            name: http.get(f"{api}/api/v1/wallet?customerId=demo", headers=shown).status_code
+            for name, password in passwords.items()
+            for shown in [_logged_in(http, issuer, name, password)]
+        }
+        kept = [path.read_text(errors="replace") for path in (home / ".data").glob("*.log")]
+        listed = billing("user", "list", cwd=home).stdout
+        dev.launcher.send_signal(signal.SIGINT)
+        assert dev.launcher.wait(PATIENCE_SECONDS) == 0
+    assert wallets.pop("acme-corp") == 404
+    assert set(wallets.values()) == {200}
+    assert all(f"{name}  " in listed for name in passwords)
+    assert not [each for each in passwords.values() if any(each in log for log in kept)]
+
+    with running_dev(home, *secure) as dev:
+        assert "those who were named here the first time" in dev.said
+        dev.launcher.send_signal(signal.SIGINT)
+        assert dev.launcher.wait(PATIENCE_SECONDS) == 0
+
+
+def _logged_in(http: httpx2.Client, issuer: str, name: str, password: str) -> dict[str, str]:
+    answer = http.post(f"{issuer}/auth/login", json={"name": name, "password": password})
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
 
 @pytest.mark.parametrize(
-    ("variable", "other", "name"),
-    [("API_PORT", "UI_PORT", "API"), ("UI_PORT", "API_PORT", "Temporal UI")],
+    ("variable", "name"),
+    [
+        ("API_PORT", "API"),
+        ("UI_PORT", "Temporal UI"),
+        ("WORKER_PORT", "Worker"),
+        ("TEMPORAL_METRICS_PORT", "Temporal SDK"),
+    ],
 )
 @beside_the_loop
-def test_a_port_in_use_says_how_to_choose_another(
-    tmp_path: Path, variable: str, other: str, name: str
-) -> None:
+def test_a_port_in_use_says_how_to_choose_another(tmp_path: Path, variable: str, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        free = str(process.free_port())
-        done = billing("dev", cwd=tmp_path, **{variable: port, other: free})
+        free = {each: str(process.free_port()) for each in PORTS}
+        done = billing("dev", cwd=tmp_path, **{**free, variable: port})
 
     assert done.returncode == 1
     said, _, how = done.stderr.partition("choose another port: ")
@@ -176,12 +238,23 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "sentence"),
     [
-        (("review", "list"), {}, "Nothing runs here: start `make dev`"),
         (
             ("review", "list"),
+            {"BILLING_API_URL": "http://127.0.0.1:1"},
+            "Nothing answers at http://127.0.0.1:1: start `make dev`",
+        ),
+        (("--direct", "review", "list"), {}, "Nothing runs here: start `make dev`"),
+        (
+            ("--direct", "--reason", "a test", "review", "list"),
+            {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", **READY},
+            "The database cannot be used: nobody answers.",
+        ),
+        (
+            ("audit", "anchor"),
             {"DATABASE_URL": "postgresql://a@127.0.0.1:1/b"},
             "The database cannot be used: nobody answers.",
         ),
+        (("--as", "no-such-file", "review", "list"), {}, "no-such-file cannot be used: "),
         (
             ("migrate",),
             {"DATABASE_OWNER_URL": "postgresql://a@127.0.0.1:1/b"},
@@ -255,11 +328,18 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
         ("api",),
         ("worker",),
         ("migrate",),
+        ("login",),
+        ("logout",),
+        ("whoami",),
         ("payment",),
         ("payment", "show"),
         ("review",),
         ("review", "list"),
         ("review", "resolve"),
+        ("user",),
+        ("user", "create"),
+        ("auth",),
+        ("auth", "rotate-keys"),
     ],
 )
 @beside_the_loop

@@ -119,7 +119,7 @@ async def test_an_order_shows_all_its_payments_to_programs_too(
 
     shown = await command("payment", "show", order_id, "--json")
 
-    stories = json.loads(shown.output)
+    stories = json.loads(shown.stdout)
     assert [story["payment"]["status"] for story in stories] == ["FAILED", "COMPLETED"]
     assert {story["orderStatus"] for story in stories} == {"COMPLETED"}
     assert [posting["amount"] for posting in stories[1]["postings"]] == [-1000, 1000, -10, 10]
@@ -142,7 +142,7 @@ async def test_what_it_waits_for_comes_from_temporal(
 
     async def waiting() -> list[str]:
         shown = await command("payment", "show", payment_id, "--json")
-        [workflow] = json.loads(shown.output)[0]["workflows"]
+        [workflow] = json.loads(shown.stdout)[0]["workflows"]
         assert workflow["status"] == "RUNNING"
         return [timer["summary"] for timer in workflow["timers"]]
 
@@ -154,7 +154,7 @@ async def test_what_it_waits_for_comes_from_temporal(
 async def test_without_temporal_the_rest_is_still_told(command: Command, billing: Billing) -> None:
     paid = await billing.pay(await billing.order(1000))
 
-    shown = await command("payment", "show", paid["id"], TEMPORAL_ADDRESS="127.0.0.1:1")
+    shown = await command("--direct", "payment", "show", paid["id"], TEMPORAL_ADDRESS="127.0.0.1:1")
 
     assert shown.exit_code == 0, shown.output
     assert "Temporal at 127.0.0.1:1 cannot be asked: there is no connection." in shown.output

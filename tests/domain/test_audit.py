@@ -43,6 +43,10 @@ def entry(id_: int, xid: int = 700) -> AuditEntry:
         ({Role.SERVICE}, ActorType.SERVICE),
         ({Role.CUSTOMER, Role.SERVICE}, ActorType.SERVICE),
         ({Role.OPERATOR}, ActorType.OPERATOR),
+        ({Role.FINANCE}, ActorType.FINANCE),
+        ({Role.ADMIN}, ActorType.ADMIN),
+        ({Role.SERVICE, Role.ADMIN}, ActorType.ADMIN),
+        ({Role.ADMIN, Role.FINANCE}, ActorType.FINANCE),
         (set(Role), ActorType.OPERATOR),
     ],
 )

@@ -1,6 +1,8 @@
 """How a payment divides, what it books, and what the world learns of it."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -18,6 +20,7 @@ from domain.payment import (
     PayableType,
     PaymentRequest,
     PaymentStatus,
+    StockLine,
     capture_transactions,
     completed_events,
     failed_events,
@@ -118,3 +121,21 @@ def test_a_charge_asks_the_gateway_for_the_card_part_only() -> None:
 
     assert (charge.amount, charge.currency) == (300, "KRW")
     assert charge.payment_id == charge.reference_id == payment.payment_id
+
+
+@pytest.mark.parametrize(
+    ("wallet", "more", "at_once"),
+    [
+        (0, {}, False),
+        (400, {}, False),
+        (0, {"stock": (StockLine("SKU-1", 1),)}, False),
+        (0, {"coupon_code": "TEN"}, True),
+        (400, {"points_amount": 100}, True),
+        (400, {"stock": (StockLine("SKU-1", 1),)}, True),
+        (400, {"stock": (StockLine("SKU-1", 1),), "two_calls": True}, False),
+    ],
+)
+def test_several_steps_with_no_call_in_between_are_done_at_once(
+    wallet: int, more: dict[str, Any], at_once: bool
+) -> None:
+    assert replace(a_payment(wallet, 900), **more).at_once is at_once

@@ -15,6 +15,7 @@ from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from tests.gateway.wire import FakeServer, hangs_up, says, says_nothing, serving
 from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.metrics import sample
 from tests.support.samples import a_payment
 
 CAPTURED, NOT_SENT, UNKNOWN = (
@@ -233,3 +234,55 @@ async def test_a_bug_is_not_made_into_an_answer() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await guard.send(replace(CHARGE, gateway="buggy"))
+
+
+async def test_each_call_is_counted_by_what_became_of_it(pg: FakeServer) -> None:
+    body = {"orderId": CHARGE.payment_id, "amount": CHARGE.amount, "currency": CHARGE.currency}
+    async with guarding(pg) as guard:
+        before = {each: counted(*each) for each in KINDS}
+        timed = sample("billing_gateway_call_seconds_count", gateway="pg", operation="charge")
+        await guard.send(CHARGE)
+        await guard.inquire(CHARGE)
+        for code in ("lost_card", "insufficient_funds", "a code that no list has", None):
+            pg.answer = says({**body, "status": "DECLINED", "declineCode": code}, 402)
+            await guard.send(CHARGE)
+        await open_breaker(guard, pg)
+
+    grown = {each: counted(*each) - before[each] for each in KINDS}
+    sent = sample("billing_gateway_call_seconds_count", gateway="pg", operation="charge") - timed
+    assert grown.pop(("charge", "UNKNOWN", "none")) == sent - 5
+    assert grown == {
+        ("charge", "CAPTURED", "none"): 1,
+        ("inquire", "CAPTURED", "none"): 1,
+        ("charge", "DECLINED", "hard"): 1,
+        ("charge", "DECLINED", "soft"): 3,
+        ("charge", "NOT_SENT", "none"): 1,
+    }
+
+
+KINDS = [
+    ("charge", "CAPTURED", "none"),
+    ("inquire", "CAPTURED", "none"),
+    ("charge", "DECLINED", "hard"),
+    ("charge", "DECLINED", "soft"),
+    ("charge", "NOT_SENT", "none"),
+    ("charge", "UNKNOWN", "none"),
+]
+
+
+def counted(operation: str, status: str, code: str) -> float:
+    labels = {"operation": operation, "status": status, "code_class": code}
+    return sample("billing_gateway_calls_total", gateway="pg", **labels)
+
+
+async def test_the_state_of_a_breaker_is_shown(pg: FakeServer) -> None:
+    def states() -> dict[str, float]:
+        return {
+            state: sample("billing_gateway_breaker", gateway="pg", state=state)
+            for state in ("closed", "open", "half_open")
+        }
+
+    async with guarding(pg) as guard:
+        assert states() == {"closed": 1, "open": 0, "half_open": 0}
+        await open_breaker(guard, pg)
+        assert states() == {"closed": 0, "open": 1, "half_open": 0}

@@ -38,6 +38,7 @@ from store.tables import dead_letters, sku_rankings, usage_events
 from tests.support import raw_kafka
 from tests.support.cables import cable
 from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.metrics import sample
 from tests.support.relays import BROKERS, RelayBed, received, relay_bed
 
 PARTITION = 3
@@ -440,6 +441,19 @@ async def test_a_bug_that_meets_many_messages_at_once_sets_aside_only_its_own(
     assert await set_aside(reader) == before
 
 
+async def _is_behind(reader: Reader) -> bool:
+    """What it cannot take grows old, and that it begins again is counted."""
+    labels = {"consumer": group_id(reader.name)}
+    restarted = sample("billing_consumer_restarts_total", **labels)
+    return sample("billing_consumer_lag_seconds", **labels) > 0 and restarted >= 2
+
+
+async def _has_caught_up(reader: Reader) -> bool:
+    labels = {"consumer": group_id(reader.name)}
+    waiting = sample("billing_consumer_lag_messages", **labels)
+    return (waiting, sample("billing_consumer_lag_seconds", **labels)) == (0, 0)
+
+
 @pytest.mark.parametrize("kind_of_reader", READERS)
 async def test_while_the_database_is_away_nothing_is_set_aside(
     bed: RelayBed, kind_of_reader: Callable[[RelayBed], Reader]
@@ -461,8 +475,10 @@ async def test_while_the_database_is_away_nothing_is_set_aside(
                 [_, bad, _] = send(reader, [reader.good(), Sent(NO_JSON), reader.good()])
                 await eventually(partial(_started_again, logged, 2))
             assert await set_aside(reader) == before
+            assert await eventually(partial(_is_behind, reader))
             await line.plug()
             await all_good_are_taken(reader, 3)
+            await eventually(partial(_has_caught_up, reader))
         await pool.dispose()
 
     found = {**await set_aside(reader), **await reader.dead_letters()}

@@ -3,8 +3,9 @@
 import pytest
 from temporalio.client import Client
 
-from domain.access import OPERATOR, SYSTEM
+from domain.access import SYSTEM, Access
 from domain.dead_letter import DeadLetter, LetterState
+from domain.roles import Role
 from domain.terms import Terms
 from runtime import sweeper
 from service import dead_letter as service
@@ -18,6 +19,8 @@ from tests.support.conditions import eventually
 from tests.support.desks import desk as a_desk
 from tests.support.dunning import Dunning, brisk
 from tests.support.faults import FaultInjector
+
+ADMIN = Access("an-admin", frozenset({Role.ADMIN}), "")
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ async def test_a_month_that_failed_waits_and_is_settled_by_a_replay(
     assert "no plan" in letter.failure_reason
     await plan(billing)
 
-    await service.replay(desk, OPERATOR, letter.id)
+    await service.replay(desk, ADMIN, letter.id)
 
     await stand(billing, "REPLAYED")
 
@@ -75,7 +78,7 @@ async def test_a_month_that_failed_waits_and_is_settled_by_a_replay(
 async def test_a_month_that_fails_again_comes_back(billing: Billing, desk: Desk) -> None:
     letter = await a_month_without_prices(billing)
 
-    await service.replay(desk, OPERATOR, letter.id)
+    await service.replay(desk, ADMIN, letter.id)
 
     _, again = await stand(billing, "REPLAYED", "OPEN")
     assert (again.replay_of, again.retry_count) == (letter.id, 1)
@@ -102,7 +105,7 @@ async def test_an_invoice_that_nobody_paid_is_charged_once_by_a_replay(
     [letter] = await stand(dunning.billing, "OPEN")
     await dunning.billing.add_card(GOOD_CARD)
 
-    await service.replay(desk, OPERATOR, letter.id)
+    await service.replay(desk, ADMIN, letter.id)
     await service.ask_again(desk.temporal, desk.terms, letter)
 
     await stand(dunning.billing, "REPLAYED")
@@ -119,7 +122,7 @@ async def test_an_invoice_that_is_declined_again_comes_back_and_is_told_again(
     [letter] = await stand(dunning.billing, "OPEN")
     charged = len(await dunning.payments(owed))
 
-    await service.replay(desk, OPERATOR, letter.id)
+    await service.replay(desk, ADMIN, letter.id)
 
     _, again = await stand(dunning.billing, "REPLAYED", "OPEN")
     assert (again.replay_of, again.retry_count) == (letter.id, 1)

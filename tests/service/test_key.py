@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 from temporalio.client import Client
 
-from domain.access import OPERATOR, SYSTEM, Access
+from domain.access import SYSTEM, Access, at_the_machine
 from domain.api_key import Mode, text_of
 from domain.errors import InvalidRequest, NotFound, Unauthenticated
 from domain.roles import Role, TokenScope
@@ -34,6 +34,7 @@ from tests.support.desks import desk as a_desk
 from tests.support.samples import new_id
 
 RING = KeyRing({"first": "f" * 32}, Mode.LIVE)
+WHO = at_the_machine("tests")
 ANYWHERE = "203.0.113.5"
 
 
@@ -53,7 +54,7 @@ async def keys(
 
 
 async def made(desk: Desk, **wish: object) -> Issued:
-    return await key.create(desk, RING, OPERATOR, NewKey("test", Role.SERVICE, **wish))  # type: ignore[arg-type]
+    return await key.create(desk, RING, WHO, NewKey("test", Role.SERVICE, **wish))  # type: ignore[arg-type]
 
 
 async def row(database: Database, id_: str) -> tuple[str, bytes, datetime | None]:
@@ -116,7 +117,7 @@ async def nowhere() -> AsyncIterator[Database]:
 
 async def test_a_key_of_a_test_is_none_in_production(desk: Desk, database: Database) -> None:
     test_ring = KeyRing(RING.secrets, Mode.TEST)
-    issued = await key.create(desk, test_ring, OPERATOR, NewKey("test", Role.SERVICE))
+    issued = await key.create(desk, test_ring, WHO, NewKey("test", Role.SERVICE))
     async with keys(database, test_ring) as ours, keys(database) as production:
         await ours.access_of(issued.text, ANYWHERE)
         with pytest.raises(Unauthenticated, match="test"):
@@ -134,7 +135,7 @@ async def test_a_revoked_key_is_believed_by_whoever_remembers_it_and_by_nobody_e
     ):
         for each in (remembering, later):
             await each.access_of(issued.text, ANYWHERE)
-        await key.revoke(desk, OPERATOR, issued.key.id)
+        await key.revoke(desk, WHO, issued.key.id)
 
         await remembering.access_of(issued.text, ANYWHERE)
         for each in (another, later):
@@ -145,13 +146,13 @@ async def test_a_revoked_key_is_believed_by_whoever_remembers_it_and_by_nobody_e
 async def test_a_key_is_revoked_once(desk: Desk) -> None:
     issued = await made(desk)
 
-    first = await key.revoke(desk, OPERATOR, issued.key.id)
-    second = await key.revoke(desk, OPERATOR, issued.key.id)
+    first = await key.revoke(desk, WHO, issued.key.id)
+    second = await key.revoke(desk, WHO, issued.key.id)
 
     assert first.revoked_at is not None
     assert second == first
     with pytest.raises(NotFound):
-        await key.revoke(desk, OPERATOR, "nobody00")
+        await key.revoke(desk, WHO, "nobody00")
 
 
 async def test_a_key_that_has_expired_is_not_believed(desk: Desk, database: Database) -> None:
@@ -173,8 +174,8 @@ async def test_after_a_rotation_both_keys_are_one_caller_and_the_old_one_ends(
 ) -> None:
     old = await made(desk)
 
-    new = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
-    third = await key.rotate(desk, RING, OPERATOR, new.key.id, timedelta(days=7))
+    new = await key.rotate(desk, RING, WHO, old.key.id, timedelta(days=7))
+    third = await key.rotate(desk, RING, WHO, new.key.id, timedelta(days=7))
 
     async with keys(database) as ours:
         found = [await ours.access_of(each.text, ANYWHERE) for each in (old, new, third)]
@@ -189,10 +190,10 @@ async def test_if_the_new_key_got_lost_another_one_lives_as_long_as_it_would_hav
 ) -> None:
     """Not only until the overlap of the old one ends."""
     old = await made(desk)
-    lost = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
-    await key.revoke(desk, OPERATOR, lost.key.id)
+    lost = await key.rotate(desk, RING, WHO, old.key.id, timedelta(days=7))
+    await key.revoke(desk, WHO, lost.key.id)
 
-    again = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=1))
+    again = await key.rotate(desk, RING, WHO, old.key.id, timedelta(days=1))
 
     assert again.key.expires_at is None
     assert again.key.access.caller == old.key.access.caller
@@ -202,9 +203,9 @@ async def test_the_trail_of_a_key_tells_its_life_and_nothing_that_could_be_sent(
     desk: Desk, database: Database
 ) -> None:
     old = await made(desk, scopes=frozenset({TokenScope.USAGE}), networks=("10.0.0.0/8",))
-    new = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
+    new = await key.rotate(desk, RING, WHO, old.key.id, timedelta(days=7))
     for _ in range(2):
-        await key.revoke(desk, OPERATOR, old.key.id)
+        await key.revoke(desk, WHO, old.key.id)
 
     of_old, of_new = [await trail(database, target_id=each.key.id) for each in (old, new)]
 
@@ -229,12 +230,12 @@ async def test_without_overlap_the_old_key_ends_with_the_rotation(
     desk: Desk, database: Database
 ) -> None:
     old = await made(desk)
-    await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta())
+    await key.rotate(desk, RING, WHO, old.key.id, timedelta())
     async with keys(database) as ours:
         with pytest.raises(Unauthenticated, match="expired"):
             await ours.access_of(old.text, ANYWHERE)
     with pytest.raises(InvalidRequest, match="create a new one"):
-        await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta())
+        await key.rotate(desk, RING, WHO, old.key.id, timedelta())
 
 
 async def test_a_rotated_key_that_would_have_ended_ends_when_it_would_have(
@@ -244,7 +245,7 @@ async def test_a_rotated_key_that_would_have_ended_ends_when_it_would_have(
         tomorrow = await clock.now(tx) + timedelta(days=1)
     old = await made(desk, expires_at=tomorrow)
 
-    new = await key.rotate(desk, RING, OPERATOR, old.key.id, timedelta(days=7))
+    new = await key.rotate(desk, RING, WHO, old.key.id, timedelta(days=7))
 
     assert new.key.expires_at == tomorrow
     listed = {each.id: each for each in await key.page(desk, None, None, 100_000)}
@@ -308,11 +309,11 @@ async def test_a_key_that_is_used_moves_to_the_new_secret_and_outlives_the_old_o
 
 async def test_what_cannot_be_a_key_is_not_made(desk: Desk) -> None:
     with pytest.raises(NotFound):
-        await key.create(desk, RING, OPERATOR, NewKey("x", Role.CUSTOMER, new_id()))
+        await key.create(desk, RING, WHO, NewKey("x", Role.CUSTOMER, new_id()))
     with pytest.raises(InvalidRequest, match="no network"):
         await made(desk, networks=("10.1.0.1/16",))
     with pytest.raises(NotFound):
-        await key.rotate(desk, RING, OPERATOR, "nobody00", timedelta())
+        await key.rotate(desk, RING, WHO, "nobody00", timedelta())
 
 
 async def test_pages_of_keys_hold_each_of_them_once(desk: Desk) -> None:

@@ -4,15 +4,17 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from domain.access import SYSTEM
 from domain.coupon import Coupon, CouponKind, CouponUseState
-from store import coupon
+from store import change, coupon
 from store.database import Database
 from store.tables import coupon_claims
-from tests.support.databases import crowd
+from tests.support.conditions import meanwhile
+from tests.support.databases import crowd, may_idle, somebody_waits_for_a_row
 from tests.support.samples import new_customer, new_id
 
 
@@ -50,6 +52,11 @@ async def use(database: Database, code: str, payment_id: str, customer_id: str =
             return False
         await coupon.begin_use(tx, payment_id, code, customer_id)
         return True
+
+
+async def use_at_once(database: Database, code: str, customer_id: str) -> bool:
+    """By one statement, of another payment each time."""
+    return await change.at_once(database, SYSTEM, coupon.using(new_id(), code, customer_id))
 
 
 async def restore(database: Database, code: str, payment_id: str) -> bool:
@@ -101,6 +108,69 @@ async def test_the_uses_of_one_customer_are_counted_after_each_other(database: D
 
     assert used.count(True) == 3
     assert await counted(database, code) == (0, 3)
+
+
+async def test_uses_by_one_statement_keep_every_limit(database: Database) -> None:
+    for limits in ({"customer_limit": 3}, {"total_limit": 3}):
+        code, customer_id = await a_coupon(database, **limits), new_customer()
+
+        used = await crowd(use_at_once(database, code, customer_id) for _ in range(40))
+
+        # One that had to wait counts anew, step by step, which is nobody here.
+        assert 1 <= used.count(True) <= 3
+        while await use_at_once(database, code, customer_id):
+            pass
+        assert await counted(database, code) == (0, 3)
+
+
+@pytest.mark.parametrize("same_customer", [True, False])
+async def test_a_customers_use_that_waited_for_another_one_is_counted_again(
+    database: Database, same_customer: bool
+) -> None:
+    """Also where as many uses are counted as before, because one was given back meanwhile."""
+    code, customer_id = await a_coupon(database, customer_limit=1), new_customer()
+    given_back = new_id()
+    assert await use(database, code, given_back, "c-1")
+
+    async with database.begin(SYSTEM) as tx:
+        await may_idle(tx)
+        assert await coupon.take_place(tx, code) is not None
+        other = customer_id if same_customer else new_customer()
+        await coupon.begin_use(tx, new_id(), code, other)
+        assert await coupon.restore(tx, given_back, code, "c-1")
+        async with meanwhile(use_at_once(database, code, customer_id)) as waiting:
+            await somebody_waits_for_a_row(database)
+            await tx.commit()
+            assert not await waiting
+
+    assert await counted(database, code) == (0, 1)
+    assert await use_at_once(database, code, customer_id) is not same_customer
+
+
+async def test_a_use_without_limits_of_a_customer_waits_and_takes_the_next_place(
+    database: Database,
+) -> None:
+    code = await a_coupon(database, total_limit=2)
+    async with database.begin(SYSTEM) as tx:
+        await may_idle(tx)
+        assert await coupon.take_place(tx, code) is not None
+        async with meanwhile(use_at_once(database, code, new_customer())) as waiting:
+            await somebody_waits_for_a_row(database)
+            await tx.commit()
+            assert await waiting
+
+    assert await counted(database, code) == (0, 2)
+    assert not await use_at_once(database, code, new_customer())
+
+
+async def test_a_coupon_that_must_be_claimed_is_used_as_often_as_it_was(database: Database) -> None:
+    code, customer_id = await a_coupon(database, issue_limit=5), new_customer()
+    assert not await use_at_once(database, code, customer_id)
+    async with database.begin(SYSTEM) as tx:
+        assert await coupon.issue(tx, code, new_id(), customer_id) is not None
+
+    assert await use_at_once(database, code, customer_id)
+    assert not await use_at_once(database, code, customer_id)
 
 
 async def test_a_restore_that_comes_first_leaves_a_tombstone(database: Database) -> None:

@@ -202,9 +202,9 @@ async def test_what_is_in_order_again_waits_no_more(
         id_ = await dead_letter.bury(tx, letter)
         assert id_ is not None
         await dead_letter.move(tx, id_, LetterState.OPEN, stood)
-        resolved = [await dead_letter.resolve(tx, letter.reference) for _ in range(2)]
+        for _ in range(2):
+            await dead_letter.resolve(tx, letter.reference)
 
-    assert resolved == [True, False]
     assert (await found(database, id_)).state == ends
 
 

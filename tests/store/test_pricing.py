@@ -7,7 +7,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
 from domain.access import SYSTEM
@@ -15,6 +15,8 @@ from domain.pricing import Charge, ChargeModel, Plan
 from store import pricing
 from store.database import Database
 from store.tables import pricing_plans
+from tests.support.conditions import eventually
+from tests.support.metrics import sample
 
 JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3))
 TICK = timedelta(microseconds=1)
@@ -142,3 +144,23 @@ async def test_the_application_cannot_change_or_delete_a_version(database: Datab
         with pytest.raises(DBAPIError, match="permission denied"):
             async with database.begin(SYSTEM) as tx:
                 await tx.execute(change)
+
+
+async def test_the_wait_for_another_version_is_measured_to_its_end(database: Database) -> None:
+    def waits() -> float:
+        return sample("billing_advisory_lock_wait_seconds_count", lock="pricing-plan")
+
+    waiting = text("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    before, plan = waits(), a_plan()
+    async with database.begin(SYSTEM) as tx, database.statements(SYSTEM) as looking:
+        await pricing.lock(tx, plan.code)
+        second = asyncio.create_task(put(database, plan, JANUARY))
+
+        async def waits_for_us() -> bool:
+            return bool(await looking.scalar(waiting))
+
+        await eventually(waits_for_us)
+        assert waits() == before + 1
+    await second
+
+    assert waits() == before + 2

@@ -9,6 +9,7 @@ from domain.payment import PaymentRequest
 from domain.saga import GATEWAY_CHARGE, PAYMENT_COMPLETE, WALLET_HOLD, StepState
 from store import outbox, saga
 from store.database import Database
+from tests.support.metrics import sample
 from tests.support.samples import a_payment
 
 
@@ -65,3 +66,14 @@ async def test_what_was_taken_back_is_counted(database: Database) -> None:
 
         assert await saga.undone_since(tx, just_now) == before + 1
         assert await saga.undone_since(tx, just_later) == 0
+
+
+async def test_a_step_that_is_taken_back_twice_is_one_compensation(database: Database) -> None:
+    payment = a_payment(100, 200)
+    before = sample("billing_saga_compensations_total", step=WALLET_HOLD)
+
+    await record(database, payment, wallet_hold=StepState.DONE)
+    for _ in range(2):
+        await record(database, payment, wallet_hold=StepState.UNDONE)
+
+    assert sample("billing_saga_compensations_total", step=WALLET_HOLD) == before + 1

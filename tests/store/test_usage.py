@@ -36,7 +36,14 @@ async def claim(
     database: Database, invoice_id: str, customer_id: str, before: datetime = JUNE
 ) -> list[Aggregate]:
     async with database.begin(SYSTEM) as tx:
-        return await usage.claim(tx, invoice_id, customer_id, before, "UTC")
+        return await claim_in(tx, invoice_id, customer_id, before, "UTC")
+
+
+async def claim_in(
+    tx: Transaction, invoice_id: str, customer_id: str, before: datetime, zone: str
+) -> list[Aggregate]:
+    since = await usage.first_to_claim(tx, invoice_id, customer_id, before)
+    return await usage.claim(tx, invoice_id, customer_id, since, before, zone)
 
 
 def outcomes(receipts: Sequence[Receipt]) -> list[str]:
@@ -266,7 +273,7 @@ async def test_months_are_those_of_the_zone_to_the_microsecond(
     await ingest(database, *(event(customer_id, occurred_at=time) for time in times))
 
     async with database.begin(SYSTEM) as tx:
-        found = await usage.claim(tx, invoice_id, customer_id, edges[-1] + moment, zone)
+        found = await claim_in(tx, invoice_id, customer_id, edges[-1] + moment, zone)
 
     by_month = {each.period: each.events for each in found}
     expected = [Period.containing(time, zone) for time in times]
@@ -284,7 +291,7 @@ async def test_a_claim_ends_exactly_where_the_period_does(database: Database) ->
     )
 
     async with database.begin(SYSTEM) as tx:
-        [found] = await usage.claim(tx, str(uuid4()), customer_id, end, "Asia/Seoul")
+        [found] = await claim_in(tx, str(uuid4()), customer_id, end, "Asia/Seoul")
 
     assert (found.period, found.digest) == (Period(2026, 5), _digest("in"))
 
@@ -326,7 +333,7 @@ async def billed_by_month(tx: Transaction, zone: str) -> tuple[dict[str, str], d
     used = [event(customer_id, name, occurred_at=time) for name, time in events.items()]
     await usage.ingest(tx, used)
 
-    claimed = await usage.claim(tx, str(uuid4()), customer_id, bounds[-1], zone)
+    claimed = await claim_in(tx, str(uuid4()), customer_id, bounds[-1], zone)
 
     found = {str(each.period): each.digest for each in claimed}
     expected = {}

@@ -1,13 +1,13 @@
 """What tests do to a database beside the store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import ProgrammingError
 
 from domain.access import SYSTEM
@@ -82,6 +82,22 @@ async def locked(owner_url: str, table: str) -> AsyncIterator[Transaction]:
 async def may_idle(tx: Transaction) -> None:
     """It may be left open for as long as the test needs."""
     await tx.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """What is sent to PostgreSQL in the block, apart from the bounds of transactions."""
+    sent: list[str] = []
+
+    def listen(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
 
 
 async def somebody_waits(tx: Transaction, table: str) -> None:

@@ -9,10 +9,26 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from domain.saga import (
+    COUPON_USE,
+    INVENTORY_RESERVE,
+    ORDER_APPLY_COUPON,
+    POINTS_DEDUCT,
+    WALLET_HOLD,
+)
+
+AT_ONCE = "payment.set_aside"
+BY_ITSELF = frozenset(
+    {COUPON_USE, ORDER_APPLY_COUPON, INVENTORY_RESERVE, WALLET_HOLD, POINTS_DEDUCT}
+)
+"""Steps that run only where all of them at once came to nothing, if there is more than one."""
+
 
 class Fault(Enum):
     FAIL_BEFORE = auto()
     """The activity does not run; the caller sees an error."""
+    ANSWER_NO = auto()
+    """The activity does not run; it answers that not everything is as expected."""
     LOSE_ANSWER = auto()
     """The activity runs and commits; the caller sees an error."""
     PARK_BEFORE = auto()
@@ -39,6 +55,8 @@ class FaultInjector(Interceptor):
     def plan(self, workflow_id: str, name: str, fault: Fault, times: int = 1) -> Parked:
         """The next `times` executions of this activity in this workflow meet the fault."""
         parked = Parked()
+        if name in BY_ITSELF:
+            self._plans[workflow_id, AT_ONCE].append((Fault.ANSWER_NO, Parked()))
         self._plans[workflow_id, name] += [(fault, parked)] * times
         return parked
 
@@ -55,6 +73,8 @@ class FaultInjector(Interceptor):
         fault, parked = planned.pop(0)
         if fault is Fault.FAIL_BEFORE:
             raise ConnectionError("planned: nothing was done")
+        if fault is Fault.ANSWER_NO:
+            return False
         if fault is Fault.PARK_BEFORE:
             await _wait(parked)
             return await next.execute_activity(input)

@@ -20,6 +20,7 @@ from tests.support.billing import Billing
 from tests.support.cashier import WAITS
 from tests.support.conditions import eventually
 from tests.support.faults import Fault, FaultInjector, Parked
+from tests.support.persons import put
 from tests.support.usage import event
 from workflows.monthly_settlement import MonthlySettlement
 
@@ -59,10 +60,10 @@ class Months:
             "charges": [charge],
             **more,
         }
-        answer = await self.billing.api.put(f"/api/v1/pricing-plans/{name}", json=body)
+        answer = await put(self.billing.api, f"/api/v1/pricing-plans/{name}", body)
         assert answer.status_code == 201, answer.text
         terms = {"planCode": name, "planFrom": plan_from}
-        answer = await self.billing.api.put(f"/api/v1/customers/{self.customer_id}", json=terms)
+        answer = await put(self.billing.api, f"/api/v1/customers/{self.customer_id}", terms)
         assert answer.status_code == 200, answer.text
         return name
 

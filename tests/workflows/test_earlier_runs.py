@@ -7,7 +7,7 @@ cancelled and then terminated, or cancelled while its worker is frozen.
 import asyncio
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -39,7 +39,7 @@ from tests.support.billing import Billing
 from tests.support.cashier import TWO_CALLS, WAITS, Cashier, workflow_id
 from tests.support.clean_slate import Residue, assert_clean_slate
 from tests.support.conditions import eventually, patience
-from tests.support.faults import Fault, FaultInjector
+from tests.support.faults import AT_ONCE, Fault, FaultInjector
 from tests.support.parked_worker import Stop
 from tests.workflows.conftest import Chosen
 from tests.workflows.test_killed_worker import a_worker, elsewhere, parked_worker
@@ -49,7 +49,7 @@ from tests.workflows.test_pursuit import BRISK, until
 __all__ = ["elsewhere"]
 
 STEPS = {
-    "simulator": (*REVERSIBLE, saga.GATEWAY_CHARGE),
+    "simulator": (*REVERSIBLE, AT_ONCE, saga.GATEWAY_CHARGE),
     TWO_CALLS: (saga.GATEWAY_AUTHORIZE, saga.POINTS_DEDUCT, saga.GATEWAY_CAPTURE),
 }
 AT_A_TIME = 8
@@ -100,7 +100,8 @@ async def prepare(cashier: Cashier, row: Row) -> PaymentRequest:
 async def come_late(cashier: Cashier, request: PaymentRequest) -> None:
     """What the earlier run's worker may still do, it does now: each step finds that it is over."""
     database = cashier.billing.database
-    steps = (
+    assert not await PaymentActivities(database).set_aside(request)
+    steps: tuple[Callable[[PaymentRequest], Awaitable[None]], ...] = (
         CouponActivities(database).use,
         OrderActivities(database).apply_coupon,
         InventoryActivities(database).reserve,

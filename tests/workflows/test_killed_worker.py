@@ -25,7 +25,7 @@ from tests.support.billing import GOOD_CARD
 from tests.support.cashier import TWO_CALLS, Cashier, Planned, workflow_id
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import patience
-from tests.support.faults import Fault, FaultInjector
+from tests.support.faults import AT_ONCE, Fault, FaultInjector
 from tests.support.parked_worker import Stop, as_plan
 from tests.workflows.test_payment_saga import STEPS, UNDO
 from tests.workflows.test_pursuit import PATIENT, SPLIT
@@ -121,6 +121,7 @@ async def _payments(cashier: Cashier) -> list[Case]:
     """Orders with coupon, stock, points, wallet and card, one parked at each step."""
     cases = []
     for gateway, steps in STEPS.items():
+        steps += (AT_ONCE,) if gateway != TWO_CALLS else ()
         for step in [*steps, "payment.complete"]:
             request = await cashier.prepare(*SPLIT, gateway=gateway, goods=await cashier.goods())
             cases.append(Case(request, step, True, "COMPLETED"))

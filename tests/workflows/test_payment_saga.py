@@ -20,7 +20,7 @@ from tests.support.billing import GOOD_CARD, Billing
 from tests.support.cashier import TWO_CALLS, Cashier, Goods
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import patience
-from tests.support.faults import Fault, FaultInjector, Parked
+from tests.support.faults import AT_ONCE, Fault, FaultInjector, Parked
 from tests.workflows.conftest import Chosen
 
 DECLINED_CARD = "4000000000000002"
@@ -94,6 +94,9 @@ def table() -> Iterator[Row]:
             yield Row(happens, gateway, step, undone)
         for happens, last in product(FAULTS, (COMPLETE, FAIL)):
             yield Row(happens, gateway, last, 1 if last == FAIL else 0)
+        if gateway != TWO_CALLS:
+            for happens, undone in product(FAULTS, (0, 1, 2)):
+                yield Row(happens, gateway, AT_ONCE, undone)
         for happens, step, undone in product(("refused", "refused, then cancelled"), steps, (1, 2)):
             yield Row(happens, gateway, step, undone)
     for shape, happens in product(SHAPES, FAULTS):

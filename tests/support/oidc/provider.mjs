@@ -16,12 +16,25 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
       response_types: [],
       id_token_signed_response_alg: 'ES256',
     },
+    {
+      client_id: 'billing-cli',
+      token_endpoint_auth_method: 'none',
+      application_type: 'native',
+      grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+      redirect_uris: [],
+      response_types: [],
+      id_token_signed_response_alg: 'ES256',
+    },
   ],
   jwks: { keys: [{ ...key, kid: 'signing', alg: 'ES256', use: 'sig' }] },
-  scopes: ['orders:write'],
+  scopes: ['openid', 'offline_access', 'orders:write'],
+  // Whoever it lets in by its own pages for development is in finance.
+  extraTokenClaims: (ctx, token) => (token.kind === 'AccessToken' ? { roles: ['finance'] } : undefined),
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    devInteractions: { enabled: true },
+    revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => 'urn:billing',
