@@ -16,7 +16,7 @@ from domain.roles import RULES, Action, Role, TokenScope
 router = APIRouter(prefix="/auth", tags=["access"], route_class=StrictJSONRoute)
 
 
-class Question(Document):
+class AccessQuestion(Document):
     """May I do this?"""
 
     action: Annotated[Action, Field(description="As the pages of the API name it (x-action).")]
@@ -65,7 +65,7 @@ async def permissions(
 
 @router.post("/check", response_model=Verdict)
 async def check_access(
-    body: Question,
+    body: AccessQuestion,
     access: Annotated[Access, may(Action.ACCESS_CHECK)],
     everything: Annotated[Access, Depends(caller)],
 ) -> Verdict:
