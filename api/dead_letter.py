@@ -18,7 +18,7 @@ from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.cursor import MAX_LENGTH
-from api.fields import CustomerId, Document, Moment, PathId, utc
+from api.fields import CustomerId, Document, Empty, Moment, PathId, utc
 from domain.access import Access
 from domain.dead_letter import (
     DeadLetter,
@@ -42,7 +42,7 @@ from service.page import Ascent, Descent
 
 router = APIRouter(prefix="/api/v1/admin/dlq", tags=["dead letters"], route_class=StrictJSONRoute)
 
-NAME = r"^[\x20-\x7e]{1,249}$"
+NAME = r"^[\x21-\x7e]{1,249}$"
 MESSAGE_ID = rf"^(?:[A-Za-z0-9._-]{{1,249}}:[0-9]{{1,10}}:[0-9]{{1,19}}|{UUID.pattern[1:-1]})$"
 
 Called = Annotated[
@@ -336,6 +336,7 @@ async def pause_bulk_job(
     job_id: PathId,
     access: Annotated[Access, may(Action.DEAD_LETTER_DECIDE_MANY)],
     context: Using,
+    body: Empty | None = None,
 ) -> BulkJob:
     """No letter is touched any more until it is resumed."""
     return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.PAUSED))
@@ -346,6 +347,7 @@ async def resume_bulk_job(
     job_id: PathId,
     access: Annotated[Access, may(Action.DEAD_LETTER_DECIDE_MANY)],
     context: Using,
+    body: Empty | None = None,
 ) -> BulkJob:
     """It goes on; letters that come back are counted anew."""
     return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.RUNNING))
@@ -356,6 +358,7 @@ async def cancel_bulk_job(
     job_id: PathId,
     access: Annotated[Access, may(Action.DEAD_LETTER_DECIDE_MANY)],
     context: Using,
+    body: Empty | None = None,
 ) -> BulkJob:
     """What is left of it stays as it is."""
     return _job(await dead_letter.turn_job(context.desk, access, job_id, JobState.CANCELLED))
@@ -396,6 +399,7 @@ async def replay_dead_letter(
     called: Called,
     access: Annotated[Access, may(Action.DEAD_LETTER_DECIDE)],
     context: Using,
+    body: Empty | None = None,
 ) -> MessageDetail:
     """Have it done once more, once. A message is sent again as it was, under its old keys, so that
     who has had its effect passes over it; an invoice is charged, a month settled."""

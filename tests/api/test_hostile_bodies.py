@@ -15,12 +15,14 @@ from standardwebhooks import Webhook
 from api.app import create_app
 from api.bodies import LONGER, MAX_BYTES
 from domain.access import SYSTEM
+from domain.dead_letter import JobState, LetterSource, Operation, Wanted
 from runtime.settings import Settings
-from store import invoice
+from store import dead_letter_job, invoice
 from store.database import Database
 from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
 from tests.conftest import SECRET
+from tests.support.audit import SOMEBODY
 from tests.support.billing import Billing
 from tests.support.letters import DLQ, many
 from tests.support.samples import new_id
@@ -197,6 +199,26 @@ async def _let_go(billing: Billing) -> Call:
 async def _discarded(billing: Billing) -> Call:
     [id_] = await many(billing.database, 1)
     return Call(f"{DLQ}/{id_}/discard", {"reason": "a test"})
+
+
+async def _replayed(billing: Billing) -> Call:
+    [id_] = await many(billing.database, 1, customer_id=billing.customer_id)
+    return Call(f"{DLQ}/{id_}/replay", {})
+
+
+def _turned(how: str, *before: JobState) -> Callable[[Billing], Awaitable[Call]]:
+    """Of a job that has no letters and that nobody works on."""
+
+    async def prepared(billing: Billing) -> Call:
+        wanted, id_ = Wanted(LetterSource.WEBHOOK, customer_id=billing.customer_id), new_id()
+        async with billing.database.begin(SYSTEM) as tx:
+            seen = await dead_letter_job.snapshot(tx)
+            await dead_letter_job.begin(tx, id_, Operation.REPLAY, wanted, SOMEBODY, None, seen)
+            for state in before:
+                await dead_letter_job.move(tx, id_, state)
+        return Call(f"{DLQ}/bulk-jobs/{id_}/{how}", {})
+
+    return prepared
 
 
 async def _counted(billing: Billing) -> Call:
@@ -433,6 +455,15 @@ ROWS = {
     "POST /api/v1/payments/{payment_id}/stock/resolve": Row(
         _let_go, {"reason": NOT_REASONS}, accepted=200
     ),
+    "POST /api/v1/admin/dlq/{messageId}/replay": Row(
+        _replayed, {"reason": ["x"]}, accepted=200, body_required=False
+    ),
+    **{
+        f"POST /api/v1/admin/dlq/bulk-jobs/{{job_id}}/{how}": Row(
+            _turned(how, *before), {"reason": ["x"]}, accepted=200, body_required=False
+        )
+        for how, before in (("pause", ()), ("resume", (JobState.PAUSED,)), ("cancel", ()))
+    },
     "POST /api/v1/admin/dlq/{messageId}/discard": Row(
         _discarded, {"reason": NOT_REASONS}, accepted=200
     ),

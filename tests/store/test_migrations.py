@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from alembic import command
 from alembic.config import Config
 
+from domain.dead_letter import set_aside
+from domain.message import Message, refused
 from runtime import schema
 from runtime.settings import Settings
 from tests.support.databases import execute
@@ -121,3 +124,51 @@ def test_what_is_there_is_told_whose_it_is_with_an_upgrade(empty_database: str) 
     assert asyncio.run(execute(empty_database, asked)) == ["c"]
     keys = "SELECT key || ' of ' || customer_id FROM idempotency_keys ORDER BY key DESC"
     assert asyncio.run(execute(empty_database, keys)) == ["paid of c", "other of "]
+
+
+_OLD_LETTERS = """
+    INSERT INTO dead_letters (id, kind, reference, reason, body, resolved_at)
+    SELECT md5(name)::uuid, 'invoice', 'invoice/' || md5(name)::uuid, name,
+        '{"customerId": "c", "total": 1}', CASE name WHEN 'seen to' THEN now() END
+    FROM unnest(ARRAY['waits', 'seen to']) AS old (name);
+    INSERT INTO dead_messages (id, consumer, topic, "partition", "offset", "timestamp", key,
+        header_names, header_values, value, error, reason)
+    SELECT md5(n::text)::uuid, 'billing-usage', 'billing.usage', 3, n, 5, 'k',
+        ARRAY['h'], ARRAY['\\xff'::bytea], '\\x00ff', 'ValueError', 'why'
+    FROM generate_series(1, 2) AS n
+"""
+_NEW_LETTERS = """
+    SELECT concat_ws(' ', source, state, failure_reason, origin) FROM dead_letters
+    ORDER BY source, failure_reason, origin
+"""
+_AS_BEFORE = """
+    SELECT concat_ws(' ', kind, reference, reason, body->>'total', resolved_at IS NULL) AS all_of_it
+    FROM dead_letters
+    UNION ALL
+    SELECT concat_ws(' ', consumer, topic, "offset", error, encode(value, 'hex'), header_values)
+    FROM dead_messages ORDER BY all_of_it
+"""
+
+
+def test_letters_and_messages_become_one_table_and_two_again(empty_database: str) -> None:
+    command.upgrade(configured(empty_database), "0016")
+    for statement in _OLD_LETTERS.split(";"):
+        asyncio.run(execute(empty_database, statement))
+    before = asyncio.run(execute(empty_database, _AS_BEFORE))
+
+    schema.upgrade(empty_database)
+
+    message = Message("billing.usage", 3, 1, 5, b"k", (("h", b"\xff"),), b"\x00\xff")
+    first, second = (
+        set_aside("billing-usage", refused(replace(message, offset=each), ValueError("why"))).origin
+        for each in (1, 2)
+    )
+    # Set aside once more it is the same letter.
+    assert asyncio.run(execute(empty_database, _NEW_LETTERS)) == [
+        "INVOICE RESOLVED seen to",
+        "INVOICE OPEN waits",
+        f"USAGE OPEN why {first}",
+        f"USAGE OPEN why {second}",
+    ]
+    command.downgrade(configured(empty_database), "0016")
+    assert asyncio.run(execute(empty_database, _AS_BEFORE)) == before

@@ -137,7 +137,7 @@ async def test_5_of_500_that_fail_are_told_one_by_one(letters: Letters) -> None:
     assert [each["id"] for each in failed["items"]] == bad
     noted = await trail(letters.database, target_id=job_id)
     assert [each.action for each in noted] == ["DLQ_BULK_REPLAY_START", "DLQ_BULK_REPLAY_FINISH"]
-    assert [each.actor_type for each in noted] == ["OPERATOR", "SYSTEM"]
+    assert [each.actor_type for each in noted] == ["ADMIN", "SYSTEM"]
     [of_one] = await trail(letters.database, target_id=good[7])
     assert (of_one.action, of_one.actor_id, of_one.reason) == ("DLQ_REPLAY", "dev/demo", "mended")
 
@@ -366,6 +366,23 @@ async def test_a_job_pauses_itself_when_more_than_a_fifth_comes_back(
         assert resumed.json()["cameBackCount"] == 0, "they are counted anew"
         assert (await working.next(JobPage(job_id, 50))).letters == tuple(ids[FEW:])
     await idle.post(f"/bulk-jobs/{job_id}/cancel")
+
+
+async def test_more_than_a_thousand_letters_need_a_second_person(idle: Letters) -> None:
+    customer_id = new_customer()
+    await many(idle.database, 1_001, customer_id=customer_id)
+    body = {"customerId": customer_id, "reason": "as agreed", "confirm": True}
+
+    first = await idle.post("/bulk-discard", body)
+    again = await idle.post("/bulk-discard", body)
+    second = await idle.api.post(
+        f"{DLQ}/bulk-discard", json=body, headers={"X-Customer-Id": new_customer()}
+    )
+
+    for each in (first, again):
+        refused(each, 409, "second-person-needed")
+    assert (second.status_code, second.json()["estimatedCount"]) == (200, 1_001)
+    await idle.post(f"/bulk-jobs/{second.json()['jobId']}/cancel")
 
 
 async def test_the_sweeper_starts_a_job_that_nobody_works_on(idle: Letters) -> None:
