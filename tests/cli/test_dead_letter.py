@@ -16,8 +16,9 @@ from store import dead_letter
 from store.database import Database
 from tests.cli.conftest import Command
 from tests.support.letters import many
-from tests.support.samples import new_customer, new_id
+from tests.support.samples import new_customer
 
+NONE_SUCH = "00000000-0000-7000-8000-000000000000"
 VALUE = b"\xff\x00[bold]" + b"x" * 1_000
 
 
@@ -105,10 +106,10 @@ async def test_what_came_is_counted(command: Command, database: Database) -> Non
     [
         (("show", "nonsense"), Refused),
         (("show", "billing.usage.DLT:0:99999999999"), Missing),
-        (("replay", new_id()), Missing),
+        (("replay", NONE_SUCH), Missing),
         (("job", "nonsense"), Refused),
-        (("job", new_id()), Missing),
-        (("job", new_id(), "--pause", "--resume"), Refused),
+        (("job", NONE_SUCH), Missing),
+        (("job", NONE_SUCH, "--pause", "--resume"), Refused),
         (("stats", "--bucket", "1h"), Refused),
         (("bulk-replay", "--yes"), Refused),
     ],
