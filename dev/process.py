@@ -345,10 +345,10 @@ def _signs(server: Server) -> tuple[int, int]:
     except FileNotFoundError:
         written = 0
     pid = server.process.pid
-    return written, sum(map(cpu_ticks, (pid, *_children(pid))))
+    return written, sum(map(cpu_ticks, (pid, *children(pid))))
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Those that its main thread has started; none where nobody says so."""
     try:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-import pytest
 
 from api.app import create_app
 from api.quota import Counters, Exceeded, Limiter
@@ -139,20 +138,6 @@ async def test_once_valkey_is_back_it_counts_for_all_again(tmp_path: Path) -> No
             await eventually(counted_together)
         finally:
             process.stop([server])
-
-
-async def test_a_guess_of_a_secret_is_refused_while_nobody_can_count_it(
-    settings: Settings,
-) -> None:
-    quota, address = Quota("login", 2), new_id()
-    async with counting(settings.redis_url) as counters:
-        await counters.take_strictly(quota, address)
-        await counters.take_strictly(quota, address)
-        with pytest.raises(Exceeded):
-            await counters.take_strictly(quota, address)
-    async with counting(f"redis://127.0.0.1:{closed_port()}/0") as counters:
-        with pytest.raises(ConnectionError):
-            await counters.take_strictly(quota, address)
 
 
 async def test_a_caller_is_told_what_is_left_and_then_when_to_come_back(
