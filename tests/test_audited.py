@@ -36,7 +36,7 @@ from tests.cli.conftest import Command, command
 from tests.support.audit import trail
 from tests.support.billing import ALWAYS, Billing
 from tests.support.conditions import eventually
-from tests.support.samples import new_id
+from tests.support.samples import UNPAID, new_id
 from tests.support.tenants import tenants
 from tests.support.unfinished import accepted, payment_in_review, refund_in_review
 
@@ -285,7 +285,7 @@ async def stock_let_go(world: World) -> Request:
 async def dead_letter(world: World) -> str:
     id_ = new_id()
     async with world.billing.database.begin(SYSTEM) as tx:
-        await letters.put(tx, id_, "invoice", "-", "a test", {})
+        await letters.put(tx, id_, "invoice", "-", "a test", UNPAID)
     return id_
 
 

@@ -22,7 +22,7 @@ from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
 from tests.conftest import SECRET
 from tests.support.billing import Billing
-from tests.support.samples import new_id
+from tests.support.samples import UNPAID, new_id
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
 NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]
@@ -196,7 +196,7 @@ async def _let_go(billing: Billing) -> Call:
 async def _dead_letter(billing: Billing) -> Call:
     id_ = new_id()
     async with billing.database.begin(SYSTEM) as tx:
-        await dead_letter.put(tx, id_, "invoice", "-", "a test", {})
+        await dead_letter.put(tx, id_, "invoice", "-", "a test", UNPAID)
     return Call(f"/api/v1/dead-letters/{id_}/resolve", {})
 
 

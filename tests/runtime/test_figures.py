@@ -11,7 +11,6 @@ from uuid import uuid4
 from sqlalchemy import event, text
 
 from domain.access import SYSTEM
-from domain.event import JSON
 from domain.message import Message, refused
 from domain.verification import Finding, Invariant, Report, Violation
 from runtime import figures, temporal
@@ -24,6 +23,7 @@ from store.database import Database
 from tests.support.billing import Billing
 from tests.support.conditions import eventually, meanwhile
 from tests.support.databases import connected, execute, settings_of_its_own
+from tests.support.samples import UNPAID
 from tests.support.unfinished import accepted
 from workflows import policies
 from workflows.verification import Verification
@@ -108,10 +108,11 @@ async def test_messages_that_were_set_aside_are_counted_for_each_consumer(
 
 
 async def test_a_dead_letter_is_counted_until_somebody_has_seen_to_it(database: Database) -> None:
-    body: dict[str, JSON] = {}
     before = (await shown(database))["billing_dead_letters"]["invoice"]
     async with database.begin(SYSTEM) as tx:
-        await dead_letter.put(tx, letter := str(uuid4()), "invoice", "invoice/1", "declined", body)
+        await dead_letter.put(
+            tx, letter := str(uuid4()), "invoice", "invoice/1", "declined", UNPAID
+        )
     assert (await shown(database))["billing_dead_letters"]["invoice"] == before + 1
 
     async with database.begin(SYSTEM) as tx:

@@ -4,9 +4,19 @@ from uuid import uuid4
 
 from uuid_utils.compat import uuid7
 
-from domain.event import Event, Origin, Topic
+from domain.event import JSON, Event, Origin, Topic
 from domain.payment import PayableType, PaymentRequest
 from domain.refund import RefundRequest
+
+UNPAID: dict[str, JSON] = {
+    "customerId": "acme-corp",
+    "period": "2026-05",
+    "currency": "KRW",
+    "total": 1,
+    "dueAt": "2026-06-15T00:00:00+00:00",
+    "attempts": [],
+}
+"""Of an invoice's dead letter, whole: the command line shows whatever a test has left."""
 
 
 def new_id() -> str:
