@@ -12,6 +12,7 @@ import pytest
 from typer.testing import Result
 
 from cli import tokens
+from cli.calling import calling
 from cli.system import Refused
 from dev import process, services
 from dev.stack import Stack
@@ -139,6 +140,28 @@ async def test_a_token_that_ends_is_renewed_once_however_many_ask(
     assert issuer.renewals == renewed_at_login + 1
     assert kept()["refresh_token"] != first["refresh_token"]
     assert "scope" not in issuer.asked[-1]
+
+
+async def test_a_login_that_ends_while_a_command_works_is_renewed(
+    secure: Command,
+    secured: str,
+    issuer: LoginIssuer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever watches a settlement for hours has a token for minutes."""
+    await secure("login")
+    monkeypatch.setenv("BILLING_API_URL", secured)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    async with calling() as api:
+        await api.get("/api/v1/proposals")
+        ended = tokens.kept(secured)
+        assert ended is not None
+        tokens.keep(ended.model_copy(update={"access_token": "ended", "expires_at": 0.0}))
+        await api.get("/api/v1/proposals")
+
+    assert issuer.renewals == 1
 
 
 async def _whoami(url: str, home: Path) -> str:
