@@ -252,17 +252,25 @@ async def test_a_machine_shows_the_token_of_its_file(
     secure: Command, issuer: LoginIssuer, tmp_path: Path
 ) -> None:
     token = issuer.signer.token(sub="nightly", client_id="nightly", roles=["operator"])
-    file, empty = tmp_path / "token", tmp_path / "empty"
+    file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    empty.write_text("\n")
 
     named = await secure("--as", str(file), "whoami")
     told = await secure("whoami", BILLING_TOKEN_FILE=str(file))
-    nothing = await secure("--as", str(empty), "whoami")
-
     for each in (named, told):
         assert each.stdout.startswith("You are staff/client/nightly: operator.\n"), each.exception
-    assert str(nothing.exception) == f"{empty} holds no token: one line, nothing else."
+
+
+@pytest.mark.parametrize("content", ["\n", "one\ntwo\n", "Bearer one\n", "o\x01ne\n", "öne\n"])
+async def test_a_file_that_holds_no_token_is_shown_to_nobody(
+    command: Command, tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+
+    told = await command("--as", str(file), "whoami")
+
+    assert str(told.exception) == f"{file} holds no token: one line, nothing else."
 
 
 async def test_a_token_is_shown_to_nobody_who_could_read_it_on_the_way(
