@@ -177,6 +177,16 @@ async def _whoami(url: str, home: Path) -> str:
     return output.decode()
 
 
+async def test_who_could_keep_no_login_is_told_before_they_agree(
+    secure: Command, issuer: LoginIssuer
+) -> None:
+    told = await secure("login", XDG_STATE_HOME="/proc/nobody-makes-folders-here")
+
+    assert isinstance(told.exception, OSError)
+    assert "and enter the code" not in told.stdout
+    assert issuer.asked == []
+
+
 async def test_a_login_that_cannot_be_renewed_has_ended(
     secure: Command, issuer: LoginIssuer
 ) -> None:
