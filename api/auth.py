@@ -16,7 +16,7 @@ from domain.roles import RULES, Action, Role, TokenScope
 router = APIRouter(prefix="/auth", tags=["access"], route_class=StrictJSONRoute)
 
 
-class Question(Document):
+class AccessQuestion(Document):
     """May I do this?"""
 
     action: Annotated[Action, Field(description="As the pages of the API name it (x-action).")]
@@ -40,16 +40,39 @@ class Verdict(Document):
     ]
 
 
+class Permissions(Document):
+    """What you may do."""
+
+    actions: Annotated[list[Action], Field(description="As `POST /auth/check` knows them.")]
+    caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
+    roles: Annotated[list[Role], Field(description="Yours.")]
+    customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
+
+
+@router.get("/permissions", response_model=Permissions)
+async def permissions(
+    access: Annotated[Access, may(Action.ACCESS_CHECK)],
+    everything: Annotated[Access, Depends(caller)],
+) -> Permissions:
+    """Everything that you may do, for consoles that show only that."""
+    return Permissions(
+        actions=[each for each in Action if _refusal(everything, each, None) is None],
+        caller=everything.caller,
+        roles=[role for role in Role if role in everything.roles],
+        customerId=everything.customer_id or None,
+    )
+
+
 @router.post("/check", response_model=Verdict)
 async def check_access(
-    body: Question,
+    body: AccessQuestion,
     access: Annotated[Access, may(Action.ACCESS_CHECK)],
     everything: Annotated[Access, Depends(caller)],
 ) -> Verdict:
     """Ask before doing: 200 either way. What the route itself says holds."""
     rule = RULES[body.action]
     return Verdict(
-        allowed=(reason := _refusal(everything, body)) is None,
+        allowed=(reason := _refusal(everything, body.action, body.customer_id)) is None,
         reason=reason,
         neededRoles=[role for role in Role if role in rule.roles],
         neededScope=rule.scope,
@@ -60,11 +83,11 @@ async def check_access(
     )
 
 
-def _refusal(access: Access, asked: Question) -> str | None:
+def _refusal(access: Access, action: Action, customer_id: str | None) -> str | None:
     try:
-        allowed = access.to(asked.action)
-        if asked.customer_id is not None:
-            allowed.require(asked.customer_id)
+        allowed = access.to(action)
+        if customer_id is not None:
+            allowed.require(customer_id)
     except (InsufficientRole, InsufficientScope, NotFound) as refusal:
         return str(refusal)
     return None

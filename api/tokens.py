@@ -244,7 +244,7 @@ def _access(claims: Claims, issuer: Issuer) -> Access:
     customer = _customer(claims, issuer)
     if not customer:
         roles -= {Role.CUSTOMER}
-    token_id = claims.get("jti")
+    token_id, session_id = claims.get("jti"), claims.get("sid")
     return Access(
         caller=f"{issuer.alias}/{name}",
         roles=roles,
@@ -252,6 +252,7 @@ def _access(claims: Claims, issuer: Issuer) -> Access:
         scopes=_limits(issuer, scopes, of_client),
         token_id=token_id if isinstance(token_id, str) else "",
         until=float(claims["exp"]),
+        session_id=session_id if isinstance(session_id, str) else "",
     )
 
 

@@ -1,8 +1,10 @@
 """`billing dev`: the whole system on this machine, until Ctrl-C."""
 
+import asyncio
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,6 +15,7 @@ from rich.table import Table
 
 from dev import process
 from dev.alive import Voice, signs_of_life
+from dev.process import Server
 from dev.stack import LOCK, SimulatorOptions, Stack, alone, durable_stack
 from dev.temporal import UI_PORT
 from domain.event import TOPICS
@@ -21,6 +24,7 @@ from runtime.settings import ENDPOINTS_FILE, Settings
 API_PORT = "API_PORT"
 WORKER_PORT = "WORKER_PORT"
 SDK_PORT = "TEMPORAL_METRICS_PORT"
+AUTH_PORT = "AUTH_PORT"
 
 console = Console()
 
@@ -47,6 +51,15 @@ def dev(
         typer.Option(help="Divides every wait on the gateway.", envvar="TIME_SCALE", min=1),
     ] = 1.0,
     directory: Annotated[Path, typer.Option(help="Where the data are kept.")] = Path(".data"),
+    secure: Annotated[
+        bool,
+        typer.Option(
+            "--secure", envvar="SECURE", help="Ask for tokens, of an issuer of our own beside it."
+        ),
+    ] = False,
+    auth_port: Annotated[
+        int, typer.Option(help="Port of that issuer.", envvar=AUTH_PORT, min=1, max=65535)
+    ] = 8084,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C; its data stay.
 
@@ -64,12 +77,15 @@ def dev(
             process.require_free(ui_port, "Temporal UI", UI_PORT)
             process.require_free(worker_port, "Worker", WORKER_PORT)
             process.require_free(sdk_port, "Temporal SDK", SDK_PORT)
+            if secure:
+                process.require_free(auth_port, "Log-in", AUTH_PORT)
             console.print("Starting real servers ...")
             with durable_stack(
                 directory, TOPICS, simulator(port, time_scale), ui_port=ui_port, progress=report
             ) as stack:
                 worker_ports = {WORKER_PORT: worker_port, SDK_PORT: sdk_port}
-                _run(stack, port, worker_ports, time_scale, endpoints_file, voice)
+                issuer_port = auth_port if secure else None
+                _run(stack, port, worker_ports, time_scale, endpoints_file, voice, issuer_port)
     except KeyboardInterrupt:
         console.print(f"Stopped. The data stay in {directory}.", soft_wrap=True, highlight=False)
 
@@ -81,24 +97,49 @@ def _run(
     time_scale: float,
     endpoints_file: Path,
     voice: Voice,
+    auth_port: int | None,
 ) -> None:
     # Not at the top: importing all that takes a second or more in which nobody would be told.
     from dev import services
 
     services.prepare(stack, report)
     environment = services.environment(stack, time_scale=time_scale)
-    with (
-        services.running(stack, port, environment, report, worker_ports) as ours,
-        stack.endpoints.published(
-            endpoints_file,
-            BILLING_ENVIRONMENT="dev",
-            BILLING_API_URL=f"http://127.0.0.1:{port}",
-        ),
-        voice.quiet(),
-    ):
+    with ExitStack() as running:
+        issuer, beside = f"http://127.0.0.1:{auth_port}", list[Server]()
+        if auth_port is not None:
+            environment |= services.believing(issuer)
+            beside.append(
+                running.enter_context(services.issuing(stack, auth_port, environment, report))
+            )
+        ours = running.enter_context(
+            services.running(stack, port, environment, report, worker_ports)
+        )
+        running.enter_context(
+            stack.endpoints.published(
+                endpoints_file,
+                BILLING_ENVIRONMENT="dev",
+                BILLING_API_URL=f"http://127.0.0.1:{port}",
+            )
+        )
+        running.enter_context(voice.quiet())
         console.print(addresses(stack, port, *worker_ports.values()))
+        if auth_port is not None:
+            _tell_who_can_log_in(stack, issuer)
         console.print("Ctrl-C stops everything.")
-        services.watch(stack, ours)
+        services.watch(stack, [*ours, *beside])
+
+
+def _tell_who_can_log_in(stack: Stack, issuer: str) -> None:
+    from dev import users
+    from runtime import keys
+
+    made = asyncio.run(users.make(stack.endpoints.database_url, keys.ring(Settings())))
+    console.print(f"Tokens are asked for. At {issuer} log in:", highlight=False)
+    for each in made:
+        console.print(f"  {each.name}  {each.password}", markup=False, highlight=False)
+    if not made:
+        console.print("  those who were named here the first time (`billing user list`);")
+        console.print("  `billing user set-password NAME` gives one another password.")
 
 
 def leave_in_order() -> None:

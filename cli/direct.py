@@ -30,7 +30,7 @@ async def inside(way: Way) -> AsyncIterator[httpx2.AsyncClient]:
     who = at_the_machine(os_user())
     app = create_app(settings, insider=who)
     async with app.router.lifespan_context(app):
-        await break_glass(app.state.context.desk, who, way.command, way.reason)
+        await break_glass(app.state.context.desk.database, who, way.command, way.reason)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(
             transport=transport,

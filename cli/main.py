@@ -32,6 +32,8 @@ OPERATORS = (
     "audit",
     "key",
     "verify",
+    "user",
+    "auth",
 )
 """Commands of operators, most of them groups, each with a module of its own; in the order of the
 help."""
@@ -104,13 +106,14 @@ def _options(
 def api() -> None:
     """Run the HTTP API."""
     from api.app import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    _serve(application, settings.api_host, settings.api_port)
+    serve(application, settings.api_host, settings.api_port)
 
 
 @app.command()
@@ -119,33 +122,14 @@ def codec_server(
 ) -> None:
     """Open sealed payloads for operators who read histories in the Temporal UI."""
     from api.codec_server import create_app
+    from cli.serving import serve
     from runtime import logs
     from runtime.settings import Settings
 
     settings = Settings()
     application = create_app(settings)
     logs.configure(settings.log_level)
-    _serve(application, settings.api_host, port)
-
-
-def _serve(application: Any, host: str, port: int) -> None:
-    import uvicorn
-
-    from api.envelope import BoundedHead
-
-    config = uvicorn.Config(
-        application,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        # `api.address` says where a request comes from: what is rewritten before cannot be checked.
-        proxy_headers=False,
-        http=BoundedHead,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run()
+    serve(application, settings.api_host, port)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from runtime import desk as desks
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from service.audit import break_glass
 from service.desk import Desk
+from store.database import Database
 
 WAIT_SECONDS = 10
 EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
@@ -65,13 +66,18 @@ async def connected(statement_seconds: float = 10) -> AsyncIterator[System]:
     )
     who = at_the_machine(os_user())
     try:
-        if settings.billing_environment != "dev":
-            way = WAY.get()
-            await break_glass(desk, who, way.command, way.reason)
-            _notes.print(f"Past the API, as {who.caller}: noted in the audit trail.", style="dim")
+        await note(settings, desk.database, who)
         yield System(settings, desk, who)
     finally:
         await desk.database.dispose()
+
+
+async def note(settings: Settings, database: Database, who: Access) -> None:
+    """That a command works past the API, outside `dev`: before it does anything else."""
+    if settings.billing_environment != "dev":
+        way = WAY.get()
+        await break_glass(database, who, way.command, way.reason)
+        _notes.print(f"Past the API, as {who.caller}: noted in the audit trail.", style="dim")
 
 
 def os_user() -> str:

@@ -15,6 +15,7 @@ LAYERS = (
     "load",
     "cli",
     "dev",
+    "auth",
     "api",
     "migrations",
     "runtime",
@@ -26,7 +27,7 @@ LAYERS = (
     "domain",
 )
 """From the top down; import-linter sees to it that no import points up."""
-OF_THE_PRODUCT = ("api", "cli", "service", "workflows", "activities", "store", "domain")
+OF_THE_PRODUCT = ("api", "auth", "cli", "service", "workflows", "activities", "store", "domain")
 """Where a noun has a file."""
 
 _ABOUT = """\

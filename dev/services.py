@@ -1,6 +1,7 @@
 """Our own processes in the embedded stack: the API and a worker, as children like the servers."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,12 @@ def environment(stack: Stack, **settings: object) -> dict[str, str]:
         "BILLING_ENVIRONMENT": "dev",
         **{name.upper(): str(value) for name, value in settings.items()},
     }
+
+
+def believing(issuer: str) -> dict[str, str]:
+    """What every process is told of our own issuer at this address."""
+    own = {"alias": "own", "issuer": issuer, "audience": "billing"}
+    return {"AUTH_ISSUER": issuer, "OIDC_ISSUERS": json.dumps([own])}
 
 
 def prepare(stack: Stack, progress: Progress) -> None:
@@ -68,6 +75,23 @@ def running(
         stop(ours, progress)
 
 
+@contextmanager
+def issuing(
+    stack: Stack, port: int, child_environment: Mapping[str, str], progress: Progress
+) -> Iterator[Server]:
+    """Our own issuer for the length of the block: ready before anybody asks for its keys."""
+    servers: list[Server] = []
+    began = time.monotonic()
+    try:
+        servers.append(start_auth(stack, port, child_environment))
+        process.wait_until_ready(
+            servers, lambda each: progress(f"{each.name} is ready", time.monotonic() - began)
+        )
+        yield servers[0]
+    finally:
+        stop(servers, progress)
+
+
 def watch(stack: Stack, ours: Sequence[Server]) -> Never:
     """Wait for Ctrl-C; raises StackError naming the first process that ends by itself."""
     while True:
@@ -87,6 +111,19 @@ def start_api(
         log=stack.directory / f"{name}.log",
         ready=lambda: process.http_get(port, "/health/ready")[0] == 200,
         environment={**child_environment, "API_PORT": str(port)},
+    )
+
+
+def start_auth(
+    stack: Stack, port: int, child_environment: Mapping[str, str], name: str = "auth"
+) -> Server:
+    """Our own issuer of tokens on the loopback interface; several may run under different names."""
+    return process.start(
+        "Log-in",
+        [sys.executable, "-m", "cli.main", "auth"],
+        log=stack.directory / f"{name}.log",
+        ready=lambda: process.http_get(port, "/health/ready")[0] == 200,
+        environment={**child_environment, "AUTH_PORT": str(port)},
     )
 
 

@@ -51,6 +51,7 @@ class Access:
     scopes: frozenset[TokenScope] | None = None
     token_id: str = ""
     until: float | None = None
+    session_id: str = ""
     source: Source = NOWHERE
 
     def to(self, action: Action) -> "Access":

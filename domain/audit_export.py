@@ -35,10 +35,21 @@ _CREATES = frozenset(
         Action.SETTLEMENT_RUN_REPLAYED,
         Action.INVOICE_ISSUED,
         Action.DECISION_PROPOSED,
+        Action.LOGGED_IN,
+        Action.USER_CREATED,
+        Action.SIGNING_KEY_ADDED,
     }
 )
 _READS = frozenset({Action.DATA_VIEWED, Action.DATA_EXPORTED})
-_DELETES = frozenset({Action.PLAN_WITHDRAWN, Action.USAGE_VOIDED, Action.DECISION_WITHDRAWN})
+_DELETES = frozenset(
+    {
+        Action.PLAN_WITHDRAWN,
+        Action.USAGE_VOIDED,
+        Action.DECISION_WITHDRAWN,
+        Action.SESSION_REVOKED,
+        Action.SIGNING_KEY_WITHDRAWN,
+    }
+)
 _USER, _ADMIN, _SYSTEM = 1, 2, 3
 _TYPES = {
     ActorType.USER: _USER,

@@ -36,6 +36,11 @@
     ├── UnsupportedMediaType      415  the body is not JSON
     ├── HeadersTooLarge           431  too many headers, or too long ones
     ├── Unauthenticated           401  no token, or one that is not believed
+    ├── LoginFailed               401  the name, the password or both are wrong, or nobody is let in
+    ├── SessionEnded              401  logged out, too old, or its refresh token came twice
+    ├── TooManyLogins             429  too many wrong passwords from one address
+    ├── NameTaken                 409  somebody else logs in with that name
+    ├── LastAdmin                 409  nobody would be left who can let in others
     ├── InsufficientRole          403  none of the caller's roles may do this
     ├── InsufficientScope         403  the token may not be used for this
     ├── QuotaExceeded             429  the caller has asked for too much lately
@@ -291,3 +296,41 @@ class SignatureInvalid(Rejected):
     slug = "signature-invalid"
     title = "The webhook's signature does not verify"
     status = 401
+
+
+class LoginFailed(Rejected):
+    """One answer for everything that may be wrong: it says nothing about who there is."""
+
+    slug = "login-failed"
+    title = "This name and this password open nothing now"
+    status = 401
+
+
+class SessionEnded(Rejected):
+    slug = "session-ended"
+    title = "The session has ended"
+    status = 401
+
+
+class TooManyLogins(Rejected):
+    """`seconds`: until somebody at that address may try again."""
+
+    slug = "too-many-logins"
+    title = "Too many log-ins from there have failed"
+    status = 429
+
+    def __init__(self, words: str, seconds: int = 60) -> None:
+        super().__init__(words)
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class NameTaken(Rejected):
+    slug = "name-taken"
+    title = "Somebody else has that name"
+    status = 409
+
+
+class LastAdmin(Rejected):
+    slug = "last-admin"
+    title = "Nobody would be left who can let in others"
+    status = 409

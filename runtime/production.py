@@ -7,7 +7,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from runtime import keys
-from runtime.issuer import LOOPBACK
+from runtime.issuer import LOOPBACK, is_private
 from runtime.settings import ConfigurationError, Secrets, Settings
 
 MIN_SECRET = 16
@@ -24,6 +24,11 @@ def require_worker(settings: Settings) -> None:
 def require_api(settings: Settings) -> None:
     """The same for the process that strangers can reach."""
     _refuse([*_of_every_process(settings), *_of_the_api(settings)])
+
+
+def require_auth(settings: Settings) -> None:
+    """The same for our own issuer."""
+    _refuse([*_of_every_process(settings), *_of_our_issuer(settings)])
 
 
 def _refuse(missing: Iterator[str] | list[str]) -> None:
@@ -80,6 +85,22 @@ def weak_secrets(settings: Settings, name: str) -> Iterator[str]:
             f"{name} has a secret of less than {MIN_SECRET} characters, which can be guessed: take "
             "a longer one, without spaces."
         )
+
+
+def _of_our_issuer(settings: Settings) -> Iterator[str]:
+    issuer = settings.auth_issuer
+    if issuer is None:
+        yield "Our own issuer is off: set AUTH_ISSUER to the address at which callers reach it."
+        return
+    if not is_private(issuer):
+        yield f"AUTH_ISSUER is {issuer}: passwords would be read on the way; use https://."
+    if issuer not in [each.issuer for each in settings.oidc_issuers]:
+        yield (
+            f"Nobody believes {issuer}: name it in OIDC_ISSUERS too, here and where the API runs "
+            "(see docs/operations.md)."
+        )
+    if settings.billing_environment == "dev" and settings.api_host not in LOOPBACK:
+        yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
 
 
 def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
 from domain.proposal import SecondPerson
 from domain.quota import Quota
+from domain.signing_key import MAX_TOKEN_LIFE
 from domain.usage import LATE
 from runtime.issuer import Issuer
 
@@ -104,7 +105,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="A cache of final answers; counts of what callers ask for.",
+        description="A cache of final answers; counts of what callers ask for, and of log-ins.",
     )
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", description="Kafka's brokers, separated by commas."
@@ -253,6 +254,23 @@ class Settings(BaseSettings):
         2557,
         ge=366,
         description="How long the audit trail is kept, by `billing audit cut`.",
+    )
+    auth_issuer: str | None = Field(
+        None, description="Address of our own issuer, as callers reach it: `billing auth`."
+    )
+    auth_audience: str = Field("billing", min_length=1, description="Whom its tokens are for.")
+    auth_clients: tuple[str, ...] = Field(
+        ("billing-cli", "console"), description="Programs that people may log in with."
+    )
+    auth_port: int = Field(8084, ge=1, le=65535, description="Where `billing auth` listens.")
+    auth_token_seconds: int = Field(
+        300, ge=60, le=int(MAX_TOKEN_LIFE.total_seconds()), description="Life of an access token."
+    )
+    auth_session_days: int = Field(
+        30, ge=1, le=365, description="From a log-in to the next one, however often refreshed."
+    )
+    auth_key_days: int = Field(
+        90, ge=1, le=3_660, description="How long a key signs before another one follows."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

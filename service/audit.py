@@ -160,7 +160,7 @@ async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[Au
             last_id = rows[-1].id
 
 
-async def break_glass(desk: Desk, access: Access, command: str, reason: str | None) -> None:
+async def break_glass(database: Database, access: Access, command: str, reason: str | None) -> None:
     """Somebody is about to act past the API: noted first, always."""
     words: dict[str, JSON] = {"command": command}
     used = Entry(
@@ -171,7 +171,7 @@ async def break_glass(desk: Desk, access: Access, command: str, reason: str | No
         after=words,
         reason=reason,
     )
-    async with desk.database.begin(SYSTEM) as tx:
+    async with database.begin(SYSTEM) as tx:
         await audit.append(tx, used)
 
 

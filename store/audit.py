@@ -69,7 +69,7 @@ INSERT INTO audit_entries (
     customer_id, viewed_from
 )
 SELECT
-    :actor_type, :actor_id, :ip, :user_agent, :trace_id, :request_id, 'DATA_VIEWED', :target_type,
+    :actor_type, :actor_id, :ip, :user_agent, :trace_id, :request_id, :action, :target_type,
     :target_id, :customer_id, date_bin('10 minutes', now(), 'epoch')
 WHERE NOT EXISTS (
     SELECT FROM audit_entries
@@ -82,7 +82,7 @@ ON CONFLICT DO NOTHING
         bindparam(name, type_=Text)
         for name in (
             *("actor_type", "actor_id", "ip", "user_agent", "trace_id", "request_id"),
-            *("target_type", "target_id", "customer_id"),
+            *("action", "target_type", "target_id", "customer_id"),
         )
     )
 )
@@ -120,9 +120,19 @@ async def view(
     tx: Transaction, actor: Actor, noun: Noun, target_id: str, customer_id: str | None
 ) -> None:
     """Somebody has looked at a thing: noted once in ten minutes."""
-    source = asdict(actor.source)
-    who = {"actor_type": actor.type, "actor_id": actor.id, **source}
-    what = {"target_type": noun, "target_id": target_id, "customer_id": customer_id}
+    await once(tx, Entry(actor, Action.DATA_VIEWED, noun, target_id, customer_id))
+
+
+async def once(tx: Transaction, entry: Entry) -> None:
+    """Note what an actor may do to a thing again and again: once in ten minutes, whatever it is."""
+    source = asdict(entry.actor.source)
+    who = {"actor_type": entry.actor.type, "actor_id": entry.actor.id, **source}
+    what = {
+        "action": entry.action,
+        "target_type": entry.noun,
+        "target_id": entry.target_id,
+        "customer_id": entry.customer_id,
+    }
     await tx.execute(_NOTED, {**who, **what})
 
 

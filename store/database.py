@@ -134,6 +134,7 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
             "dsn": f"postgresql://?{parameters}" if parameters else None,
             "timeout": 5,
             "command_timeout": statement_seconds,
+            "prepared_statement_cache_size": 200,  # Many are kept twice: see `_of_a_customer`.
             "server_settings": {"idle_in_transaction_session_timeout": "5s"},
         },
     )

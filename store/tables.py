@@ -874,3 +874,61 @@ api_keys = Table(
     Index("ix_api_keys_family", "family"),
 )
 """A key itself is nowhere: `digest` is an HMAC of it under the secret named `digest_secret`."""
+
+auth_users = Table(
+    "auth_users",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("password_hash"),
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("customer_id", Text, ForeignKey("customers.id")),
+    _time("created_at"),
+    _time_unless_open("disabled_at"),
+    UniqueConstraint("name"),
+    CheckConstraint("('customer' = ANY (roles)) = (customer_id IS NOT NULL)", name="customer"),
+)
+"""Who may log in at our own issuer. Never deleted: the trail names them by their ids."""
+
+auth_sessions = Table(
+    "auth_sessions",
+    metadata,
+    _id(),
+    _reference("user_id", "auth_users.id"),
+    _text("client_id"),
+    _text("seed"),
+    _time("created_at"),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _time_unless_open("revoked_at"),
+    Index("ix_auth_sessions_user_id", "user_id"),
+    Index("ix_auth_sessions_expires_at", "expires_at"),
+)
+"""A log-in: the family of refresh tokens that ends as one; `seed` is sealed where keys are."""
+
+auth_refresh_tokens = Table(
+    "auth_refresh_tokens",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column(
+        "session_id",
+        Uuid(as_uuid=False),
+        ForeignKey("auth_sessions.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("generation", Integer, nullable=False),
+    _time_unless_open("used_at"),
+    UniqueConstraint("session_id", "generation"),
+)
+"""Kept by their digests; used once."""
+
+auth_signing_keys = Table(
+    "auth_signing_keys",
+    metadata,
+    _id(),
+    Column("public", JSONB, nullable=False),
+    _text("private"),
+    _time("created_at"),
+    Column("signs_from", DateTime(timezone=True), nullable=False),
+    _time_unless_open("withdrawn_at"),
+)
+"""What our own issuer signs with; `private` is sealed where keys are."""

@@ -17,10 +17,11 @@ from cli.system import os_user
 from domain.access import SYSTEM, at_the_machine
 from domain.audit import Action, AuditEntry
 from domain.payment import StockLine
+from domain.roles import Role
 from gateway.client import PaymentGateway
 from runtime.settings import Settings
 from store import dead_letter as letters
-from store import inventory
+from store import inventory, user
 from tests.api.settling import (
     NO_MONEY,
     PERIOD,
@@ -386,6 +387,7 @@ READING = {
     *("proposal list", "key list", "dead-letter list"),
     *("verify", "audit list", "audit verify", "audit anchor"),
     *("login", "whoami", "logout"),  # what they write is a file of whoever types them
+    *("user list", "auth keys"),
 }
 OF_EVERYBODY = {"audit cut"}
 """It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
@@ -497,6 +499,33 @@ async def end_key(world: World) -> tuple[str, ...]:
     return (await a_key_of(world),)
 
 
+@writes("user create", Action.USER_CREATED)
+async def let_in(world: World) -> tuple[str, ...]:
+    return f"u-{uuid4().hex}", "--role", "operator"
+
+
+async def a_user(world: World) -> tuple[str, ...]:
+    async with world.billing.database.begin(SYSTEM) as tx:
+        made = await user.add(tx, new_id(), f"u-{uuid4().hex}", "none", {Role.FINANCE}, None)
+    assert made is not None
+    return (made.name,)
+
+
+COMMANDS["user disable"] = (a_user, Action.USER_DISABLED)
+COMMANDS["user set-password"] = (a_user, Action.USER_PASSWORD_SET)
+COMMANDS["user unlock"] = (a_user, Action.ACCOUNT_UNLOCKED)
+
+
+@writes("user set-roles", Action.USER_ROLES_SET)
+async def another_role(world: World) -> tuple[str, ...]:
+    return *await a_user(world), "--role", "admin"
+
+
+@writes("auth rotate-keys", Action.SIGNING_KEY_ADDED)
+async def another_signing_key(world: World) -> tuple[str, ...]:
+    return ()
+
+
 def every_command() -> Iterator[str]:
     """As they are typed."""
     top = get_group(commands)
@@ -521,7 +550,7 @@ async def test_a_command_that_writes_is_in_the_trail(
     words = await arguments(world)
     before = {each.id for each in await trail(world.billing.database, actor_id=WHO)}
 
-    told = await command(*name.split(), *words)
+    told = await command(*name.split(), *words, stdin="a password for those who ask\n")
 
     assert told.exit_code == 0, told.output
     after = await trail(world.billing.database, actor_id=WHO)

@@ -32,8 +32,11 @@ ROOT = Path(__file__).parents[1]
 PRODUCT = ("activities", "api", "cli", "gateway", "runtime", "service", "store", "workflows")
 SHOWN_ONLY = {
     "cli/dead_letter.py": "how old it is",
+    "cli/key.py": "how long it is believed; until when one is wished for the API says itself",
     "cli/payment.py": "what is left of a timer of Temporal's",
     "cli/review.py": "how old it is",
+    "cli/tokens.py": "when a token of this machine should be renewed; the API decides",
+    "runtime/consumer.py": "how old a message is, for a metric",
     "service/settlement.py": "how long a run has taken so far",
 }
 """Who may ask the machine: nothing is decided by it."""

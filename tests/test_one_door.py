@@ -1,4 +1,4 @@
-"""Callers come in by one door: `api` and `cli` write and start nothing, the service does."""
+"""Callers come in by one door: adapters write and start nothing, the service does."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ADAPTERS = ("api", "cli")
+ADAPTERS = ("api", "auth", "cli")
 WRITES = frozenset(
     {"begin", "start_workflow", "execute_update", "start_update", "signal", "execute"}
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from dev.demo import books, failures, month, orders, payments, trail
+from dev.demo import books, failures, login, month, orders, payments, trail
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected
 
@@ -31,7 +31,7 @@ STEPS = (
     Step("The last item, raced by five orders", orders.race_for_the_last_item),
     Step("The ledger against the gateway's own book", books.compare_ledger),
     Step("The events of all this, as read from Kafka", books.read_events),
-    *(Step(title, act) for title, act in (*month.STEPS, *trail.STEPS)),
+    *(Step(title, act) for title, act in (*month.STEPS, *login.STEPS, *trail.STEPS)),
 )
 
 

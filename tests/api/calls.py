@@ -24,6 +24,7 @@ OF_NOBODY = {
     "GET /api/v1/inventory/{sku}",
     "GET /api/v1/rankings",
     "POST /auth/check",
+    "GET /auth/permissions",
 }
 """What customers may ask and what is no customer's in particular."""
 BODIES: dict[str, dict[str, Any]] = {

@@ -79,6 +79,7 @@ WHO = {
     "GET /api/v1/keys": {A},
     "POST /api/v1/keys/{key_id}/rotate": {A},
     "POST /api/v1/keys/{key_id}/revoke": {A},
+    "GET /auth/permissions": {C, S, O, F, A},
 }
 OPEN = {"/webhooks/gateway/{name}", "/health/live", "/health/ready", "/metrics"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import sys
 from pathlib import Path
 
@@ -28,9 +29,10 @@ async def generator() -> Path:
     if made.returncode == 0:
         requirements = SOURCES / "requirements.txt"
         python = INSTALLED / "bin" / "python"
-        made = await programs.run(
-            uv, "pip", "install", "--quiet", "--python", python, "-r", requirements
-        )
+        command = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes"]
+        if ssl.create_default_context().get_ca_certs():
+            command.append("--system-certs")  # as `dev.install` does: one may be a proxy's
+        made = await programs.run(*command, "-r", requirements)
     if made.returncode != 0:
         pytest.skip(f"{UNTESTED}: it could not be installed: {made.stderr[-500:]}")
     return python

@@ -65,6 +65,7 @@ class Dev:
     launcher: "subprocess.Popen[str]"
     home: Path
     port: int
+    said: str
 
     def pay(self) -> dict[str, Any]:
         """An order of the development customer, paid by card."""
@@ -91,14 +92,14 @@ PORTS = ("API_PORT", "UI_PORT", "WORKER_PORT", "TEMPORAL_METRICS_PORT")
 
 
 @contextmanager
-def running_dev(home: Path) -> Iterator[Dev]:
+def running_dev(home: Path, *options: str) -> Iterator[Dev]:
     """`billing dev` on free ports, with its data below `home`; killed at the end, if need be."""
     port = process.free_port()
     ports = ["--port", str(port)]
     for other in ("--ui-port", "--worker-port", "--sdk-port"):
         ports += [other, str(process.free_port())]
     launcher = subprocess.Popen(
-        [*BILLING, "dev", *ports],
+        [*BILLING, "dev", *ports, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -113,7 +114,7 @@ def running_dev(home: Path) -> Iterator[Dev]:
                 line = output.readline()
                 assert line, said
                 said += line
-            yield Dev(launcher, home, port)
+            yield Dev(launcher, home, port, said)
     finally:
         launcher.kill()
         launcher.wait()
@@ -166,6 +167,44 @@ def test_dev_pays_stops_on_ctrl_c_and_keeps_its_data(home: Path) -> None:
     machine = billing("--direct", "review", "list", cwd=home)
     assert machine.returncode == 1
     assert machine.stderr == "billing: Nothing runs here: start `make dev` in another terminal.\n"
+
+
+@beside_the_loop
+def test_a_secure_dev_asks_for_tokens_and_says_once_who_can_log_in(home: Path) -> None:
+    auth_port = process.free_port()
+    secure = ("--secure", "--auth-port", str(auth_port))
+    with (
+        running_dev(home, *secure) as dev,
+        httpx2.Client(timeout=PATIENCE_SECONDS) as http,
+    ):
+        api, issuer = f"http://127.0.0.1:{dev.port}", f"http://127.0.0.1:{auth_port}"
+        passwords = dict(re.findall(r"^  (\S+)  (\S{20})$", dev.said, re.MULTILINE))
+        assert set(passwords) == {"admin", "operator", "finance", "demo", "acme-corp"}
+        assert http.get(f"{api}/api/v1/wallet").status_code == 401
+        wallets = {
+            name: http.get(f"{api}/api/v1/wallet?customerId=demo", headers=shown).status_code
+            for name, password in passwords.items()
+            for shown in [_logged_in(http, issuer, name, password)]
+        }
+        kept = [path.read_text(errors="replace") for path in (home / ".data").glob("*.log")]
+        listed = billing("user", "list", cwd=home).stdout
+        dev.launcher.send_signal(signal.SIGINT)
+        assert dev.launcher.wait(PATIENCE_SECONDS) == 0
+    assert wallets.pop("acme-corp") == 404
+    assert set(wallets.values()) == {200}
+    assert all(f"{name}  " in listed for name in passwords)
+    assert not [each for each in passwords.values() if any(each in log for log in kept)]
+
+    with running_dev(home, *secure) as dev:
+        assert "those who were named here the first time" in dev.said
+        dev.launcher.send_signal(signal.SIGINT)
+        assert dev.launcher.wait(PATIENCE_SECONDS) == 0
+
+
+def _logged_in(http: httpx2.Client, issuer: str, name: str, password: str) -> dict[str, str]:
+    answer = http.post(f"{issuer}/auth/login", json={"name": name, "password": password})
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
 
 @pytest.mark.parametrize(
@@ -321,6 +360,10 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
         ("review",),
         ("review", "list"),
         ("review", "resolve"),
+        ("user",),
+        ("user", "create"),
+        ("auth",),
+        ("auth", "rotate-keys"),
     ],
 )
 @beside_the_loop

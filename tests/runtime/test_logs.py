@@ -139,7 +139,17 @@ def test_every_field_that_we_log_is_listed_and_no_error_is_put_into_words_before
             assert keyword.arg != "error" or isinstance(keyword.value, ast.Name), path
 
 
-FOLDERS = ("activities", "api", "cli", "gateway", "runtime", "service", "store", "workflows")
+FOLDERS = (
+    "activities",
+    "api",
+    "auth",
+    "cli",
+    "gateway",
+    "runtime",
+    "service",
+    "store",
+    "workflows",
+)
 SOURCES = [
     path for folder in FOLDERS for path in (Path(__file__).parents[2] / folder).rglob("*.py")
 ]

@@ -39,7 +39,7 @@ async def test_a_worker_that_waits_for_temporal_lives_and_is_not_ready(settings:
     assert ready.status_code == 503
     assert ready.text == "Temporal has not been reached yet: no task queue is polled."
     assert metrics.headers["Content-Type"].startswith("text/plain")
-    assert "billing_log_fields_dropped_total 0.0" in metrics.text
+    assert "billing_log_fields_dropped_total " in metrics.text
     assert "process_cpu_seconds_total" in metrics.text
 
 

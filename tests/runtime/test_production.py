@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 from domain.api_key import Mode
 from runtime import api_keys, temporal
-from runtime.production import require_api, require_worker
+from runtime.production import require_api, require_auth, require_worker
 from runtime.settings import ConfigurationError, Settings
 
 ISSUER = {"alias": "staff", "issuer": "https://issuer.example", "audience": "billing"}
@@ -128,6 +128,51 @@ def test_a_worker_asks_for_what_it_uses() -> None:
     require_worker(Settings.model_validate(fewer))
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         require_worker(Settings.model_validate({**fewer, "redis_url": "redis://cache.internal"}))
+
+
+OWN = "https://login.example"
+ISSUING: dict[str, Any] = {
+    **READY,
+    "auth_issuer": OWN,
+    "oidc_issuers": [{"alias": "own", "issuer": OWN, "audience": "billing"}],
+}
+
+
+def not_issuing(**settings: Any) -> list[str]:
+    """What our own issuer asks for, a sentence each."""
+    try:
+        require_auth(Settings.model_validate({**ISSUING, **settings}))
+    except ConfigurationError as error:
+        return str(error).splitlines()
+    return []
+
+
+def test_our_own_issuer_starts_with_everything_there() -> None:
+    assert not_issuing() == []
+    # Nothing of it is a secret with a default that everybody knows.
+    assert not_issuing(cursor_secret="development-only") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"auth_issuer": None}, "our own issuer is off: set AUTH_ISSUER"),
+        ({"auth_issuer": "http://login.example"}, "use https"),
+        ({"oidc_issuers": [ISSUER]}, f"nobody believes {OWN}"),
+        ({"payload_keys": None}, "nothing may be kept in clear"),
+        ({"redis_url": "redis://cache.internal/0"}, "REDIS_URL would speak"),
+        ({"billing_environment": "dev"}, "in dev everything binds loopback"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_our_own_issuer_says_what_is_missing(settings: dict[str, Any], words: str) -> None:
+    assert any(words.lower() in each.lower() for each in not_issuing(**settings))
+
+
+def test_without_it_nothing_asks_for_it() -> None:
+    assert "auth_issuer" not in READY
+    assert missing() == []
+    assert missing(auth_issuer=OWN) == []
 
 
 def test_a_setting_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

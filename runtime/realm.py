@@ -1,0 +1,20 @@
+"""Our own issuer, put together as its settings say."""
+
+from datetime import timedelta
+
+from runtime import keys
+from runtime.settings import Settings
+from service.realm import Realm
+from store.database import Database
+
+
+def of(settings: Settings, database: Database) -> Realm:
+    """With the name that `OIDC_ISSUERS` has for it."""
+    named = [each.alias for each in settings.oidc_issuers if each.issuer == settings.auth_issuer]
+    return Realm(
+        database,
+        keys.ring(settings),
+        alias=named[0] if named else "own",
+        session_length=timedelta(days=settings.auth_session_days),
+        key_age=timedelta(days=settings.auth_key_days),
+    )
