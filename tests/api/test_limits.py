@@ -232,13 +232,27 @@ async def test_whoever_guesses_is_counted_wherever_it_knocks(settings: Settings)
 
 async def test_each_part_of_the_administration_has_a_quota_of_its_own(settings: Settings) -> None:
     async with limited(settings, quota_administration=2) as http:
-        plans = [(await http.get("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
-        runs = (await http.get("/api/v1/settlement/runs/2000-05")).status_code
+        plans = [(await http.delete("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
+        keys = [(await http.get("/api/v1/keys")).status_code for _ in range(3)]
         others = [(await http.get(RANKING)).status_code for _ in range(3)]
 
     assert plans == [404, 404, 429]
-    assert runs == 404
+    assert keys == [200, 200, 429]
     assert others == [200, 200, 200]
+
+
+async def test_who_watches_a_settlement_uses_up_nothing_of_the_administration(
+    settings: Settings,
+) -> None:
+    """`billing settlement run` looks each second, and a replay at each of 5,000 customers."""
+    month = "/api/v1/settlement/runs/2007-07"
+    async with limited(settings, quota_administration=1) as http:
+        looks = [(await http.get(f"{month}/progress")).status_code for _ in range(3)]
+        looks += [(await http.get("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
+        replays = [(await http.post(f"{month}/replay")).status_code for _ in range(2)]
+
+    assert looks == [404] * 6
+    assert replays == [202, 429]
 
 
 async def test_probes_and_pages_are_let_in_whatever_was_used_up(settings: Settings) -> None:
