@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check format load bench bench-quick lock clean
+.PHONY: help demo test test-oidc dev check format load bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ demo: .venv/embedded ## Run the scenario on a stack of its own and explain every
 
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
+
+test-oidc: .venv/development ## Run the tests against Keycloak, which it downloads (177 MB, needs java and mvn)
+	@$(ALIVE) $(BIN)/python -m pytest tests/oidc/keycloak.py
 
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev

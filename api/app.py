@@ -148,19 +148,42 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         description=description.DESCRIPTION,
         contact=description.CONTACT,
         servers=description.SERVERS,
-        openapi_tags=[{"name": name, "description": of} for name, of in description.TAGS.items()],
+        openapi_tags=description.TAGS,
         generate_unique_id_function=description.operation_id,
         lifespan=lifespan,
         responses=errors.DESCRIBED,
         docs_url=None,
         redoc_url=None,
     )
+    _add_calls(app)
+    theirs = access.by_key_or(keys, entrance.identify)
+    identify = theirs if insider is None else access.insider(insider)
+    _guard(app, settings, counters, entrance, identify)
+    _face_browsers(app, settings)
+    _add_pages(app, settings)
+    access.describe(
+        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
+    )
+    description.complete(app.openapi(), _calls())
+    return app
+
+
+def _add_calls(app: FastAPI) -> None:
     for part in CALLS:
         app.include_router(part.router, dependencies=[OnlyKnown])
     for part in LENIENT:
         app.include_router(part.router)
     errors.install(app)
     idempotency.install(app)
+
+
+def _guard(
+    app: FastAPI,
+    settings: Settings,
+    counters: Counters,
+    entrance: Entrance,
+    identify: access.Identify,
+) -> None:
     # What was added last meets a request first.
     app.add_middleware(BodyLimit)
     app.add_middleware(
@@ -170,17 +193,9 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
     _limit_callers(app, settings, counters)
-    theirs = access.by_key_or(keys, entrance.identify)
-    entrance.guard(app, theirs if insider is None else access.insider(insider))
+    entrance.guard(app, identify)
     _limit_addresses(app, settings, counters)
     app.add_middleware(Envelope)
-    _face_browsers(app, settings)
-    _add_pages(app, settings)
-    access.describe(
-        app.openapi(), _calls(), access.TOKEN if settings.oidc_issuers else access.DEVELOPMENT
-    )
-    description.complete(app.openapi(), _calls())
-    return app
 
 
 def _face_browsers(app: FastAPI, settings: Settings) -> None:

@@ -22,7 +22,7 @@ says that the work goes on: ask `Location`.
 """.strip()
 CONTACT = {"name": "Whoever runs this installation"}
 SERVERS = [{"url": "/", "description": "This installation."}]
-TAGS: Mapping[str, str] = {
+_TAGS: Mapping[str, str] = {
     "usage": "What customers consumed, an event or a thousand at a time.",
     "payments": "Orders and invoices paid by card, from the wallet, or both.",
     "orders": "What is to be paid, with coupons, stock and points.",
@@ -45,6 +45,7 @@ TAGS: Mapping[str, str] = {
     "webhooks": "What PGs tell us.",
     "operations": "Probes and metrics.",
 }
+TAGS = [{"name": name, "description": about} for name, about in _TAGS.items()]
 """What each group of calls is about."""
 
 _HEADERS = {

@@ -106,6 +106,9 @@ class Rotation(Document):
     overlap_days: Days = rules.OVERLAP.days
 
 
+_AS_USUAL = Rotation()
+
+
 @router.post("", status_code=201)
 async def create_key(
     body: NewApiKey, access: Annotated[Access, may(Action.KEY_CREATE)], context: Using
@@ -142,7 +145,7 @@ async def rotate_key(
     key_id: PathKey,
     access: Annotated[Access, may(Action.KEY_ROTATE)],
     context: Using,
-    body: Rotation = Rotation(),  # noqa: B008
+    body: Rotation = _AS_USUAL,
 ) -> IssuedKey:
     """Make a key in place of this one, which is believed for `overlapDays` yet. Both are the same
     caller."""

@@ -20,6 +20,9 @@ also what is not there: a token or a key is looked at wherever it is sent."""
 BATCHES = frozenset({"/api/v1/usage/batch"})
 ADMINISTRATION = frozenset({"admin", "keys", "audit", "settlement", "pricing-plans"})
 """Parts of the API that few people use, and whose use changes what many pay or may do."""
+WATCHED = frozenset({"settlement", "pricing-plans"})
+"""Of these only changes count: whoever runs a month looks each second how far it is, and after it
+at each of up to 5,000 customers."""
 REPLAYED = (b"idempotency-replayed", b"true")
 """Such an answer has cost us a read only."""
 
@@ -33,10 +36,11 @@ def cost_of(scope: Scope) -> Cost:
     return Cost.BATCH if scope["path"] in BATCHES else Cost.WRITE
 
 
-def _administration(path: str) -> str | None:
-    """Which part of the administration it is."""
-    parts = path.split("/", 4)
-    return parts[3] if len(parts) > 3 and parts[3] in ADMINISTRATION else None
+def _administration(scope: Scope) -> str | None:
+    """Which part of the administration it asks for."""
+    part = "".join(scope["path"].split("/", 4)[3:4])
+    looks = part in WATCHED and cost_of(scope) is Cost.READ
+    return part if part in ADMINISTRATION and not looks else None
 
 
 class AddressLimits:
@@ -63,7 +67,7 @@ class AddressLimits:
         subject = counted_as(client_address(scope, self._trusted))
         if self._all is not None:
             await self._all.spend(subject, cost_of(scope))
-        part = _administration(scope["path"])
+        part = _administration(scope)
         if self._administration is not None and part is not None:
             await self._administration.spend(f"{subject} {part}", 1)
 

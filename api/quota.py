@@ -97,17 +97,6 @@ class Counters:
                     self._away_until = time.monotonic() + AWAY_SECONDS
         return await self._own.take(quota, subject, amounts)
 
-    async def take_strictly(self, quota: Quota, subject: str) -> None:
-        """One unit, or `Exceeded`; raises `ConnectionError` while Valkey is away. For guesses of
-        secrets: who could stop Valkey must not gain a guess from it."""
-        try:
-            async with self._places:
-                taken, windows = await self._shared.take(quota, subject, (1,))
-        except _AWAY as error:
-            raise ConnectionError("The counts of guesses cannot be reached.") from error
-        if not taken:
-            raise Exceeded(quota, windows.wait(quota, 1))
-
     async def close(self) -> None:
         await self._shared.close()
 

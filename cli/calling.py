@@ -182,12 +182,18 @@ async def calling() -> AsyncIterator[Api]:
         return
     settings = ClientSettings()
     file = way.token_file or settings.billing_token_file
-    token = await tokens.current(settings.billing_api_url, file)
-    who = {OS_USER: os_user()} if token is None else {"Authorization": f"Bearer {token}"}
+
+    async def shown(request: httpx2.Request) -> None:
+        """With each request: a token may end before its command does, and is renewed then."""
+        token = await tokens.current(settings.billing_api_url, file)
+        who = {OS_USER: os_user()} if token is None else {"Authorization": f"Bearer {token}"}
+        request.headers.update(who)
+
     async with httpx2.AsyncClient(
         base_url=settings.billing_api_url,
-        headers={**who, WHO: f"billing/{VERSION}"},
+        headers={WHO: f"billing/{VERSION}"},
         timeout=httpx2.Timeout(ANSWER_SECONDS, connect=10),
+        event_hooks={"request": [shown]},
     ) as http:
         yield Api(http)
 

@@ -1,5 +1,6 @@
 """What a person can mend, in words."""
 
+import errno
 import os
 
 from alembic.util import CommandError
@@ -8,6 +9,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 
+from cli.settings import ClientSettings
 from cli.system import Refused
 from dev.demo.verdict import Unexpected
 from dev.process import StackError
@@ -16,6 +18,9 @@ from runtime.settings import ConfigurationError, Settings
 from service.temporal import TemporalUnreachable
 
 ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL"})
+OF_CLIENTS_AND_SERVERS = frozenset({Settings.__name__, ClientSettings.__name__})
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What goes wrong with a file that is written, and with no connection."""
 NOTHING_RUNS = "Nothing runs here: start `make dev` in another terminal."
 
 
@@ -29,7 +34,7 @@ def _sentence(error: Exception) -> str | None:
     match error:
         case Refused() | StackError() | Unexpected() | ConfigurationError() | CommandError():
             return str(error)
-        case ValidationError() if error.title == Settings.__name__:
+        case ValidationError() if error.title in OF_CLIENTS_AND_SERVERS:
             first = error.errors()[0]
             words = first["msg"].removeprefix("Value error, ")
             return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
@@ -37,6 +42,8 @@ def _sentence(error: Exception) -> str | None:
             return f"A setting is not valid JSON: {error}."
         case OSError(filename=str() as name):
             return f"{name} cannot be used: {error.strerror}."
+        case OSError() if error.errno in UNWRITABLE:
+            return f"It cannot be written: {error.strerror}."
         case Rejected():
             return str(error)
         case TemporalUnreachable() | RPCError():

@@ -119,8 +119,8 @@ def _show(issued: IssuedKey) -> None:
     say(_line(issued.details))
     say("It is shown this once: put it where it is used now.")
     if issued.key.startswith("dbk_test_"):
-        say("It is a key for tests, which no installation in production believes: that needs")
-        say("API_KEY_SECRETS of its own, the same here as where the API runs.")
+        say("It is a key for tests, which no installation in production believes: such a one has")
+        say("API_KEY_SECRETS of its own.")
 
 
 def _line(row: KeyDocument) -> str:

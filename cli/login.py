@@ -69,6 +69,8 @@ def _of_last_time(api_url: str, issuer: str | None) -> str:
 
 
 async def _login(api_url: str, url: str, client: dict[str, str], username: str | None) -> None:
+    with tokens.alone(api_url):
+        pass  # Where nothing can be kept, that is said before somebody has agreed.
     async with httpx2.AsyncClient(timeout=tokens.ISSUER_SECONDS) as http:
         issuer = await oauth.discovered(http, url)
         granted = await _granted(http, issuer, client, username)

@@ -3,6 +3,7 @@ in with, which is kept for them, for one API each, and renewed when it ends."""
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ EARLY_SECONDS = 30.0
 ISSUER_SECONDS = 30.0
 """How long an issuer may take to answer."""
 MAX_TOKEN_BYTES = 64 * 1024
+_TOKEN = re.compile(rb"[!-~]+")
+"""What can be shown: visible characters, and nothing between them."""
 
 
 class Login(BaseModel):
@@ -89,7 +92,7 @@ async def current(api_url: str, file: Path | None) -> str | None:
 def _given(file: Path) -> str:
     with file.open("rb") as opened:
         token = opened.read(MAX_TOKEN_BYTES + 1).strip()
-    if not token or len(token) > MAX_TOKEN_BYTES or not token.isascii() or b"\n" in token:
+    if len(token) > MAX_TOKEN_BYTES or _TOKEN.fullmatch(token) is None:
         raise Refused(f"{file} holds no token: one line, nothing else.")
     return token.decode()
 

@@ -338,12 +338,22 @@ def _spawn(
 
 
 def _signs(server: Server) -> tuple[int, int]:
-    """What grows while a process gets on: its log, and the CPU time that it has used."""
+    """What changes while a process gets on: its log, and the CPU time that it has used, or, if it
+    is a script that waits for a program, the program."""
     try:
         written = server.log.stat().st_size
     except FileNotFoundError:
         written = 0
-    return written, cpu_ticks(server.process.pid)
+    pid = server.process.pid
+    return written, sum(map(cpu_ticks, (pid, *children(pid))))
+
+
+def children(pid: int) -> list[int]:
+    """Those that its main thread has started; none where nobody says so."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def cpu_ticks(pid: int) -> int:

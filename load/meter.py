@@ -113,7 +113,7 @@ class Used:
     def _worked(self) -> dict[str, float]:
         """PostgreSQL's with its children's: whoever of them has ended counts in their parent."""
         pids = {name: [pid] for name, pid in self._pids.items()}
-        pids["PostgreSQL"] += _children(self._pids["PostgreSQL"])
+        pids["PostgreSQL"] += process.children(self._pids["PostgreSQL"])
         return {name: sum(map(process.cpu_ticks, each)) / _TICKS for name, each in pids.items()}
 
 
@@ -141,10 +141,6 @@ async def _timed(call: Call) -> float:
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _busy() -> float:

@@ -282,8 +282,7 @@ async def _run(command: Sequence[str]) -> int:
 
 
 def _cpu(pid: int) -> float:
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return sum(map(process.cpu_ticks, (pid, *children))) / os.sysconf("SC_CLK_TCK")
+    return sum(map(process.cpu_ticks, (pid, *process.children(pid)))) / os.sysconf("SC_CLK_TCK")
 
 
 async def _verify() -> None:

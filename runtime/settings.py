@@ -183,7 +183,6 @@ class Settings(BaseSettings):
     quota_administration: int = _quota(
         60, "Requests a minute from each IP address to each part of the administration"
     )
-    quota_login: int = _quota(10, "Tries of passwords a minute from each IP address")
     quota_timeout_seconds: float = Field(
         0.2,
         gt=0,

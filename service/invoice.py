@@ -34,7 +34,7 @@ from domain.invoice import (
 )
 from domain.payment import FINAL, Payment
 from domain.period import Period
-from domain.proposal import Agreed, Decision, Proposal
+from domain.proposal import ALONE, Agreed, Decision, Proposal
 from domain.usage import Aggregate
 from domain.workflow_id import invoice_workflow_id
 from service import proposal
@@ -236,6 +236,8 @@ async def decide(
 async def _agreed(desk: Desk, call: Call, wanted: Decision | None, reason: str) -> Agreed:
     """Asked before the key is claimed: while it waits, the key has no answer. What was claimed was
     let through, and is handed over again."""
+    if wanted is None:
+        return ALONE
     async with desk.database.begin(call.access.scope) as tx:
         if await idempotency.find(tx, call.claim) is not None:
             agreed: Agreed | Proposal = await proposal.begun(tx, wanted)

@@ -54,9 +54,9 @@ async def decided(
     return agreed(latest)
 
 
-async def begun(tx: Transaction, decision: Decision | None) -> Agreed:
+async def begun(tx: Transaction, decision: Decision) -> Agreed:
     """Who decided what was let through before: its call may be repeated for ever."""
-    return ALONE if decision is None else agreed(await proposal.latest(tx, decision))
+    return agreed(await proposal.latest(tx, decision))
 
 
 async def _proposed(

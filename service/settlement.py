@@ -219,6 +219,8 @@ async def agreed_to_replay(
     `SecondPersonNeeded` where they are too many for one person. Once agreed to, it holds until the
     proposal's time is over: a replay that was interrupted is asked for again."""
     wanted = desk.terms.second.replay(period, failed, customers)
+    if wanted is None:
+        return
     async with desk.database.begin(access.scope) as tx:
         agreed = await proposal.decided(tx, desk, access, wanted)
     proposal.carried_out(agreed)

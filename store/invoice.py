@@ -604,25 +604,6 @@ async def crawl(
     return late, following, read(rows[0].seen) if rows else None
 
 
-async def after(
-    tx: Transaction,
-    customer_id: str | None,
-    status: str | None,
-    position: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Invoice]:
-    """Whole invoices, oldest first, after a position."""
-    query = select(invoices).order_by(*_PLACE).limit(limit)
-    if customer_id is not None:
-        query = query.where(invoices.c.customer_id == customer_id)
-    if status is not None:
-        query = query.where(invoices.c.status == status)
-    if position is not None:
-        place = tuple_(*position, types=[each.type for each in _PLACE])
-        query = query.where(tuple_(*_PLACE) > place)
-    return [_invoice(row) for row in await tx.execute(query)]
-
-
 _PLACE = (invoices.c.created_at, invoices.c.id)
 _HEAD = [invoices.c[each.name] for each in fields(InvoiceHead)]
 _OF_CUSTOMER = invoices.c.customer_id == bindparam("customer_id")

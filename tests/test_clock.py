@@ -29,8 +29,12 @@ from tests.support.faults import FaultInjector
 from tests.support.samples import new_id
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("activities", "api", "cli", "gateway", "runtime", "service", "store", "workflows")
+PRODUCT = (
+    *("activities", "api", "auth", "cli", "gateway", "runtime", "service", "store", "workflows"),
+)
 SHOWN_ONLY = {
+    "auth/grants.py": "how long a session can be refreshed yet",
+    "auth/signing.py": "from when to when a token is good, which its readers tell by theirs",
     "cli/dead_letter.py": "how old it is",
     "cli/key.py": "how long it is believed; until when one is wished for the API says itself",
     "cli/payment.py": "what is left of a timer of Temporal's",

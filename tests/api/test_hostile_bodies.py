@@ -25,7 +25,7 @@ from tests.conftest import SECRET
 from tests.support.audit import SOMEBODY
 from tests.support.billing import Billing
 from tests.support.letters import DLQ, many
-from tests.support.samples import new_id
+from tests.support.samples import new_id, new_period
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
 NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]
@@ -259,7 +259,7 @@ def _of_draft(action: str, body: dict[str, Any]) -> Callable[[Billing], Awaitabl
     async def good(billing: Billing) -> Call:
         invoice_id, who = new_id(), billing.customer_id
         async with billing.database.begin(SYSTEM) as tx:
-            await invoice.create_draft(tx, invoice_id, who, new_id(), "KRW", "settlement/-", "-")
+            await invoice.create_draft(tx, invoice_id, who, new_period(), "KRW", "settlement/-", "-")
         return Call(f"/api/v1/invoices/{invoice_id}/{action}", body)
 
     return good

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-import pytest
 
 from api.app import create_app
 from api.quota import Counters, Exceeded, Limiter
@@ -141,20 +140,6 @@ async def test_once_valkey_is_back_it_counts_for_all_again(tmp_path: Path) -> No
             process.stop([server])
 
 
-async def test_a_guess_of_a_secret_is_refused_while_nobody_can_count_it(
-    settings: Settings,
-) -> None:
-    quota, address = Quota("login", 2), new_id()
-    async with counting(settings.redis_url) as counters:
-        await counters.take_strictly(quota, address)
-        await counters.take_strictly(quota, address)
-        with pytest.raises(Exceeded):
-            await counters.take_strictly(quota, address)
-    async with counting(f"redis://127.0.0.1:{closed_port()}/0") as counters:
-        with pytest.raises(ConnectionError):
-            await counters.take_strictly(quota, address)
-
-
 async def test_a_caller_is_told_what_is_left_and_then_when_to_come_back(
     settings: Settings,
 ) -> None:
@@ -247,13 +232,27 @@ async def test_whoever_guesses_is_counted_wherever_it_knocks(settings: Settings)
 
 async def test_each_part_of_the_administration_has_a_quota_of_its_own(settings: Settings) -> None:
     async with limited(settings, quota_administration=2) as http:
-        plans = [(await http.get("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
-        runs = (await http.get("/api/v1/settlement/runs/2000-05")).status_code
+        plans = [(await http.delete("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
+        keys = [(await http.get("/api/v1/keys")).status_code for _ in range(3)]
         others = [(await http.get(RANKING)).status_code for _ in range(3)]
 
     assert plans == [404, 404, 429]
-    assert runs == 404
+    assert keys == [200, 200, 429]
     assert others == [200, 200, 200]
+
+
+async def test_who_watches_a_settlement_uses_up_nothing_of_the_administration(
+    settings: Settings,
+) -> None:
+    """`billing settlement run` looks each second, and a replay at each of 5,000 customers."""
+    month = "/api/v1/settlement/runs/2007-07"
+    async with limited(settings, quota_administration=1) as http:
+        looks = [(await http.get(f"{month}/progress")).status_code for _ in range(3)]
+        looks += [(await http.get("/api/v1/pricing-plans/none")).status_code for _ in range(3)]
+        replays = [(await http.post(f"{month}/replay")).status_code for _ in range(2)]
+
+    assert looks == [404] * 6
+    assert replays == [202, 429]
 
 
 async def test_probes_and_pages_are_let_in_whatever_was_used_up(settings: Settings) -> None:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import Result
 
 from cli import tokens
+from cli.calling import calling
 from cli.system import Refused
 from dev import process, services
 from dev.stack import Stack
@@ -141,6 +142,28 @@ async def test_a_token_that_ends_is_renewed_once_however_many_ask(
     assert "scope" not in issuer.asked[-1]
 
 
+async def test_a_login_that_ends_while_a_command_works_is_renewed(
+    secure: Command,
+    secured: str,
+    issuer: LoginIssuer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever watches a settlement for hours has a token for minutes."""
+    await secure("login")
+    monkeypatch.setenv("BILLING_API_URL", secured)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    async with calling() as api:
+        await api.get("/api/v1/proposals")
+        ended = tokens.kept(secured)
+        assert ended is not None
+        tokens.keep(ended.model_copy(update={"access_token": "ended", "expires_at": 0.0}))
+        await api.get("/api/v1/proposals")
+
+    assert issuer.renewals == 1
+
+
 async def _whoami(url: str, home: Path) -> str:
     """In a process of its own, as commands are that run at once."""
     told = {"BILLING_API_URL": url, "XDG_STATE_HOME": str(home / "state")}
@@ -152,6 +175,16 @@ async def _whoami(url: str, home: Path) -> str:
     )
     output, _ = await running.communicate()
     return output.decode()
+
+
+async def test_who_could_keep_no_login_is_told_before_they_agree(
+    secure: Command, issuer: LoginIssuer
+) -> None:
+    told = await secure("login", XDG_STATE_HOME="/proc/nobody-makes-folders-here")
+
+    assert isinstance(told.exception, OSError)
+    assert "and enter the code" not in told.stdout
+    assert issuer.asked == []
 
 
 async def test_a_login_that_cannot_be_renewed_has_ended(
@@ -229,17 +262,25 @@ async def test_a_machine_shows_the_token_of_its_file(
     secure: Command, issuer: LoginIssuer, tmp_path: Path
 ) -> None:
     token = issuer.signer.token(sub="nightly", client_id="nightly", roles=["operator"])
-    file, empty = tmp_path / "token", tmp_path / "empty"
+    file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    empty.write_text("\n")
 
     named = await secure("--as", str(file), "whoami")
     told = await secure("whoami", BILLING_TOKEN_FILE=str(file))
-    nothing = await secure("--as", str(empty), "whoami")
-
     for each in (named, told):
         assert each.stdout.startswith("You are staff/client/nightly: operator.\n"), each.exception
-    assert str(nothing.exception) == f"{empty} holds no token: one line, nothing else."
+
+
+@pytest.mark.parametrize("content", ["\n", "one\ntwo\n", "Bearer one\n", "o\x01ne\n", "öne\n"])
+async def test_a_file_that_holds_no_token_is_shown_to_nobody(
+    command: Command, tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+
+    told = await command("--as", str(file), "whoami")
+
+    assert str(told.exception) == f"{file} holds no token: one line, nothing else."
 
 
 async def test_a_token_is_shown_to_nobody_who_could_read_it_on_the_way(

@@ -243,6 +243,14 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
             {"BILLING_API_URL": "http://127.0.0.1:1"},
             "Nothing answers at http://127.0.0.1:1: start `make dev`",
         ),
+        *(
+            (
+                ("whoami",),
+                {"BILLING_API_URL": url},
+                "The setting BILLING_API_URL cannot be used: It is no address such as http",
+            )
+            for url in ("127.0.0.1:8080", "localhost:8080", "http://", "http://127.0.0.1:99999")
+        ),
         (("--direct", "review", "list"), {}, "Nothing runs here: start `make dev`"),
         (
             ("--direct", "--reason", "a test", "review", "list"),
@@ -301,6 +309,22 @@ def test_what_a_person_can_mend_is_one_sentence(
     assert ended.value.code == 1
     assert said.startswith(f"billing: {sentence}")
     assert said.count("\n") == 1
+
+
+@beside_the_loop
+def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            (sys.executable, "-m", "cli.main", "payment", "--help"),
+            cwd=tmp_path,
+            env=process.python_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("billing: It cannot be written: No space left on device.\n")
 
 
 @beside_the_loop

@@ -14,6 +14,9 @@ from dev.process import Server, StackError
 from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 from tests.support.processes import running
 
+CHILD = [sys.executable, "-c", "import os\nits = os.getppid()\nwhile os.getppid() == its: pass"]
+"""Computes as long as who started it lives."""
+
 
 def start_python(script: str, log: Path, ready: bool = True) -> Server:
     return process.start("Example", [sys.executable, "-c", script], log=log, ready=lambda: ready)
@@ -52,6 +55,7 @@ def test_a_server_that_no_longer_gets_on_is_given_up(
     [
         pytest.param("print('still here', flush=True); time.sleep(0.01)", id="its log grows"),
         pytest.param("sum(range(100_000))", id="it computes"),
+        pytest.param(f"import subprocess; subprocess.run({CHILD})", id="its child computes"),
     ],
 )
 def test_a_server_that_gets_on_is_waited_for(tmp_path: Path, work: str) -> None:

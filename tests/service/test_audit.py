@@ -3,17 +3,15 @@ of it, in whatever order transactions end."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
 from domain.access import SYSTEM
 from domain.audit import GENESIS, AuditEntry, Break, Seal, sealed
 from domain.verification import Finding, Invariant
-from runtime.settings import Settings
 from service import verification
 from service.audit import seal, verify
 from service.verification import Sources
@@ -21,7 +19,7 @@ from store import audit
 from store.database import Database, Transaction
 from tests.support.audit import an_entry, trail
 from tests.support.conditions import eventually
-from tests.support.databases import connected, may_idle, settings_of_its_own
+from tests.support.databases import may_idle
 
 TRIALS = 400
 MADE_UP = """
@@ -30,25 +28,6 @@ MADE_UP = """
 """
 ANOTHER_CLUSTER = 10**12
 """No transaction of this one has such a number."""
-
-
-@pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[Settings]:
-    """A database whose trail is this test's alone."""
-    async with settings_of_its_own(settings) as mine:
-        yield mine
-
-
-@pytest.fixture
-async def mine(own: Settings) -> AsyncIterator[Database]:
-    async with connected(own.database_url, pool_size=20) as pool:
-        yield pool
-
-
-@pytest.fixture
-async def its_owner(own: Settings) -> AsyncIterator[Database]:
-    async with connected(own.database_owner_url) as pool:
-        yield pool
 
 
 async def note(database: Database, *entries: int) -> None:

@@ -1,7 +1,6 @@
 """The trail has an end somewhere: what is older than its retention goes, what is left still proves
 itself, and whoever pretends a retention is found."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -11,35 +10,15 @@ from temporalio.client import Client
 
 from domain.access import SYSTEM, at_the_machine
 from domain.audit import Break
-from runtime.settings import Settings
 from service.audit import cut, seal, verify
 from store.database import Database
 from tests.support.audit import EACH, armed, sealed_years_ago, trail
 from tests.support.conditions import eventually
-from tests.support.databases import connected, settings_of_its_own
 from tests.support.desks import desk
 
 ME = at_the_machine("me")
 
 KEEP = timedelta(days=2557)
-
-
-@pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[Settings]:
-    async with settings_of_its_own(settings) as mine:
-        yield mine
-
-
-@pytest.fixture
-async def mine(own: Settings) -> AsyncIterator[Database]:
-    async with connected(own.database_url, pool_size=5) as pool:
-        yield pool
-
-
-@pytest.fixture
-async def its_owner(own: Settings) -> AsyncIterator[Database]:
-    async with connected(own.database_owner_url) as pool:
-        yield pool
 
 
 async def breaks(database: Database, *anchors: str, after: int = 0) -> list[Break]:

@@ -220,8 +220,11 @@ async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
     who = new_customer()
     ids = [await draft(database, who) for _ in range(5)]
     async with database.engine.connect() as tx:
-        rows = await invoice.after(tx, who, None, None, 2)
-        more = await invoice.after(tx, who, None, (rows[-1].created_at, rows[-1].id), 10)
+        _, first, seen = await invoice.crawl(tx, who, None, None, None, 2)
+        rows = [row.invoice for row in first]
+        place = (rows[-1].created_at, rows[-1].id)
+        _, following, _ = await invoice.crawl(tx, who, None, place, seen, 10)
+        more = [row.invoice for row in following]
         newest = await invoice.page(tx, who, 0, 10)
 
     whole = (*rows, *more)

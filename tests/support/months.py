@@ -106,7 +106,9 @@ class Months:
     async def invoices(self) -> list[Invoice]:
         """Every invoice of the customer, oldest first."""
         async with self.billing.database.engine.connect() as tx:
-            return await invoice.after(tx, self.customer_id, None, None, 1_000)
+            _, found, _ = await invoice.crawl(tx, self.customer_id, None, None, None, 1_000)
+            whole = [await invoice.find(tx, each.invoice.id) for each in found]
+        return [each for each in whole if each is not None]
 
     async def paid(self, invoice_id: str) -> None:
         """Wait until the invoice's owner has ended."""
