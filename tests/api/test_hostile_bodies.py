@@ -22,7 +22,7 @@ from store.tables import gateway_webhooks
 from tests.api.documents import problem_of, refused, rows_of
 from tests.conftest import SECRET
 from tests.support.billing import Billing
-from tests.support.samples import UNPAID, new_id
+from tests.support.samples import UNPAID, new_id, new_period
 
 NOT_AMOUNTS = [0, -1, 1000.5, 1000.0, 1e3, 2**63, 2**64, 10**30, -(2**63), True, False, "1000"]
 NOT_AMOUNTS += [[], [1000], {}, {"value": 1000}, 10**12 + 1]
@@ -232,7 +232,9 @@ def _of_draft(action: str, body: dict[str, Any]) -> Callable[[Billing], Awaitabl
     async def good(billing: Billing) -> Call:
         invoice_id, who = new_id(), billing.customer_id
         async with billing.database.begin(SYSTEM) as tx:
-            await invoice.create_draft(tx, invoice_id, who, new_id(), "KRW", "settlement/-", "-")
+            await invoice.create_draft(
+                tx, invoice_id, who, new_period(), "KRW", "settlement/-", "-"
+            )
         return Call(f"/api/v1/invoices/{invoice_id}/{action}", body)
 
     return good
