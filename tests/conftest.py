@@ -29,7 +29,7 @@ from store.database import Database
 from tests.support.billing import Billing
 from tests.support.clean_slate import assert_everything_agrees
 from tests.support.conditions import PATIENCE_SECONDS
-from tests.support.databases import connected
+from tests.support.databases import connected, execute
 from tests.support.faults import FaultInjector
 from tests.support.updates import patient
 
@@ -161,7 +161,14 @@ async def settlements(
 async def relays(
     temporal_client: Client, database: Database, settings: Settings
 ) -> AsyncIterator[None]:
-    """A worker for the task queue `outbox`, for one test: others look at what still waits."""
+    """A worker for the task queue `outbox`, for one test: others look at what still waits.
+
+    It begins with what this test commits, and not with the events of every test before.
+    """
+    await execute(
+        settings.database_owner_url,
+        "UPDATE outbox SET published_at = now() WHERE published_at IS NULL",
+    )
     worker = outbox_worker(temporal_client, database, settings.kafka)
     async with running(worker):
         yield

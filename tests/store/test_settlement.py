@@ -9,7 +9,7 @@ from domain.settlement import EndedSettlement, SettlementRequest, SettlementStat
 from store import clock, customer, settlement, usage
 from store.database import Database, Transaction
 from store.tables import usage_events
-from tests.support.samples import new_customer
+from tests.support.samples import new_customer, new_period
 from tests.support.usage import event
 
 
@@ -20,7 +20,7 @@ async def tell(database: Database, period: str, who: str, status: SettlementStat
 
 
 async def test_the_last_word_counts(database: Database) -> None:
-    period, who = uuid4().hex, new_customer()
+    period, who = new_period(), new_customer()
     await tell(database, period, who, SettlementStatus.FAILED)
     async with database.engine.connect() as tx:
         assert [row.reason for row in await settlement.unsettled(tx, period)] == ["no price"]
@@ -39,7 +39,7 @@ async def test_the_last_word_counts(database: Database) -> None:
 async def test_whoever_has_ended_since_the_run_began_is_not_left_behind(
     database: Database,
 ) -> None:
-    period, early, late, never = uuid4().hex, new_customer(), new_customer(), new_customer()
+    period, early, late, never = new_period(), new_customer(), new_customer(), new_customer()
     await tell(database, period, early, SettlementStatus.FAILED)
     async with database.begin(SYSTEM) as tx:
         began = await clock.now(tx)
@@ -90,7 +90,7 @@ async def test_a_page_of_customers_reads_the_usage_of_those_on_it_only(
 
 
 async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Database) -> None:
-    period = uuid4().hex
+    period = new_period()
     async with database.begin(SYSTEM) as tx:
         assert await settlement.run(tx, period) is None
         await settlement.announce_run(tx, period)
@@ -113,7 +113,7 @@ async def test_a_run_that_is_asked_for_again_keeps_its_beginning(database: Datab
 
 
 async def test_a_run_that_begins_again_is_not_over(database: Database) -> None:
-    period = uuid4().hex
+    period = new_period()
     for end in (True, False):
         async with database.begin(SYSTEM) as tx:
             await settlement.begin_run(tx, period)

@@ -9,7 +9,7 @@ from domain.access import SYSTEM
 from store import invoice
 from store.database import Database
 from store.tables import invoices
-from tests.support.samples import new_customer, new_id
+from tests.support.samples import new_customer, new_id, new_period
 
 
 async def draft(
@@ -19,7 +19,7 @@ async def draft(
     invoice_id = new_id()
     async with database.begin(SYSTEM) as tx:
         who = customer_id or new_customer()
-        month = uuid4().hex
+        month = new_period()
         await invoice.create_draft(tx, invoice_id, who, month, currency, "settlement/-", "-")
         await invoice.fill_draft(tx, invoice_id, "-", currency, total, {}, [], [])
     return invoice_id

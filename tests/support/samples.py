@@ -1,5 +1,6 @@
 """Values with ids of their own, so that tests in one database do not meet."""
 
+from itertools import cycle
 from uuid import uuid4
 
 from uuid_utils.compat import uuid7
@@ -14,6 +15,15 @@ def new_id() -> str:
 
 def new_customer() -> str:
     return f"c-{uuid4().hex}"
+
+
+_MONTHS = cycle(f"{year}-{month:02}" for year in range(2000, 2020) for month in range(1, 13))
+
+
+def new_period() -> str:
+    """A month of before 2020, another each time for 20 years of them; whoever uses something does
+    so later."""
+    return next(_MONTHS)
 
 
 def a_payment(
