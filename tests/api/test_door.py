@@ -28,7 +28,9 @@ async def issuer() -> AsyncIterator[LocalIssuer]:
 async def closed(settings: Settings, issuer: LocalIssuer) -> AsyncIterator[httpx2.AsyncClient]:
     """The API with an issuer."""
     entry = [issuer.settings()]
-    demanding = Settings.model_validate({**settings.model_dump(), "oidc_issuers": entry, "quota_administration": 0})
+    demanding = Settings.model_validate(
+        {**settings.model_dump(), "oidc_issuers": entry, "quota_administration": 0}
+    )
     async with served(create_app(demanding)) as http:
         yield http
 

@@ -259,7 +259,9 @@ def _of_draft(action: str, body: dict[str, Any]) -> Callable[[Billing], Awaitabl
     async def good(billing: Billing) -> Call:
         invoice_id, who = new_id(), billing.customer_id
         async with billing.database.begin(SYSTEM) as tx:
-            await invoice.create_draft(tx, invoice_id, who, new_period(), "KRW", "settlement/-", "-")
+            await invoice.create_draft(
+                tx, invoice_id, who, new_period(), "KRW", "settlement/-", "-"
+            )
         return Call(f"/api/v1/invoices/{invoice_id}/{action}", body)
 
     return good

@@ -9,6 +9,7 @@ from domain.event import Event, Origin, Topic
 from domain.payment import PayableType, PaymentRequest
 from domain.refund import RefundRequest
 
+
 def new_id() -> str:
     return str(uuid7())
 
