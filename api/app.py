@@ -46,6 +46,7 @@ from api import (
 from api.admission import Admission, Reads
 from api.bodies import BodyLimit
 from api.context import Context
+from api.ended import Ended, Ongoing
 from api.entrance import Entrance
 from api.envelope import Envelope
 from api.limits import AddressLimits, CallerLimits
@@ -115,6 +116,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
+    ended = Ended(settings.redis_url, settings.quota_timeout_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -135,6 +137,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         preparing.cancel()
         await context.replays.close()
         await counters.close()
+        await ended.close()
         await keys.close()
         await lookups.dispose()
         await context.desk.database.dispose()
@@ -158,6 +161,9 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
     _add_calls(app)
     theirs = access.by_key_or(keys, entrance.identify)
     identify = theirs if insider is None else access.insider(insider)
+    _bound(app, settings)
+    if settings.own_alias is not None:
+        app.add_middleware(Ongoing, ended=ended, alias=settings.own_alias)
     _guard(app, settings, counters, entrance, identify)
     _face_browsers(app, settings)
     _add_pages(app, settings)
@@ -177,13 +183,7 @@ def _add_calls(app: FastAPI) -> None:
     idempotency.install(app)
 
 
-def _guard(
-    app: FastAPI,
-    settings: Settings,
-    counters: Counters,
-    entrance: Entrance,
-    identify: access.Identify,
-) -> None:
+def _bound(app: FastAPI, settings: Settings) -> None:
     # What was added last meets a request first.
     app.add_middleware(BodyLimit)
     app.add_middleware(
@@ -192,6 +192,15 @@ def _guard(
         # Half of the connections are for what was let in before.
         work=Work(settings.api_work_at_once, max(1, settings.database_pool_size // 2)),
     )
+
+
+def _guard(
+    app: FastAPI,
+    settings: Settings,
+    counters: Counters,
+    entrance: Entrance,
+    identify: access.Identify,
+) -> None:
     _limit_callers(app, settings, counters)
     entrance.guard(app, identify)
     _limit_addresses(app, settings, counters)

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from auth import redis_pool
+from api import redis_pool
 from domain.user import FORGOTTEN_AFTER, FREE_FAILURES, LOCKS
 
 _COUNT = """

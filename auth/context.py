@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 
 from api import source
 from api.address import Networks, client_address
+from api.ended import Ended
 from auth.attempts import Attempts
 from auth.devices import Devices
-from auth.ended import Ended
 from auth.signing import Terms
 from domain.access import Source
 from service.password import Passwords

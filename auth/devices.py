@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from auth import redis_pool
+from api import redis_pool
 from auth.attempts import CountersDown
 
 SECONDS = 600

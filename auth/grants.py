@@ -12,7 +12,7 @@ from domain.access import Source
 from domain.errors import InvalidRequest, LoginFailed, SessionEnded, TooManyLogins
 from domain.user import User, is_locking
 from service import session, user
-from service.session import Grant
+from service.session import Grant, Over
 
 _FAILED = "The name or the password is wrong, or nobody is let in with it now."
 
@@ -75,12 +75,21 @@ async def with_refresh_token(
 ) -> Tokens:
     """Raises `SessionEnded`."""
     _require_client(context, client_id)
-    return await _tokens(context, await session.refresh(context.realm, token, client_id, source))
+    granted = await session.refresh(context.realm, token, client_id, source)
+    if isinstance(granted, Over):
+        # Also where that is long so: Redis may have been away when it ended.
+        await _tell(context, granted.session_id)
+        raise SessionEnded("Log in again.")
+    return await _tokens(context, granted)
 
 
 async def end(context: Context, token: str, source: Source) -> None:
     """Log out, or nothing if that has happened."""
-    ended = await session.end(context.realm, token, source)
+    await _tell(context, await session.end(context.realm, token, source))
+
+
+async def _tell(context: Context, ended: str | None) -> None:
+    """Its access tokens change nothing any more."""
     if ended is not None:
         await context.ended.add([ended])
 

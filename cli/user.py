@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 import orjson
 import typer
 
+from api.ended import Ended
 from auth.attempts import Attempts
-from auth.ended import Ended
 from cli.realm import Keeper, connected
 from cli.system import Refused
 from cli.words import say
@@ -61,7 +61,7 @@ def list_(
 
 @app.command()
 def disable(name: Name) -> None:
-    """Let somebody in no more: sessions end at once, access tokens within ten minutes."""
+    """Let somebody in no more: sessions end at once, and nothing is changed with their tokens."""
 
     async def disabled(keeper: Keeper) -> list[str]:
         return await _told(keeper, await user.disable(keeper.realm, keeper.access, name))

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain.roles import Role, TokenScope
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+MAX_LEEWAY_SECONDS = 300
+"""How much longer than it says a token is believed at most."""
 
 
 class Profile(StrEnum):
@@ -93,7 +95,7 @@ class Issuer(BaseModel):
     """Roles of clients by `client_id`, for issuers that give them neither."""
     scope_map: dict[str, TokenScope] | None = None
     """Its names of our scopes. If set, a token may do only what both its roles and scopes allow."""
-    leeway_seconds: int = Field(30, ge=0, le=300)
+    leeway_seconds: int = Field(30, ge=0, le=MAX_LEEWAY_SECONDS)
     max_lifetime_seconds: int = Field(86_400, ge=60)
     not_before: int | None = None
     """Tokens issued earlier than this moment (in seconds since 1970) are void."""

@@ -10,11 +10,10 @@ from store.database import Database
 
 def of(settings: Settings, database: Database) -> Realm:
     """With the name that `OIDC_ISSUERS` has for it."""
-    named = [each.alias for each in settings.oidc_issuers if each.issuer == settings.auth_issuer]
     return Realm(
         database,
         keys.ring(settings),
-        alias=named[0] if named else "own",
+        alias=settings.own_alias or "own",
         session_length=timedelta(days=settings.auth_session_days),
         key_age=timedelta(days=settings.auth_key_days),
     )

@@ -361,6 +361,12 @@ class Settings(BaseSettings):
         return Quota(name, units) if units else None
 
     @property
+    def own_alias(self) -> str | None:
+        """How the API calls our own issuer, where it believes it."""
+        named = [each.alias for each in self.oidc_issuers if each.issuer == self.auth_issuer]
+        return named[0] if named else None
+
+    @property
     def gateway_read_timeout(self) -> timedelta:
         return timedelta(seconds=self.gateway_read_timeout_seconds)
 

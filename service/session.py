@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from domain.access import SYSTEM, Source
 from domain.audit import Action, Actor, ActorType, Entry, Noun, actor
-from domain.errors import LoginFailed, SessionEnded
+from domain.errors import LoginFailed
 from domain.event import JSON
 from domain.session import Shown, digest, shown, successor
 from domain.user import User
@@ -37,6 +37,13 @@ class Grant:
     ends_at: datetime
 
 
+@dataclass(frozen=True)
+class Over:
+    """It cannot be refreshed any more; None where the token was never one of ours."""
+
+    session_id: str | None
+
+
 async def start(realm: Realm, known: User, client_id: str, source: Source) -> Grant:
     """Of somebody whose password was right; raises `LoginFailed` where that is not so any more."""
     session_id, token = new_id(), secrets.token_urlsafe(TOKEN_BYTES)
@@ -62,22 +69,19 @@ def _is_same(known: User, now_known: User) -> bool:
     return now_known.is_active and now_known.password_hash == known.password_hash
 
 
-async def refresh(realm: Realm, token: str, client_id: str, source: Source) -> Grant:
-    """The same session with the next token; raises `SessionEnded`. What a token that comes twice
-    ends stays ended, so that is not raised within the transaction."""
+async def refresh(realm: Realm, token: str, client_id: str, source: Source) -> Grant | Over:
+    """The same session with the next token. What a token that comes twice ends stays ended, so
+    nothing is raised within the transaction."""
     async with realm.database.begin(SYSTEM) as tx:
-        granted = await _refreshed(tx, realm, token, client_id, source)
-    if granted is None:
-        raise SessionEnded("Log in again.")
-    return granted
+        return await _refreshed(tx, realm, token, client_id, source)
 
 
 async def _refreshed(
     tx: Transaction, realm: Realm, token: str, client_id: str, source: Source
-) -> Grant | None:
+) -> Grant | Over:
     kept = await session.lock_token(tx, digest(token))
     if kept is None:
-        return None
+        return Over(None)
     alive = await session.lock(tx, kept.session_id, realm.keys)
     whose = await user.find(tx, alive.user_id)
     assert whose is not None, "nobody is deleted"
@@ -91,9 +95,9 @@ async def _refreshed(
             why = "a refresh token came twice, or from another client"
             entry = _entry(realm, whose, source, Action.SESSION_REVOKED, alive.id, reason=why)
             await audit.append(tx, entry)
-            return None
+            return Over(alive.id)
         case Shown.OVER:
-            return None
+            return Over(alive.id)
     return Grant(whose, alive.id, client_id, following, alive.expires_at)
 
 

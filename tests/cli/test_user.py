@@ -7,6 +7,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from api.app import create_app
 from domain.access import SYSTEM
 from runtime import realm
 from runtime.settings import Settings
@@ -14,8 +15,12 @@ from service import user as users
 from service.password import Passwords
 from store import customer
 from store.database import Database
+from tests.api.documents import refused
 from tests.cli.conftest import Command
+from tests.conftest import served
 from tests.support.databases import settings_of_its_own
+from tests.support.own_issuer import bearer, own_issuer
+from tests.support.samples import new_id
 
 PASSWORD = "correct horse battery staple"
 
@@ -57,6 +62,24 @@ async def test_somebody_is_made_listed_changed_and_sent_away(
     assert listed["roles"] == ["operator", "finance"]
     assert listed["disabledAt"] is not None
     assert PASSWORD not in repr(listed)
+
+
+@pytest.mark.parametrize("changed", ["disable", "set-password"])
+async def test_what_somebody_has_left_of_a_token_changes_nothing_after(
+    command: Command, settings: Settings, database: Database, changed: str
+) -> None:
+    async with own_issuer(settings, database) as own, served(create_app(own.settings)) as api:
+        who = await own.somebody()
+        session = await own.logged_in(who)
+        keyed = {**bearer(session), "Idempotency-Key": uuid4().hex}
+        pays = partial(api.post, "/api/v1/payments", headers=keyed)
+        body = {"orderId": new_id(), "method": "CARD"}
+        refused(await pays(json=body), 404, "not-found")
+
+        told = await command("user", changed, who.name, stdin=f"another {PASSWORD}\n")
+
+        assert told.exit_code == 0, told.output
+        refused(await pays(json=body), 401, "unauthenticated")
 
 
 async def test_a_customer_is_named_and_must_be_there(command: Command, database: Database) -> None:

@@ -6,13 +6,14 @@ CONNECTIONS = 16
 SECONDS = 1.0
 
 
-def connect(url: str) -> Redis:
-    """Connects when first used; a call fails after a moment instead of waiting."""
+def connect(url: str, seconds: float = SECONDS) -> Redis:
+    """Connects when first used; a call, or the wait for a connection to make it with, fails after a
+    moment."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
-        timeout=SECONDS,
-        socket_timeout=SECONDS,
-        socket_connect_timeout=SECONDS,
+        timeout=seconds,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
     )
     return Redis.from_pool(pool)
