@@ -116,7 +116,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
     lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
-    ended = Ended(settings.redis_url, settings.quota_timeout_seconds)
+    ended = Ended(settings.redis_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -22,14 +22,18 @@ KEPT = MAX_TOKEN_LIFE + timedelta(seconds=MAX_LEEWAY_SECONDS)
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 """What changes nothing, and so asks nobody."""
 
+PATIENCE_SECONDS = 5.0
+"""How long Redis may take. No answer shuts staff out, so a busy moment must not be taken for one; a
+Redis that is gone says so at once."""
+
 AWAY = (RedisError, OSError)
 
 
 class Ended:
-    """Of every process. `seconds`: how long Redis may take."""
+    """Of every process."""
 
-    def __init__(self, url: str, seconds: float = redis_pool.SECONDS) -> None:
-        self._redis = redis_pool.connect(url, seconds)
+    def __init__(self, url: str) -> None:
+        self._redis = redis_pool.connect(url, PATIENCE_SECONDS)
 
     async def add(self, session_ids: Iterable[str]) -> None:
         """What cannot be written down ends with its tokens, a few minutes later."""

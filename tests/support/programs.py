@@ -13,12 +13,12 @@ _SOURCES = Path(__file__).parent
 _INSTALLED = Path(__file__).parents[2] / ".venv"
 
 
-async def run(*command: object) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, whatever that is; others go on meanwhile."""
+async def run(*command: object, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, whatever that is, in a directory; others go on meanwhile."""
     words = [str(each) for each in command]
 
     def whole() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, capture_output=True, text=True, check=False)
+        return subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False)
 
     return await asyncio.to_thread(whole)
 
