@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pool = database.connect(settings.database_url, settings.database_pool_size)
+        pool = database.connect(settings.auth_database_url, settings.database_pool_size)
         context = _context(settings, realms.of(settings, pool))
         app.state.context = context
         duties = asyncio.create_task(_duties(context))

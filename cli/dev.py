@@ -133,7 +133,7 @@ def _tell_who_can_log_in(stack: Stack, issuer: str) -> None:
     from dev import users
     from runtime import keys
 
-    made = asyncio.run(users.make(stack.endpoints.database_url, keys.ring(Settings())))
+    made = asyncio.run(users.make(stack.endpoints.auth_database_url, keys.ring(Settings())))
     console.print(f"Tokens are asked for. At {issuer} log in:", highlight=False)
     for each in made:
         console.print(f"  {each.name}  {each.password}", markup=False, highlight=False)

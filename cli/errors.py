@@ -17,7 +17,7 @@ from domain.errors import Rejected
 from runtime.settings import ConfigurationError, Settings
 from service.temporal import TemporalUnreachable
 
-ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL"})
+ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL", "AUTH_DATABASE_URL"})
 OF_CLIENTS_AND_SERVERS = frozenset({Settings.__name__, ClientSettings.__name__})
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What goes wrong with a file that is written, and with no connection."""

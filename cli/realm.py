@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cli.system import known_settings, note, os_user
+from cli.system import note, os_user, settings_with
 from domain.access import Access, at_the_machine
 from runtime import realm
 from runtime.settings import Settings
@@ -25,8 +25,8 @@ class Keeper:
 async def connected() -> AsyncIterator[Keeper]:
     """Raises `ConfigurationError` where nothing runs. Outside `dev` it is noted, as what works past
     the API is."""
-    settings = known_settings()
-    pool = database.connect(settings.database_url, pool_size=1)
+    settings = settings_with("auth_database_url")
+    pool = database.connect(settings.auth_database_url, pool_size=1)
     who = at_the_machine(os_user())
     try:
         await note(settings, pool, who)

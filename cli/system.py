@@ -45,11 +45,17 @@ def known_settings() -> Settings:
 
     Raises `ConfigurationError` when there is neither.
     """
+    return settings_with("database_url", "temporal_address")
+
+
+def settings_with(*addresses: str) -> Settings:
+    """The same for whoever needs these: the first of them says whether something runs."""
     settings = Settings()
-    if "database_url" not in settings.model_fields_set:
+    if addresses[0] not in settings.model_fields_set:
+        names = " and ".join(each.upper() for each in addresses)
         raise ConfigurationError(
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
-            " or set DATABASE_URL and TEMPORAL_ADDRESS."
+            f" or set {names}."
         )
     return settings
 

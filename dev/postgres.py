@@ -24,6 +24,7 @@ DATABASE = "billing"
 OWNER = "billing_owner"
 APPLICATION = "billing_app"
 CUSTOMER = "billing_customer"
+ISSUER = "billing_auth"
 SUPERUSER = "postgres"
 
 # A commit survives the loss of power.
@@ -43,6 +44,8 @@ GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
 _LATER_ROLES = f"""\
 DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; END $$
 GRANT {CUSTOMER} TO {APPLICATION} WITH INHERIT FALSE
+DO $$ BEGIN IF to_regrole('{ISSUER}') IS NULL THEN CREATE ROLE {ISSUER} LOGIN; END IF; END $$
+GRANT CONNECT ON DATABASE {DATABASE} TO {ISSUER}
 """
 
 

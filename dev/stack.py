@@ -32,6 +32,7 @@ class Endpoints:
 
     database_url: str
     database_owner_url: str
+    auth_database_url: str
     redis_url: str
     kafka_bootstrap_servers: str
     temporal_address: str
@@ -225,14 +226,19 @@ def stop(servers: Sequence[Server], progress: Progress) -> None:
     )
 
 
+_OTHER_ROLES = {
+    "database_owner_url": "the role that owns the tables",
+    "auth_database_url": "the role of our own issuer",
+}
+
+
 def _external(environment: Mapping[str, str]) -> dict[str, str]:
     """The addresses of the parts that the environment replaces."""
     names = [each.name for each in fields(Endpoints)]
     given = {name: value for name in names if (value := environment.get(name.upper()))}
-    if "database_url" in given and "database_owner_url" not in given:
-        raise StackError(
-            "DATABASE_URL is set: set DATABASE_OWNER_URL too, the role that owns the tables."
-        )
+    for name, role in _OTHER_ROLES.items():
+        if "database_url" in given and name not in given:
+            raise StackError(f"DATABASE_URL is set: set {name.upper()} too, {role}.")
     return {"temporal_ui_url": ""} | given
 
 
@@ -247,6 +253,7 @@ def _postgres(directory: Path, settings: Mapping[str, str]) -> _Part:
         lambda: {
             "database_url": postgres.url(port, postgres.APPLICATION),
             "database_owner_url": postgres.url(port, postgres.OWNER),
+            "auth_database_url": postgres.url(port, postgres.ISSUER),
         },
     )
 

@@ -101,16 +101,25 @@ def _of_our_issuer(settings: Settings) -> Iterator[str]:
         )
     if settings.billing_environment == "dev" and settings.api_host not in LOOPBACK:
         yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
+    if (
+        settings.billing_environment != "dev"
+        and "auth_database_url" not in settings.model_fields_set
+    ):
+        yield "Our own issuer has a role of its own in the database: set AUTH_DATABASE_URL."
 
 
 def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Connections without TLS: the setting, the host, and what to do."""
-    try:
-        database = make_url(settings.database_url)
-    except ArgumentError:
-        raise ConfigurationError("DATABASE_URL is not the URL of a database.") from None
-    if database.query.get("sslmode") not in ENCRYPTED:
-        yield "DATABASE_URL", database.host or "localhost", "add ?sslmode=verify-full"
+    for name, url in (
+        ("DATABASE_URL", settings.database_url),
+        ("AUTH_DATABASE_URL", settings.auth_database_url),
+    ):
+        try:
+            database = make_url(url)
+        except ArgumentError:
+            raise ConfigurationError(f"{name} is not the URL of a database.") from None
+        if database.query.get("sslmode") not in ENCRYPTED:
+            yield name, database.host or "localhost", "add ?sslmode=verify-full"
     for name, url, safe in (
         ("REDIS_URL", settings.redis_url, "rediss"),
         ("GATEWAY_URL", settings.gateway_url, "https"),

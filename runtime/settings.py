@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         "postgresql://billing_owner@127.0.0.1:5432/billing",
         description="The role that owns the tables; only migrations use it.",
     )
+    auth_database_url: str = Field(
+        "postgresql://billing_auth@127.0.0.1:5432/billing",
+        description="Our own issuer's role, for `billing auth` and `billing user`: it alone reads "
+        "passwords' hashes and signing keys.",
+    )
     database_pool_size: int = Field(
         20,
         ge=1,

@@ -131,7 +131,7 @@ async def _locked(tx: Transaction, name: str, takes_admin_away: bool = False) ->
 
 
 async def _require_customer(tx: Transaction, customer_id: str | None) -> None:
-    if customer_id is not None and await customer.find(tx, customer_id) is None:
+    if customer_id is not None and not await customer.is_there(tx, customer_id):
         raise NotFound(f"There is no customer {customer_id}.")
 
 

@@ -98,6 +98,12 @@ async def find(tx: Transaction, customer_id: str) -> Customer | None:
     return None if row is None else of_row(row)
 
 
+async def is_there(tx: Transaction, customer_id: str) -> bool:
+    """For our own issuer, whose role knows no more of customers."""
+    query = select(customers.c.id).where(customers.c.id == customer_id)
+    return (await tx.execute(query)).first() is not None
+
+
 async def lock(tx: Transaction, customer_id: str) -> bool:
     """To the commit: what is on its way into the customer's wallet is added up one after the other.
     False when there is no such customer."""

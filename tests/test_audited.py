@@ -36,6 +36,7 @@ from tests.cli.conftest import Command, command
 from tests.support.audit import SOMEBODY, trail
 from tests.support.billing import ALWAYS, Billing
 from tests.support.conditions import eventually
+from tests.support.databases import connected
 from tests.support.letters import DLQ, many
 from tests.support.samples import new_id
 from tests.support.tenants import tenants
@@ -581,7 +582,7 @@ async def let_in(world: World) -> tuple[str, ...]:
 
 
 async def a_user(world: World) -> tuple[str, ...]:
-    async with world.billing.database.begin(SYSTEM) as tx:
+    async with connected(world.settings.auth_database_url) as its_own, its_own.begin(SYSTEM) as tx:
         made = await user.add(tx, new_id(), f"u-{uuid4().hex}", "none", {Role.FINANCE}, None)
     assert made is not None
     return (made.name,)

@@ -17,6 +17,7 @@ from domain.roles import Role
 from service import user
 from service.password import Passwords
 from service.realm import Realm
+from store.database import connect
 
 NAME = "kim"
 
@@ -33,11 +34,7 @@ async def own_and_anothers(stage: Stage) -> None:
         servers.append(services.start_auth(stage.stack, auth_port, environment))
         servers.append(services.start_api(stage.stack, api_port, environment, "api-with-tokens"))
         password = secrets.token_urlsafe(15)
-        who = {Role.CUSTOMER}
-        realm = Realm(stage.desk.database, stage.desk.keys)
-        await user.create(
-            realm, at_the_machine("demo"), Passwords(), NAME, password, who, month.LARGE
-        )
+        await _let_in(stage, password)
         for server in servers:
             await _ready(stage, server)
         async with AsyncExitStack() as clients:
@@ -50,6 +47,16 @@ async def own_and_anothers(stage: Stage) -> None:
             await _play(stage, issuer, api, password)
     finally:
         process.stop(servers)
+
+
+async def _let_in(stage: Stage, password: str) -> None:
+    pool = connect(stage.stack.endpoints.auth_database_url, pool_size=1)
+    try:
+        realm, who = Realm(pool, stage.desk.keys), at_the_machine("demo")
+        roles = {Role.CUSTOMER}
+        await user.create(realm, who, Passwords(), NAME, password, roles, month.LARGE)
+    finally:
+        await pool.dispose()
 
 
 async def _ready(stage: Stage, server: Server) -> None:

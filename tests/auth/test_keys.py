@@ -106,7 +106,7 @@ async def test_a_key_that_has_leaked_is_gone_at_once(mine: tuple[OwnIssuer, Data
         assert await accepted(api, after)
         shown = bearer(session)
         refused(await api.get("/auth/permissions", headers=shown), 401, "unauthenticated")
-    database = own.realm.database
+    database = own.database
     [withdrawn] = await trail(database, action="SIGNING_KEY_WITHDRAWN")
     assert withdrawn.target_id == old
     assert {each.target_id for each in await trail(database, action="SIGNING_KEY_ADDED")} == {
@@ -148,7 +148,7 @@ async def test_with_keys_the_private_half_is_sealed(settings: Settings) -> None:
     ):
         session = await sealed.logged_in(await sealed.somebody())
         assert await accepted(sealed.at(), session)
-        async with database.read(SYSTEM) as tx:
+        async with sealed.realm.database.read(SYSTEM) as tx:
             [private] = (await tx.execute(select(auth_signing_keys.c.private))).scalars()
         noted = json.dumps([repr(each) for each in await trail(database)])
 

@@ -71,7 +71,7 @@ async def test_the_fifth_locks_the_account_wherever_somebody_asks_from(own: OwnI
 
     refused(await login(own.at(), who.name), 401, "login-failed")
 
-    noted = [each.action for each in await trail(own.realm.database, target_id=who.id)]
+    noted = [each.action for each in await trail(own.database, target_id=who.id)]
     assert noted == ["LOGIN_FAILED", "ACCOUNT_LOCKED"]
 
 
@@ -171,7 +171,7 @@ async def test_an_operator_unlocks_by_a_command(own: OwnIssuer, command: Command
 
     assert told.exit_code == 0, told.output
     await own.logged_in(who)
-    entries = await trail(own.realm.database, target_id=who.id)
+    entries = await trail(own.database, target_id=who.id)
     assert (entries[-1].action, entries[-1].actor_id) == ("ACCOUNT_UNLOCKED", f"os/{os_user()}")
 
 
@@ -207,7 +207,7 @@ async def test_without_redis_nobody_gets_in_and_who_is_in_stays_in(
     cable = Cable(target.host, target.port or 6379)
     await cable.plug()
     url = f"redis://127.0.0.1:{cable.port}/0"
-    async with own_issuer(own.settings, own.realm.database, redis_url=url) as mine:
+    async with own_issuer(own.settings, own.database, redis_url=url) as mine:
         who, http = await mine.somebody(), mine.at()
         session = await mine.logged_in(who, http)
         await cable.cut()

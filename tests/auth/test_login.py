@@ -99,7 +99,7 @@ async def test_a_log_in_leaves_a_trace_and_no_password(own: OwnIssuer) -> None:
     session = await own.logged_in(who, http)
     await http.post("/auth/logout", json={"refreshToken": session["refreshToken"]})
 
-    database = own.realm.database
+    database = own.database
     [wrong] = await trail(database, target_id=who.id)
     begun, ended = await trail(database, actor_id=f"own/{who.id}")
     assert (wrong.action, wrong.actor_type, wrong.ip) == ("LOGIN_FAILED", "EXTERNAL", at)
@@ -115,13 +115,13 @@ async def test_many_wrong_log_ins_are_a_few_lines_of_the_trail(own: OwnIssuer) -
     """However many addresses they come from: whoever sends them must not fill the disk."""
     who = await own.somebody()
     strangers = [f"nobody-{uuid4().hex}" for _ in range(6)]
-    before = len(await trail(own.realm.database, target_id="unknown"))
+    before = len(await trail(own.database, target_id="unknown"))
 
     for name in [*strangers, *[who.name] * 8]:
         refused(await login(own.at(), name, WRONG), 401, "login-failed")
 
-    noted = [each.action for each in await trail(own.realm.database, target_id=who.id)]
-    of_nobody = await trail(own.realm.database, target_id="unknown")
+    noted = [each.action for each in await trail(own.database, target_id=who.id)]
+    of_nobody = await trail(own.database, target_id="unknown")
     # Ten minutes may be over in between.
     assert noted[:2] == ["LOGIN_FAILED", "ACCOUNT_LOCKED"]
     assert len(noted) <= 4

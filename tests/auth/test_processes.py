@@ -18,12 +18,14 @@ from domain.access import SYSTEM
 from domain.roles import Role
 from domain.session import digest
 from domain.user import User
+from runtime.settings import Settings
 from service.password import Passwords
 from store import user
 from store.database import Database
 from store.tables import auth_refresh_tokens
 from tests.api.documents import refused
 from tests.support.conditions import PATIENCE_SECONDS
+from tests.support.databases import connected
 from tests.support.own_issuer import PASSWORD, WRONG, bearer, login, refresh
 from tests.support.samples import new_id
 
@@ -47,7 +49,7 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(stack: Stack, database: Database, tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(stack: Stack, settings: Settings, tmp_path: Path) -> AsyncIterator[Pair]:
     """With a cache of their own, to be killed."""
     servers: list[Server] = []
     cache, ports = process.free_port(), [process.free_port() for _ in range(2)]
@@ -70,6 +72,9 @@ async def pair(stack: Stack, database: Database, tmp_path: Path) -> AsyncIterato
                 )
                 for port in ports
             ]
+            database = await clients.enter_async_context(
+                connected(settings.auth_database_url, pool_size=2)
+            )
             yield Pair(one, two, servers[0], database)
     finally:
         await asyncio.to_thread(process.stop, servers)

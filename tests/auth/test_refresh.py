@@ -93,7 +93,7 @@ async def test_a_token_that_comes_later_again_ends_the_session_for_everybody(
 
     refused(await refresh(http, second), 401, "session-ended")
     refused(await refresh(http, first), 401, "session-ended")
-    begun, ended = await trail(own.realm.database, actor_id=f"own/{who.id}")
+    begun, ended = await trail(own.database, actor_id=f"own/{who.id}")
     assert (begun.action, ended.action) == ("LOGGED_IN", "SESSION_REVOKED")
     assert ended.target_id == begun.target_id
     assert ended.reason == "a refresh token came twice, or from another client"
@@ -235,7 +235,7 @@ async def test_with_keys_what_successors_are_made_with_is_sealed(
         first = session["refreshToken"]
         id_ = await session_of(sealed, http, first)
         assert (await refresh(http, first)).status_code == 200
-        async with database.read(SYSTEM) as tx:
+        async with sealed.realm.database.read(SYSTEM) as tx:
             seed = await tx.scalar(select(auth_sessions.c.seed).where(auth_sessions.c.id == id_))
 
     assert str(seed).startswith("sealed:2026-11:")

@@ -9,6 +9,7 @@ import pytest
 
 from api.app import create_app
 from domain.access import SYSTEM
+from domain.user import User
 from runtime import realm
 from runtime.settings import Settings
 from service import user as users
@@ -18,7 +19,7 @@ from store.database import Database
 from tests.api.documents import refused
 from tests.cli.conftest import Command
 from tests.conftest import served
-from tests.support.databases import settings_of_its_own
+from tests.support.databases import connected, settings_of_its_own
 from tests.support.own_issuer import bearer, own_issuer
 from tests.support.samples import new_id
 
@@ -29,26 +30,31 @@ def a_name() -> str:
     return f"u-{uuid4().hex}"
 
 
-async def matches(settings: Settings, database: Database, name: str, password: str) -> bool:
-    known = await users.named(realm.of(settings, database), name)
+async def named(settings: Settings, name: str) -> User | None:
+    async with connected(settings.auth_database_url) as database:
+        return await users.named(realm.of(settings, database), name)
+
+
+async def matches(settings: Settings, name: str, password: str) -> bool:
+    known = await named(settings, name)
     assert known is not None
     good, _ = await Passwords().matches(password, known.password_hash)
     return good
 
 
 async def test_somebody_is_made_listed_changed_and_sent_away(
-    command: Command, settings: Settings, database: Database
+    command: Command, settings: Settings
 ) -> None:
     name = a_name()
     made = await command("user", "create", name, "--role", "operator", stdin=f"{PASSWORD}\n")
     assert (made.exit_code, made.output) == (0, f"{name} can log in, as operator.\n")
-    assert await matches(settings, database, name, PASSWORD)
+    assert await matches(settings, name, PASSWORD)
 
     again = f"another {PASSWORD}"
     changed = await command("user", "set-password", name, stdin=f"{again}\r\n")
     assert changed.exit_code == 0, changed.output
-    assert await matches(settings, database, name, again)
-    assert not await matches(settings, database, name, PASSWORD)
+    assert await matches(settings, name, again)
+    assert not await matches(settings, name, PASSWORD)
 
     roles = await command("user", "set-roles", name, "--role", "finance", "--role", "operator")
     assert roles.exit_code == 0, roles.output
@@ -101,14 +107,14 @@ async def test_a_customer_is_named_and_must_be_there(command: Command, database:
 
 @pytest.mark.parametrize("said", ["", "\n", "short\n"])
 async def test_without_a_password_nobody_is_made(
-    command: Command, settings: Settings, database: Database, said: str
+    command: Command, settings: Settings, said: str
 ) -> None:
     name = a_name()
 
     told = await command("user", "create", name, "--role", "operator", stdin=said)
 
     assert told.exit_code == 1
-    assert await users.named(realm.of(settings, database), name) is None
+    assert await named(settings, name) is None
 
 
 async def test_a_password_is_no_argument(command: Command) -> None:
@@ -121,7 +127,7 @@ async def test_a_password_is_no_argument(command: Command) -> None:
 
 async def test_keys_are_listed_rotated_and_replaced(command: Command, settings: Settings) -> None:
     async with settings_of_its_own(settings) as own:
-        await _rotate(partial(command, DATABASE_URL=own.database_url))
+        await _rotate(partial(command, AUTH_DATABASE_URL=own.auth_database_url))
 
 
 async def _rotate(command: Command) -> None:

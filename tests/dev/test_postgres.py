@@ -96,15 +96,18 @@ async def test_data_survives_kill_9_and_a_pid_file_with_the_pid_of_somebody_else
     await somebody.close()
 
 
-async def test_data_of_before_get_the_role_of_customers_when_they_are_started(
-    directory: Path,
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [(postgres.CUSTOMER, "billing_customer NOLOGIN"), (postgres.ISSUER, "billing_auth LOGIN")],
+)
+async def test_data_of_before_get_the_roles_that_are_missing_when_they_are_started(
+    directory: Path, role: str, words: str
 ) -> None:
-    """Without it no migration runs, and says what to do about it."""
+    """Without them no migration runs, and says what to do about it."""
     with running_postgres(directory) as port:
-        await execute(port, postgres.SUPERUSER, f"DROP ROLE {postgres.CUSTOMER}")
-        with pytest.raises(
-            DBAPIError, match="As a superuser: CREATE ROLE billing_customer NOLOGIN"
-        ):
+        for statement in (f"DROP OWNED BY {role}", f"DROP ROLE {role}"):
+            await execute(port, postgres.SUPERUSER, statement)
+        with pytest.raises(DBAPIError, match=f"As a superuser: CREATE ROLE {words}"):
             await asyncio.to_thread(schema.upgrade, postgres.url(port, postgres.OWNER))
 
     with running_postgres(directory) as port:

@@ -36,6 +36,7 @@ SIMULATOR = SimulatorOptions(
 ELSEWHERE = {
     "DATABASE_URL": "postgresql://billing_app@db.example/billing",
     "DATABASE_OWNER_URL": "postgresql://billing_owner:a $ecret@db.example/billing",
+    "AUTH_DATABASE_URL": "postgresql://billing_auth@db.example/billing",
     "REDIS_URL": "redis://cache.example:6379/0",
     "KAFKA_BOOTSTRAP_SERVERS": "broker-1.example:9092,broker-2.example:9092",
     "TEMPORAL_ADDRESS": "temporal.example:7233",
@@ -203,10 +204,11 @@ def test_the_other_parts_are_still_started() -> None:
         assert stack.endpoints.gateway_url == ELSEWHERE["GATEWAY_URL"]
 
 
-def test_a_database_needs_its_owner_too() -> None:
-    environment = without("DATABASE_OWNER_URL")
+@pytest.mark.parametrize("name", ["DATABASE_OWNER_URL", "AUTH_DATABASE_URL"])
+def test_a_database_needs_its_other_roles_too(name: str) -> None:
+    environment = without(name)
     with (
-        pytest.raises(StackError, match="set DATABASE_OWNER_URL too"),
+        pytest.raises(StackError, match=f"set {name} too"),
         temporary_stack([], SIMULATOR, environment=environment),
     ):
         pass

@@ -133,6 +133,7 @@ def test_a_worker_asks_for_what_it_uses() -> None:
 OWN = "https://login.example"
 ISSUING: dict[str, Any] = {
     **READY,
+    "auth_database_url": "postgresql://billing_auth@db.internal/billing?sslmode=verify-full",
     "auth_issuer": OWN,
     "oidc_issuers": [{"alias": "own", "issuer": OWN, "audience": "billing"}],
 }
@@ -160,6 +161,7 @@ def test_our_own_issuer_starts_with_everything_there() -> None:
         ({"auth_issuer": "http://login.example"}, "use https"),
         ({"oidc_issuers": [ISSUER]}, f"nobody believes {OWN}"),
         ({"payload_keys": None}, "nothing may be kept in clear"),
+        ({"auth_database_url": "postgresql://a@db.internal/b"}, "AUTH_DATABASE_URL would speak"),
         ({"redis_url": "redis://cache.internal/0"}, "REDIS_URL would speak"),
         ({"billing_environment": "dev"}, "in dev everything binds loopback"),
     ],
@@ -167,6 +169,14 @@ def test_our_own_issuer_starts_with_everything_there() -> None:
 )
 def test_our_own_issuer_says_what_is_missing(settings: dict[str, Any], words: str) -> None:
     assert any(words.lower() in each.lower() for each in not_issuing(**settings))
+
+
+def test_our_own_issuer_is_told_its_database() -> None:
+    """Its default is on this machine, where it would look for a database of somebody else."""
+    told = {name: each for name, each in ISSUING.items() if name != "auth_database_url"}
+    with pytest.raises(ConfigurationError, match="set AUTH_DATABASE_URL"):
+        require_auth(Settings.model_validate(told))
+    require_auth(Settings.model_validate({**told, "billing_environment": "dev", "api_host": "::1"}))
 
 
 def test_without_it_nothing_asks_for_it() -> None:

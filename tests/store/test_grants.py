@@ -1,13 +1,19 @@
 """What the application's roles may do, asked of PostgreSQL itself."""
 
+from functools import partial
+
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
-from dev.postgres import APPLICATION, CUSTOMER
+from dev.postgres import APPLICATION, CUSTOMER, ISSUER
 from domain.access import SYSTEM
+from domain.audit import Action, Actor, ActorType, Entry, Noun
+from runtime.settings import Settings
+from store import audit
 from store.database import Database
 from store.tables import metadata
+from tests.support.databases import connected
 from tests.support.samples import new_id
 
 INSERT_ONLY = {
@@ -95,6 +101,17 @@ STAYS = {
 }
 """Where they are many: the columns that it does not change."""
 
+OF_THE_ISSUER = {"auth_users", "auth_sessions", "auth_refresh_tokens", "auth_signing_keys"}
+"""What nobody else reads, the application neither."""
+COLUMNS_OF_THE_ISSUER = {
+    "SELECT": {
+        "audit_entries": {"id", "actor_id", "target_type", "target_id", "viewed_from"},
+        "customers": {"id"},
+    },
+    "INSERT": {"audit_entries": LEDGER["audit_entries"]},
+}
+"""Of the rest these columns: whether there is a customer, and what it notes of its own."""
+
 OF_CUSTOMERS = {
     "SELECT": {
         *("customers", "plan_assignments", "payment_methods", "orders", "payments", "top_ups"),
@@ -151,7 +168,7 @@ async def test_the_application_reads_and_adds_and_changes_state_only(database: D
         granted = {tuple(row) for row in await tx.execute(_GRANTS)}
 
     expected = {
-        (table, APPLICATION, privilege)
+        (table, ISSUER if table in OF_THE_ISSUER else APPLICATION, privilege)
         for table in metadata.tables
         for privilege in _expected(table)
     } | {("usage_events_default", APPLICATION, "SELECT")}
@@ -183,14 +200,15 @@ async def test_of_a_row_it_changes_only_what_may_change(database: Database) -> N
     columns = {name: set(table.c.keys()) for name, table in metadata.tables.items()}
     changed = CHANGED | {name: columns[name] - stays for name, stays in STAYS.items()}
     expected = {
-        (table, column, APPLICATION, privilege)
+        (table, column, ISSUER if table in OF_THE_ISSUER else APPLICATION, privilege)
         for privilege, tables in (("UPDATE", changed), ("INSERT", LEDGER))
         for table, names in tables.items()
         for column in names
     }
     expected |= {
-        (table, column, CUSTOMER, privilege)
-        for privilege, tables in COLUMNS_OF_CUSTOMERS.items()
+        (table, column, role, privilege)
+        for role, privileges in ((CUSTOMER, COLUMNS_OF_CUSTOMERS), (ISSUER, COLUMNS_OF_THE_ISSUER))
+        for privilege, tables in privileges.items()
         for table, names in tables.items()
         for column in names
     }
@@ -206,14 +224,15 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
             has_database_privilege(r.oid, current_database(), 'CREATE') AS schemas,
             has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
             has_schema_privilege(r.oid, 'public', 'CREATE') AS tables
-        FROM pg_roles r WHERE rolname IN (:application, :customer)
+        FROM pg_roles r WHERE rolname IN (:application, :customer, :issuer)
     """)
     members = text("""
         SELECT member::regrole::text, roleid::regrole::text, inherit_option, admin_option
         FROM pg_auth_members
-        WHERE member IN (to_regrole(:application), to_regrole(:customer))
+        WHERE member IN
+            (to_regrole(:application), to_regrole(:customer), to_regrole(:issuer))
     """)
-    names = {"application": APPLICATION, "customer": CUSTOMER}
+    names = {"application": APPLICATION, "customer": CUSTOMER, "issuer": ISSUER}
     async with database.engine.connect() as tx:
         found = {name: (login, rights) for name, login, *rights in await tx.execute(roles, names)}
         memberships = [tuple(row) for row in await tx.execute(members, names)]
@@ -221,6 +240,7 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
     assert {name: login for name, (login, _) in found.items()} == {
         APPLICATION: True,
         CUSTOMER: False,
+        ISSUER: True,
     }
     assert not any(right for _, rights in found.values() for right in rights), found
     assert memberships == [(APPLICATION, CUSTOMER, False, False)]
@@ -255,11 +275,12 @@ async def test_no_right_hides_in_a_role_or_the_database(database: Database) -> N
         "UPDATE dead_letters SET payload = ''",
         "DELETE FROM dead_letters",
         "UPDATE top_ups SET amount = 1",
-        "UPDATE auth_users SET name = 'root'",
-        "DELETE FROM auth_users",
-        "UPDATE auth_refresh_tokens SET hash = ''",
-        "UPDATE auth_sessions SET user_id = gen_random_uuid()",
-        "UPDATE auth_signing_keys SET public = '{}'",
+        "SELECT password_hash FROM auth_users",
+        "SELECT FROM auth_sessions",
+        "SELECT hash FROM auth_refresh_tokens",
+        "SELECT private FROM auth_signing_keys",
+        "UPDATE auth_users SET password_hash = ''",
+        "SET ROLE billing_auth",
         "UPDATE audit_entries SET actor_id = 'nobody'",
         "TRUNCATE audit_seals",
         "INSERT INTO audit_entries (at) VALUES (now())",
@@ -276,6 +297,50 @@ async def test_what_it_may_not_do_is_refused(database: Database, statement: str)
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         async with database.begin(SYSTEM) as tx:
             await tx.execute(text(statement))
+
+
+OF_ANOTHER = """
+    INSERT INTO audit_entries (actor_type, actor_id, action, target_type, target_id)
+    VALUES ('SYSTEM', 'auth', 'PAYMENT_RESOLVED', 'payment', 'p-1')
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE auth_users SET name = 'root'",
+        "DELETE FROM auth_users",
+        "UPDATE auth_refresh_tokens SET hash = ''",
+        "UPDATE auth_sessions SET user_id = gen_random_uuid()",
+        "UPDATE auth_signing_keys SET public = '{}'",
+        "SELECT time_zone FROM customers",
+        "UPDATE customers SET due_days = 1",
+        "SELECT FROM payments",
+        "SELECT action FROM audit_entries",
+        "DELETE FROM audit_entries",
+        "SET ROLE billing_app",
+        OF_ANOTHER,
+    ],
+)
+async def test_what_the_issuer_may_not_do_is_refused(settings: Settings, statement: str) -> None:
+    """It notes what it does itself, and nothing that others do."""
+    async with connected(settings.auth_database_url) as issuer:
+        with pytest.raises(DBAPIError, match=r"permission denied|row-level security policy"):
+            async with issuer.begin(SYSTEM) as tx:
+                await tx.execute(text(statement))
+
+
+async def test_the_issuer_sees_only_what_it_has_noted_itself(
+    settings: Settings, database: Database
+) -> None:
+    by = f"a-{new_id()}"
+    entry = partial(Entry, Actor(ActorType.SYSTEM, by), Action.USER_CREATED)
+    async with database.begin(SYSTEM) as tx:
+        await audit.append(tx, entry(Noun.USER, "u-1"), entry(Noun.PAYMENT, "p-1"))
+    seen = text("SELECT target_id FROM audit_entries WHERE actor_id = :by")
+
+    async with connected(settings.auth_database_url) as issuer, issuer.begin(SYSTEM) as tx:
+        assert list((await tx.execute(seen, {"by": by})).scalars()) == ["u-1"]
 
 
 COUPON = """

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from dev.postgres import APPLICATION, CUSTOMER
+from dev.postgres import APPLICATION, CUSTOMER, ISSUER
 from domain.access import SYSTEM, Actor, Scope
 from domain.errors import KeyReused
 from domain.payment import Method, PaymentRequest
@@ -95,7 +95,8 @@ async def test_of_every_closed_table_a_customer_meets_what_is_its_own(database: 
 
 
 async def test_the_system_and_the_owner_see_all(database: Database, owner: Database) -> None:
-    whole = [each for each in await asked(database, _POLICIES) if each.roles != [CUSTOMER]]
+    narrow = ([CUSTOMER], [ISSUER])
+    whole = [each for each in await asked(database, _POLICIES) if each.roles not in narrow]
 
     assert {(each.using, each.check, each.polcmd) for each in whole} == {("true", "true", "*")}
     async with owner.begin(SYSTEM) as tx:
@@ -103,6 +104,20 @@ async def test_the_system_and_the_owner_see_all(database: Database, owner: Datab
     for name in metadata.tables.keys() - NOBODYS:
         seeing = {role for each in whole if each.name == name for role in each.roles}
         assert seeing == {APPLICATION, own}, name
+
+
+async def test_our_own_issuer_meets_whether_there_is_a_customer_and_its_own_entries(
+    database: Database,
+) -> None:
+    its_own = [each for each in await asked(database, _POLICIES) if ISSUER in each.roles]
+
+    assert {(each.name, each.polcmd) for each in its_own} == {
+        ("audit_entries", "*"),
+        ("customers", "r"),
+    }
+    [entries] = [each for each in its_own if each.name == "audit_entries"]
+    assert "target_type" in entries.using
+    assert entries.check == entries.using
 
 
 async def test_the_system_pays_nothing_for_it(database: Database) -> None:

@@ -130,10 +130,10 @@ async def somebody_waits_for_a_row(database: Database) -> None:
 async def settings_of_its_own(settings: Settings) -> AsyncIterator[Settings]:
     """The same with an empty database of its own, up to date: for whoever looks at everything."""
     name = f"own_{uuid4().hex}"
-    owner_url, url = (
-        each.rpartition("/")[0] + f"/{name}"
-        for each in (settings.database_owner_url, settings.database_url)
-    )
+    urls = {
+        role: getattr(settings, role).rpartition("/")[0] + f"/{name}"
+        for role in ("database_owner_url", "database_url", "auth_database_url")
+    }
     async with database_of_its_own(settings.database_owner_url, name):
-        await asyncio.to_thread(schema.upgrade, owner_url)
-        yield settings.model_copy(update={"database_url": url, "database_owner_url": owner_url})
+        await asyncio.to_thread(schema.upgrade, urls["database_owner_url"])
+        yield settings.model_copy(update=urls)

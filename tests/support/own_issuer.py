@@ -25,6 +25,7 @@ from service.realm import Realm
 from store import customer, user
 from store.database import Database
 from tests.support.conditions import eventually
+from tests.support.databases import connected
 from tests.support.samples import new_id
 
 PASSWORD = "correct horse battery staple"
@@ -42,10 +43,13 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True)
 class OwnIssuer:
+    """`realm` acts as its own role, `database` as the application's."""
+
     url: str
     app: FastAPI
     settings: Settings
     realm: Realm
+    database: Database
     password_hash: str
 
     def at(self, ip: str | None = None) -> httpx2.AsyncClient:
@@ -57,9 +61,10 @@ class OwnIssuer:
 
     async def somebody(self, *roles: Role, customer_id: str | None = None) -> User:
         """With the password `PASSWORD`."""
-        async with self.realm.database.begin(SYSTEM) as tx:
-            if customer_id is not None:
+        if customer_id is not None:
+            async with self.database.begin(SYSTEM) as tx:
                 await customer.put(tx, customer_id)
+        async with self.realm.database.begin(SYSTEM) as tx:
             name, kind = f"u-{uuid4().hex}", set(roles or (Role.OPERATOR,))
             made = await user.add(tx, new_id(), name, self.password_hash, kind, customer_id)
         assert made is not None
@@ -116,7 +121,8 @@ async def own_issuer(
         # What is hashed from here on, a test has asked for.
         await app.state.context.passwords.start()
         kept = await Passwords().hashed(PASSWORD)
-        yield OwnIssuer(url, app, mine, realm.of(mine, database), kept)
+        async with connected(mine.auth_database_url, pool_size=5) as its_own:
+            yield OwnIssuer(url, app, mine, realm.of(mine, its_own), database, kept)
     finally:
         server.should_exit = True
         await serving
