@@ -1,7 +1,8 @@
 """Final answers in Valkey/Redis, so that most repeats ask no database.
 
 Only a cache of what can never change: losing it, or the whole server, changes latency and nothing
-else. Every fault is a miss. With keys the answers are sealed: a body may say what is personal.
+else. Every fault is a miss, and so is a crowd: who gets no connection in a moment asks the
+database. With keys the answers are sealed: a body may say what is personal.
 """
 
 import hashlib
@@ -9,15 +10,16 @@ from typing import NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from api import redis_pool
 from domain.access import Scope
 from domain.errors import KeyReused
 from store.idempotency import Claim, StoredAnswer
 from store.key_ring import KeyRing, Tampered, UnknownKey
 
 KEPT_SECONDS = 24 * 3600
+PATIENCE_SECONDS = 0.1
 
 
 class _Kept(NamedTuple):
@@ -34,7 +36,7 @@ class ReplayCache:
 
     def __init__(self, url: str, keys: KeyRing) -> None:
         self._keys = keys
-        self._redis = Redis.from_url(url, socket_timeout=0.1, socket_connect_timeout=0.1)
+        self._redis = redis_pool.connect(url, PATIENCE_SECONDS)
 
     async def get(self, claim: Claim, scope: Scope) -> StoredAnswer | None:
         """The final answer of this claim, if cached; raises `KeyReused` for another request. As in
