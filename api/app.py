@@ -287,7 +287,7 @@ def _reads(settings: Settings) -> Database:
     return database.connect(settings.database_url, settings.api_reads_at_once)
 
 
-def _start_page(temporal_ui_url: str) -> str:
+def _start_page(temporal_ui_url: str | None) -> str:
     pages = {"The HTTP API": "/swagger", "The Temporal UI: every workflow": temporal_ui_url}
     links = "".join(
         f'<li><a href="{escape(url)}">{name}</a></li>' for name, url in pages.items() if url

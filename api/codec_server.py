@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Envelope)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[_origin(settings.temporal_ui_url)],
+        allow_origins=_origins(settings.temporal_ui_url),
         allow_methods=["POST"],
         allow_headers=["Authorization", "Content-Type", "X-Namespace"],
         allow_credentials=True,
@@ -121,6 +121,7 @@ async def _opened(codec: EncryptionCodec, payload: Payload) -> _Read:
     return _Read(opened, True, workflow_of(payload))
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def _origins(url: str | None) -> list[str]:
+    """Of the Temporal UI; none where nobody has said where it is."""
+    parts = urlsplit(url or "")
+    return [f"{parts.scheme}://{parts.netloc}"] if url else []

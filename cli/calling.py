@@ -34,6 +34,10 @@ BUSY_SECONDS = 30.0
 """How long a command does as it is told when too much is asked for at once."""
 DECISION_SECONDS = 30.0
 """How long a worker may take to take a decision."""
+RESTART_SECONDS = 120.0
+"""How long a command that only looks on waits for an API that is gone."""
+GONE = frozenset({502, 503, 504})
+"""What a proxy says while nobody is behind it."""
 WHO = "User-Agent"
 
 Model = TypeVar("Model", bound=Document)
@@ -53,6 +57,10 @@ class Rejection(Refused):
 
 class Missing(Rejection):
     """There is no such thing."""
+
+
+class Unanswered(Refused):
+    """Nobody was there, or went away before the answer."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,24 @@ class Api:
     async def get(self, path: str, **query: str | int | None) -> Answer:
         """A document as it stands; a query parameter that is None is left out."""
         return await self._asked("GET", path, query)
+
+    async def watched(self, path: str, again: str, **query: str | int | None) -> Answer:
+        """As `get`, of what goes on whether somebody looks or not: an API that is gone is waited
+        for. `again`: what to do where it does not come back, in words."""
+        ends_at = time.monotonic() + RESTART_SECONDS
+        while True:
+            try:
+                answer = await self._sent("GET", path, query)
+            except Unanswered as gone:
+                why = str(gone)
+            else:
+                if answer.status_code not in GONE:
+                    return _read(answer)
+                why = _detail(answer)
+            if time.monotonic() >= ends_at:
+                raise Refused(f"{why} What was begun goes on all the same: {again}")
+            _signs.print("The API is gone: waiting for it to come back ...", style="dim")
+            await asyncio.sleep(1)
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, **query: str | int | None
@@ -159,14 +185,14 @@ class Api:
                 headers={} if key is None else {"Idempotency-Key": key},
             )
         except httpx2.ConnectError as error:
-            raise Refused(
+            raise Unanswered(
                 f"Nothing answers at {self._http.base_url}: start `make dev` in another terminal, "
                 "or say in BILLING_API_URL where the API is. On a machine of the installation "
                 "itself `billing --direct` works without one."
             ) from error
         except httpx2.HTTPError as error:
             why = str(error) or type(error).__name__
-            raise Refused(
+            raise Unanswered(
                 f"{self._http.base_url} gave no answer ({why}): repeat the same command."
             ) from error
 

@@ -152,12 +152,13 @@ def job(
     if len(asked) > 1:
         raise Refused("Pause, resume or cancel: one of them.")
     path = f"{DLQ}/bulk-jobs/{as_id(job_id)}"
+    again = f"`billing dead-letter job {job_id} --watch` looks again."
     answer = _posted(f"{path}/{asked[0]}") if asked else _got(path)
     stands = answer.read(BulkJob)
     while watch and stands.state is JobState.RUNNING:
         say(_progress(stands))
         time.sleep(LOOK_SECONDS)
-        stands = _got(path).read(BulkJob)
+        stands = _called(lambda api: api.watched(path, again)).read(BulkJob)
     if as_json:
         _as_json(stands)
         return

@@ -125,14 +125,22 @@ async def _run(month: str, names: Sequence[str]) -> Run:
         where = begun.location if names else None
         with _bar() as bar:
             await _follow(api, where or f"{PATH}/runs/{month}/progress", bar, month)
-        return (await api.get(f"{PATH}/runs/{month}")).read(Run)
+        return (await api.watched(f"{PATH}/runs/{month}", _again(month))).read(Run)
+
+
+def _again(month: str) -> str:
+    """What to do where nobody can be asked any more."""
+    return (
+        "the same command follows it again, and `billing settlement report "
+        f"{month}` tells how far it is."
+    )
 
 
 async def _follow(api: Api, where: str, bar: Bar, month: str) -> None:
     """Show how far the run is until it has ended."""
     task = bar.add_task(f"settle {month}", total=None)
     while True:
-        seen = (await api.get(where)).read(RunProgress)
+        seen = (await api.watched(where, _again(month))).read(RunProgress)
         if seen.finished is not None:
             bar.update(task, total=seen.customers or None, completed=seen.finished)
         if seen.state == "COMPLETED":
@@ -216,7 +224,11 @@ async def _settle_again(api: Api, month: str, customers: Sequence[str], bar: Bar
     begun = await api.post(f"{PATH}/runs", {"period": month, "customerIds": list(customers)})
     assert begun.location is not None, "a run has a place"
     await _follow(api, begun.location, bar, month)
-    return [await _standing(api, month, each) for each in customers]
+    where, again = f"{PATH}/run", _again(month)
+    return [
+        (await api.watched(where, again, customerId=each, period=month)).read(Standing)
+        for each in customers
+    ]
 
 
 def _tell_report(found: Run, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,6 +27,8 @@ from domain.quota import Quota
 from domain.signing_key import MAX_TOKEN_LIFE
 from domain.usage import LATE
 from runtime.issuer import Issuer
+
+DEV_UI = "http://127.0.0.1:8233"
 
 Days = Annotated[float, Field(gt=0, le=3_660)]
 
@@ -137,7 +139,9 @@ class Settings(BaseSettings):
         le=65535,
         description="The port of the Temporal SDK's own metrics, at `API_HOST`; none without.",
     )
-    temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
+    temporal_ui_url: str | None = Field(
+        None, description=f"Only for links; without it there are none. In `dev` {DEV_UI} is meant."
+    )
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
     gateway_webhook_secret: SecretStr = Field(
         SecretStr("whsec_ZHVyYWJsZS1iaWxsaW5nLWRldmVsb3BtZW50LXNlY3JldA=="),
@@ -280,6 +284,14 @@ class Settings(BaseSettings):
         90, ge=1, le=3_660, description="How long a key signs before another one follows."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_dev(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Elsewhere nobody's machine has the UI of the installation."""
+        if values.get("billing_environment") == "dev":
+            return {"temporal_ui_url": DEV_UI, **values}
+        return values
 
     @field_validator("oidc_issuers")
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.errors import TYPES
+from cli import calling
 from cli.system import Refused, os_user
 from dev import process
 from tests.api.settling import invoiced, waiting_draft
@@ -232,3 +233,76 @@ async def test_what_a_machine_of_production_looks_at_itself_is_said_and_noted(
     assert quiet.stderr == ""
     noted = await trail(billing.database, action="BREAK_GLASS_USED", actor_id=ME)
     assert [each.after for each in noted if each.reason == reason] == [{"command": "audit anchor"}]
+
+
+RUN = "/api/v1/settlement/runs/2026-05"
+REPORT: dict[str, object] = {
+    "period": "2026-05",
+    "startedAt": None,
+    "finishedAt": None,
+    "customers": 2,
+    "settled": 2,
+    **dict.fromkeys(("skipped", "notOver", "awaitingApproval", "rejected", "cancelled"), 0),
+    "failed": 0,
+    "running": 0,
+    "failedByReason": {},
+    "failures": [],
+    "totals": {},
+    "seconds": 1.5,
+    "throughput": 1.3,
+}
+
+
+def progress(state: str) -> Response:
+    return Response(200, {"period": "2026-05", "state": state, "customers": 2, "finished": 1})
+
+
+class Restarted(Scripted):
+    """Hangs up on whoever asks, where it is `GONE`."""
+
+    async def __call__(self, request: Request) -> Response:
+        answer = await super().__call__(request)
+        if answer is GONE:
+            raise ConnectionResetError
+        return answer
+
+
+GONE = Response(0)
+BEGUN = Response(202, {}, headers={"Location": f"{RUN}/progress"})
+
+
+async def test_a_run_is_followed_past_a_restart_of_the_api(command: Command) -> None:
+    proxied = Response(502, "nobody", "text/html")
+    looked = [progress("RUNNING"), GONE, proxied, progress("COMPLETED")]
+    api = Restarted([BEGUN, *looked, GONE, Response(200, REPORT)])
+    async with local_server(api) as url:
+        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+
+    assert told.exit_code == 0, told.exception
+    assert told.stderr.count("The API is gone: waiting for it to come back") == 3
+    assert "Settlement of 2026-05" in told.stdout
+    assert [each.method for each in api.asked] == ["POST"] + ["GET"] * 6
+
+
+async def test_an_api_that_does_not_come_back_is_given_up_in_words(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "RESTART_SECONDS", 0.0)
+    async with local_server(Restarted([BEGUN, GONE])) as url:
+        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+
+    assert told.exit_code == 1
+    assert "gave no answer" in str(told.exception)
+    assert "goes on all the same: the same command follows it again" in str(told.exception)
+    assert "`billing settlement report 2026-05`" in str(told.exception)
+
+
+async def test_what_begins_something_is_not_sent_again_to_an_api_that_is_gone(
+    command: Command,
+) -> None:
+    api = Restarted([GONE])
+    async with local_server(api) as url:
+        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+
+    assert told.exit_code == 1
+    assert len(api.asked) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from runtime.settings import Settings
+from runtime.settings import DEV_UI, Settings
 
 README = Path(__file__).parent.parent.parent / "README.md"
 HEADER = ["setting", "default", "meaning"]
@@ -84,3 +84,19 @@ def test_a_list_without_a_secret_is_refused(name: str, empty: str) -> None:
 def test_a_secret_for_keys_without_a_name_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"api_key_secrets": text})
+
+
+@pytest.mark.parametrize(
+    ("told", "link"),
+    [
+        ({}, None),
+        ({"temporal_ui_url": "https://temporal.example"}, "https://temporal.example"),
+        ({"billing_environment": "dev"}, DEV_UI),
+        ({"billing_environment": "dev", "temporal_ui_url": ""}, ""),
+    ],
+    ids=str,
+)
+def test_links_lead_to_the_temporal_ui_that_is_named_and_only_in_dev_to_this_machine(
+    told: dict[str, str], link: str | None
+) -> None:
+    assert Settings.model_validate(told).temporal_ui_url == link
