@@ -11,7 +11,7 @@ from enum import Enum, StrEnum, auto
 from domain.customer import Agreement
 from domain.dead_letter import Operation, Wanted
 from domain.event import JSON
-from domain.invoice import InvoiceHead
+from domain.invoice import OPEN, InvoiceHead, InvoiceStatus
 from domain.money import format_amount
 from domain.pricing import Plan
 from domain.roles import Action
@@ -43,6 +43,13 @@ ASKS: Mapping[Kind, Action] = {
 HANDED_OVER = frozenset({Kind.APPROVAL, Kind.WRITE_OFF, Kind.REPLAY})
 """A workflow carries these out, after the decision: until the end of its time, whoever calls again
 hands the same decision over again, which is harmless. The others are done with the decision."""
+
+
+WAITS_WHILE: Mapping[Kind, frozenset[InvoiceStatus]] = {
+    Kind.APPROVAL: frozenset({InvoiceStatus.AWAITING_APPROVAL}),
+    Kind.WRITE_OFF: OPEN,
+}
+"""Of an invoice that stands elsewhere by now there is nothing left to agree to."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import uvloop
 
 from cli.dev import leave_in_order
 from dev.alive import signs_of_life
-from load import growth, idle, ledger, payments, report, settlement, system, usage
+from load import growth, idle, ledger, payments, report, settlement, system, tokens, usage
 from load.figures import Group
 from load.meter import Meter
 from load.size import FULL, QUICK, Size
@@ -23,6 +23,7 @@ GROUPS = {
     "idle": idle.measure,
     "payments": payments.measure,
     "usage": usage.measure,
+    "tokens": tokens.measure,
     "settlement": settlement.measure,
     "ledger": ledger.measure,
     "growth": growth.measure,

@@ -13,8 +13,10 @@ FRESH_SECONDS = 2
 class Connection:
     """One request at a time; whoever has several in flight has as many connections."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, always: Mapping[str, str] | None = None) -> None:
+        """`always`: headers of each request."""
         self._port = port
+        self._always = always or {}
         self._used = 0.0
         self._writer: asyncio.StreamWriter | None = None
 
@@ -31,7 +33,8 @@ class Connection:
         if self._writer is None or time.monotonic() - self._used > FRESH_SECONDS:
             await self._open()
         assert self._writer is not None
-        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        sent = {**self._always, **(headers or {})}.items()
+        more = "".join(f"{name}: {value}\r\n" for name, value in sent)
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n{more}\r\n"

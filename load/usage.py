@@ -33,16 +33,16 @@ async def measure(system: System, meter: Meter, size: Size) -> Group:
     floor = [Connection(system.floor_port) for _ in range(IN_FLIGHT)]
     copying = [await asyncpg.connect(system.superuser_url) for _ in range(AT_ONCE)]
     batches = deque(
-        orjson.dumps({"events": [_document() for _ in range(MAX_BATCH)]})
+        orjson.dumps({"events": [document() for _ in range(MAX_BATCH)]})
         for _ in range((size.rounds + 1) * (BATCHES + AT_ONCE))
     )
     rows = [_row() for _ in range(MAX_BATCH)]
 
     async def single(caller: int) -> None:
-        await ours[caller].send("POST", "/api/v1/usage", orjson.dumps(_document()), expect=202)
+        await ours[caller].send("POST", "/api/v1/usage", orjson.dumps(document()), expect=202)
 
     async def echo(caller: int) -> None:
-        await floor[caller].send("POST", "/echo/usage", orjson.dumps(_document()), expect=202)
+        await floor[caller].send("POST", "/echo/usage", orjson.dumps(document()), expect=202)
 
     async def batch(caller: int) -> None:
         sent = batches.pop()
@@ -74,7 +74,8 @@ async def measure(system: System, meter: Meter, size: Size) -> Group:
     return group
 
 
-def _document() -> dict[str, object]:
+def document() -> dict[str, object]:
+    """An event that nobody has reported yet."""
     return {
         "eventId": str(uuid4()),
         "customerId": CUSTOMER,

@@ -104,7 +104,8 @@ async def report(desk: Desk, period: str) -> Report:
 async def start_run(
     desk: Desk, access: Access, period: str, customers: Sequence[str] = ()
 ) -> WorkflowHandle[SettlementRun, Progress]:
-    """Settle a month for everybody, or for these customers; asked again while it runs, it is found.
+    """Settle a month for everybody, or for these customers, each once; asked again while it runs,
+    it is found.
 
     What failed in an earlier run it settles again: of many that is a replay.
 
@@ -113,8 +114,10 @@ async def start_run(
     """
     async with desk.database.read(access.scope) as tx:
         Period.parse(period).require_over(await clock.now(tx), "UTC")
-        for customer_id in customers:
-            await _require_customer(tx, customer_id)
+        customers = tuple(dict.fromkeys(customers))
+        known = await customer.known(tx, customers)
+        for unknown in (each for each in customers if each not in known):
+            raise NotFound(f"There is no customer {unknown}.")
         again = await _settled_again(tx, period, customers)
     await agreed_to_replay(desk, access, period, again, customers)
     await _note_run(desk, access, Action.SETTLEMENT_RUN_STARTED, period, customers)
@@ -377,12 +380,6 @@ async def _of_month(
     async with desk.database.read(scope) as tx:
         row = await invoice.of_month(tx, customer_id, period)
         return None if row is None else await invoices.record(tx, row)
-
-
-async def _require_customer(tx: Transaction, customer_id: str) -> None:
-    """Raises `NotFound`."""
-    if await customer.find(tx, customer_id) is None:
-        raise NotFound(f"There is no customer {customer_id}.")
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Customers, their plans and their cards (billing keys of a PG, never card numbers)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +97,12 @@ async def count_with_plan(tx: Transaction, plan_code: str, since: datetime) -> i
 async def find(tx: Transaction, customer_id: str) -> Customer | None:
     row = (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
     return None if row is None else of_row(row)
+
+
+async def known(tx: Transaction, customer_ids: Sequence[str]) -> set[str]:
+    """Those of them that there are, in one statement however many are asked about."""
+    query = select(customers.c.id).where(customers.c.id.in_(customer_ids))
+    return set((await tx.execute(query)).scalars())
 
 
 async def is_there(tx: Transaction, customer_id: str) -> bool:

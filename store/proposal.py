@@ -3,14 +3,26 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Uuid, and_, case, cast, func, insert, or_, select, update
 
-from domain.proposal import Decision, Kind, Proposal, ProposalStatus
+from domain.proposal import WAITS_WHILE, Decision, Kind, Proposal, ProposalStatus
 from store.clock import NOW
 from store.database import Transaction
-from store.tables import proposals
+from store.tables import invoices, proposals
 
 _WAITS = proposals.c.status == ProposalStatus.PROPOSED
+_INVOICE = case(
+    (proposals.c.kind.in_(WAITS_WHILE), cast(proposals.c.target_id, Uuid(as_uuid=False)))
+)
+_THINGS = proposals.outerjoin(invoices, invoices.c.id == _INVOICE)
+_THERE = or_(
+    proposals.c.kind.not_in(WAITS_WHILE),
+    *(
+        and_(proposals.c.kind == kind, invoices.c.status.in_(waits))
+        for kind, waits in WAITS_WHILE.items()
+    ),
+)
+"""What it is about has not ended meanwhile."""
 
 
 async def lock(tx: Transaction, decision: Decision) -> None:
@@ -60,8 +72,9 @@ async def find(tx: Transaction, id_: str) -> Proposal | None:
 
 
 async def waiting(tx: Transaction, after: str | None, limit: int) -> list[Proposal]:
-    """Oldest first, behind that id."""
-    query = select(proposals).where(_WAITS, proposals.c.holds_until > NOW)
+    """Those that somebody can still agree to, oldest first, behind that id."""
+    still = (_WAITS, _THERE, proposals.c.holds_until > NOW)
+    query = select(proposals).select_from(_THINGS).where(*still)
     if after is not None:
         query = query.where(proposals.c.id > after)
     rows = await tx.execute(query.order_by(proposals.c.id).limit(limit))

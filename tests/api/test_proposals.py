@@ -285,6 +285,31 @@ async def test_a_large_decision_takes_two_persons(
     await table.several_who_agree_at_once_carry_it_out_once(third)
 
 
+async def test_what_nobody_can_agree_to_any_more_is_not_listed(
+    billing: Billing, api_of_two: httpx2.AsyncClient, settlements: None
+) -> None:
+    """A draft that was rejected, and an invoice that was paid outside, while a decision waits."""
+    await billing.add_card(NO_MONEY)
+    owed, draft = await invoiced(billing), await waiting_draft(await another(billing))
+    reason = {"reason": "as agreed"}
+    paths = f"/api/v1/invoices/{owed['id']}/write-off", f"/api/v1/invoices/{draft['id']}/approve"
+    waits = [await needs(await asks(api_of_two, FIRST, "POST", path, reason)) for path in paths]
+    proposed = {each["id"] for each in waits}
+
+    async def listed() -> set[str]:
+        before = f"{min(proposed)[:8]}-0000-7000-8000-000000000000"
+        first = f"/api/v1/proposals?size=200&after={before}"
+        found = (await asks(api_of_two, FIRST, "GET", first)).json()["items"]
+        return proposed & {each["id"] for each in found}
+
+    assert await listed() == proposed
+    for id_, what in ((owed["id"], "paid-outside"), (draft["id"], "reject")):
+        path = f"/api/v1/invoices/{id_}/{what}"
+        assert (await asks(api_of_two, FIRST, "POST", path, reason)).status_code == 200
+
+    assert await listed() == set()
+
+
 async def test_a_replay_of_many_months_takes_two_persons_and_so_does_a_run_that_is_one(
     billing: Billing, strict: Settings, gateways: Mapping[str, PaymentGateway]
 ) -> None:

@@ -50,6 +50,7 @@ class Fuzzed:
         command += [f"{self.url}/openapi.json", "--header", header, "--checks", CHECKS]
         # A busy machine is slow at whatever is asked of it.
         command += ["--generation-deterministic", "--suppress-health-check", "all"]
+        command += ["--request-timeout", 600]
         ended = await programs.run(*command, *options, directory=self.directory)
         said = ended.stdout + ended.stderr
         (self.directory / f"{role}.txt").write_text(said)
