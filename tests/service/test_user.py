@@ -16,7 +16,7 @@ from store import customer
 from store.database import Database
 from store.key_ring import NO_KEYS
 from tests.support.audit import trail
-from tests.support.databases import connected, crowd, settings_of_its_own
+from tests.support.databases import connected, crowd
 
 ME = at_the_machine("me")
 
@@ -24,12 +24,9 @@ PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
-async def realm(settings: Settings) -> AsyncIterator[Realm]:
+async def realm(own: Settings) -> AsyncIterator[Realm]:
     """With nobody in it."""
-    async with (
-        settings_of_its_own(settings) as own,
-        connected(own.database_url, pool_size=5) as database,
-    ):
+    async with connected(own.auth_database_url, pool_size=5) as database:
         yield Realm(database, NO_KEYS)
 
 
@@ -75,14 +72,16 @@ async def test_admins_who_take_each_other_away_leave_one(realm: Realm) -> None:
     assert len(await admins(realm)) == 1
 
 
-async def test_who_is_disabled_or_gets_another_password_is_noted_without_it(realm: Realm) -> None:
+async def test_who_is_disabled_or_gets_another_password_is_noted_without_it(
+    realm: Realm, mine: Database
+) -> None:
     name = await make(realm, Role.OPERATOR)
     await user.set_password(realm, ME, Passwords(), name, "another horse, another staple")
     await user.set_roles(realm, ME, name, {Role.FINANCE}, None)
     await user.disable(realm, ME, name)
     await user.disable(realm, ME, name)
 
-    noted = await trail(realm.database)
+    noted = await trail(mine)
 
     did = ["USER_CREATED", "USER_PASSWORD_SET", "USER_ROLES_SET", "USER_DISABLED"]
     assert [each.action for each in noted] == did
@@ -98,8 +97,10 @@ async def test_a_name_is_somebodys_once(realm: Realm) -> None:
     assert await admins(realm) == set()
 
 
-async def test_a_customer_is_one_of_ours_and_nobody_else_has_one(realm: Realm) -> None:
-    async with realm.database.begin(SYSTEM) as tx:
+async def test_a_customer_is_one_of_ours_and_nobody_else_has_one(
+    realm: Realm, mine: Database
+) -> None:
+    async with mine.begin(SYSTEM) as tx:
         await customer.put(tx, "acme")
     name = await make(realm, Role.CUSTOMER, customer_id="acme")
     for roles, customer_id in (
