@@ -23,9 +23,8 @@ from runtime.settings import Settings
 from service.password import Passwords
 from service.realm import Realm
 from store import customer, user
-from store.database import Database
+from store.database import Database, connect
 from tests.support.conditions import eventually
-from tests.support.databases import connected
 from tests.support.samples import new_id
 
 PASSWORD = "correct horse battery staple"
@@ -117,12 +116,13 @@ async def own_issuer(
         return server.started
 
     await eventually(started)
+    its_own = connect(mine.auth_database_url, pool_size=5)
     try:
         # What is hashed from here on, a test has asked for.
         await app.state.context.passwords.start()
         kept = await Passwords().hashed(PASSWORD)
-        async with connected(mine.auth_database_url, pool_size=5) as its_own:
-            yield OwnIssuer(url, app, mine, realm.of(mine, its_own), database, kept)
+        yield OwnIssuer(url, app, mine, realm.of(mine, its_own), database, kept)
     finally:
         server.should_exit = True
         await serving
+        await its_own.dispose()
