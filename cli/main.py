@@ -23,6 +23,7 @@ OPERATORS = (
     "logout",
     "payment",
     "review",
+    "gateway",
     "outbox",
     "settlement",
     "invoice",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from domain.waits import Waits
 from gateway.book import GatewayBook, HttpBook
-from gateway.client import GatewayProfile, PaymentGateway
+from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
@@ -21,7 +21,7 @@ def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
     return one_call, replace(one_call, name="simulator-two-calls", two_calls=True)
 
 
-def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
+def connect(settings: Settings) -> Mapping[str, GuardedGateway]:
     """Every gateway behind a guard of its own, by name."""
     return {
         profile.name: GuardedGateway(HttpGateway(profile), profile)

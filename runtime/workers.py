@@ -16,6 +16,7 @@ from temporalio.worker import (
 from activities.coupon import CouponActivities
 from activities.dead_letter import DeadLetterActivities
 from activities.gateway import GatewayActivities
+from activities.hurry import HurryActivities
 from activities.inventory import InventoryActivities
 from activities.invoice import InvoiceActivities
 from activities.order import OrderActivities
@@ -36,6 +37,7 @@ from store.database import Database
 from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -60,7 +62,7 @@ def payments_worker(
     interceptors: tuple[Interceptor, ...] = (),
     keys: KeyRing = NO_KEYS,
 ) -> Worker:
-    """Real time: PaymentSaga and RefundSaga with all that they call.
+    """Real time: PaymentSaga and RefundSaga with all that they call, and who hurries them.
 
     The default runner has no sandbox, which costs a third of the throughput; tests run with it.
     """
@@ -73,10 +75,11 @@ def payments_worker(
     refund = RefundActivities(database)
     review = ReviewActivities(database)
     gateway = GatewayActivities(gateways, keys)
+    hurry = HurryActivities(database)
     return Worker(
         client,
         task_queue=policies.PAYMENTS,
-        workflows=[PaymentSaga, RefundSaga],
+        workflows=[PaymentSaga, RefundSaga, GatewayHurry],
         activities=[
             coupon.use,
             coupon.restore,
@@ -106,6 +109,7 @@ def payments_worker(
             gateway.void,
             gateway.refund,
             gateway.inquire,
+            hurry.next,
         ],
         workflow_runner=runner or UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],

@@ -14,6 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from service.temporal import TemporalUnreachable
 
 TIMEOUT_SECONDS = 5.0
+RUNNING = "RUNNING"
+"""Temporal's word for a workflow that has not ended."""
 
 
 @dataclass(frozen=True)
