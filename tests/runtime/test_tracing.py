@@ -22,6 +22,7 @@ from runtime.settings import Settings
 from tests.conftest import SECRET
 from tests.support.collector import Collector, Span, collecting
 from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.local_server import Request, Response, local_server
 from workflows.payment_saga import PaymentSaga
 
 CARD = "bk_4242424242424242"
@@ -66,12 +67,29 @@ class Caller:
 
 
 @asynccontextmanager
-async def installation(stack: Stack, endpoint: str) -> AsyncIterator[Caller]:
+async def in_front_of(gateway: str) -> AsyncIterator[tuple[list[Request], str]]:
+    """What the gateway is sent, and where to send it."""
+    seen: list[Request] = []
+
+    async def hand_on(request: Request) -> Response:
+        seen.append(request)
+        answer = await http.request(
+            request.method, request.path, headers=request.headers, content=request.body
+        )
+        return Response(answer.status_code, answer.json())
+
+    async with httpx2.AsyncClient(base_url=gateway) as http, local_server(hand_on) as address:
+        yield seen, address
+
+
+@asynccontextmanager
+async def installation(stack: Stack, endpoint: str, **settings: str) -> AsyncIterator[Caller]:
     """An API and a worker that send their traces there, and a caller."""
     port = process.free_port()
     environment = {
         **services.environment(stack, api_wait_seconds=PATIENCE_SECONDS),
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        **settings,
     }
     ours = [
         services.start_api(stack, port, environment),
@@ -110,7 +128,11 @@ async def test_a_paid_order_is_one_trace_from_the_request_to_whoever_reads_its_e
         ("billing-worker", (*saga, "CompleteWorkflow:PaymentSaga")),
         ("billing-worker", (request, "process billing.order.completed")),
     }
-    async with collecting() as (collector, endpoint), installation(stack, endpoint) as caller:
+    async with (
+        collecting() as (collector, endpoint),
+        in_front_of(stack.endpoints.gateway_url) as (called, gateway),
+        installation(stack, endpoint, GATEWAY_URL=gateway) as caller,
+    ):
         await caller.post(
             "/api/v1/customers/demo/payment-methods", {"billingKey": CARD, "last4": "4242"}
         )
@@ -129,6 +151,7 @@ async def test_a_paid_order_is_one_trace_from_the_request_to_whoever_reads_its_e
             await eventually(all_there)
         except AssertionError:
             pytest.fail(f"{sorted(wanted - ways())} not in\n" + "\n".join(map(str, sorted(ways()))))
+        await check_that_who_works_for_many_works_in_no_trace(collector, caller)
         await check_that_a_run_s_trace_ends_at_its_customers(collector, caller)
         audited = (await caller.http.get("/api/v1/audit", params={"traceId": trace_id})).json()
 
@@ -136,9 +159,34 @@ async def test_a_paid_order_is_one_trace_from_the_request_to_whoever_reads_its_e
     spans = collector.of_trace(trace_id)
     outside = {each.parent_id for each in spans.values()} - spans.keys()
     assert outside == {caller_s}
+    [told] = {each.headers["traceparent"] for each in called if each.path == "/v1/charges"}
+    [call] = [each for each in spans.values() if way(spans, each) == (*charge, "POST")]
+    assert told == f"00-{trace_id}-{call.span_id}-01"
     assert [each["targetId"] for each in audited["items"]] == [paid["id"]]
     check_only_requests_begin_traces(collector)
     check_nothing_personal_left(collector, caller)
+
+
+async def check_that_who_works_for_many_works_in_no_trace(
+    collector: Collector, caller: Caller
+) -> None:
+    """One statement counts whatever has come meanwhile."""
+    used = {
+        "eventId": uuid4().hex,
+        "customerId": "demo",
+        "resourceType": "API_CALL",
+        "quantity": "1",
+        "occurredAt": "2026-05-03T00:00:00Z",
+    }
+    await caller.post("/api/v1/usage", used)
+
+    async def has_come() -> bool:
+        return any(each.name == "POST /api/v1/usage" for each in collector.spans)
+
+    await eventually(has_come)
+    [counted] = [each for each in collector.spans if each.name == "POST /api/v1/usage"]
+    below = collector.of_trace(counted.trace_id)
+    assert [each.name for each in below.values() if "usage_" in each.name] == []
 
 
 async def check_that_a_run_s_trace_ends_at_its_customers(

@@ -1,8 +1,9 @@
 """Where traces go: a collector that understands OTLP over HTTP, as far as a test asks."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -57,6 +58,22 @@ async def collecting() -> AsyncIterator[tuple[Collector, str]]:
         yield collector, address
         # Nobody waits for it any more.
         collector.answers.set()
+
+
+@contextmanager
+def collecting_beside() -> Iterator[tuple[Collector, str]]:
+    """The same for tests that block, in the loop of a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    there = collecting()
+    try:
+        yield asyncio.run_coroutine_threadsafe(there.__aenter__(), loop).result()
+        asyncio.run_coroutine_threadsafe(there.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _span(service: str, sent: Sent) -> Span:
