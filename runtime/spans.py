@@ -31,7 +31,8 @@ ATTRIBUTES = frozenset(
 )
 """What may leave in a span. Paths, queries, addresses, bodies and values may not."""
 
-LONGEST_ATTRIBUTE = 2_000
+LONGEST_ATTRIBUTE = 500
+"""A statement is known by its beginning."""
 
 WAITING = 2_048
 AT_ONCE = 1_024
