@@ -168,7 +168,14 @@ async def postgresql(stack: Stack) -> dict[str, list[bytes]]:
 
 def valkey(stack: Stack) -> list[bytes]:
     with Redis.from_url(stack.endpoints.redis_url) as redis:
-        return [part for key in redis.scan_iter() for part in (key, redis.get(key) or b"")]
+        return [part for key in redis.scan_iter() for part in (key, *_values(redis, key))]
+
+
+def _values(redis: Redis, key: bytes | str) -> list[bytes | str]:
+    """What a key holds: most a text, the set of workers that speak of gateways its members."""
+    if redis.type(key) == b"set":
+        return [*redis.smembers(key)]
+    return [redis.get(key) or b""]
 
 
 def kafka(stack: Stack) -> list[bytes]:
