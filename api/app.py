@@ -38,6 +38,7 @@ from api import (
     refund,
     review,
     settlement,
+    status,
     story,
     usage,
     wallet,
@@ -88,6 +89,7 @@ CALLS = (
     audit,
     auth,
     key,
+    status,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)

@@ -21,6 +21,7 @@ OPERATORS = (
     "login",
     "whoami",
     "logout",
+    "status",
     "payment",
     "review",
     "outbox",

@@ -79,6 +79,7 @@ class Action(StrEnum):
     DEAD_LETTER_DECIDE_MANY = "dead-letters.decide-many"
     PROPOSAL_READ = "proposals.read"
     PROPOSAL_WITHDRAW = "proposals.withdraw"
+    STATUS_READ = "status.read"
     ACCESS_CHECK = "access.check"
 
 
@@ -152,5 +153,6 @@ RULES: Mapping[Action, Rule] = {
     Action.PROPOSAL_READ: _rule(TokenScope.READ, O, F, A),
     # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
     Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
+    Action.STATUS_READ: _rule(TokenScope.READ, O, F, A),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

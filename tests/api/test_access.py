@@ -63,6 +63,7 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
     "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
     "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/status": {O, F, A},
     "GET /api/v1/proposals": {O, F, A},
     "DELETE /api/v1/proposals/{proposal_id}": {O, F, A},
     "GET /api/v1/stories/{id}": {O, F, A},

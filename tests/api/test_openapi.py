@@ -57,6 +57,7 @@ PUBLISHED = {
     "getRankings",
     "getRefund",
     "getSettlementRun",
+    "getStatus",
     "getStock",
     "getWallet",
     "getWalletTransactions",
