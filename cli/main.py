@@ -22,6 +22,7 @@ OPERATORS = (
     "whoami",
     "logout",
     "status",
+    "doctor",
     "payment",
     "review",
     "outbox",

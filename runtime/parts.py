@@ -47,9 +47,9 @@ def others(settings: Settings) -> dict[str, Ask]:
     return {"Redis": cache, "Kafka": brokers}
 
 
-async def ask_cache(url: str) -> Cache:
+async def ask_cache(url: str, seconds: float = SECONDS) -> Cache:
     """Raises what the client raises."""
-    client = Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
+    client = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
     try:
         info = await client.info("server")
         seconds, micros = await client.time()
@@ -60,14 +60,14 @@ async def ask_cache(url: str) -> Cache:
     return Cache(name, info[f"{name.lower()}_version"], info["redis_version"], at)
 
 
-async def ask_brokers(options: Mapping[str, str]) -> Brokers:
+async def ask_brokers(options: Mapping[str, str], seconds: float = SECONDS) -> Brokers:
     """Raises what the client raises."""
-    return await asyncio.to_thread(_brokers, options)
+    return await asyncio.to_thread(_brokers, options, seconds)
 
 
-def _brokers(options: Mapping[str, str]) -> Brokers:
+def _brokers(options: Mapping[str, str], seconds: float) -> Brokers:
     # A little less than whoever asks waits: the client says better why nobody answers.
-    metadata = AdminClient(dict(options), logger=_log).list_topics(timeout=0.9 * SECONDS)
+    metadata = AdminClient(dict(options), logger=_log).list_topics(timeout=0.9 * seconds)
     partitions = {
         name: len(topic.partitions)
         for name, topic in metadata.topics.items()

@@ -23,6 +23,9 @@ async def asked(asking: Awaitable[Answer], seconds: float) -> Answer | Silence:
             return await asking
     except TimeoutError:
         return Silence(f"no answer within {seconds:g} s")
+    except ValueError:
+        # Whoever cannot read an address quotes it, with the password in it.
+        return Silence("its address cannot be read")
     except Exception as error:
         return Silence(in_short(error))
 

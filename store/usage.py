@@ -353,6 +353,22 @@ async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:
     await tx.execute(select(func.make_usage_partition(each_month)))
 
 
+async def without_partition(tx: Transaction, first: Period, last: Period) -> list[Period]:
+    """Of these months those that have none."""
+    parts = await tx.execute(
+        text(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid "
+            "WHERE inhparent = 'usage_events'::regclass"
+        )
+    )
+    there = set(parts.scalars())
+    return [
+        month
+        for month in first.until(last)
+        if f"usage_events_{month.year:04}_{month.month:02}" not in there
+    ]
+
+
 async def in_default_partition(tx: Transaction) -> int:
     """Events outside every month's partition: more than none is an alarm."""
     count = await tx.execute(text("SELECT count(*) FROM usage_events_default"))

@@ -439,7 +439,7 @@ READING = {
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
     *("proposal list", "key list", "dead-letter list"),
     *("dead-letter show", "dead-letter stats"),
-    *("verify", "audit list", "audit verify", "audit anchor"),
+    *("status", "doctor", "verify", "audit list", "audit verify", "audit anchor"),
     *("login", "whoami", "logout"),  # what they write is a file of whoever types them
     *("user list", "auth keys"),
 }

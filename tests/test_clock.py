@@ -41,6 +41,7 @@ SHOWN_ONLY = {
     "cli/review.py": "how old it is",
     "cli/tokens.py": "when a token of this machine should be renewed; the API decides",
     "runtime/consumer.py": "how old a message is, for a metric",
+    "runtime/doctor.py": "whether the clocks of the servers are this machine's",
     "service/settlement.py": "how long a run has taken so far",
 }
 """Who may ask the machine: nothing is decided by it."""

@@ -8,13 +8,19 @@ from uuid import uuid4
 
 from runtime.processes import work
 from runtime.settings import Settings
-from tests.support.databases import settings_of_its_own
+from tests.support.databases import execute, settings_of_its_own
 
 
 @asynccontextmanager
 async def installation(settings: Settings) -> AsyncIterator[Settings]:
-    """Nothing is in it, and no worker runs."""
+    """As the README has it made. Nothing is in it, and no worker runs."""
     async with settings_of_its_own(settings) as own:
+        name = own.database_url.rpartition("/")[2]
+        for statement in (
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+            f"GRANT CONNECT ON DATABASE {name} TO billing_app",
+        ):
+            await execute(own.database_owner_url, statement)
         yield own.model_copy(update={"temporal_namespace": f"alone-{uuid4().hex}"})
 
 
