@@ -32,6 +32,7 @@ OPERATORS = (
     "audit",
     "key",
     "verify",
+    "deploy",
     "user",
     "auth",
 )
