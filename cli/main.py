@@ -34,6 +34,7 @@ OPERATORS = (
     "audit",
     "key",
     "verify",
+    "deploy",
     "user",
     "auth",
 )

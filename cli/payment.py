@@ -169,7 +169,7 @@ def _workflow(workflow: Workflow) -> Iterator[str]:
     if workflow.status != "RUNNING":
         yield f"nothing: the workflow {workflow.workflow_id} is {workflow.status}"
         return
-    yield f"workflow {workflow.workflow_id} is at work"
+    yield _at_work(workflow)
     for activity in workflow.activities:
         yield f"  does: {activity.summary or activity.name}, attempt {activity.attempt}"
         if activity.last_error:
@@ -177,6 +177,16 @@ def _workflow(workflow: Workflow) -> Iterator[str]:
     for timer in workflow.timers:
         left = duration(timer.ends_at - datetime.now(UTC))
         yield f"  waits {left} more: {timer.summary or 'then tries a step again'}"
+
+
+def _at_work(workflow: Workflow) -> str:
+    if workflow.task_failure is not None:
+        return f"workflow {workflow.workflow_id} cannot go on: {workflow.task_failure}"
+    if workflow.waits_for_worker_since is not None:
+        waited = duration(datetime.now(UTC) - workflow.waits_for_worker_since)
+        whose = f" of build {workflow.build}" if workflow.build else ""
+        return f"workflow {workflow.workflow_id} has waited {waited} for a worker{whose}"
+    return f"workflow {workflow.workflow_id} is at work"
 
 
 def _at(moment: datetime) -> str:

@@ -1,5 +1,6 @@
 """What an examination of an installation found: a sentence each, and what to do."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -8,6 +9,7 @@ TELLS = timedelta(seconds=1)
 """Clocks that differ by more than this are worth a word."""
 BELIEVED = timedelta(seconds=30)
 """Tokens of a clock that is farther off are refused."""
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 class Verdict(StrEnum):
@@ -51,13 +53,9 @@ def version(about: str, name: str, found: str, least: str) -> Finding:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: `18.6beta1` has 18."""
-    found: list[int] = []
-    for part in version.split("."):
-        if not (part.isascii() and part.isdigit()):
-            break
-        found.append(int(part))
-    return tuple(found)
+    """The numbers that a version begins with: `18beta1` is 18."""
+    begin = _NUMBERS.match(version)
+    return () if begin is None else tuple(map(int, begin[0].split(".")))
 
 
 def clock(about: str, ahead: timedelta) -> Finding:
