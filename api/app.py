@@ -23,6 +23,7 @@ from api import (
     dead_letter,
     description,
     errors,
+    gateway,
     health,
     idempotency,
     inventory,
@@ -85,6 +86,7 @@ CALLS = (
     proposal,
     story,
     review,
+    gateway,
     dead_letter,
     audit,
     auth,
@@ -136,6 +138,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
             yield
         preparing.cancel()
         await context.replays.close()
+        await context.desk.reports.close()
         await counters.close()
         await keys.close()
         await lookups.dispose()

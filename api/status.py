@@ -12,7 +12,7 @@ from api.fields import Document, utc
 from domain import status
 from domain.access import Access
 from domain.roles import Action
-from domain.status import LastLook, Part, Pile, Status, TaskQueue
+from domain.status import Gateway, LastLook, Part, Pile, Status, TaskQueue
 from runtime import parts
 from runtime.version import VERSION
 from service.status import look
@@ -42,6 +42,16 @@ class SystemQueue(Document):
     workers: Annotated[list[str], Field(examples=[["4711@worker-1"]])]
     waiting: Annotated[int, Field(description="Tasks that nobody has taken up yet.")]
     oldest_seconds: Annotated[float, Field(description="How long the first of them has waited.")]
+
+
+class SystemGateway(Document):
+    """A PG, as workers have found it lately; `getGateways` tells more."""
+
+    name: Annotated[str, Field(examples=["simulator"])]
+    state: Annotated[str, Field(description="Of its circuit breaker.", examples=["CLOSED"])]
+    since: Annotated[datetime | None, Field(description="Since when it is not well.")]
+    retried_at: Annotated[datetime | None, Field(description="When a call is let through.")]
+    waiting: Annotated[int, Field(description="Payments and refunds that wait for it.")]
 
 
 class SystemPile(Document):
@@ -79,6 +89,7 @@ class SystemStatus(Document):
     ]
     parts: list[SystemPart]
     queues: list[SystemQueue]
+    gateways: list[SystemGateway]
     piles: Annotated[
         list[SystemPile], Field(description="Empty while the database does not answer.")
     ]
@@ -106,6 +117,7 @@ def _status(found: Status) -> SystemStatus:
         at=None if found.at is None else utc(found.at),
         parts=list(map(_part, found.parts)),
         queues=list(map(_queue, found.queues)),
+        gateways=list(map(_gateway, found.gateways)),
         piles=list(map(_pile, found.piles)),
         money=None if found.money is None else _money(found.money),
     )
@@ -121,6 +133,16 @@ def _queue(queue: TaskQueue) -> SystemQueue:
         workers=list(queue.workers),
         waiting=queue.waiting,
         oldestSeconds=queue.oldest_seconds,
+    )
+
+
+def _gateway(gateway: Gateway) -> SystemGateway:
+    return SystemGateway(
+        name=gateway.name,
+        state=gateway.state,
+        since=None if gateway.since is None else utc(gateway.since),
+        retriedAt=None if gateway.retried_at is None else utc(gateway.retried_at),
+        waiting=gateway.waiting,
     )
 
 

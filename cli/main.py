@@ -25,6 +25,7 @@ OPERATORS = (
     "doctor",
     "payment",
     "review",
+    "gateway",
     "outbox",
     "settlement",
     "invoice",

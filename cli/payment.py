@@ -10,9 +10,10 @@ import typer
 from api.refund import Refund
 from api.story import Story, StoryReview, Workflow
 from cli.calling import Answer, calling
+from cli.gateway import standing
 from cli.review import command
 from cli.system import as_id
-from cli.words import STATUS, duration, say
+from cli.words import STATUS, clock, duration, say
 from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount
 from domain.payment import FINAL
@@ -161,6 +162,8 @@ def _now(story: Story) -> Iterator[str]:
         return
     for workflow in story.workflows:
         yield from _workflow(workflow)
+    if story.gateway is not None:
+        yield from standing(story.gateway)
     if paid.status not in FINAL and not story.workflows:
         yield "Temporal knows no workflow of it: a worker starts one within seconds"
 
@@ -176,7 +179,8 @@ def _workflow(workflow: Workflow) -> Iterator[str]:
             yield f"    the last one failed: {activity.last_error}"
     for timer in workflow.timers:
         left = duration(timer.ends_at - datetime.now(UTC))
-        yield f"  waits {left} more: {timer.summary or 'then tries a step again'}"
+        until = f"{left} more, until {clock(timer.ends_at)}"
+        yield f"  waits {until}: {timer.summary or 'then tries a step again'}"
 
 
 def _at_work(workflow: Workflow) -> str:

@@ -67,6 +67,9 @@ def _lines(found: SystemStatus) -> Iterator[str]:
         many = "worker" if len(queue.workers) == 1 else "workers"
         waits = f", {queue.waiting:,} wait{_for(queue.oldest_seconds)}" if queue.waiting else ""
         yield f"queue {queue.name}: {len(queue.workers)} {many}{waits}"
+    for gateway in found.gateways:
+        waits = f", {gateway.waiting:,} wait" if gateway.waiting else ""
+        yield f"PG {gateway.name}: breaker {gateway.state}{waits}"
     for pile in found.piles:
         yield f"{pile.count:>8,}  {pile.what}{_for(pile.oldest_seconds)}"
     yield _money(found)

@@ -1,6 +1,6 @@
 """How operators' commands say things."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -31,6 +31,11 @@ def reason_given(reason: str, what: str = "why") -> str:
     if not reason.strip() or len(reason) > MAX_REASON:
         raise Refused(f"Say in --reason {what}, in {MAX_REASON} characters at most.")
     return reason
+
+
+def clock(moment: datetime) -> str:
+    """To the second, which is as much as a person reads."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def duration(length: timedelta) -> str:

@@ -80,6 +80,8 @@ class Action(StrEnum):
     PROPOSAL_READ = "proposals.read"
     PROPOSAL_WITHDRAW = "proposals.withdraw"
     STATUS_READ = "status.read"
+    GATEWAY_READ = "gateways.read"
+    GATEWAY_HURRY = "gateways.hurry"
     ACCESS_CHECK = "access.check"
 
 
@@ -154,5 +156,7 @@ RULES: Mapping[Action, Rule] = {
     # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
     Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
     Action.STATUS_READ: _rule(TokenScope.READ, O, F, A),
+    Action.GATEWAY_READ: _rule(TokenScope.READ, O, F, A),
+    Action.GATEWAY_HURRY: _rule(TokenScope.PAYMENTS, O),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

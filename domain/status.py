@@ -44,6 +44,20 @@ class Pile:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """A PG: what its breaker does, since when it is not well, when it is tried again, and how many
+    payments and refunds wait for it. `is_down`: calls are turned away, or one at a time is let
+    through to see whether it is back."""
+
+    name: str
+    state: str
+    is_down: bool
+    since: datetime | None
+    retried_at: datetime | None
+    waiting: int
+
+
+@dataclass(frozen=True)
 class LastLook:
     """What the last verification came to: how often what must be true was not."""
 
@@ -59,13 +73,14 @@ class Status:
     at: datetime | None
     parts: tuple[Part, ...]
     queues: tuple[TaskQueue, ...]
+    gateways: tuple[Gateway, ...]
     piles: tuple[Pile, ...]
     money: LastLook | None
 
 
 def for_a_person(status: Status) -> tuple[str, ...]:
     """What somebody should do something about, a sentence each; nothing when all is well."""
-    return (*_parts(status), *_queues(status), *_piles(status), *_money(status))
+    return (*_parts(status), *_queues(status), *_gateways(status), *_piles(status), *_money(status))
 
 
 def _parts(status: Status) -> Iterator[str]:
@@ -82,6 +97,16 @@ def _queues(status: Status) -> Iterator[str]:
             yield (
                 f"The task queue {queue.name} is behind: {queue.waiting:,} wait, the oldest for "
                 f"{queue.oldest_seconds:,.0f} s. Start more workers, or see why these do not work."
+            )
+
+
+def _gateways(status: Status) -> Iterator[str]:
+    for gateway in status.gateways:
+        if gateway.is_down:
+            since = "" if gateway.since is None else f" since {gateway.since:%Y-%m-%d %H:%M} UTC"
+            yield (
+                f"The PG {gateway.name} is down{since}: {gateway.waiting:,} wait for it, and go on "
+                "by themselves when it is back. See `billing gateway list`."
             )
 
 

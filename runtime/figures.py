@@ -7,7 +7,7 @@ them is gone. Who holds the lock reads until its connection ends; then another o
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,12 +22,13 @@ from temporalio.client import Client
 from domain import ranking
 from domain.access import SYSTEM
 from domain.dead_letter import LetterSource
+from domain.gateway_health import Kind, Queue
 from domain.invoice import AGES, OPEN, InvoiceStatus
 from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
 from domain.settlement import UNSETTLED
 from domain.verification import Report
-from runtime import usage_consumer
+from runtime import gateways, usage_consumer
 from runtime.consumer import group_id
 from runtime.settings import Settings
 from service import health, verification
@@ -58,7 +59,9 @@ class Read:
 async def reading(settings: Settings, temporal: Client) -> AsyncIterator["FigureReader"]:
     """For the length of the block this process reads them, or stands by."""
     own = database.connect(settings.database_url, pool_size=1)
-    reader = FigureReader(own, temporal)
+    reader = FigureReader(
+        own, temporal, gateways=[each.name for each in gateways.profiles(settings)]
+    )
     duty = asyncio.create_task(reader.read_for_ever())
     try:
         yield reader
@@ -72,11 +75,16 @@ class FigureReader(Collector):
     """`database` has a connection for this alone: it is kept for as long as it reads."""
 
     def __init__(
-        self, database: Database, temporal: Client, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        temporal: Client,
+        clock: Callable[[], float] = time.monotonic,
+        gateways: Collection[str] = (),
     ) -> None:
         self._database = database
         self._temporal = temporal
         self._clock = clock
+        self._gateways = gateways
         self._read: Read | None = None
 
     async def read_for_ever(self, every: float = EVERY_SECONDS) -> None:
@@ -106,12 +114,15 @@ class FigureReader(Collector):
     def collect(self) -> Iterator[Metric]:
         """Nothing, unless this process is the one that reads."""
         if self._read is not None and self._clock() - self._read.at < BELIEVED_SECONDS:
-            yield from families(self._read.figures, self._read.report)
+            yield from families(self._read.figures, self._read.report, self._gateways)
 
 
-def families(figures: Figures, report: Report | None) -> Iterator[Metric]:
-    """Every figure, 0 where nothing was counted."""
+def families(
+    figures: Figures, report: Report | None, gateways: Collection[str] = ()
+) -> Iterator[Metric]:
+    """Every figure, 0 where nothing was counted: so for each of these gateways."""
     yield from _counted(figures)
+    yield _waiting(figures.waiting, gateways)
     yield from _measured(figures)
     if report is not None:
         yield from _invariants(report)
@@ -155,6 +166,20 @@ def _counted(figures: Figures) -> Iterator[Metric]:
         figures.unsettled,
     )
     yield _invoices(figures)
+
+
+def _waiting(queues: Mapping[str, Queue], gateways: Collection[str]) -> Metric:
+    family = GaugeMetricFamily(
+        "billing_gateway_waiting",
+        "What waits for a gateway and asks it again later, by kind.",
+        labels=["gateway", "kind"],
+    )
+    for name in sorted({*gateways, *queues}):
+        queue = queues.get(name, Queue())
+        family.add_metric([name, Kind.PAYMENT], queue.payments)
+        family.add_metric([name, Kind.REFUND], queue.refunds)
+        family.add_metric([name, Kind.WATCH], queue.watches)
+    return family
 
 
 def _invoices(figures: Figures) -> Metric:

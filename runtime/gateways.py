@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from domain.waits import Waits
 from gateway.book import GatewayBook, HttpBook
-from gateway.client import GatewayProfile, PaymentGateway
+from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
@@ -29,7 +29,7 @@ def longest_call(settings: Settings) -> timedelta:
     return policies.longest_gateway_call(timedelta(seconds=slowest))
 
 
-def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
+def connect(settings: Settings) -> Mapping[str, GuardedGateway]:
     """Every gateway behind a guard of its own, by name."""
     return {
         profile.name: GuardedGateway(HttpGateway(profile), profile)

@@ -1,7 +1,7 @@
 """A worker process from start to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import structlog
 from temporalio.client import Client
 
+from gateway.guard import GuardedGateway
+from gateway.reports import Reports
 from runtime import (
     dead_letter_consumer,
+    gateway_watch,
     gateways,
     keys,
     memory,
@@ -82,7 +85,7 @@ async def _work(
         verification_worker(client, partial(verification.verify, sources), version),
     )
     try:
-        async with running(*workers), _duties(settings, client, pool, stop):
+        async with running(*workers), _duties(settings, client, pool, connected, stop):
             memory.freeze()
             standing.works(client, pool, [each.task_queue for each in workers])
             log.info("the worker is ready", temporal=settings.temporal_address)
@@ -96,15 +99,27 @@ async def _work(
 
 @asynccontextmanager
 async def _duties(
-    settings: Settings, client: Client, pool: Database, stop: asyncio.Event
+    settings: Settings,
+    client: Client,
+    pool: Database,
+    connected: Mapping[str, GuardedGateway],
+    stop: asyncio.Event,
 ) -> AsyncIterator[None]:
     """What a worker does beside its task queues, for the length of the block."""
+    reports = Reports(settings.redis_url)
     agreed, late = terms.of(settings), settings.usage_late
     every, kafka = timedelta(seconds=settings.sweep_seconds), settings.kafka
     until_cancelled = [
         _again_and_again(partial(sweep_for_ever, client, pool, agreed, every)),
         _again_and_again(partial(usage_partitions.make_for_ever, pool, late)),
         _again_and_again(partial(sealer.seal_for_ever, pool)),
+        _again_and_again(
+            partial(gateway_watch.report_for_ever, reports, client.identity, connected)
+        ),
+        *(
+            _again_and_again(partial(gateway_watch.mend_for_ever, client, pool, gateway))
+            for gateway in connected.values()
+        ),
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
     ]
     until_stopped = [
@@ -119,6 +134,7 @@ async def _duties(
         for duty in until_cancelled:
             duty.cancel()
         await asyncio.wait([*until_cancelled, *until_stopped])
+        await reports.close()
 
 
 def _again_and_again(duty: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

@@ -23,6 +23,7 @@ from temporalio.worker import (
 from activities.coupon import CouponActivities
 from activities.dead_letter import DeadLetterActivities
 from activities.gateway import GatewayActivities
+from activities.hurry import HurryActivities
 from activities.inventory import InventoryActivities
 from activities.invoice import InvoiceActivities
 from activities.order import OrderActivities
@@ -43,6 +44,7 @@ from store.database import Database
 from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -58,7 +60,7 @@ STICKY = timedelta(seconds=2)
 GRACE = timedelta(seconds=10)
 """How long activities may still run when a worker is told to stop, if they call no gateway."""
 
-PAYMENTS = (PaymentSaga, RefundSaga)
+PAYMENTS = (PaymentSaga, RefundSaga, GatewayHurry)
 SETTLEMENT = (MonthlySettlement, InvoiceRetry, SettlementRun, ScheduledSettlement, DeadLetterJob)
 OUTBOX = (OutboxRelay,)
 VERIFICATION = (Verification,)
@@ -77,7 +79,8 @@ def payments_worker(
     grace: timedelta = GRACE,
     workflows: Sequence[type] = PAYMENTS,
 ) -> Worker:
-    """Real time: PaymentSaga and RefundSaga with all that they call, pinned to their version.
+    """Real time: PaymentSaga and RefundSaga with all that they call, pinned to their version, and
+    who hurries them.
 
     `grace`: how long a call to a gateway may take (`runtime.gateways.longest_call`). Cut off when
     the worker is told to stop, it would make a payment UNKNOWN.
@@ -93,6 +96,7 @@ def payments_worker(
     refund = RefundActivities(database)
     review = ReviewActivities(database)
     gateway = GatewayActivities(gateways, keys)
+    hurry = HurryActivities(database)
     return Worker(
         client,
         task_queue=policies.PAYMENTS,
@@ -126,6 +130,7 @@ def payments_worker(
             gateway.void,
             gateway.refund,
             gateway.inquire,
+            hurry.next,
         ],
         workflow_runner=runner or UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],

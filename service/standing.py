@@ -32,6 +32,8 @@ _PASSING = frozenset(
     }
 )
 """How Temporal ends a task that it hands out once more by itself: something came in between."""
+RUNNING = "RUNNING"
+"""Temporal's word for a workflow that has not ended."""
 
 
 @dataclass(frozen=True)

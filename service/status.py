@@ -16,13 +16,15 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.access import SYSTEM
+from domain.gateway_health import BreakerState, Standing
 from domain.invoice import InvoiceStatus
 from domain.payment import PaymentStatus
 from domain.settlement import SettlementStatus
-from domain.status import AT_ONCE, LastLook, Part, Pile, Status, TaskQueue
+from domain.status import AT_ONCE, Gateway, LastLook, Part, Pile, Status, TaskQueue
 from domain.workflow_id import OUTBOX_WORKFLOW_ID
-from service import health, verification
-from service.asking import Silence, asked
+from service import deployment, gateway, health, verification
+from service.asking import Answer, Silence, asked
+from service.deployment import Stuck
 from service.desk import Desk
 from service.health import Figures
 from store import dead_letter, invoice, leader, outbox, proposal, review, server
@@ -44,40 +46,59 @@ Ask = Callable[[], Awaitable[str]]
 async def look(desk: Desk, version: str, others: Mapping[str, Ask]) -> Status:
     """Every part, whether or not it answers. `version` is that of this process; `others` are the
     servers beside PostgreSQL and Temporal, by name."""
-    names = [*others]
-    (rows, temporal, queues, relay, report), servers = await asyncio.gather(
-        asyncio.gather(
-            asked(_rows(desk.database), SECONDS),
-            asked(_version(desk.temporal), SECONDS),
-            asked(_queues(desk.temporal), SECONDS),
-            asked(_relay(desk.temporal), SECONDS),
-            asked(verification.last(desk.temporal), SECONDS),
-        ),
-        asyncio.gather(*(asked(others[name](), SECONDS) for name in names)),
-    )
-    parts = [
-        Part("API", version),
-        _part("PostgreSQL", rows if isinstance(rows, Silence) else rows.version),
-        _part("Temporal", temporal),
-        *map(_part, names, servers),
-    ]
-    if not isinstance(relay, Silence):
-        parts.append(relay)
-    if not isinstance(rows, Silence):
-        parts.append(rows.reader)
+    async with asyncio.TaskGroup() as asking:
+
+        def ask(one: Awaitable[Answer]) -> asyncio.Task[Answer | Silence]:
+            return asking.create_task(asked(one, SECONDS))
+
+        rows = ask(_rows(desk.database))
+        temporal = ask(_version(desk.temporal))
+        queues = ask(_queues(desk.temporal))
+        relay = ask(_relay(desk.temporal))
+        stuck = ask(deployment.stuck(desk.temporal))
+        report = ask(verification.last(desk.temporal))
+        gateways = ask(gateway.standings(desk))
+        servers = {name: ask(one()) for name, one in others.items()}
+    known, seen = _known(rows.result()), _known(report.result())
     return Status(
-        at=None if isinstance(rows, Silence) else rows.at,
-        parts=tuple(parts),
-        queues=() if isinstance(queues, Silence) else queues,
-        piles=() if isinstance(rows, Silence) else rows.piles,
-        money=None
-        if report is None or isinstance(report, Silence)
-        else LastLook(report.at, report.violations),
+        at=None if known is None else known.at,
+        parts=(
+            Part("API", version),
+            _part("PostgreSQL", _rows_version(rows.result())),
+            _part("Temporal", temporal.result()),
+            *(_part(name, server.result()) for name, server in servers.items()),
+            *filter(None, (_known(relay.result()), None if known is None else known.reader)),
+        ),
+        queues=_known(queues.result()) or (),
+        gateways=tuple(map(_gateway, _known(gateways.result()) or ())),
+        piles=(
+            *(() if known is None else known.piles),
+            *map(_stuck, filter(None, [_known(stuck.result())])),
+        ),
+        money=None if seen is None else LastLook(seen.at, seen.violations),
     )
+
+
+def _known(said: Answer | Silence) -> Answer | None:
+    return None if isinstance(said, Silence) else said
+
+
+def _rows_version(said: "_Rows | Silence") -> str | Silence:
+    return said if isinstance(said, Silence) else said.version
 
 
 def _part(name: str, said: str | Silence) -> Part:
     return Part(name, wrong=said.why) if isinstance(said, Silence) else Part(name, said)
+
+
+def _gateway(found: Standing) -> Gateway:
+    down = found.state in (BreakerState.OPEN, BreakerState.HALF_OPEN)
+    waiting = found.queue.payments + found.queue.refunds
+    return Gateway(found.name, found.state, down, found.since, found.retried_at, waiting)
+
+
+def _stuck(found: Stuck) -> Pile:
+    return Pile("workflows that cannot go on", found.total, None, "billing deploy list", True)
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,11 @@ async def a_top_up(world: World) -> Request:
     return post("/api/v1/wallet/top-ups", body)
 
 
+@call("POST /api/v1/gateways/{name}/hurry", Action.GATEWAY_HURRIED)
+async def a_hurry(world: World) -> Request:
+    return post("/api/v1/gateways/simulator/hurry")
+
+
 async def letter(world: World) -> str:
     """A dead letter of nobody else's."""
     [id_] = await many(world.billing.database, 1, customer_id=world.billing.customer_id)
@@ -435,7 +440,7 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 # The commands.
 
 READING = {
-    *("payment show", "review list", "settlement report", "settlement failed"),
+    *("payment show", "review list", "gateway list", "settlement report", "settlement failed"),
     *("invoice list", "invoice show", "invoice explain", "invoice verify"),
     *("proposal list", "key list", "dead-letter list"),
     *("dead-letter show", "dead-letter stats"),
@@ -469,6 +474,11 @@ async def restock(world: World) -> tuple[str, ...]:
 async def resolve(world: World) -> tuple[str, ...]:
     id_ = await payment_in_review(world.billing, world.settings, world.client)
     return id_, "failed", "--reason", "not there"
+
+
+@writes("gateway hurry", Action.GATEWAY_HURRIED)
+async def hurry(world: World) -> tuple[str, ...]:
+    return ("simulator",)
 
 
 @writes("outbox republish", Action.EVENTS_REPUBLISHED)

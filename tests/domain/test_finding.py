@@ -25,7 +25,7 @@ def test_a_version_is_compared_number_by_number(found: str, verdict: Verdict) ->
 
 
 def test_a_version_ends_where_it_is_no_number() -> None:
-    assert numbers("1.32.0-rc.1") == (1, 32)
+    assert numbers("1.32.0-rc.1") == (1, 32, 0)
     assert numbers("1.9") < numbers("1.29")
 
 

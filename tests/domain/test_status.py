@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from domain.status import (
     AT_ONCE,
     LOOKED_AT,
+    Gateway,
     LastLook,
     Part,
     Pile,
@@ -19,6 +20,7 @@ WELL = Status(
     at=NOW,
     parts=(Part("API", "1"), Part("relay")),
     queues=(TaskQueue("payments", ("1@a",), 3, 0.5),),
+    gateways=(Gateway("pg", "CLOSED", False, None, None, 0),),
     piles=(Pile("dead letters", 0, None, "look", True), Pile("UNKNOWN", 2, 9.0, "look", False)),
     money=LastLook(NOW, 0),
 )
@@ -42,6 +44,12 @@ def test_a_queue_is_when_nobody_polls_it_or_they_do_not_keep_up() -> None:
     [behind] = for_a_person(replace(WELL, queues=(TaskQueue("payments", ("1@a",), 7, late + 1),)))
     assert behind.startswith("The task queue payments is behind: 7 wait, the oldest for 61 s.")
     assert not for_a_person(replace(WELL, queues=(TaskQueue("payments", ("1@a",), 7, late),)))
+
+
+def test_a_gateway_that_is_down_is() -> None:
+    down = Gateway("pg", "OPEN", True, NOW, NOW, 6)
+    [told] = for_a_person(replace(WELL, gateways=(down,)))
+    assert told.startswith("The PG pg is down since 2026-06-01 12:00 UTC: 6 wait for it")
 
 
 def test_a_pile_is_when_nobody_else_will_do_it() -> None:

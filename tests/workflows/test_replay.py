@@ -13,6 +13,7 @@ from store.key_ring import parse
 from tests.support.sealing import OLD, SEALED
 from tests.workflows.planted import (
     CollectLater,
+    HurryLater,
     MarkAfterwards,
     PayLater,
     RefundLater,
@@ -20,6 +21,7 @@ from tests.workflows.planted import (
     SettleLater,
 )
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -38,6 +40,7 @@ WORKFLOWS = (
     SettlementRun,
     ScheduledSettlement,
     DeadLetterJob,
+    GatewayHurry,
 )
 
 
@@ -73,6 +76,7 @@ def test_there_is_a_history_of_every_workflow() -> None:
         "run": "SettlementRun",
         "schedule": "ScheduledSettlement",
         "letters": "DeadLetterJob",
+        "hurry": "GatewayHurry",
     }
     assert len(HISTORIES) >= 40
 
@@ -96,6 +100,7 @@ async def test_a_recorded_history_replays(path: Path) -> None:
         ("settlement", SettleLater),
         ("invoice", CollectLater),
         ("run", RunLater),
+        ("hurry", HurryLater),
     ],
 )
 async def test_a_planted_change_is_noticed_in_every_history(noun: str, planted: type) -> None:
