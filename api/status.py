@@ -91,7 +91,7 @@ class SystemStatus(Document):
     queues: list[SystemQueue]
     gateways: list[SystemGateway]
     piles: Annotated[
-        list[SystemPile], Field(description="Empty while the database does not answer.")
+        list[SystemPile], Field(description="Without those of the database while that is silent.")
     ]
     money: Annotated[
         SystemMoney | None,

@@ -1,15 +1,14 @@
 """What an examination of an installation found: a sentence each, and what to do."""
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import takewhile
 
 TELLS = timedelta(seconds=1)
 """Clocks that differ by more than this are worth a word."""
 BELIEVED = timedelta(seconds=30)
 """Tokens of a clock that is farther off are refused."""
-_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 class Verdict(StrEnum):
@@ -54,8 +53,8 @@ def version(about: str, name: str, found: str, least: str) -> Finding:
 
 def numbers(version: str) -> tuple[int, ...]:
     """The numbers that a version begins with: `18beta1` is 18."""
-    begin = _NUMBERS.match(version)
-    return () if begin is None else tuple(map(int, begin[0].split(".")))
+    begin = "".join(takewhile("0123456789.".__contains__, version))
+    return tuple(int(number) for number in begin.split(".") if number)
 
 
 def clock(about: str, ahead: timedelta) -> Finding:
