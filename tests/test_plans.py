@@ -197,6 +197,13 @@ async def look(billing: Billing) -> None:
         "currency=KRW&minAmount=900000000",
     ):
         await every_page(billing, "payments", query)
+    for what in ("orders", "refunds", "customers", "wallets"):
+        for query in ("", who, "from=2020-01-01T00:00:00Z"):
+            await every_page(billing, what, query)
+    for what in ("orders", "refunds"):
+        await every_page(billing, what, "status=FAILED")
+    await every_page(billing, "refunds", f"paymentId={uuid4()}")
+    await every_page(billing, "wallets", "unit=POINT")
     # What is rare: of what is everywhere the newest are found soonest by their ids.
     for query in (who, "actor=nobody", f"targetId={billing.customer_id}", "action=RANKING_REBUILT"):
         trail = await billing.get(f"/api/v1/audit?{query}&limit=1")

@@ -2,20 +2,22 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import cycle, product
 from typing import Any
 
 import pytest
 
 from domain.access import SYSTEM, Access
+from domain.order import OrderLine
 from domain.payment import Method
 from domain.roles import Role
-from store import payment
+from store import customer, order, payment, refund, wallet
 from store.database import Database, Transaction
 from tests.api.conftest import Acting
 from tests.api.documents import refused
 from tests.support.billing import Billing
 from tests.support.databases import may_idle
-from tests.support.samples import a_payment, new_id
+from tests.support.samples import a_payment, a_refund, new_customer, new_id
 
 NO_MONEY = "4000000000009995"
 
@@ -35,8 +37,33 @@ async def insert_payment(tx: Transaction, customer_id: str) -> str:
     return made.payment_id
 
 
+async def insert_order(tx: Transaction, customer_id: str) -> str:
+    lines = [OrderLine("SKU-1", 1, 1_000)]
+    return (await order.create(tx, new_id(), customer_id, "KRW", lines, 1_000)).id
+
+
+async def insert_refund(tx: Transaction, customer_id: str) -> str:
+    paid = a_payment(0, 1_000, customer_id=customer_id)
+    await payment.create(tx, paid, Method.CARD)
+    wanted = a_refund(paid, 1_000, 0)
+    await refund.create(tx, wanted)
+    return wanted.refund_id
+
+
+UNITS = cycle("".join(each) for each in product("XYZ", repeat=3))
+
+
+async def insert_wallet(tx: Transaction, customer_id: str) -> str:
+    unit = next(UNITS)
+    await wallet.credit(tx, customer_id, unit, 1)
+    return unit
+
+
 KINDS = {
     "payments": Kind("/api/v1/payments", insert_payment),
+    "orders": Kind("/api/v1/orders", insert_order),
+    "refunds": Kind("/api/v1/refunds", insert_refund),
+    "wallets": Kind("/api/v1/wallets", insert_wallet, "unit"),
 }
 
 
@@ -247,3 +274,73 @@ async def test_payments_that_hang_are_found_by_one_call_with_who_owns_them(
 )
 async def test_a_payment_that_nobody_can_mean_is_refused(billing: Billing, query: str) -> None:
     refused(await billing.api.get(f"/api/v1/payments?{query}"), 400, "invalid-request")
+
+
+async def test_orders_are_found_by_their_status(billing: Billing) -> None:
+    made = await billing.order()
+    paid = (await billing.pay(await billing.order()))["orderId"]
+    path = "/api/v1/orders"
+
+    assert await ids(billing, path) == [paid, made]
+    assert await ids(billing, path, status="CREATED") == [made]
+    assert await ids(billing, path, status="NEEDS_REVIEW") == []
+    whole = {each["id"]: each for each in (await found(billing, path))["items"]}
+    assert [whole[id_] for id_ in (made, paid)] == [
+        await billing.get(f"{path}/{id_}") for id_ in (made, paid)
+    ]
+
+
+async def test_refunds_are_found_by_what_they_give_back(billing: Billing) -> None:
+    given_back = []
+    for _ in range(2):
+        paid = await billing.pay(await billing.order())
+        body = {"paymentId": paid["id"], "reason": "a test"}
+        given_back.append((await billing.post("/api/v1/refunds", body)).json())
+    first, second = given_back
+    path = "/api/v1/refunds"
+
+    assert (await found(billing, path))["items"] == [second, first]
+    assert await ids(billing, path, status="COMPLETED") == [second["id"], first["id"]]
+    assert await ids(billing, path, status="FAILED") == []
+    assert await ids(billing, path, paymentId=first["paymentId"]) == [first["id"]]
+
+
+async def test_wallets_are_found_by_their_owner_and_unit(billing: Billing) -> None:
+    await billing.top_up(700)
+    await billing.give_points(40)
+    path = "/api/v1/wallets"
+
+    held = [(each["unit"], each["available"]) for each in (await found(billing, path))["items"]]
+    [points] = (await found(billing, path, unit="POINT"))["items"]
+
+    assert held == [("POINT", 40), ("KRW", 700)]
+    assert (points["customerId"], points["available"]) == (billing.customer_id, 40)
+    assert (await found(billing, path, unit="USD"))["items"] == []
+
+
+async def test_customers_are_listed_the_newest_first_with_those_that_commit_late(
+    billing: Billing, database: Database
+) -> None:
+    """Among those of all other tests, which are made meanwhile."""
+
+    async def made() -> str:
+        async with database.begin(SYSTEM) as tx:
+            await customer.put(tx, name := new_customer())
+        return name
+
+    mine = [await made()]
+    async with database.begin(SYSTEM) as tx:
+        await may_idle(tx)
+        await customer.put(tx, late := new_customer())
+        mine += [await made(), await made()]
+        page = await billing.get("/api/v1/customers?limit=1")
+    walked = page["items"]
+    while page["hasMore"] and len(walked) < 100:
+        page = await billing.get(f"/api/v1/customers?limit=1&cursor={page['nextCursor']}")
+        walked += page["items"]
+
+    of_mine = [each["id"] for each in walked if each["id"] in {*mine, late}]
+    assert sorted(of_mine) == sorted({*mine, late})
+    assert [each for each in of_mine if each != late] == mine[::-1]
+    [one] = (await found(billing, "/api/v1/customers"))["items"]
+    assert one == await billing.get(f"/api/v1/customers/{billing.customer_id}")
