@@ -134,7 +134,7 @@ async def _list(wanted: Query, limit: int) -> list[Entry]:
     async with calling() as api:
         while len(found) < limit:
             size = min(PAGE, limit - len(found))
-            answer = await api.get("/api/v1/audit", **wanted, cursor=cursor, size=size)
+            answer = await api.get("/api/v1/audit", **wanted, cursor=cursor, limit=size)
             page = answer.read(Entries)
             found += page.items
             if (cursor := page.next_cursor) is None:

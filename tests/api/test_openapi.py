@@ -66,7 +66,14 @@ PUBLISHED = {
     "listGateways",
     "listInvoices",
     "listKeys",
+    "exportInvoiceEvents",
+    "listCustomers",
+    "listInvoiceEvents",
+    "listOrders",
     "listPayments",
+    "listRefunds",
+    "listUsage",
+    "listWallets",
     "live",
     "markPaidOutside",
     "metrics",
@@ -95,6 +102,7 @@ PUBLISHED = {
 # Prices and quantities may be finer than minor units and pieces: decimals, written exactly.
 EXACT = {
     "Arithmetic": {"string"},
+    "CountedUsage": {"string"},
     "InvoiceLine": {"string"},
     "ChargePrices": {"string", "number"},
     "TierPrice": {"string", "number"},
