@@ -5,11 +5,17 @@ go on with it: its workflow task would fail again and again.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from temporalio.api.enums.v1 import VersioningBehavior
-from temporalio.client import Client, WorkflowExecution, WorkflowHistory
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowHistory,
+)
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
@@ -18,6 +24,7 @@ from runtime.workers import WORKFLOWS
 RUNNING = "ExecutionStatus = 'Running'"
 AT_ONCE = 10
 """Histories that are fetched side by side."""
+_TOLD = re.compile(r'message: "([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -45,22 +52,21 @@ async def replays(client: Client, workflows: Sequence[type] = WORKFLOWS) -> Asyn
         data_converter=client.data_converter,
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
-    looked_at: dict[str, WorkflowExecution] = {}
+    looked_at: dict[str, WorkflowExecutionDescription] = {}
     histories = _histories(client, looked_at)
     async with replayer.workflow_replay_iterator(histories) as results:
         async for result in results:
             execution = looked_at.pop(result.history.workflow_id)
-            failure = result.replay_failure
             yield Replay(
                 execution.id,
                 execution.workflow_type,
-                None if failure is None else _first_line(failure),
+                _divergence(result.replay_failure),
                 _build(execution),
             )
 
 
 async def _histories(
-    client: Client, looked_at: dict[str, WorkflowExecution]
+    client: Client, looked_at: dict[str, WorkflowExecutionDescription]
 ) -> AsyncIterator[WorkflowHistory]:
     batch: list[WorkflowExecution] = []
     async for execution in client.list_workflows(RUNNING):
@@ -74,17 +80,24 @@ async def _histories(
 
 
 async def _fetched(
-    client: Client, batch: Sequence[WorkflowExecution], looked_at: dict[str, WorkflowExecution]
+    client: Client,
+    batch: Sequence[WorkflowExecution],
+    looked_at: dict[str, WorkflowExecutionDescription],
 ) -> list[WorkflowHistory]:
-    looked_at |= {each.id: each for each in batch}
-    found = await asyncio.gather(*[_history(client, each) for each in batch])
+    found = await asyncio.gather(*[_history(client, each, looked_at) for each in batch])
     return [each for each in found if each is not None]
 
 
-async def _history(client: Client, execution: WorkflowExecution) -> WorkflowHistory | None:
+async def _history(
+    client: Client,
+    execution: WorkflowExecution,
+    looked_at: dict[str, WorkflowExecutionDescription],
+) -> WorkflowHistory | None:
     """None of one that somebody has deleted since it was listed."""
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     try:
+        # The list does not always say to which build a workflow is pinned.
+        looked_at[execution.id] = await handle.describe()
         return await handle.fetch_history()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
@@ -92,11 +105,16 @@ async def _history(client: Client, execution: WorkflowExecution) -> WorkflowHist
         raise
 
 
-def _build(execution: WorkflowExecution) -> str | None:
+def _build(execution: WorkflowExecutionDescription) -> str | None:
     versioning = execution.raw_info.versioning_info
     pinned = versioning.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED
     return versioning.deployment_version.build_id if pinned else None
 
 
-def _first_line(failure: Exception) -> str:
-    return str(failure).partition("\n")[0]
+def _divergence(failure: Exception | None) -> str | None:
+    if failure is None:
+        return None
+    text = str(failure).partition("\n")[0]
+    # The SDK wraps what it says in a description of its own structures.
+    told = _TOLD.search(text)
+    return told[1] if told else text

@@ -2,9 +2,10 @@
 
     python -m tests.support.release < plan.json
 
-What the plan names is held: at the gateway the charge has been made, and its answer is on its way
-until SIGUSR1. The process writes a line when it is ready, one with the id of each workflow that it
-holds, and one when it has been told to stop (SIGTERM).
+Of payments that the plan names the gateway has made the charge, and its answer is on its way: after
+SIGUSR1 for as long as a gateway may take. The process writes a line when it is ready, the id of
+each payment whose answer is on its way, a line when it has been told to stop (SIGTERM), and one
+when it has nothing left to do.
 """
 
 import asyncio
@@ -17,23 +18,24 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
 from dev import process
+from domain.gateway import GatewayAnswer, GatewayRequest
+from gateway.client import PaymentGateway
 from runtime import gateways, temporal
 from runtime.settings import Settings
 from runtime.workers import PAYMENTS, payments_worker, running
 from store import database
 from tests.support.conditions import eventually, meanwhile
-from tests.support.faults import Fault, FaultInjector, Parked
 from tests.workflows.planted import PayLater
 from workflows.refund_saga import RefundSaga
 
-READY, STOPPING = "ready", "stopping"
+READY, STOPPING, STOPPED = "ready", "stopping", "stopped"
 CHANGED = (PayLater, RefundSaga)
 """The workflows of a release that cannot go on with what ours has begun, nor ours with its."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`changed`: whether it has a step more than ours; `held`: ids of workflows."""
+    """`changed`: whether it has a step more than ours; `held`: ids of payments."""
 
     changed: bool = False
     held: Sequence[str] = ()
@@ -55,9 +57,15 @@ class Release:
         self.process.terminate()
         await self.says(STOPPING)
 
+    async def stopped(self) -> None:
+        """All that it had begun has ended. How the interpreter ends is the SDK's affair: it aborts
+        now and then."""
+        await self.says(STOPPED)
+
     async def says(self, line: str) -> None:
         async def has_said() -> bool:
-            assert self.process.returncode is None, f"it has ended without a word of {line}"
+            ended = self.process.stdout is None or self.process.stdout.at_eof()
+            assert line in self.said or not ended, f"it has ended without a word of {line}"
             return line in self.said
 
         await eventually(has_said)
@@ -96,42 +104,53 @@ async def _listen(release: Release) -> None:
         release.said.add(line.decode().strip())
 
 
+@dataclass(frozen=True)
+class Slow:
+    """A gateway whose answers come when they may."""
+
+    gateway: PaymentGateway
+    held: frozenset[str]
+    let_go: asyncio.Event
+    seconds: float
+
+    async def send(self, request: GatewayRequest) -> GatewayAnswer:
+        answer = await self.gateway.send(request)
+        if request.payment_id in self.held:
+            _say(request.payment_id)
+            await self.let_go.wait()
+            await asyncio.sleep(self.seconds)
+        return answer
+
+    async def inquire(self, request: GatewayRequest) -> GatewayAnswer:
+        return await self.gateway.inquire(request)
+
+    async def close(self) -> None:
+        await self.gateway.close()
+
+
 async def main() -> None:
     settings = Settings()
     plan = Plan(**json.load(sys.stdin))
     client = await temporal.connect_when_ready(settings)
-    injector = FaultInjector()
-    holds = {id_: injector.plan(id_, "gateway.charge", Fault.PARK_AFTER) for id_ in plan.held}
-    stop = asyncio.Event()
+    stop, let_go = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, _let_go, list(holds.values()))
+    loop.add_signal_handler(signal.SIGUSR1, let_go.set)
+    held, longest = frozenset(plan.held), settings.gateway_read_timeout_seconds
+    connected = gateways.connect(settings)
     worker = payments_worker(
         client,
         database.connect(settings.database_url, pool_size=20),
-        gateways.connect(settings),
-        interceptors=(injector,),
+        {name: Slow(each, held, let_go, longest) for name, each in connected.items()},
         version=settings.worker_version,
         grace=gateways.longest_call(settings),
         workflows=CHANGED if plan.changed else PAYMENTS,
     )
-    telling = [asyncio.create_task(_tell(id_, held)) for id_, held in holds.items()]
     async with running(worker):
         _say(READY)
         await stop.wait()
         _say(STOPPING)
-    for each in telling:
-        each.cancel()
-
-
-def _let_go(held: Sequence[Parked]) -> None:
-    for each in held:
-        each.release.set()
-
-
-async def _tell(workflow_id: str, held: Parked) -> None:
-    await held.reached.wait()
-    _say(workflow_id)
+    _say(STOPPED)
 
 
 def _say(line: str) -> None:
