@@ -78,7 +78,7 @@ async def crawl_invoices(
     """Invoices by cursor, oldest first. A cursor is good for the filter that it was made for, at
     any time: reading on from it, also after the end, doubles and misses nothing. What committed
     only after its place was passed comes with the page that follows, beyond `size`."""
-    owner = invoice.whose(access, customer_id)
+    owner = access.whose(customer_id)
     secrets = context.settings.cursor_secrets
     filters = {"customerId": owner, "status": status}
     place = None if after is None else cursor.decode(secrets, after, filters, Position)

@@ -64,7 +64,7 @@ def list_(
         "targetId": target_id,
         "customerId": customer_id,
     }
-    return Listing(Entry, pages("/api/v1/audit", wanted, "size"), COLUMNS, "Nothing was done.")
+    return Listing(Entry, pages("/api/v1/audit", wanted), COLUMNS, "Nothing was done.")
 
 
 @app.command(epilog=example("audit verify --from 12"))

@@ -118,7 +118,7 @@ async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
 ) -> list[ListedInvoice]:
     """By number of page, newest first."""
-    owner = whose(access, customer_id)
+    owner = access.whose(customer_id)
     async with desk.database.statements(access.scope) as tx:
         return await invoice.page(tx, owner, (number - 1) * size, size)
 
@@ -132,7 +132,7 @@ async def crawl(
     size: int,
 ) -> tuple[list[ListedInvoice], Position | None]:
     """Those after a place, oldest first, with what came late before it, and the place after them;
-    None at the end. `owner`: see `whose`."""
+    None at the end. `owner`: see `Access.whose`."""
     at = None if place is None else (place.created_at, place.id)
     before = None if place is None else place.seen
     async with desk.database.statements(access.scope) as tx:
@@ -141,13 +141,6 @@ async def crawl(
         return [*late, *rows], None
     last = rows[-1].invoice
     return [*late, *rows], Position(last.created_at, last.id, seen)
-
-
-def whose(access: Access, customer_id: str | None) -> str | None:
-    """Whose invoices: a customer sees its own, others all unless they name one."""
-    if customer_id is None and access.for_everybody:
-        return None
-    return access.named(customer_id)
 
 
 async def pay(

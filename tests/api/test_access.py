@@ -29,6 +29,10 @@ WHO = {
     "GET /api/v1/refunds/{refund_id}": {S, O, F, A},
     "POST /api/v1/refunds/{refund_id}/resolve": {O},
     "GET /api/v1/wallet": {C, S, O, F, A},
+    "GET /api/v1/wallets": {C, S, O, F, A},
+    "GET /api/v1/orders": {C, S, O, F, A},
+    "GET /api/v1/refunds": {S, O, F, A},
+    "GET /api/v1/customers": {C, S, O, F, A},
     "GET /api/v1/wallet/transactions": {C, S, O, F, A},
     "POST /api/v1/wallet/top-ups": {C, S, O, F},
     "GET /api/v1/points": {C, S, O, F, A},
@@ -153,14 +157,15 @@ async def test_a_customer_meets_nothing_of_another(billing: Billing, acting: Act
         for answer in (
             await http.get(f"/api/v1/orders/{order_id}"),
             await http.get(f"/api/v1/payments/{paid['id']}"),
-            await http.get("/api/v1/payments", params={"orderId": order_id}),
-            await http.get("/api/v1/payments", params={"orderId": payable}),
+            await http.get("/api/v1/payments", params={"customerId": other.customer_id}),
             await http.get("/api/v1/wallet", params={"customerId": other.customer_id}),
             await http.get("/api/v1/wallet/transactions", params={"customerId": other.customer_id}),
             await http.post("/api/v1/payments", json=pay),
             await http.post("/api/v1/wallet/top-ups", json=top_up),
         ):
             refused(answer, 404, "not-found")
+        listed = await http.get("/api/v1/payments", params={"orderId": order_id})
+        assert listed.json()["items"] == []
 
     assert await rows_of(billing.database, other.customer_id) == before
     assert await other.balance() == (5000, 0)
@@ -178,7 +183,7 @@ async def test_a_customer_meets_what_is_theirs(billing: Billing, acting: Acting)
 
     assert (paid.status_code, paid.json()["status"]) == (201, "COMPLETED")
     assert seen.json() == paid.json()
-    assert listed.json() == [paid.json()]
+    assert listed.json()["items"] == [paid.json()]
     assert order.json()["status"] == "COMPLETED"
     assert wallet.json()["customerId"] == billing.customer_id
 

@@ -74,24 +74,25 @@ CHANGED = {
 }
 """The columns that the application changes, where they are few."""
 STAYS = {
-    "coupons": {"code", "created_at"},
+    "coupons": {"code", "created_at", "created_xid"},
     "dead_letter_jobs": {"id", "operation", "wanted", "actor_id"},
     "invoices": {"id", "customer_id", "period", "workflow_id", "created_at", "created_xid"},
     "orders": {
         *("id", "customer_id", "currency", "lines", "amount"),
-        *("coupon_code", "discount", "points", "created_at"),
+        *("coupon_code", "discount", "points", "created_at", "created_xid"),
     },
     "payments": {
         *("id", "payable_type", "payable_id", "customer_id", "currency", "method"),
         *("wallet_amount", "card_amount", "points_amount", "coupon_code", "discount", "stock"),
         *("gateway", "billing_key", "two_calls", "idempotency_key", "traceparent", "created_at"),
+        "created_xid",
     },
     "refunds": {
         *("id", "payment_id", "customer_id", "currency", "gateway", "reason"),
         *("card_amount", "wallet_amount", "points_amount"),
-        *("idempotency_key", "traceparent", "created_at"),
+        *("idempotency_key", "traceparent", "created_at", "created_xid"),
     },
-    "settlement_outcomes": {"period", "customer_id"},
+    "settlement_outcomes": {"period", "customer_id", "created_xid"},
 }
 """Where they are many: the columns that it does not change."""
 
@@ -123,7 +124,7 @@ COLUMNS_OF_CUSTOMERS = {
             *("idempotency_key", "amount", "currency", "opened_by_run"),
         },
         "idempotency_keys": {"caller", "route", "key", "request_hash", "resource_id"},
-        "payments": STAYS["payments"] - {"created_at"} | {"status"},
+        "payments": STAYS["payments"] - {"created_at", "created_xid"} | {"status"},
         "top_ups": {"id", "customer_id", "currency", "amount", "source"},
     },
 }
