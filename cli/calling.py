@@ -20,7 +20,6 @@ from rich.console import Console
 from api.access import OS_USER
 from api.fields import Document
 from cli import tokens
-from cli.direct import inside
 from cli.settings import ClientSettings
 from cli.system import Refused, os_user
 from cli.way import WAY
@@ -177,6 +176,9 @@ async def calling() -> AsyncIterator[Api]:
     in `dev` as the user of this machine."""
     way = WAY.get()
     if way.direct:
+        # Not at the top: the application takes as long to import as a command to be answered.
+        from cli.direct import inside
+
         async with inside(way) as http:
             yield Api(http)
         return

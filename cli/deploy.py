@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from temporalio.client import Client
 
+from cli.options import example
 from cli.words import say
 from runtime import replay, temporal
 from runtime.replay import Replay
@@ -47,12 +48,12 @@ class Looked:
             self.diverged.append(found)
 
 
-@app.command()
+@app.command(epilog=example("deploy check"))
 def check(as_json: AsJson = False) -> None:
     """Replay every workflow that runs in the code of this release, before it is released. Changes
     nothing. Needs TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and PAYLOAD_KEYS.
 
-    Exit code 1 when one of them would stand still. Example: billing deploy check
+    Exit code 1 when one of them would stand still.
     """
     looked = asyncio.run(_look())
     if as_json:
@@ -125,12 +126,11 @@ def _document(looked: Looked) -> dict[str, object]:
     }
 
 
-@app.command("list")
+@app.command("list", epilog=example("deploy list --json"))
 def list_(as_json: AsJson = False) -> None:
     """The builds that Temporal knows, what is pinned to each, and what cannot go on.
 
-    A build may be stopped when it is not current and nothing is pinned to it. Example:
-    billing deploy list
+    A build may be stopped when it is not current and nothing is pinned to it.
     """
     builds, stuck = asyncio.run(_listed())
     if as_json:

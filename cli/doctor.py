@@ -7,6 +7,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from cli.options import example
 from cli.words import say
 from domain.finding import Finding, Verdict
 from runtime.doctor import Findings, Process, examine
@@ -18,7 +19,7 @@ app = typer.Typer(help="Look whether a process could do its work with these sett
 _signs = Console(stderr=True)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("doctor --process worker"))
 def doctor(
     process: Annotated[Process, typer.Option(help="Whose settings these are.")] = Process.API,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -26,7 +27,7 @@ def doctor(
     """Settings, servers and their versions, roles and grants, schema, topics, namespace, clocks.
 
     Asks the servers themselves, with the settings of this machine, and no API; changes nothing.
-    Exit code 1 when something is wrong. Example: billing doctor --process worker
+    Exit code 1 when something is wrong.
     """
     found = asyncio.run(_examined(process, as_json))
     wrong = sum(each.verdict is Verdict.WRONG for each in found)

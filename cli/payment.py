@@ -11,8 +11,9 @@ from api.refund import Refund
 from api.story import Story, StoryReview, Workflow
 from cli.calling import Answer, calling
 from cli.gateway import standing
+from cli.options import example
 from cli.review import command
-from cli.system import as_id
+from cli.system import EXAMPLE_ID, as_id
 from cli.words import STATUS, clock, duration, say
 from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount
@@ -26,7 +27,7 @@ def _group() -> None:
     """Keeps `show` a command of its own while it is the only one."""
 
 
-@app.command()
+@app.command(epilog=example(f"payment show {EXAMPLE_ID}"))
 def show(
     id_: Annotated[
         str, typer.Argument(metavar="ID", help="Of a payment, or of an order, top-up or refund.")

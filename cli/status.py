@@ -10,6 +10,7 @@ from rich.console import Console
 
 from api.status import SystemStatus
 from cli.calling import calling
+from cli.options import AsJson, example
 from cli.words import duration, say
 
 EVERY_SECONDS = 2.0
@@ -17,16 +18,14 @@ EVERY_SECONDS = 2.0
 app = typer.Typer(help="Say whether anything is wrong now.")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("status --watch"))
 def status(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="For programs: the document of the API.")
-    ] = False,
+    as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
 ) -> None:
     """Parts and versions, task queues, what waits, and whether the money is right.
 
-    Exit code 0 when all is well, 1 when something waits for a person. Example: billing status
+    Exit code 0 when all is well, 1 when something waits for a person.
     """
     ok = asyncio.run(_status(as_json, watch))
     if not ok:
