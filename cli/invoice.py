@@ -21,7 +21,7 @@ from api.payment import Payment
 from cli.calling import Answer, Api, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, example
+from cli.options import AsJson, Customer, example
 from cli.system import EXAMPLE_ID, Refused, as_id, workflow_link
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
@@ -53,10 +53,10 @@ def list_(
     status: Annotated[
         InvoiceStatus | None, typer.Option(help="Only those, e.g. AWAITING_APPROVAL.")
     ] = None,
-    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
+    customer: Customer = None,
 ) -> Listing[Invoice]:
     """List invoices and drafts, oldest first."""
-    query = {"status": status, "customerId": customer_id}
+    query = {"status": status, "customerId": customer}
     return Listing(Invoice, pages("/api/v2/invoices", query, "size"), COLUMNS, "No invoices.")
 
 
