@@ -56,6 +56,7 @@ class Action(StrEnum):
     CARD_ADD = "payment-methods.add"
     CARD_READ = "payment-methods.read"
     USAGE_REPORT = "usage.report"
+    USAGE_READ = "usage.read"
     USAGE_VOID = "usage.void"
     PLAN_PUT = "pricing-plans.put"
     PLAN_READ = "pricing-plans.read"
@@ -126,6 +127,7 @@ RULES: Mapping[Action, Rule] = {
     Action.CARD_ADD: _rule(TokenScope.SETUP, O, A),
     Action.CARD_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.USAGE_REPORT: _rule(TokenScope.USAGE, S, O),
+    Action.USAGE_READ: _rule(TokenScope.READ, C, S, O, F, A),
     # A service that could take back what it has reported would be billed for what it likes.
     Action.USAGE_VOID: _rule(TokenScope.USAGE, O, F),
     Action.PLAN_PUT: _rule(TokenScope.SETUP, O, F, A),

@@ -204,6 +204,13 @@ async def look(billing: Billing) -> None:
         await every_page(billing, what, "status=FAILED")
     await every_page(billing, "refunds", f"paymentId={uuid4()}")
     await every_page(billing, "wallets", "unit=POINT")
+    bill = (await billing.get(f"/api/v1/invoices?{who}"))["items"][0]["id"]
+    for query in (who, f"{who}&period=2026-05&resourceType=API_CALL", f"invoiceId={bill}"):
+        await every_page(billing, "usage", query)
+    await every_page(billing, "usage", f"{who}&voided=true")
+    await every_page(billing, f"invoices/{bill}/lineage/events", "resourceType=API_CALL")
+    export = f"/api/v1/invoices/{bill}/lineage/events/export?resourceType=API_CALL&period=2026-05"
+    assert (await billing.api.get(export)).status_code == 200
     # What is rare: of what is everywhere the newest are found soonest by their ids.
     for query in (who, "actor=nobody", f"targetId={billing.customer_id}", "action=RANKING_REBUILT"):
         trail = await billing.get(f"/api/v1/audit?{query}&limit=1")

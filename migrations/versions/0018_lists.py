@@ -95,6 +95,8 @@ def upgrade() -> None:
         )
     for name, table in REPLACED:
         op.drop_index(name, table_name=table)
+    # What a customer is billed for is shown to it, event by event.
+    op.execute("GRANT SELECT ON usage_events TO billing_customer")
 
 
 def _wallets_since() -> None:
@@ -127,6 +129,7 @@ def _wallets_since() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("REVOKE SELECT ON usage_events FROM billing_customer")
     op.create_index("ix_usage_events_invoice_id", "usage_events", ["invoice_id"])
     op.create_index("ix_orders_customer_id", "orders", ["customer_id"])
     op.create_index("ix_payments_status", "payments", ["status"], postgresql_where=FINAL)

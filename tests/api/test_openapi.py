@@ -63,10 +63,13 @@ PUBLISHED = {
     "listAuditEntries",
     "listInvoices",
     "listKeys",
+    "exportInvoiceEvents",
     "listCustomers",
+    "listInvoiceEvents",
     "listOrders",
     "listPayments",
     "listRefunds",
+    "listUsage",
     "listWallets",
     "live",
     "markPaidOutside",
@@ -96,6 +99,7 @@ PUBLISHED = {
 # Prices and quantities may be finer than minor units and pieces: decimals, written exactly.
 EXACT = {
     "Arithmetic": {"string"},
+    "CountedUsage": {"string"},
     "InvoiceLine": {"string"},
     "ChargePrices": {"string", "number"},
     "TierPrice": {"string", "number"},

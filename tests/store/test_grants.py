@@ -101,7 +101,7 @@ OF_CUSTOMERS = {
         *("customers", "plan_assignments", "payment_methods", "orders", "payments", "top_ups"),
         *("wallets", "ledger_transactions", "postings", "gateway_attempts", "reviews"),
         *("saga_steps", "idempotency_keys", "coupons", "coupon_claims", "inventory"),
-        *("sku_rankings", "invoices", "invoice_lines", "aggregated_usage"),
+        *("sku_rankings", "invoices", "invoice_lines", "aggregated_usage", "usage_events"),
     }
 }
 """What the requests of a customer read whole, of the rows that are its own."""
