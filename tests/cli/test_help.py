@@ -71,7 +71,7 @@ def test_what_is_said_of_a_group_is_what_it_says_of_itself() -> None:
 
 @beside_the_loop
 def test_every_list_has_the_options_of_lists() -> None:
-    lists = {name for name in COMMANDS if re.search(r" (list|failed|stock|keys)$", name)}
+    lists = {name for name in COMMANDS if re.search(r" (list|failed|stock|keys|lineage)$", name)}
     assert lists == listing()
 
 
