@@ -11,7 +11,7 @@ import typer
 
 from api.audit import Entry
 from cli.listing import Listing, listed, pages
-from cli.options import example
+from cli.options import Customer, Moment, example, moment
 from cli.system import Refused, connected
 from cli.words import reason_given, say
 from domain.access import SYSTEM
@@ -44,8 +44,6 @@ COLUMNS: Mapping[str, Callable[[Entry], object]] = {
 
 app = typer.Typer(help="Who did what, and the proof of it.", no_args_is_help=True)
 
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
-
 
 @app.command("list", epilog=example("audit list --customer acme-corp --limit 200"))
 @listed
@@ -54,7 +52,9 @@ def list_(
     actor: Annotated[str | None, typer.Option(help="Only what this one did.")] = None,
     target_type: Annotated[Noun | None, typer.Option(help="Only of such things.")] = None,
     target_id: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
-    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
+    customer: Customer = None,
+    since: Moment = None,
+    until: Moment = None,
 ) -> Listing[Entry]:
     """List what was done, newest first."""
     wanted = {
@@ -62,7 +62,9 @@ def list_(
         "actor": actor,
         "targetType": target_type,
         "targetId": target_id,
-        "customerId": customer_id,
+        "customerId": customer,
+        "from": moment(since),
+        "to": moment(until),
     }
     return Listing(Entry, pages("/api/v1/audit", wanted), COLUMNS, "Nothing was done.")
 

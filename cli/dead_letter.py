@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Statist
 from cli.calling import Answer, Api, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, example
+from cli.options import AsJson, Customer, Moment, example, moment
 from cli.system import EXAMPLE_ID, Refused, as_id
 from cli.words import remark, say
 from domain.dead_letter import JobState, LetterSource, LetterState
@@ -45,8 +45,6 @@ OfSource = Annotated[LetterSource | None, typer.Option("--source", help="Only of
 OnTopic = Annotated[str | None, typer.Option("--topic", help="Only on this topic.")]
 OfGroup = Annotated[str | None, typer.Option("--group", help="Only of this consumer group.")]
 OfError = Annotated[str | None, typer.Option("--error", help="Only of this error class.")]
-OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this one's.")]
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
 Reason = Annotated[str, typer.Option(help="Kept with the letter.")]
 
 
@@ -57,7 +55,7 @@ def list_(
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
     state: Annotated[LetterState, typer.Option(help="How they stand.")] = LetterState.OPEN,
@@ -110,7 +108,7 @@ def bulk_replay(
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
     reason: Annotated[str | None, typer.Option(help="Kept with each letter.")] = None,
@@ -131,7 +129,7 @@ def bulk_discard(
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
 ) -> Decision:
@@ -181,7 +179,7 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count what came when, about what, why and whose; of the last day."""
-    wanted = {"from": _moment(since), "to": _moment(until), "bucket": bucket, "source": source}
+    wanted = {"from": moment(since), "to": moment(until), "bucket": bucket, "source": source}
     answer = _got(f"{DLQ}/stats", **wanted)
     if as_json:
         typer.echo(answer.text)
@@ -275,16 +273,9 @@ def _wanted(
         "consumerGroup": group,
         "errorType": error,
         "customerId": customer,
-        "from": _moment(since),
-        "to": _moment(until),
+        "from": moment(since),
+        "to": moment(until),
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    """In UTC where nothing else is said."""
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _why(letter: Message) -> str:

@@ -18,10 +18,12 @@ from api.invoice_document import (
     Recomputation,
 )
 from api.payment import Payment
-from cli.calling import Answer, Api, calling
+from api.usage import CountedUsage
+from api.usage_export import Format
+from cli.calling import Answer, Api, Query, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, example
+from cli.options import AsJson, Customer, example
 from cli.system import EXAMPLE_ID, Refused, as_id, workflow_link
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
@@ -45,6 +47,13 @@ COLUMNS: Mapping[str, Callable[[Invoice], object]] = {
     "total": lambda each: format_amount(each.total, each.currency),
     "reason": lambda each: each.reason,
 }
+EVENTS: Mapping[str, Callable[[CountedUsage], object]] = {
+    "eventId": lambda each: each.event_id,
+    "resourceType": lambda each: each.resource_type,
+    "quantity": lambda each: each.quantity,
+    "occurredAt": lambda each: each.occurred_at,
+    "receivedAt": lambda each: each.received_at,
+}
 
 
 @app.command("list", epilog=example("invoice list --status AWAITING_APPROVAL --sort -total"))
@@ -53,10 +62,10 @@ def list_(
     status: Annotated[
         InvoiceStatus | None, typer.Option(help="Only those, e.g. AWAITING_APPROVAL.")
     ] = None,
-    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
+    customer: Customer = None,
 ) -> Listing[Invoice]:
     """List invoices and drafts, oldest first."""
-    query = {"status": status, "customerId": customer_id}
+    query = {"status": status, "customerId": customer}
     return Listing(Invoice, pages("/api/v2/invoices", query, "size"), COLUMNS, "No invoices.")
 
 
@@ -98,6 +107,25 @@ def explain(id_: Id, as_json: AsJson = False) -> None:
     say(f"  workflow {lineage.workflow_id}, run {lineage.run_id}")
     if link := workflow_link(lineage.workflow_id):
         say(f"  {link}")
+
+
+@app.command(epilog=example(f"invoice lineage {EXAMPLE_ID} --export csv"))
+@listed
+def lineage(
+    id_: Id,
+    resource_type: Annotated[str | None, typer.Option(help="Only of this.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only of this month, as 2026-05.")] = None,
+    export: Annotated[
+        Format | None, typer.Option(help="Write all of them, what happened first first.")
+    ] = None,
+) -> Listing[CountedUsage]:
+    """List the very events that an invoice bills, or those of one line."""
+    path = f"{PATH}/{as_id(id_)}/lineage/events"
+    query = {"resourceType": resource_type, "period": period}
+    if export is not None:
+        asyncio.run(_export(f"{path}/export", {**query, "format": export}))
+        raise typer.Exit
+    return Listing(CountedUsage, pages(path, query), EVENTS, "No events.")
 
 
 @app.command(epilog=example(f"invoice verify {EXAMPLE_ID}"))
@@ -181,6 +209,12 @@ async def _get(id_: str) -> Answer:
 async def _lineage(id_: str) -> tuple[Answer, Answer]:
     async with calling() as api:
         return await api.get(f"{PATH}/{id_}"), await api.get(f"{PATH}/{id_}/lineage")
+
+
+async def _export(path: str, query: Query) -> None:
+    async with calling() as api:
+        async for text in api.file(path, **query):
+            typer.echo(text, nl=False)
 
 
 async def _recomputation(id_: str) -> Answer:

@@ -29,7 +29,6 @@ PAGE = 200
 """So many at most the API gives at once."""
 USUAL, MOST = 50, 10_000
 """What a person looks at; a program that is not told of a limit misses nothing."""
-NONE = "-"
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -177,7 +176,7 @@ def _tell(listing: Listing[Any], look: Look, found: Found) -> None:
 def _tabulate(listing: Listing[Any], items: Sequence[Item]) -> None:
     fields = _fields(listing.model)
     documents = [_read(listing.model, each) for each in items]
-    rows = [[_cell(shown(each)) for shown in listing.columns.values()] for each in documents]
+    rows = [[table.cell(shown(each)) for shown in listing.columns.values()] for each in documents]
     numbers = [
         position
         for position, name in enumerate(listing.columns)
@@ -238,13 +237,3 @@ def _value(document: Document, field: str) -> Any:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return Decimal(value)
     return str(value) if isinstance(value, list | dict | tuple | Document) else value
-
-
-def _cell(shown: object) -> str:
-    if shown is None or shown == "":
-        return NONE
-    if isinstance(shown, datetime):
-        return at(shown)
-    if isinstance(shown, list):
-        return ", ".join(map(str, shown)) or NONE
-    return str(shown)

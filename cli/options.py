@@ -1,12 +1,24 @@
 """Options that many commands have, declared once."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from inspect import Parameter, signature
 from typing import Annotated, Any
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's document.")]
+
+CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="As listed, e.g. acme-corp.")]
+Customer = Annotated[str | None, typer.Option("--customer", help="Only this one's.")]
+Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
+
+
+def moment(given: datetime | None) -> str | None:
+    """As the API takes it: in UTC where nothing else is said."""
+    if given is None:
+        return None
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).isoformat()
 
 
 def example(words: str) -> str:

@@ -1,14 +1,15 @@
 """Rows in aligned columns, for people."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from shutil import get_terminal_size
 
 from rich.cells import cell_len, set_cell_size
 
-from cli.words import on_a_line, say
+from cli.words import at, on_a_line, say
 
-GAP = "  "
+GAP, NONE = "  ", "-"
 
 
 def tell(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int]) -> None:
@@ -22,6 +23,24 @@ def tell(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterab
         cells = [_cell(each, widths[n], n in right) for n, each in enumerate(row)]
         line = GAP.join(cells).rstrip()
         say(line if room is None else _within(line, room), style="bold" if position == 0 else None)
+
+
+def facts(named: Mapping[str, str]) -> None:
+    """Print each beside its name."""
+    width = max(map(cell_len, named))
+    for name, fact in named.items():
+        say(f"{name:{width}}{GAP}{on_a_line(fact)}")
+
+
+def cell(value: object) -> str:
+    """How a value stands in a column."""
+    if value is None or value == "":
+        return NONE
+    if isinstance(value, datetime):
+        return at(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or NONE
+    return str(value)
 
 
 def _cell(text: str, width: int, right: bool) -> str:

@@ -1,18 +1,56 @@
-"""`billing usage …`: usage that should not have been reported."""
+"""`billing usage …`: what was reported, and what should not have been."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from api.usage import Voided
+from api.usage import CountedUsage, Voided
 from cli.calling import Api
 from cli.consent import Decision, Prospect, agreed
-from cli.options import example
+from cli.listing import Listing, listed, pages
+from cli.options import Customer, Moment, example, moment
 from cli.words import reason_given, say
 
 app = typer.Typer(help="What customers consumed.", no_args_is_help=True)
+
+COLUMNS: Mapping[str, Callable[[CountedUsage], object]] = {
+    "eventId": lambda each: each.event_id,
+    "customerId": lambda each: each.customer_id,
+    "resourceType": lambda each: each.resource_type,
+    "quantity": lambda each: each.quantity,
+    "occurredAt": lambda each: each.occurred_at,
+    "invoiceId": lambda each: each.invoice_id,
+    "voidReason": lambda each: each.void_reason,
+}
+
+
+@app.command("list", epilog=example("usage list --customer acme-corp --period 2026-05"))
+@listed
+def list_(
+    customer: Customer = None,
+    period: Annotated[str | None, typer.Option(help="Of a month, as 2026-05.")] = None,
+    resource_type: Annotated[str | None, typer.Option(help="Only of this.")] = None,
+    invoice: Annotated[str | None, typer.Option(help="Only what this one bills.")] = None,
+    voided: Annotated[
+        bool | None,
+        typer.Option("--voided/--not-voided", help="Only what is never billed, or only the rest."),
+    ] = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> Listing[CountedUsage]:
+    """List usage events as they are kept, what happened last first."""
+    query = {
+        "customerId": customer,
+        "period": period,
+        "resourceType": resource_type,
+        "invoiceId": invoice,
+        "voided": None if voided is None else str(voided).lower(),
+        "from": moment(since),
+        "to": moment(until),
+    }
+    return Listing(CountedUsage, pages("/api/v1/usage", query), COLUMNS, "No usage.")
 
 
 @app.command(epilog=example("usage void acme-corp evt-001 --reason 'sent twice'"))

@@ -438,8 +438,17 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 # The commands.
 
 READING = {
-    *("payment show", "review list", "gateway list", "settlement report", "settlement failed"),
-    *("invoice list", "invoice show", "invoice explain", "invoice verify"),
+    *("payment list", "payment show", "order list", "order show", "refund list", "refund show"),
+    *("customer list", "customer show", "wallet list", "wallet show"),
+    *("review list", "gateway list", "settlement report", "settlement failed"),
+    *(
+        "invoice list",
+        "invoice show",
+        "invoice explain",
+        "invoice verify",
+        "invoice lineage",
+        "usage list",
+    ),
     *("review stock", "proposal list", "key list", "dead-letter list"),
     *("dead-letter show", "dead-letter stats"),
     *("status", "doctor", "verify", "audit list", "audit verify", "audit anchor"),

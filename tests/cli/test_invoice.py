@@ -85,6 +85,31 @@ async def test_an_invoice_is_shown_explained_and_verified(
     )
 
 
+async def test_the_events_of_an_invoice_are_listed_and_written(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2021-09", "PAID")
+    [customer_id] = wanted.customers
+
+    listed = await command("invoice", "lineage", id_)
+    as_csv = await command("invoice", "lineage", id_, "--export", "csv")
+    as_lines = await command("invoice", "lineage", id_, "--export", "jsonl")
+    none = await command("invoice", "lineage", id_, "--resource-type", "STORAGE")
+    of_customer = await command("usage", "list", "--customer", customer_id, "--json")
+    unknown = await command("invoice", "lineage", str(uuid4()), "--export", "csv")
+
+    [row] = listed.stdout.splitlines()[1:]
+    [event] = map(orjson.loads, as_lines.stdout.splitlines())
+    assert row.split()[:3] == [event["eventId"], "API_CALL", "1000"]
+    head, line = as_csv.stdout.splitlines()
+    assert head.startswith("eventId,customerId,resourceType,quantity,")
+    assert line.startswith(f"{event['eventId']},{customer_id},API_CALL,1000,")
+    assert (none.stdout, none.stderr) == ("", "No events.\n")
+    assert orjson.loads(of_customer.stdout) == [event]
+    assert str(unknown.exception).startswith("There is no invoice ")
+    assert unknown.stdout == ""
+
+
 async def test_what_is_set_off_is_explained_without_a_product_of_nothing(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
