@@ -1,8 +1,8 @@
 """`billing gateway`: how the payment gateways do, what waits for them, and asking them earlier."""
 
 import asyncio
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,23 +13,14 @@ from rich.table import Table
 from api.gateway import Gateway, GatewayQueue, Gateways, GatewayWorker, Hurried
 from cli.calling import Answer, calling
 from cli.options import example
-from cli.words import clock, say
+from cli.words import clock, duration, say
 from domain.gateway_health import BreakerState
 
 app = typer.Typer(help="Payment gateways.", no_args_is_help=True)
 
 PATH = "/api/v1/gateways"
-_COLUMNS = (
-    "gateway",
-    "state",
-    "since",
-    "tried again",
-    "calls",
-    "failed",
-    "p95",
-    "waiting",
-    "oldest",
-)
+WIDTH = 120
+"""Of the table at least: a narrower terminal breaks lines, which is better than to break words."""
 
 
 @app.command("list", epilog=example("gateway list"))
@@ -43,13 +34,10 @@ def list_(
     if as_json:
         typer.echo(found.text)
         return
-    table = Table(*_COLUMNS, box=None)
-    for each in found.read(Gateways).gateways:
-        table.add_row(*_row(each))
-        for worker in each.workers:
-            table.add_row(*_worker_row(worker), style="dim")
-    Console(soft_wrap=True).print(table)
-    for each in found.read(Gateways).gateways:
+    now = datetime.now(UTC)
+    gateways = found.read(Gateways).gateways
+    _print(gateways, now)
+    for each in gateways:
         if each.state is BreakerState.UNKNOWN:
             say(f"No worker says how {each.name} does: see that one runs, and Valkey.")
 
@@ -83,41 +71,55 @@ def standing(gateway: Gateway) -> Iterator[str]:
 def waiting(queue: GatewayQueue) -> str:
     """How many, and since when."""
     numbers = (
-        (queue.payments, "payments"),
-        (queue.refunds, "refunds"),
-        (queue.watches, "watched for a late capture"),
+        ("payments", queue.payments),
+        ("refunds", queue.refunds),
+        ("watched for a late capture", queue.watches),
     )
-    told = ", ".join(f"{number} {what}" for number, what in numbers if number) or "nothing"
+    told = ", ".join(f"{what}: {number}" for what, number in numbers if number) or "nothing"
     return told if queue.since is None else f"{told}, since {clock(queue.since)}"
 
 
-def _row(each: Gateway) -> tuple[str, ...]:
-    queue = each.waiting
-    calls = [worker.calls for worker in each.workers]
-    slowest = max((worker.p95_seconds or 0 for worker in each.workers), default=None)
+def _print(gateways: Sequence[Gateway], now: datetime) -> None:
+    """A line for each gateway, and below it one for each worker."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("gateway", "state", "for", "next try", "calls", "failed", "p95"):
+        table.add_column(name, no_wrap=True)
+    for name in ("payments", "refunds", "watched", "oldest"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for each in gateways:
+        table.add_row(*_row(each, now))
+        for worker in each.workers:
+            table.add_row(*_worker_row(worker, now), style="dim")
+    Console(width=max(Console().width, WIDTH)).print(table)
+
+
+def _row(each: Gateway, now: datetime) -> tuple[str, ...]:
+    queue, calls = each.waiting, [worker.calls for worker in each.workers]
+    slowest = [worker.p95_seconds for worker in each.workers if worker.p95_seconds is not None]
     return (
         each.name,
         each.state,
-        _at(each.since or each.failing_since),
-        _at(each.retried_at),
+        _ago(each.since or each.failing_since, now),
+        _ahead(each.retried_at, now),
         str(sum(sum(by_status.values()) for by_status in calls)),
         str(sum(map(_failed, calls))),
-        _seconds(slowest),
-        f"{queue.payments} payments, {queue.refunds} refunds, {queue.watches} watched",
-        _at(queue.since),
+        _seconds(max(slowest, default=None)),
+        str(queue.payments),
+        str(queue.refunds),
+        str(queue.watches),
+        _ago(queue.since, now),
     )
 
 
-def _worker_row(told: GatewayWorker) -> tuple[str, ...]:
+def _worker_row(told: GatewayWorker, now: datetime) -> tuple[str, ...]:
     return (
         f"  {told.worker}",
         told.state,
-        _at(told.since or told.failing_since),
-        _at(told.retried_at),
+        _ago(told.since or told.failing_since, now),
+        _ahead(told.retried_at, now),
         str(sum(told.calls.values())),
         str(_failed(told.calls)),
         _seconds(told.p95_seconds),
-        f"{told.under_way} calls under way",
     )
 
 
@@ -125,8 +127,14 @@ def _failed(calls: dict[str, int]) -> int:
     return calls.get("UNKNOWN", 0) + calls.get("NOT_SENT", 0)
 
 
-def _at(moment: datetime | None) -> str:
-    return "" if moment is None else clock(moment)
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "" if moment is None else duration(now - moment)
+
+
+def _ahead(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return ""
+    return "now" if moment <= now else f"in {duration(moment - now)}"
 
 
 def _seconds(length: float | None) -> str:

@@ -147,6 +147,11 @@ DASHBOARDS: dict[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "What waits for a gateway",
+            "short",
+            [("max by (gateway, kind) (billing_gateway_waiting)", "{{gateway}} {{kind}}")],
+        ),
+        Panel(
             "Share of declined charges",
             "percentunit",
             [("gateway:billing_declines:ratio_1h", "{{gateway}}")],

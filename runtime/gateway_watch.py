@@ -14,7 +14,8 @@ from gateway.guard import PROBES, GuardedGateway
 from gateway.reports import EVERY_SECONDS, NotTold, Reports
 from service.gateway import inquiries
 from service.starts import start_gateway_hurry
-from store.database import Database
+from service.temporal import UNREACHABLE
+from store.database import ERRORS, Database
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether a gateway is down: it costs nothing."""
@@ -46,7 +47,7 @@ async def mend_for_ever(
         await asyncio.sleep(look)
         if not gateway.is_well:
             await _until_it_is_well(database, gateway, look)
-            await start_gateway_hurry(client, HurryRequest(gateway.name))
+            await _hurry(client, gateway, look)
 
 
 async def _until_it_is_well(database: Database, gateway: GuardedGateway, look: float) -> None:
@@ -54,8 +55,21 @@ async def _until_it_is_well(database: Database, gateway: GuardedGateway, look: f
     find out that it is back."""
     while not gateway.is_well:
         if gateway.retried_in == 0:
-            await _try(database, gateway)
+            try:
+                await _try(database, gateway)
+            except (*ERRORS, OSError) as error:
+                log.warning("nobody knows who waits for a gateway that is down", error=error)
         await asyncio.sleep(look)
+
+
+async def _hurry(client: Client, gateway: GuardedGateway, look: float) -> None:
+    """Not before Temporal takes it: those who wait would not hear of it any more."""
+    while True:
+        try:
+            return await start_gateway_hurry(client, HurryRequest(gateway.name))
+        except UNREACHABLE as error:
+            log.warning("those who wait for a gateway are not hurried yet", error=error)
+            await asyncio.sleep(look)
 
 
 async def _try(database: Database, gateway: GuardedGateway) -> None:

@@ -106,7 +106,8 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="A cache of final answers; counts of what callers ask for, and of log-ins.",
+        description="A cache of final answers; counts of what callers ask for, and of log-ins; "
+        "what workers say of the PGs.",
     )
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", description="Kafka's brokers, separated by commas."

@@ -18,16 +18,25 @@ from store.database import Transaction
 
 async def standings(desk: Desk) -> list[Standing]:
     """Of every PG, in the order of their names."""
-    return [await standing(desk, name) for name in sorted(desk.gateways)]
+    return await _standings(desk, sorted(desk.gateways))
 
 
 async def standing(desk: Desk, name: str) -> Standing:
-    """How this PG does. What workers say is read before the clock that it is put into."""
-    told = (await desk.reports.all()).get(name, [])
+    """How this PG does."""
+    [found] = await _standings(desk, [name])
+    return found
+
+
+async def _standings(desk: Desk, names: Sequence[str]) -> list[Standing]:
+    """The clock is read as soon as workers have said how long it has been so."""
+    told = await desk.reports.all()
     async with desk.database.read(SYSTEM) as tx:
         now = await clock.now(tx)
-        queue = (await waiting.queues(tx)).get(name, Queue())
-    return Standing(name, [seen(each, now) for each in told], queue)
+        queues = await waiting.queues(tx)
+    return [
+        Standing(name, [seen(each, now) for each in told.get(name, ())], queues.get(name, Queue()))
+        for name in names
+    ]
 
 
 async def hurry(desk: Desk, access: Access, name: str) -> Queue:

@@ -36,6 +36,7 @@ SHOWN_ONLY = {
     "auth/grants.py": "how long a session can be refreshed yet",
     "auth/signing.py": "from when to when a token is good, which its readers tell by theirs",
     "cli/dead_letter.py": "how old it is",
+    "cli/gateway.py": "how long it has been so, and until it is tried again",
     "cli/key.py": "how long it is believed; until when one is wished for the API says itself",
     "cli/payment.py": "what is left of a timer of Temporal's",
     "cli/review.py": "how old it is",

@@ -13,7 +13,7 @@ OF_THE_SYSTEM = {
     "audit.break_glass": "at the command line, before anything is asked",
     "audit.cut": "of the whole trail, at the command line",
     "audit.seal": "the sealer",
-    "gateway.standing": "of no customer; GATEWAY_READ is not theirs",
+    "gateway._standings": "of no customer; GATEWAY_READ is not theirs",
     "group_commit._work": "usage, which no customer reports",
     "health.ready": "the probes",
     "inventory.in_review": "for operators at the command line",

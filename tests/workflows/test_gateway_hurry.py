@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from api.app import create_app
@@ -25,15 +27,18 @@ from gateway.client import GatewayProfile, PaymentGateway
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from gateway.reports import Reports
+from runtime import temporal
 from runtime.gateway_watch import mend_for_ever, report_for_ever
 from runtime.settings import Settings
 from service.starts import start_gateway_hurry
 from store.database import Database
 from tests.conftest import served
 from tests.support.billing import Billing
+from tests.support.cables import cable
 from tests.support.cashier import Cashier, Handle
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import eventually, meanwhile
+from tests.support.databases import connected
 from tests.workflows.conftest import Connections
 from tests.workflows.test_pursuit import BRISK, due, taken, until
 from tests.workflows.test_refund_saga import a_paid_order
@@ -238,6 +243,47 @@ async def test_two_workers_that_find_it_back_double_nothing(
     await another.close()
     for request in requests:
         assert len(await taken(cashier, request)) == 1
+    await assert_clean_slate(cashier.billing)
+
+
+async def test_a_gateway_that_comes_back_before_the_rest_of_us_is_not_forgotten(
+    cashier: Cashier,
+    connections: Connections,
+    settings: Settings,
+) -> None:
+    """First the database was away, so that nobody knew about what to ask, and then Temporal."""
+    name, line = connections.add(breaker_minimum_calls=4, breaker_open_seconds=OPEN_SECONDS)
+    guard = guard_of(connections.gateways, name)
+    line.requests_arrive = line.inquiries_work = False
+    _, handles = await waiting(cashier, name, 6)
+    moments = [await due(cashier, handle) for handle in handles]
+    assert not guard.is_well
+    url = make_url(settings.database_url)
+    host, _, port = settings.temporal_address.partition(":")
+    async with (
+        cable(str(url.host), int(url.port or 0)) as to_database,
+        cable(host, int(port)) as to_temporal,
+        connected(url.set(port=to_database.port).render_as_string(hide_password=False)) as far,
+    ):
+        away = settings.model_copy(update={"temporal_address": f"127.0.0.1:{to_temporal.port}"})
+        client = await temporal.connect_when_ready(away)
+        await to_database.cut()
+        await to_temporal.cut()
+        with capture_logs() as said:
+
+            async def told(words: str) -> None:
+                async def it_was() -> bool:
+                    return any(words in line["event"] for line in said)
+
+                await eventually(it_was)
+
+            async with meanwhile(mend_for_ever(client, far, guard, LOOK)):
+                await told("nobody knows who waits")
+                line.requests_arrive = line.inquiries_work = True
+                await to_database.plug()
+                await told("not hurried yet")
+                await to_temporal.plug()
+                await all_end_before(handles, moments)
     await assert_clean_slate(cashier.billing)
 
 
