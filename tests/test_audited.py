@@ -461,7 +461,7 @@ OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server", "au
 """They run processes, or make tables as their owner."""
 
 NOBODYS_MONEY = {
-    *("outbox republish", "dead-letter job", "proposal withdraw", "audit export"),
+    *("gateway hurry", "outbox republish", "dead-letter job", "proposal withdraw", "audit export"),
     *("key create", "key rotate", "key revoke", "auth rotate-keys"),
     *("user create", "user disable", "user set-password", "user set-roles", "user unlock"),
 }
