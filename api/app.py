@@ -40,6 +40,7 @@ from api import (
     refund,
     review,
     settlement,
+    status,
     story,
     usage,
     wallet,
@@ -91,6 +92,7 @@ CALLS = (
     audit,
     auth,
     key,
+    status,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)

@@ -89,12 +89,17 @@ class Timer(Document):
 
 
 class Workflow(Document):
-    """The owner of the payment or of one of its refunds, as Temporal knows it."""
+    """The owner of the payment or of one of its refunds, as Temporal knows it. `taskFailure` says
+    why it cannot go on, `waitsForWorkerSince` since when it wants a worker, `build` which workers
+    alone go on with it; each if it is so."""
 
     workflow_id: str
     status: str
     activities: list[Activity]
     timers: list[Timer]
+    task_failure: str | None = None
+    waits_for_worker_since: datetime | None = None
+    build: str | None = None
 
 
 class Story(Document):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from api.gateway import Gateway, GatewayQueue, Gateways, GatewayWorker, Hurried
 from cli.calling import Answer, calling
+from cli.options import example
 from cli.words import clock, duration, say
 from domain.gateway_health import BreakerState
 
@@ -22,13 +23,13 @@ WIDTH = 120
 """Of the table at least: a narrower terminal breaks lines, which is better than to break words."""
 
 
-@app.command("list")
+@app.command("list", epilog=example("gateway list"))
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: the API's document.")] = (
         False
     ),
 ) -> None:
-    """Show how each gateway does and what waits for it. Example: billing gateway list"""
+    """Show how each gateway does and what waits for it."""
     found = asyncio.run(_list())
     if as_json:
         typer.echo(found.text)
@@ -41,12 +42,11 @@ def list_(
             say(f"No worker says how {each.name} does: see that one runs, and Valkey.")
 
 
-@app.command()
+@app.command(epilog=example("gateway hurry simulator"))
 def hurry(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As listed, e.g. simulator.")],
 ) -> None:
-    """Have everything that waits for a gateway ask it now. Moves no money; harmless to repeat.
-    Example: billing gateway hurry simulator"""
+    """Have everything that waits for a gateway ask it now. Moves no money; harmless to repeat."""
     told = asyncio.run(_hurry(name))
     say(f"They ask {told.name} now, {told.per_second} a second at most: {waiting(told.waiting)}.")
 

@@ -135,6 +135,7 @@ class Noun(StrEnum):
     ORDER = "order"
     PAYMENT = "payment"
     REFUND = "refund"
+    WALLET = "wallet"
     TOP_UP = "top-up"
     USAGE_EVENT = "usage-event"
     SETTLEMENT = "settlement"

@@ -56,6 +56,7 @@ class Action(StrEnum):
     CARD_ADD = "payment-methods.add"
     CARD_READ = "payment-methods.read"
     USAGE_REPORT = "usage.report"
+    USAGE_READ = "usage.read"
     USAGE_VOID = "usage.void"
     PLAN_PUT = "pricing-plans.put"
     PLAN_READ = "pricing-plans.read"
@@ -79,6 +80,7 @@ class Action(StrEnum):
     DEAD_LETTER_DECIDE_MANY = "dead-letters.decide-many"
     PROPOSAL_READ = "proposals.read"
     PROPOSAL_WITHDRAW = "proposals.withdraw"
+    STATUS_READ = "status.read"
     GATEWAY_READ = "gateways.read"
     GATEWAY_HURRY = "gateways.hurry"
     ACCESS_CHECK = "access.check"
@@ -128,6 +130,7 @@ RULES: Mapping[Action, Rule] = {
     Action.CARD_ADD: _rule(TokenScope.SETUP, O, A),
     Action.CARD_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.USAGE_REPORT: _rule(TokenScope.USAGE, S, O),
+    Action.USAGE_READ: _rule(TokenScope.READ, C, S, O, F, A),
     # A service that could take back what it has reported would be billed for what it likes.
     Action.USAGE_VOID: _rule(TokenScope.USAGE, O, F),
     Action.PLAN_PUT: _rule(TokenScope.SETUP, O, F, A),
@@ -154,6 +157,7 @@ RULES: Mapping[Action, Rule] = {
     Action.PROPOSAL_READ: _rule(TokenScope.READ, O, F, A),
     # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
     Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
+    Action.STATUS_READ: _rule(TokenScope.READ, O, F, A),
     Action.GATEWAY_READ: _rule(TokenScope.READ, O, F, A),
     Action.GATEWAY_HURRY: _rule(TokenScope.PAYMENTS, O),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),

@@ -39,7 +39,6 @@ from store.database import Database
 EVERY_SECONDS = 15.0
 BELIEVED_SECONDS = leader.SILENCE.total_seconds()
 """Older figures are not shown: somebody else may read them by then."""
-LOCK = "figures"
 DEAD_LETTERS = tuple(LetterSource)
 CONSUMERS = tuple(group_id(name) for name in (ranking.CONSUMER, usage_consumer.CONSUMER))
 
@@ -100,7 +99,7 @@ class FigureReader(Collector):
     async def _lead(self, every: float) -> None:
         async with self._database.statements(SYSTEM) as tx:
             try:
-                leads = await leader.lead(tx, LOCK)
+                leads = await leader.lead(tx, health.READER)
                 while leads:
                     figures = await health.figures(tx)
                     report = await verification.last(self._temporal)

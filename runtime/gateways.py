@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from domain.waits import Waits
 from gateway.book import GatewayBook, HttpBook
@@ -9,6 +10,7 @@ from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
+from workflows import policies
 
 
 def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
@@ -19,6 +21,12 @@ def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
         read_timeout_seconds=settings.gateway_read_timeout_seconds,
     )
     return one_call, replace(one_call, name="simulator-two-calls", two_calls=True)
+
+
+def longest_call(settings: Settings) -> timedelta:
+    """How long any call to any gateway may take, with all that comes before and after it."""
+    slowest = max(each.read_timeout_seconds for each in profiles(settings))
+    return policies.longest_gateway_call(timedelta(seconds=slowest))
 
 
 def connect(settings: Settings) -> Mapping[str, GuardedGateway]:

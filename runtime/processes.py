@@ -71,11 +71,19 @@ async def _work(
         gateways.books(settings),
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
+    version = settings.worker_version
     workers = (
-        payments_worker(client, pool, connected, keys=keys.ring(settings)),
-        settlement_worker(client, batch_pool),
-        outbox_worker(client, pool, settings.kafka),
-        verification_worker(client, partial(verification.verify, sources)),
+        payments_worker(
+            client,
+            pool,
+            connected,
+            keys=keys.ring(settings),
+            version=version,
+            grace=gateways.longest_call(settings),
+        ),
+        settlement_worker(client, batch_pool, version=version),
+        outbox_worker(client, pool, settings.kafka, version),
+        verification_worker(client, partial(verification.verify, sources), version),
     )
     try:
         async with running(*workers), _duties(settings, client, pool, connected, stop):

@@ -46,7 +46,7 @@ def _of_every_process(settings: Settings) -> Iterator[str]:
     if settings.time_scale != 1:
         yield "In production no wait is shortened: unset TIME_SCALE."
     allowed = LOOPBACK | set(settings.allow_plaintext)
-    for name, host, remedy in _in_plain_text(settings):
+    for name, host, remedy in in_plain_text(settings):
         if host not in allowed:
             yield (
                 f"{name} would speak to {host} in plain text: {remedy}, or name the host in "
@@ -103,11 +103,11 @@ def _of_our_issuer(settings: Settings) -> Iterator[str]:
         yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
 
 
-def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
+def in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Connections without TLS: the setting, the host, and what to do."""
     try:
         database = make_url(settings.database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigurationError("DATABASE_URL is not the URL of a database.") from None
     if database.query.get("sslmode") not in ENCRYPTED:
         yield "DATABASE_URL", database.host or "localhost", "add ?sslmode=verify-full"

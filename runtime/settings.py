@@ -19,6 +19,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from temporalio.common import WorkerDeploymentVersion
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
@@ -132,6 +133,17 @@ class Settings(BaseSettings):
         ge=1,
         le=65535,
         description="The port of the Temporal SDK's own metrics, at `API_HOST`; none without.",
+    )
+    temporal_deployment_name: str = Field(
+        "billing",
+        pattern=r"^[A-Za-z0-9_/-]{1,128}$",
+        description="Whose builds those of this installation are, in Temporal.",
+    )
+    temporal_worker_build_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Which build a worker is: a payment then ends on the build on which it began. "
+        "None: every worker goes on with everything.",
     )
     temporal_ui_url: str = Field("http://127.0.0.1:8233", description="Only for links.")
     gateway_url: str = Field("http://127.0.0.1:8090", description="The PG named `simulator`.")
@@ -350,6 +362,13 @@ class Settings(BaseSettings):
                 self.kafka_sasl_password or SecretStr("")
             ).get_secret_value()
         return options
+
+    @property
+    def worker_version(self) -> WorkerDeploymentVersion | None:
+        """As what a worker asks for work, if its build has a name."""
+        if self.temporal_worker_build_id is None:
+            return None
+        return WorkerDeploymentVersion(self.temporal_deployment_name, self.temporal_worker_build_id)
 
     @property
     def gateway_webhook_secrets(self) -> Secrets:

@@ -31,6 +31,8 @@ from store.database import Database, Transaction
 
 HOUR = timedelta(hours=1)
 READY_WITHIN_SECONDS = 2
+READER = "figures"
+"""Who of all processes reads them for Prometheus: see `store.leader`."""
 
 
 @dataclass(frozen=True)

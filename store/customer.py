@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from domain.customer import Customer, PaymentMethod
 from store.database import Transaction
 from store.key_ring import KeyRing
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import customers, payment_methods, plan_assignments
 
 
@@ -96,6 +97,24 @@ async def count_with_plan(tx: Transaction, plan_code: str, since: datetime) -> i
 async def find(tx: Transaction, customer_id: str) -> Customer | None:
     row = (await tx.execute(select(customers).where(customers.c.id == customer_id))).first()
     return None if row is None else of_row(row)
+
+
+async def listed(
+    tx: Transaction,
+    customer_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[tuple[Customer, str | None]]:
+    """The newest first, below a place, each with the plan that it has now."""
+    columns = customers.c
+    plan = select_plan_at(columns.id, func.now()).scalar_subquery().label("plan_code")
+    query = select(customers, plan).where(
+        *matching({columns.id: customer_id}), *within(columns.created_at, since, until)
+    )
+    order = Order((columns.created_at, columns.id), columns.created_xid)
+    return await page(tx, query, order, place, limit, lambda row: (of_row(row), row.plan_code))
 
 
 async def lock(tx: Transaction, customer_id: str) -> bool:

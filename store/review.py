@@ -1,6 +1,7 @@
 """Questions that wait for a person: a row each, whatever has become of the payment or refund."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
@@ -101,6 +102,12 @@ async def latest(tx: Transaction, reference_id: str) -> Review | None:
     query = select(reviews).where(reviews.c.reference_id == reference_id)
     row = (await tx.execute(query.order_by(reviews.c.id.desc()).limit(1))).first()
     return None if row is None else _review(row)
+
+
+async def oldest_waiting(tx: Transaction) -> datetime | None:
+    """Since when the first of them waits."""
+    first: datetime | None = await tx.scalar(select(func.min(reviews.c.opened_at)).where(_OPEN))
+    return first
 
 
 async def count_waiting(tx: Transaction) -> Mapping[Question, int]:

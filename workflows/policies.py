@@ -66,11 +66,17 @@ def undo(summary: str) -> ActivityConfig:
     )
 
 
+def longest_gateway_call(read_timeout: timedelta) -> timedelta:
+    """How long a call to a PG may take that itself gives up after `read_timeout`, with all that
+    comes before and after it."""
+    return read_timeout + timedelta(seconds=10)
+
+
 def gateway_call(summary: str, read_timeout: timedelta) -> ActivityConfig:
     """One call to a PG that itself gives up after `read_timeout`. One try: what a lost answer means
     is decided in the workflow, not by a retry policy."""
     return ActivityConfig(
-        start_to_close_timeout=read_timeout + timedelta(seconds=10),
+        start_to_close_timeout=longest_gateway_call(read_timeout),
         heartbeat_timeout=timedelta(seconds=5),
         retry_policy=RetryPolicy(maximum_attempts=1),
         cancellation_type=_WHEN_DONE,
