@@ -30,8 +30,10 @@ from domain.verification import Report
 from runtime import usage_consumer
 from runtime.consumer import group_id
 from runtime.settings import Settings
-from service import health, verification
+from service import deployment, health, verification
+from service.deployment import Stuck, Trouble
 from service.health import Figures
+from service.temporal import TemporalUnreachable
 from store import database, leader
 from store.database import Database
 
@@ -53,6 +55,7 @@ class Read:
     at: float
     figures: Figures
     report: Report | None
+    stuck: Stuck | None
 
 
 @asynccontextmanager
@@ -96,7 +99,8 @@ class FigureReader(Collector):
                 while leads:
                     figures = await health.figures(tx)
                     report = await verification.last(self._temporal)
-                    self._read = Read(self._clock(), figures, report)
+                    stuck = await _stuck(self._temporal)
+                    self._read = Read(self._clock(), figures, report, stuck)
                     await asyncio.sleep(every)
             finally:
                 self._read = None
@@ -107,13 +111,28 @@ class FigureReader(Collector):
     def collect(self) -> Iterator[Metric]:
         """Nothing, unless this process is the one that reads."""
         if self._read is not None and self._clock() - self._read.at < BELIEVED_SECONDS:
-            yield from families(self._read.figures, self._read.report)
+            yield from families(self._read.figures, self._read.report, self._read.stuck)
 
 
-def families(figures: Figures, report: Report | None) -> Iterator[Metric]:
+async def _stuck(temporal: Client) -> Stuck | None:
+    """None while Temporal does not answer."""
+    with suppress(TemporalUnreachable):
+        return await deployment.stuck(temporal)
+    return None
+
+
+def families(figures: Figures, report: Report | None, stuck: Stuck | None) -> Iterator[Metric]:
     """Every figure, 0 where nothing was counted."""
     yield from _counted(figures)
     yield from _measured(figures)
+    if stuck is not None:
+        yield _by_label(
+            "billing_workflows_stuck",
+            "Workflows that cannot go on, by why; absent while Temporal does not answer.",
+            "trouble",
+            Trouble,
+            stuck.counts,
+        )
     if report is not None:
         yield from _invariants(report)
 
