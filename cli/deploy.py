@@ -134,7 +134,8 @@ def list_(as_json: AsJson = False) -> None:
     """
     builds, stuck = asyncio.run(_listed())
     if as_json:
-        said = {"builds": [asdict(each) for each in builds], "stuck": stuck.counts}
+        counts = {str(trouble): count for trouble, count in stuck.counts.items()}
+        said = {"builds": [asdict(each) for each in builds], "stuck": counts}
         typer.echo(orjson.dumps(said))
         return
     say(f"{'BUILD':30} {'STATE':10} {'WORKERS':8} {'PINNED':>8}", style="bold")
@@ -144,7 +145,7 @@ def list_(as_json: AsJson = False) -> None:
     if not builds:
         say("none: workers have no TEMPORAL_WORKER_BUILD_ID, and each goes on with everything.")
     if stuck.total:
-        say(f"{stuck.total:,} workflows cannot go on:", style="bold red")
+        say(f"Workflows that cannot go on: {stuck.total:,}", style="bold red")
     for one in stuck.first:
         say(f"  {one.workflow_id}: {one.cause}")
     if (left := stuck.total - len(stuck.first)) > 0:

@@ -249,6 +249,11 @@ DASHBOARDS: dict[str, Sequence[Panel]] = {
             [("time() - max(billing_figures_read_at_seconds)", "age")],
         ),
         Panel(
+            "Workflows that cannot go on",
+            "short",
+            [("max by (trouble) (billing_workflows_stuck)", "{{trouble}}")],
+        ),
+        Panel(
             "Workflow tasks wait for a worker, p95",
             "s",
             [

@@ -31,8 +31,10 @@ from domain.verification import Report
 from runtime import gateways, usage_consumer
 from runtime.consumer import group_id
 from runtime.settings import Settings
-from service import health, verification
+from service import deployment, health, verification
+from service.deployment import Stuck, Trouble
 from service.health import Figures
+from service.temporal import TemporalUnreachable
 from store import database, leader
 from store.database import Database
 
@@ -53,6 +55,7 @@ class Read:
     at: float
     figures: Figures
     report: Report | None
+    stuck: Stuck | None
 
 
 @asynccontextmanager
@@ -103,7 +106,8 @@ class FigureReader(Collector):
                 while leads:
                     figures = await health.figures(tx)
                     report = await verification.last(self._temporal)
-                    self._read = Read(self._clock(), figures, report)
+                    stuck = await _stuck(self._temporal)
+                    self._read = Read(self._clock(), figures, report, stuck)
                     await asyncio.sleep(every)
             finally:
                 self._read = None
@@ -114,16 +118,35 @@ class FigureReader(Collector):
     def collect(self) -> Iterator[Metric]:
         """Nothing, unless this process is the one that reads."""
         if self._read is not None and self._clock() - self._read.at < BELIEVED_SECONDS:
-            yield from families(self._read.figures, self._read.report, self._gateways)
+            read = self._read
+            yield from families(read.figures, read.report, read.stuck, self._gateways)
+
+
+async def _stuck(temporal: Client) -> Stuck | None:
+    """None while Temporal does not answer."""
+    with suppress(TemporalUnreachable):
+        return await deployment.stuck(temporal)
+    return None
 
 
 def families(
-    figures: Figures, report: Report | None, gateways: Collection[str] = ()
+    figures: Figures,
+    report: Report | None,
+    stuck: Stuck | None,
+    gateways: Collection[str] = (),
 ) -> Iterator[Metric]:
     """Every figure, 0 where nothing was counted: so for each of these gateways."""
     yield from _counted(figures)
     yield _waiting(figures.waiting, gateways)
     yield from _measured(figures)
+    if stuck is not None:
+        yield _by_label(
+            "billing_workflows_stuck",
+            "Workflows that cannot go on, by why; absent while Temporal does not answer.",
+            "trouble",
+            Trouble,
+            stuck.counts,
+        )
     if report is not None:
         yield from _invariants(report)
 

@@ -7,7 +7,7 @@ code can go on with it. But it waits for ever, and nobody would know.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from temporalio.api.deployment.v1 import WorkerDeploymentInfo
@@ -68,7 +68,7 @@ class Build:
     id: str
     state: State
     polled: bool
-    pinned: int
+    pinned: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,23 +101,31 @@ async def stuck(client: Client) -> Stuck:
     worker, some minutes after its last one. Raises `TemporalUnreachable`.
     """
     async with _asking():
-        failing = await client.count_workflows(_FAILING)
-        found = [_failing(each) async for each in client.list_workflows(_FAILING, limit=SHOWN)]
-        alone = [each for each in await _builds(client) if each.pinned and not each.polled]
-        for build in alone:
-            theirs = client.list_workflows(_pinned(build.deployment, build.id), limit=SHOWN)
-            found += [_left_alone(each, build) async for each in theirs]
-    counts = {
-        Trouble.TASKS_FAIL: failing.count,
-        Trouble.NO_WORKER: sum(build.pinned for build in alone),
-    }
-    return Stuck(counts, found[:SHOWN])
+        failing = (await client.count_workflows(_FAILING)).count
+        found: list[StuckWorkflow] = []
+        if failing:
+            listed = client.list_workflows(_FAILING, limit=SHOWN)
+            found += [_failing(each) async for each in listed]
+        alone = 0
+        # Most often none: Temporal answers few questions about its list in a second.
+        for build in [each for each in await _versions(client) if not each.polled]:
+            theirs = _pinned(build.deployment, build.id)
+            if left := (await client.count_workflows(theirs)).count:
+                alone += left
+                listed = client.list_workflows(theirs, limit=SHOWN)
+                found += [_left_alone(each, build) async for each in listed]
+    return Stuck({Trouble.TASKS_FAIL: failing, Trouble.NO_WORKER: alone}, found[:SHOWN])
 
 
 async def builds(client: Client) -> list[Build]:
     """Every build that Temporal knows, the newest first. Raises `TemporalUnreachable`."""
     async with _asking():
-        return await _builds(client)
+        return [
+            replace(
+                each, pinned=(await client.count_workflows(_pinned(each.deployment, each.id))).count
+            )
+            for each in await _versions(client)
+        ]
 
 
 @asynccontextmanager
@@ -133,7 +141,8 @@ async def _asking() -> AsyncIterator[None]:
         raise TemporalUnreachable(f"no answer within {TIMEOUT_SECONDS:g} s") from error
 
 
-async def _builds(client: Client) -> list[Build]:
+async def _versions(client: Client) -> list[Build]:
+    """Without what is pinned to each."""
     listed = await client.workflow_service.list_worker_deployments(
         ListWorkerDeploymentsRequest(namespace=client.namespace)
     )
@@ -150,14 +159,8 @@ async def _of(
     )
     for each in _newest_first(described.worker_deployment_info):
         id_ = each.deployment_version.build_id
-        pinned = await client.count_workflows(_pinned(deployment, id_))
-        yield Build(
-            deployment,
-            id_,
-            _STATES.get(each.status, State.INACTIVE),
-            (deployment, id_) in polled,
-            pinned.count,
-        )
+        state = _STATES.get(each.status, State.INACTIVE)
+        yield Build(deployment, id_, state, (deployment, id_) in polled)
 
 
 def _newest_first(

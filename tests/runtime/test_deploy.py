@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.payment import PaymentOutcome, PaymentRequest
 from runtime import temporal
+from runtime.probes import Standing
 from runtime.replay import Replay, replays
 from runtime.settings import Settings
 from runtime.workers import PAYMENTS
@@ -101,10 +102,12 @@ async def test_code_that_cannot_go_on_with_a_payment_is_noticed_before_it_is_rel
     async with released(elsewhere, Plan(changed=True)):
         await handle.signal(PaymentSaga.gateway_hint)
         found = await in_trouble(client)
+        remarks = await ready(client, cashier).remarks()
     told = await standing(client, id_)
     assert found.counts == {Trouble.TASKS_FAIL: 1, Trouble.NO_WORKER: 0}
     assert [each.workflow_id for each in found.first] == [id_]
     assert "NonDeterministicError" in found.first[0].cause
+    assert remarks == ["Workflows that cannot go on: 1. See `billing deploy list`."]
     assert told is not None
     assert "Nondeterminism error" in (told.task_failure or "")
 
@@ -113,6 +116,13 @@ async def test_code_that_cannot_go_on_with_a_payment_is_noticed_before_it_is_rel
         outcome: PaymentOutcome = await handle.result()
     assert outcome.status == "COMPLETED"
     await assert_clean_slate(cashier.billing)
+
+
+def ready(client: Client, cashier: Cashier) -> Standing:
+    """A worker of this namespace, as its probe knows it."""
+    standing = Standing(asyncio.Event())
+    standing.works(client, cashier.billing.database, [])
+    return standing
 
 
 async def _is(cashier: Cashier, request: PaymentRequest, status: str) -> bool:

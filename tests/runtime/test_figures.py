@@ -36,7 +36,7 @@ async def shown(database: Database) -> dict[str, dict[str, float]]:
     """Every figure by family, and within it by its labels (or nothing)."""
     async with database.statements(SYSTEM) as tx:
         found = await health.figures(tx)
-    return by_labels(families(found, None, ["simulator"]))
+    return by_labels(families(found, None, None, ["simulator"]))
 
 
 def read_at(reader: FigureReader) -> float:
@@ -223,7 +223,8 @@ async def test_figures_tell_what_the_last_verification_found(
         )
     await eventually(is_remembered)
     async with database.statements(SYSTEM) as tx:
-        shown = by_labels(families(await health.figures(tx), await verification.last(client)))
+        figures = await health.figures(tx)
+    shown = by_labels(families(figures, await verification.last(client), None))
 
     assert shown["billing_invariant_violations"] == {
         "orders-agree-with-their-payments": 0,
