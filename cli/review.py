@@ -10,7 +10,7 @@ import typer
 
 from api.payment import Payment
 from api.refund import Refund
-from api.review import LetGo, Waiting
+from api.review import LetGo, Review, Reviews, UnreturnedStock
 from cli.calling import Api, Missing, calling
 from cli.system import Refused, as_id
 from cli.words import duration, reason_given, say
@@ -23,10 +23,10 @@ app = typer.Typer(help="Decide what only a person may decide.", no_args_is_help=
 @app.command("list")
 def list_() -> None:
     """List the payments and refunds that wait for a decision, oldest first."""
-    found = asyncio.run(_waiting())
-    if not found.reviews and not found.stock:
+    reviews, stock = asyncio.run(_waiting())
+    if not reviews and not stock:
         say("Nothing waits for a decision.")
-    for asked in found.reviews:
+    for asked in reviews:
         age = duration(datetime.now(UTC) - asked.opened_at)
         noun = "payment" if asked.reference_id == asked.payment_id else "refund"
         amount = format_amount(asked.amount, asked.currency)
@@ -34,7 +34,7 @@ def list_() -> None:
         say(f"{about}, waits for {age}", style="bold")
         say(f"  {asked.reason}")
         say(f"  {command(asked.reference_id, asked.answers)}")
-    for row in found.stock:
+    for row in stock:
         say(f"stock of payment {row.payment_id}: {row.quantity} of {row.sku}", style="bold")
         say("  It could not be given back: the SKU was withdrawn meanwhile.")
         say(f'  billing review restock {row.payment_id} --reason "..."')
@@ -67,9 +67,18 @@ def command(id_: str, answers: Iterable[str]) -> str:
     return f'billing review resolve {id_} {"|".join(answers)} --reason "..."'
 
 
-async def _waiting() -> Waiting:
+async def _waiting() -> tuple[list[Review], list[UnreturnedStock]]:
+    reviews: list[Review] = []
+    cursor = None
     async with calling() as api:
-        return (await api.get("/api/v1/reviews")).read(Waiting)
+        while True:
+            answer = await api.get("/api/v1/reviews", open="true", limit=200, cursor=cursor)
+            page = answer.read(Reviews)
+            reviews += page.items
+            if (cursor := page.next_cursor) is None:
+                break
+        stock = (await api.get("/api/v1/reviews/stock")).read_all(UnreturnedStock)
+    return sorted(reviews, key=lambda each: each.opened_at), stock
 
 
 async def _restock(payment_id: str, reason: str) -> str:
