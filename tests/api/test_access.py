@@ -74,6 +74,7 @@ WHO = {
     "DELETE /api/v1/proposals/{proposal_id}": {O, F, A},
     "GET /api/v1/stories/{id}": {O, F, A},
     "GET /api/v1/reviews": {O, F, A},
+    "GET /api/v1/reviews/stock": {O, F, A},
     "POST /api/v1/payments/{payment_id}/stock/resolve": {O, A},
     "POST /api/v1/usage/void": {O, F},
     "GET /api/v1/settlement/run": {O, F, A},

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from domain.access import SYSTEM, Access
+from domain.gateway import Operation
 from domain.order import OrderLine
 from domain.payment import Method
+from domain.review import ClosedReview, NewReview, Question
 from domain.roles import Role
-from store import customer, order, payment, refund, wallet
+from store import customer, order, payment, refund, review, wallet
 from store.database import Database, Transaction
 from tests.api.conftest import Acting
 from tests.api.documents import refused
@@ -27,7 +29,7 @@ class Kind:
     """Where it is listed, and how a row of it is made; `id_` names it among its items."""
 
     path: str
-    insert: Callable[[Transaction, str], Awaitable[str]]
+    insert: Callable[[Transaction, str], Awaitable[str | int]]
     id_: str = "id"
 
 
@@ -59,11 +61,21 @@ async def insert_wallet(tx: Transaction, customer_id: str) -> str:
     return unit
 
 
+async def insert_review(tx: Transaction, customer_id: str) -> int:
+    paid = await insert_payment(tx, customer_id)
+    asked = NewReview(paid, paid, Operation.CHARGE, Question.CAPTURE, "a test")
+    await review.open_(tx, asked)
+    latest = await review.latest(tx, paid)
+    assert latest is not None
+    return latest.id
+
+
 KINDS = {
     "payments": Kind("/api/v1/payments", insert_payment),
     "orders": Kind("/api/v1/orders", insert_order),
     "refunds": Kind("/api/v1/refunds", insert_refund),
     "wallets": Kind("/api/v1/wallets", insert_wallet, "unit"),
+    "reviews": Kind("/api/v1/reviews", insert_review),
 }
 
 
@@ -76,7 +88,7 @@ async def found(billing: Billing, path: str, **query: str | int) -> dict[str, An
     return page
 
 
-async def ids(billing: Billing, path: str, **query: str | int) -> list[str]:
+async def ids(billing: Billing, path: str, **query: str | int) -> list[str | int]:
     return [each["id"] for each in (await found(billing, path, **query))["items"]]
 
 
@@ -88,7 +100,7 @@ async def test_a_walk_doubles_and_misses_nothing_that_is_inserted_meanwhile(
     billing.leaves_residue()
     kind = KINDS[name]
 
-    async def made() -> str:
+    async def made() -> str | int:
         async with database.begin(SYSTEM) as tx:
             return await kind.insert(tx, billing.customer_id)
 
@@ -344,3 +356,25 @@ async def test_customers_are_listed_the_newest_first_with_those_that_commit_late
     assert [each for each in of_mine if each != late] == mine[::-1]
     [one] = (await found(billing, "/api/v1/customers"))["items"]
     assert one == await billing.get(f"/api/v1/customers/{billing.customer_id}")
+
+
+async def test_questions_are_found_by_what_they_are_about(
+    billing: Billing, database: Database
+) -> None:
+    billing.leaves_residue()
+    path = "/api/v1/reviews"
+    async with database.begin(SYSTEM) as tx:
+        answered, waits = [await insert_review(tx, billing.customer_id) for _ in range(2)]
+    [newer, older] = (await found(billing, path))["items"]
+    async with database.begin(SYSTEM) as tx:
+        await review.close(tx, ClosedReview(older["referenceId"], "failed", "not there"))
+
+    assert [newer["id"], older["id"]] == [waits, answered]
+    assert (newer["amount"], newer["currency"]) == (1_000, "KRW")
+    assert await ids(billing, path, open="true") == [waits]
+    assert await ids(billing, path, paymentId=older["paymentId"]) == [answered]
+    assert await ids(billing, path, question="capture") == [waits, answered]
+    assert await ids(billing, path, question="void") == []
+    [closed] = (await found(billing, path, paymentId=older["paymentId"]))["items"]
+    assert (closed["outcome"], closed["note"]) == ("failed", "not there")
+    assert closed["closedAt"]

@@ -69,6 +69,8 @@ PUBLISHED = {
     "listOrders",
     "listPayments",
     "listRefunds",
+    "listReviews",
+    "listUnreturnedStock",
     "listUsage",
     "listWallets",
     "live",
