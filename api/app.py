@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api import (
@@ -55,7 +56,7 @@ from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.traffic import Kind, Traffic
 from domain.access import Access
-from runtime import api_keys, figures, memory, temporal
+from runtime import api_keys, figures, memory, temporal, tracing
 from runtime.desk import connected
 from runtime.production import require_api, require_worker
 from runtime.settings import Settings
@@ -97,6 +98,14 @@ LENGTHY_AT_ONCE = 2
 """Whole months that an API process reads: a third one waits, and is then refused."""
 KEYS_AT_ONCE = 2
 """Connections that only look keys up: whoever makes up keys takes none from those who work."""
+TRACED: TelemetryConfig = {
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+    "operation_spans": False,
+    "exclude": lambda scope: scope["path"].startswith(("/health/", "/metrics")),
+}
+"""A span for each request, where `runtime.tracing` sends them."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -118,6 +127,11 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with tracing.sending(settings, "billing-api"), serving(app):
+            yield
+
+    @asynccontextmanager
+    async def serving(app: FastAPI) -> AsyncIterator[None]:
         context = await _connect(settings)
         app.state.context = context
         reads = _reads(settings)
@@ -151,6 +165,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         openapi_tags=description.TAGS,
         generate_unique_id_function=description.operation_id,
         lifespan=lifespan,
+        telemetry=TRACED,
         responses=errors.DESCRIBED,
         docs_url=None,
         redoc_url=None,

@@ -94,7 +94,7 @@ Key = Annotated[
         examples=["order-key-001"],
     ),
 ]
-Traceparent = Annotated[str | None, Header(description="W3C Trace Context; copied to events.")]
+Traceparent = Annotated[str | None, Header(description="W3C Trace Context: also of the events.")]
 
 
 _DURATION = re.compile(

@@ -20,6 +20,7 @@ from runtime import (
     sealer,
     temporal,
     terms,
+    tracing,
     usage_consumer,
     usage_partitions,
 )
@@ -47,7 +48,7 @@ Result = TypeVar("Result")
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Run workflows and activities, the relay, the sweeper and consumers, until told to stop."""
     standing = Standing(stop)
-    async with listening(settings, standing):
+    async with tracing.sending(settings, "billing-worker"), listening(settings, standing):
         client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
         if client is not None:
             await _work(settings, client, stop, standing)

@@ -122,6 +122,9 @@ def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
         for address in settings.kafka_bootstrap_servers.split(","):
             host = _host(address)
             yield "KAFKA_BOOTSTRAP_SERVERS", host, "set KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+    traces = urlsplit(settings.otel_exporter_otlp_endpoint or "")
+    if traces.scheme == "http":
+        yield "OTEL_EXPORTER_OTLP_ENDPOINT", traces.hostname or "localhost", "use https://"
     if not settings.temporal_tls:
         yield "TEMPORAL_ADDRESS", _host(settings.temporal_address), "set TEMPORAL_TLS=true"
 

@@ -274,6 +274,18 @@ class Settings(BaseSettings):
     auth_key_days: int = Field(
         90, ge=1, le=3_660, description="How long a key signs before another one follows."
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://.",
+        description="Where traces are sent: OTLP over HTTP, without `/v1/traces`; none without.",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="The share of requests that are traced, of those whose `traceparent` does not "
+        "say it already.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("oidc_issuers")

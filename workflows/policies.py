@@ -78,17 +78,20 @@ def gateway_call(summary: str, read_timeout: timedelta) -> ActivityConfig:
     )
 
 
-RELAY_TURN = timedelta(minutes=5)
-"""How long one relay activity publishes before its workflow continues as new."""
+RELAY_TURN = timedelta(days=1)
+"""How long one relay activity publishes before its workflow continues as new: it is one line of the
+Temporal UI, and what is tried again meanwhile makes no history longer."""
+RELAY_HEARTBEAT = timedelta(seconds=5)
 
 
 def relay(summary: str) -> ActivityConfig:
-    """The long activity of the outbox; another worker takes over 5 s after its owner died."""
+    """The long activity of the outbox; another worker takes over 5 s after its owner died, however
+    many have died in its turn."""
     return ActivityConfig(
-        start_to_close_timeout=RELAY_TURN * 2,
-        heartbeat_timeout=timedelta(seconds=5),
+        start_to_close_timeout=RELAY_TURN + timedelta(hours=1),
+        heartbeat_timeout=RELAY_HEARTBEAT,
         retry_policy=RetryPolicy(
-            initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)
+            initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1)
         ),
         summary=summary,
     )

@@ -160,7 +160,9 @@ def of_invoice(invoice: InvoiceRequest) -> Start:
     return Start(
         invoice_workflow_id(invoice.invoice_id),
         policies.SETTLEMENT,
-        f"collect {format_amount(invoice.total, invoice.currency)}",
+        f"collect {format_amount(invoice.total, invoice.currency)}"
+        if invoice.total
+        else "nothing to collect",
         (
             SearchAttributePair(CUSTOMER_ID, invoice.customer_id),
             SearchAttributePair(INVOICE_ID, invoice.invoice_id),

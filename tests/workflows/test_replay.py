@@ -1,11 +1,14 @@
 """Workflows that run while we deploy: what they have done so far, today's code must do again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from runtime import temporal
@@ -46,7 +49,10 @@ def history(path: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(recorded.pop("workflowId"), recorded)
 
 
-def replayer(*workflows: type) -> Replayer:
+TRACED = (TracingInterceptor(TracerProvider().get_tracer("tests")),)
+
+
+def replayer(*workflows: type, interceptors: Sequence[Interceptor] = ()) -> Replayer:
     """As in production: without the sandbox, in which all other tests run workflows, and with keys,
     which most histories are older than."""
     return Replayer(
@@ -54,6 +60,7 @@ def replayer(*workflows: type) -> Replayer:
         namespace=SEALED,
         data_converter=temporal.data_converter(parse(OLD), SEALED),
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=interceptors,
     )
 
 
@@ -85,6 +92,11 @@ def test_one_of_the_histories_is_sealed() -> None:
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays(path: Path) -> None:
     await replayer(*WORKFLOWS).replay_workflow(history(path))
+
+
+async def test_whoever_turns_traces_on_goes_on_with_what_began_without() -> None:
+    for path in HISTORIES:
+        await replayer(*WORKFLOWS, interceptors=TRACED).replay_workflow(history(path))
 
 
 @pytest.mark.parametrize(
