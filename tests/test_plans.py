@@ -44,6 +44,12 @@ LISTS = {
     "wallets": ("unit=POINT",),
     "reviews": ("open=true", f"paymentId={NOBODY}"),
 }
+OTHER_LISTS = {
+    "settlements": ("", "period=2026-05", "status=FAILED", "status=CANCELLED"),
+    "webhooks": (*ALWAYS, "gateway=another"),
+    "coupons": ALWAYS,
+    "pricing-plans": (*ALWAYS, "code=another"),
+}
 """What is rare or not there: of what is everywhere the newest are found soonest in their order."""
 
 Sent = dict[str, Any]
@@ -218,6 +224,10 @@ async def look_through_lists(billing: Billing, who: str) -> None:
     for what, queries in LISTS.items():
         for query in (*queries, *ALWAYS, who):
             await every_page(billing, what, query)
+    for what, queries in OTHER_LISTS.items():
+        for query in queries:
+            await every_page(billing, what, query)
+    await every_page(billing, "settlements", who)
     bill = (await billing.get(f"/api/v1/invoices?{who}"))["items"][0]["id"]
     month = "period=2026-05&resourceType=API_CALL"
     for query in (who, f"{who}&{month}", f"invoiceId={bill}", f"{who}&voided=true"):

@@ -17,11 +17,11 @@ from store import customer, order, payment, refund, review, wallet
 from store.database import Database, Transaction
 from tests.api.conftest import Acting
 from tests.api.documents import refused
+from tests.api.settling import NO_MONEY, PERIOD, invoiced, plan, price, settle, use
+from tests.api.test_webhooks import deliver
 from tests.support.billing import Billing
 from tests.support.databases import may_idle
 from tests.support.samples import a_payment, a_refund, new_customer, new_id
-
-NO_MONEY = "4000000000009995"
 
 
 @dataclass(frozen=True)
@@ -378,3 +378,83 @@ async def test_questions_are_found_by_what_they_are_about(
     [closed] = (await found(billing, path, paymentId=older["paymentId"]))["items"]
     assert (closed["outcome"], closed["note"]) == ("failed", "not there")
     assert closed["closedAt"]
+
+
+async def test_settlements_are_found_by_how_they_stand(billing: Billing, settlements: None) -> None:
+    await plan(billing)
+    await use(billing, 10_000)
+    assert (await settle(billing))[1]["status"] == "SKIPPED"
+    await use(billing, 10_001, "2026-06-10T00:00:00Z")
+    bill = (await settle(billing, "2026-06"))[1]["invoice"]
+    path = "/api/v1/settlements"
+
+    async def seen(**query: str | int) -> list[tuple[str, str]]:
+        page = await found(billing, path, **query)
+        return [(each["period"], each["status"]) for each in page["items"]]
+
+    settled, skipped = ("2026-06", "SETTLED"), (PERIOD, "SKIPPED")
+    assert await seen() == [settled, skipped]
+    assert await seen(period="2026-06") == [settled]
+    assert await seen(status="SKIPPED") == [skipped]
+    assert await seen(status="FAILED") == []
+    first = await found(billing, path, limit=1)
+    rest = await found(billing, path, limit=1, cursor=first["nextCursor"])
+    assert [each["invoiceId"] for each in first["items"]] == [bill["id"]]
+    assert [each["period"] for each in rest["items"]] == [PERIOD]
+    assert not rest["hasMore"]
+
+
+async def test_a_cancelled_settlement_is_found_as_such(billing: Billing, settlements: None) -> None:
+    await billing.add_card(NO_MONEY)
+    bill = await invoiced(billing)
+    cancelled = await billing.post(f"/api/v1/invoices/{bill['id']}/cancel", {"reason": "a test"})
+    assert cancelled.json()["status"] == "CANCELLED"
+    path = "/api/v1/settlements"
+
+    [one] = (await found(billing, path, status="CANCELLED"))["items"]
+    assert (one["status"], one["invoiceId"]) == ("CANCELLED", bill["id"])
+    assert (await found(billing, path, status="SETTLED"))["items"] == []
+
+
+async def test_a_month_that_nobody_settled_is_in_no_list_and_no_month_is_refused(
+    billing: Billing,
+) -> None:
+    assert (await found(billing, "/api/v1/settlements"))["items"] == []
+    for query in ("period=May", "status=OK", "from=2026-05-01T00:00:00Z"):
+        answer = await billing.api.get(f"/api/v1/settlements?{query}")
+        refused(answer, 400, "invalid-request")
+
+
+async def test_what_a_pg_told_is_listed_as_it_came_once(billing: Billing) -> None:
+    path = "/api/v1/webhooks"
+    told = [{"id": f"evt_{new_id()}", "orderId": new_id()} for _ in range(2)]
+    for event in (*told, told[0]):
+        assert (await deliver(billing.api, event)).status_code == 204
+    first = await billing.get(f"{path}?gateway=simulator&limit=200")
+
+    mine = [each for each in first["items"] if each["body"] in told]
+    assert [(each["gateway"], each["eventId"]) for each in mine] == [
+        ("simulator", event["id"]) for event in told[::-1]
+    ]
+    assert (await billing.get(f"{path}?gateway=another"))["items"] == []
+    assert told[0]["id"] not in str(await billing.get(f"{path}?to=2020-01-01T00:00:00Z"))
+
+
+async def test_coupons_and_plans_are_listed_the_newest_first(billing: Billing) -> None:
+    codes = [await billing.put_coupon() for _ in range(2)]
+    plan_code = await plan(billing)
+    await price(billing, plan_code, "STORAGE")
+
+    coupons = await billing.get("/api/v1/coupons?limit=200")
+    listed = [each["code"] for each in coupons["items"]]
+    versions = await billing.get(f"/api/v1/pricing-plans?code={plan_code}&limit=1")
+    rest = await billing.get(
+        f"/api/v1/pricing-plans?code={plan_code}&limit=1&cursor={versions['nextCursor']}"
+    )
+
+    assert [each for each in listed if each in codes] == codes[::-1]
+    [one] = [each for each in coupons["items"] if each["code"] == codes[0]]
+    assert one == await billing.get(f"/api/v1/coupons/{codes[0]}")
+    whole = await billing.get(f"/api/v1/pricing-plans/{plan_code}")
+    assert [*rest["items"], *versions["items"]] == whole["versions"]
+    assert not rest["hasMore"]
