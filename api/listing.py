@@ -21,11 +21,9 @@ Find = Callable[[Place | None, int], Awaitable[pages.Page[Item]]]
 """What is below a place, so many at most."""
 
 
-class Listing(Document):
-    """What every list can be asked; each adds by what else its things are found."""
+class Paging(Document):
+    """What every list can be asked; each adds by what its things are found."""
 
-    since: Annotated[Moment | None, Field(alias="from", description="From then on.")] = None
-    until: Annotated[Moment | None, Field(alias="to", description="Until before then.")] = None
     limit: Annotated[int, Field(ge=1, le=200, description="So many at most.")] = 50
     cursor: Annotated[
         str | None,
@@ -34,6 +32,13 @@ class Listing(Document):
             description="`nextCursor` of the page before; good for the same filters only.",
         ),
     ] = None
+
+
+class Listing(Paging):
+    """One of things that have a moment."""
+
+    since: Annotated[Moment | None, Field(alias="from", description="From then on.")] = None
+    until: Annotated[Moment | None, Field(alias="to", description="Until before then.")] = None
 
 
 class Page(Document, Generic[Shown]):
@@ -49,7 +54,7 @@ class Page(Document, Generic[Shown]):
 
 async def page(
     context: Context,
-    asked: Listing,
+    asked: Paging,
     of: tuple[str, str | None],
     kind: type[Kind],
     find: Find[Item],
@@ -66,12 +71,11 @@ async def page(
     return kind(items=items, nextCursor=following, hasMore=following is not None)
 
 
-def _filters(asked: Listing) -> dict[str, str | None]:
+def _filters(asked: Paging) -> dict[str, str | None]:
     """Everything that was asked for, apart from the page: moments in one form."""
-    given = asked.model_copy(update={"since": _utc(asked.since), "until": _utc(asked.until)})
-    said = given.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
-    return {name: str(value) for name, value in said.items()}
+    said = asked.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+    return {name: _text(value) for name, value in said.items()}
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else utc(moment)
+def _text(value: object) -> str:
+    return utc(value).isoformat() if isinstance(value, datetime) else str(value)

@@ -59,9 +59,8 @@ def agreed(command: Callable[..., Decision]) -> Callable[..., None]:
 async def _carry_out(decision: Decision, yes: bool, dry_run: bool) -> None:
     async with calling() as api:
         prospect = await decision(api)
-        tell = say if dry_run or prospect.act is None else remark
-        for line in prospect.words:
-            tell(line)
+        if not yes or prospect.act is None:
+            _tell(prospect, asking=not (dry_run or yes))
         if prospect.act is None:
             return
         if dry_run:
@@ -70,6 +69,15 @@ async def _carry_out(decision: Decision, yes: bool, dry_run: bool) -> None:
         if not yes and not _asked():
             raise Refused(NOTHING_DONE)
         await prospect.act()
+
+
+def _tell(prospect: Prospect, asking: bool) -> None:
+    """What was asked for, or what comes before the question."""
+    for line in prospect.words:
+        if asking and prospect.act is not None:
+            remark(line)
+        else:
+            say(line)
 
 
 def _asked() -> bool:

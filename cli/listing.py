@@ -219,7 +219,7 @@ def _place(value: Any) -> tuple[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | Decimal)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def _read(model: type[Model], item: Item) -> Model:

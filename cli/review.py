@@ -10,15 +10,15 @@ import typer
 
 from api.payment import Payment
 from api.refund import Refund
-from api.review import LetGo, Review, UnreturnedStock, Waiting
+from api.review import LetGo, Review, UnreturnedStock
 from cli.calling import Api, Missing
 from cli.consent import Decision, Prospect, agreed
-from cli.listing import Found, Listing, answers, listed
-from cli.options import example
+from cli.listing import Found, Listing, answers, listed, pages
+from cli.options import Customer, Moment, example, moment
 from cli.system import EXAMPLE_ID, Refused, as_id
 from cli.words import reason_given, say
 from domain.money import format_amount
-from domain.review import Outcome
+from domain.review import Outcome, Question
 
 PATH = "/api/v1/reviews"
 NOUNS: Mapping[str, type[Payment] | type[Refund]] = {"payment": Payment, "refund": Refund}
@@ -33,6 +33,11 @@ REVIEWS: Mapping[str, Callable[[Review], object]] = {
     "answers": lambda each: "|".join(each.answers),
     "reason": lambda each: each.reason,
 }
+ANSWERS: Mapping[str, Callable[[Review], object]] = {
+    "outcome": lambda each: each.outcome,
+    "closedAt": lambda each: each.closed_at,
+    "note": lambda each: each.note,
+}
 STOCK: Mapping[str, Callable[[UnreturnedStock], object]] = {
     "paymentId": lambda each: each.payment_id,
     "sku": lambda each: each.sku,
@@ -42,12 +47,27 @@ STOCK: Mapping[str, Callable[[UnreturnedStock], object]] = {
 
 @app.command("list", epilog=example("review list --sort openedAt"))
 @listed
-def list_() -> Listing[Review]:
-    """List the payments and refunds that wait for a decision, oldest first."""
+def list_(
+    customer: Customer = None,
+    payment: Annotated[str | None, typer.Option(help="Only of this payment.")] = None,
+    question: Annotated[Question | None, typer.Option(help="Only where this is asked.")] = None,
+    answered: Annotated[bool, typer.Option("--answered", help="Answered ones, too.")] = False,
+    since: Moment = None,
+    until: Moment = None,
+) -> Listing[Review]:
+    """List the payments and refunds that wait for a decision, newest first."""
+    query = {
+        "customerId": customer,
+        "paymentId": payment,
+        "question": question,
+        "open": None if answered else "true",
+        "from": moment(since),
+        "to": moment(until),
+    }
     return Listing(
         Review,
-        answers(partial(_waiting, "reviews")),
-        REVIEWS,
+        pages(PATH, query),
+        {**REVIEWS, **ANSWERS} if answered else REVIEWS,
         "Nothing waits for a decision.",
         f"Answer one: {command('ID', ['ANSWER'])}",
     )
@@ -59,7 +79,7 @@ def stock() -> Listing[UnreturnedStock]:
     """List the stock that could not be given back: its SKU was withdrawn meanwhile."""
     return Listing(
         UnreturnedStock,
-        answers(partial(_waiting, "stock")),
+        answers(_stock),
         STOCK,
         "No stock waits.",
         'Let it go: billing review restock PAYMENT --reason "..."',
@@ -76,7 +96,7 @@ def restock(
     payment_id, told = as_id(id_), reason_given(reason, "what became of the goods")
 
     async def decided(api: Api) -> Prospect:
-        waiting = (await api.get(PATH)).read(Waiting).stock
+        waiting = (await api.get(f"{PATH}/stock")).read_all(UnreturnedStock)
         rows = [each for each in waiting if each.payment_id == payment_id]
         words = [f"{each.quantity} of {each.sku} would be let go." for each in rows]
         if not rows:
@@ -112,8 +132,8 @@ def command(id_: str, answers: Iterable[str]) -> str:
     return f'billing review resolve {id_} {"|".join(answers)} --reason "..."'
 
 
-async def _waiting(what: str, api: Api, limit: int) -> Found:
-    rows = orjson.loads((await api.get(PATH)).text)[what]
+async def _stock(api: Api, limit: int) -> Found:
+    rows = orjson.loads((await api.get(f"{PATH}/stock")).text)
     return Found(rows[:limit], more=len(rows) > limit)
 
 

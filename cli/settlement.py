@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from api.settlement import FailedSettlement, Run, RunProgress, Standing
+from api.settlement import FailedSettlement, Run, RunProgress, Settlement, Standing
 from cli.calling import Answer, Api, Missing, calling
 from cli.consent import Decision, Prospect, agreed
-from cli.listing import Found, Listing, answers, listed
-from cli.options import AsJson, example
+from cli.listing import Found, Listing, answers, listed, pages
+from cli.options import AsJson, Customer, example
 from cli.system import Refused, workflow_link
 from cli.words import remark, say
 from domain.errors import Rejected
@@ -46,6 +46,15 @@ Customers = Annotated[
 ]
 
 
+COLUMNS: Mapping[str, Callable[[Settlement], object]] = {
+    "period": lambda each: each.period,
+    "customerId": lambda each: each.customer_id,
+    "status": lambda each: each.status,
+    "invoiceId": lambda each: each.invoice_id,
+    "reason": lambda each: each.reason,
+}
+
+
 class Failure(FailedSettlement):
     """With where to look."""
 
@@ -56,6 +65,22 @@ FAILURES: Mapping[str, Callable[[Failure], object]] = {
     "customerId": lambda each: each.customer_id,
     "reason": lambda each: each.reason,
 }
+
+
+@app.command("list", epilog=example("settlement list --period 2026-05 --status FAILED"))
+@listed
+def list_(
+    period: Annotated[str | None, typer.Option(help="Only of this month, as 2026-05.")] = None,
+    status: Annotated[SettlementStatus | None, typer.Option(help="Only those.")] = None,
+    customer: Customer = None,
+) -> Listing[Settlement]:
+    """List how the months of customers were settled, the last month first."""
+    query = {
+        "period": None if period is None else _month(period),
+        "status": status,
+        "customerId": customer,
+    }
+    return Listing(Settlement, pages("/api/v1/settlements", query), COLUMNS, "No settlements.")
 
 
 @app.command(epilog=example("settlement run 2026-05 --yes"))

@@ -29,9 +29,10 @@ def show(
     found = answer.read(model)
     table.facts({name: table.cell(fact(found)) for name, fact in facts.items()})
     for name, part in parts.items():
-        if rows := part(found):
-            say(name, style="bold")
-            cells = [[table.cell(value) for value in row.values()] for row in rows]
+        rows = part(found)
+        say(name if rows else f"{name}  {table.NONE}", style="bold")
+        cells = [[table.cell(value) for value in row.values()] for row in rows]
+        if rows:
             table.tell(list(rows[0]), cells, numbers=())
 
 

@@ -38,6 +38,8 @@ def cell(value: object) -> str:
         return NONE
     if isinstance(value, datetime):
         return at(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or NONE
     return str(value)

@@ -136,6 +136,7 @@ class Noun(StrEnum):
     PAYMENT = "payment"
     REFUND = "refund"
     WALLET = "wallet"
+    WEBHOOK = "webhook"
     TOP_UP = "top-up"
     USAGE_EVENT = "usage-event"
     SETTLEMENT = "settlement"

@@ -35,6 +35,7 @@ class Action(StrEnum):
     PAYMENT_READ = "payments.read"
     STORY_READ = "payments.story"
     REVIEW_READ = "reviews.read"
+    WEBHOOK_READ = "webhooks.read"
     PAYMENT_CANCEL = "payments.cancel"
     PAYMENT_RESOLVE = "payments.resolve"
     REFUND_CREATE = "refunds.create"
@@ -46,6 +47,7 @@ class Action(StrEnum):
     POINTS_READ = "points.read"
     COUPON_PUT = "coupons.put"
     COUPON_READ = "coupons.read"
+    COUPON_LIST = "coupons.list"
     COUPON_CLAIM = "coupons.claim"
     STOCK_PUT = "inventory.put"
     STOCK_READ = "inventory.read"
@@ -108,6 +110,7 @@ RULES: Mapping[Action, Rule] = {
     Action.PAYMENT_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.STORY_READ: _rule(TokenScope.READ, O, F, A),
     Action.REVIEW_READ: _rule(TokenScope.READ, O, F, A),
+    Action.WEBHOOK_READ: _rule(TokenScope.READ, O, F, A),
     Action.PAYMENT_CANCEL: _rule(TokenScope.PAYMENTS, S, O),
     Action.PAYMENT_RESOLVE: _rule(TokenScope.PAYMENTS, O),
     Action.REFUND_CREATE: _rule(TokenScope.PAYMENTS, S, O, F),
@@ -119,6 +122,8 @@ RULES: Mapping[Action, Rule] = {
     Action.WALLET_BOOK: _rule(TokenScope.PAYMENTS, O, F),
     Action.POINTS_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.COUPON_PUT: _rule(TokenScope.SETUP, O, A),
+    # Who could list them could use those that others were given.
+    Action.COUPON_LIST: _rule(TokenScope.READ, O, F, A),
     Action.COUPON_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.COUPON_CLAIM: _rule(TokenScope.PAYMENTS, C, S, O),
     Action.STOCK_PUT: _rule(TokenScope.SETUP, O, A),

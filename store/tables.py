@@ -701,6 +701,7 @@ invoices = Table(
         "id",
         postgresql_where=text("status IN ('ISSUED', 'OVERDUE', 'UNCOLLECTIBLE')"),
     ),
+    Index("ix_invoices_cancelled", "id", postgresql_where=text("status = 'CANCELLED'")),
     Index(
         "ix_invoices_drafts",
         "id",
@@ -754,6 +755,7 @@ settlement_outcomes = Table(
     Index("ix_settlement_outcomes_period_status", "period", "status"),
     Index("ix_settlement_outcomes_status", "status", "period", "customer_id"),
     Index("ix_settlement_outcomes_customer_id", "customer_id", "period"),
+    Index("ix_settlement_outcomes_invoice_id", "invoice_id"),
     Index(
         "ix_settlement_outcomes_not_over",
         "customer_id",

@@ -55,6 +55,8 @@ OTHERS: dict[str, tuple[str, list[Any], str | None]] = {
         None,
     ),
     "ix_settlement_outcomes_customer_id": ("settlement_outcomes", ["customer_id", "period"], None),
+    "ix_settlement_outcomes_invoice_id": ("settlement_outcomes", ["invoice_id"], None),
+    "ix_invoices_cancelled": ("invoices", ["id"], "status = 'CANCELLED'"),
     "ix_payments_currency_money": (
         "payments",
         ["currency", sa.text("(wallet_amount + card_amount)")],

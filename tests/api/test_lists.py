@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from domain.access import SYSTEM, Access
+from domain.gateway import Operation
 from domain.order import OrderLine
 from domain.payment import Method
+from domain.review import ClosedReview, NewReview, Question
 from domain.roles import Role
-from store import customer, order, payment, refund, wallet
+from store import customer, order, payment, refund, review, wallet
 from store.database import Database, Transaction
 from tests.api.conftest import Acting
 from tests.api.documents import refused
+from tests.api.settling import NO_MONEY, PERIOD, invoiced, plan, price, settle, use
+from tests.api.test_webhooks import deliver
 from tests.support.billing import Billing
 from tests.support.databases import may_idle
 from tests.support.samples import a_payment, a_refund, new_customer, new_id
-
-NO_MONEY = "4000000000009995"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Kind:
     """Where it is listed, and how a row of it is made; `id_` names it among its items."""
 
     path: str
-    insert: Callable[[Transaction, str], Awaitable[str]]
+    insert: Callable[[Transaction, str], Awaitable[str | int]]
     id_: str = "id"
 
 
@@ -59,11 +61,21 @@ async def insert_wallet(tx: Transaction, customer_id: str) -> str:
     return unit
 
 
+async def insert_review(tx: Transaction, customer_id: str) -> int:
+    paid = await insert_payment(tx, customer_id)
+    asked = NewReview(paid, paid, Operation.CHARGE, Question.CAPTURE, "a test")
+    await review.open_(tx, asked)
+    latest = await review.latest(tx, paid)
+    assert latest is not None
+    return latest.id
+
+
 KINDS = {
     "payments": Kind("/api/v1/payments", insert_payment),
     "orders": Kind("/api/v1/orders", insert_order),
     "refunds": Kind("/api/v1/refunds", insert_refund),
     "wallets": Kind("/api/v1/wallets", insert_wallet, "unit"),
+    "reviews": Kind("/api/v1/reviews", insert_review),
 }
 
 
@@ -76,7 +88,7 @@ async def found(billing: Billing, path: str, **query: str | int) -> dict[str, An
     return page
 
 
-async def ids(billing: Billing, path: str, **query: str | int) -> list[str]:
+async def ids(billing: Billing, path: str, **query: str | int) -> list[str | int]:
     return [each["id"] for each in (await found(billing, path, **query))["items"]]
 
 
@@ -88,7 +100,7 @@ async def test_a_walk_doubles_and_misses_nothing_that_is_inserted_meanwhile(
     billing.leaves_residue()
     kind = KINDS[name]
 
-    async def made() -> str:
+    async def made() -> str | int:
         async with database.begin(SYSTEM) as tx:
             return await kind.insert(tx, billing.customer_id)
 
@@ -344,3 +356,105 @@ async def test_customers_are_listed_the_newest_first_with_those_that_commit_late
     assert [each for each in of_mine if each != late] == mine[::-1]
     [one] = (await found(billing, "/api/v1/customers"))["items"]
     assert one == await billing.get(f"/api/v1/customers/{billing.customer_id}")
+
+
+async def test_questions_are_found_by_what_they_are_about(
+    billing: Billing, database: Database
+) -> None:
+    billing.leaves_residue()
+    path = "/api/v1/reviews"
+    async with database.begin(SYSTEM) as tx:
+        answered, waits = [await insert_review(tx, billing.customer_id) for _ in range(2)]
+    [newer, older] = (await found(billing, path))["items"]
+    async with database.begin(SYSTEM) as tx:
+        await review.close(tx, ClosedReview(older["referenceId"], "failed", "not there"))
+
+    assert [newer["id"], older["id"]] == [waits, answered]
+    assert (newer["amount"], newer["currency"]) == (1_000, "KRW")
+    assert await ids(billing, path, open="true") == [waits]
+    assert await ids(billing, path, paymentId=older["paymentId"]) == [answered]
+    assert await ids(billing, path, question="capture") == [waits, answered]
+    assert await ids(billing, path, question="void") == []
+    [closed] = (await found(billing, path, paymentId=older["paymentId"]))["items"]
+    assert (closed["outcome"], closed["note"]) == ("failed", "not there")
+    assert closed["closedAt"]
+
+
+async def test_settlements_are_found_by_how_they_stand(billing: Billing, settlements: None) -> None:
+    await plan(billing)
+    await use(billing, 10_000)
+    assert (await settle(billing))[1]["status"] == "SKIPPED"
+    await use(billing, 10_001, "2026-06-10T00:00:00Z")
+    bill = (await settle(billing, "2026-06"))[1]["invoice"]
+    path = "/api/v1/settlements"
+
+    async def seen(**query: str | int) -> list[tuple[str, str]]:
+        page = await found(billing, path, **query)
+        return [(each["period"], each["status"]) for each in page["items"]]
+
+    settled, skipped = ("2026-06", "SETTLED"), (PERIOD, "SKIPPED")
+    assert await seen() == [settled, skipped]
+    assert await seen(period="2026-06") == [settled]
+    assert await seen(status="SKIPPED") == [skipped]
+    assert await seen(status="FAILED") == []
+    first = await found(billing, path, limit=1)
+    rest = await found(billing, path, limit=1, cursor=first["nextCursor"])
+    assert [each["invoiceId"] for each in first["items"]] == [bill["id"]]
+    assert [each["period"] for each in rest["items"]] == [PERIOD]
+    assert not rest["hasMore"]
+
+
+async def test_a_cancelled_settlement_is_found_as_such(billing: Billing, settlements: None) -> None:
+    await billing.add_card(NO_MONEY)
+    bill = await invoiced(billing)
+    cancelled = await billing.post(f"/api/v1/invoices/{bill['id']}/cancel", {"reason": "a test"})
+    assert cancelled.json()["status"] == "CANCELLED"
+    path = "/api/v1/settlements"
+
+    [one] = (await found(billing, path, status="CANCELLED"))["items"]
+    assert (one["status"], one["invoiceId"]) == ("CANCELLED", bill["id"])
+    assert (await found(billing, path, status="SETTLED"))["items"] == []
+
+
+async def test_a_month_that_nobody_settled_is_in_no_list_and_no_month_is_refused(
+    billing: Billing,
+) -> None:
+    assert (await found(billing, "/api/v1/settlements"))["items"] == []
+    for query in ("period=May", "status=OK", "from=2026-05-01T00:00:00Z"):
+        answer = await billing.api.get(f"/api/v1/settlements?{query}")
+        refused(answer, 400, "invalid-request")
+
+
+async def test_what_a_pg_told_is_listed_as_it_came_once(billing: Billing) -> None:
+    path = "/api/v1/webhooks"
+    told = [{"id": f"evt_{new_id()}", "orderId": new_id()} for _ in range(2)]
+    for event in (*told, told[0]):
+        assert (await deliver(billing.api, event)).status_code == 204
+    first = await billing.get(f"{path}?gateway=simulator&limit=200")
+
+    mine = [each for each in first["items"] if each["body"] in told]
+    assert [(each["gateway"], each["eventId"]) for each in mine] == [
+        ("simulator", event["id"]) for event in told[::-1]
+    ]
+    assert (await billing.get(f"{path}?gateway=another"))["items"] == []
+    assert told[0]["id"] not in str(await billing.get(f"{path}?to=2020-01-01T00:00:00Z"))
+
+
+async def test_coupons_and_plans_are_listed_the_newest_first(billing: Billing) -> None:
+    codes = [await billing.put_coupon() for _ in range(2)]
+    plan_code = await plan(billing)
+    await price(billing, plan_code, "STORAGE")
+
+    coupons = await billing.get("/api/v1/coupons?limit=200")
+    listed = [each["code"] for each in coupons["items"]]
+    versions = await billing.get(f"/api/v1/pricing-plans?code={plan_code}&limit=1")
+    rest = await billing.get(
+        f"/api/v1/pricing-plans?code={plan_code}&limit=1&cursor={versions['nextCursor']}"
+    )
+
+    assert [each for each in listed if each in codes] == codes[::-1]
+    [one] = [each for each in coupons["items"] if each["code"] == codes[0]]
+    assert one == await billing.get(f"/api/v1/coupons/{codes[0]}")
+    whole = await billing.get(f"/api/v1/pricing-plans/{plan_code}")
+    assert [*rest["items"], *versions["items"]] == whole["versions"]
+    assert not rest["hasMore"]

@@ -55,7 +55,7 @@ async def test_whoever_agrees_beforehand_is_not_asked(command: Command) -> None:
         told = await command(*EVENT, "--yes", BILLING_API_URL=url)
 
     assert told.stdout == "Event evt-001 of acme-corp will never be billed.\n"
-    assert told.stderr == f"{SHOWN}\n"
+    assert told.stderr == ""
     assert len(voids.asked) == 1
 
 

@@ -58,6 +58,7 @@ async def test_what_failed_is_told_replayed_and_gone(
     replay = ("settlement", "replay", "--yes", wanted.period)
 
     failed = await command("settlement", "failed", wanted.period)
+    listed = await command("settlement", "list", "--period", wanted.period, "--status", "FAILED")
     as_json = await command("settlement", "failed", wanted.period, "--json")
     in_vain = await command(*replay)
     await wanted.mend()
@@ -72,6 +73,8 @@ async def test_what_failed_is_told_replayed_and_gone(
         link = settlement_workflow_id(customer_id, wanted.period).replace("/", "%2F")
         assert f"http://ui/namespaces/billing/workflows/{link}" in as_json.stdout
     assert "no price for POISON" in failed.stdout
+    rows = [line.split()[:3] for line in listed.stdout.splitlines()[1:]]
+    assert sorted(rows) == sorted([wanted.period, each, "FAILED"] for each in wanted.poisoned)
     assert [each["customerId"] for each in orjson.loads(as_json.stdout)] == [first, second]
     assert in_vain.exit_code == 1
     assert f"{first}: FAILED, quality check failed" in in_vain.output

@@ -23,7 +23,6 @@ OF_THE_SYSTEM = {
     "pricing.versions": "of no customer; PLAN_READ is not theirs",
     "proposal.waiting": "for whoever decides; PROPOSAL_READ is no customer's",
     "receivable.aged": "over all customers; RECEIVABLE_READ is not theirs",
-    "review.waiting": "for operators at the command line",
     "settlement._outcome": "of a month that somebody who is no customer settles",
     "settlement.report": "over all customers; SETTLEMENT_READ is not theirs",
     "settlement.require_over": "reads the clock",
