@@ -26,7 +26,7 @@ BUSY_SECONDS, IDLE_SECONDS = 0.04, 0.1
 FLUSH_SECONDS = 0.5
 """Short, so that a cancelled relay (its worker stops) is gone soon."""
 TRIED_AGAIN = 20
-"""How many refused events each turn begins with."""
+"""How many refused events are tried at a time."""
 BEHIND = "Waits for an earlier event of its aggregate."
 
 _log = logging.getLogger("librdkafka")
@@ -39,6 +39,8 @@ class RelayTurn:
     """Publish for this long, then hand back to the workflow."""
 
     duration: timedelta
+    try_again_after: timedelta = timedelta(minutes=5)
+    """How often some of what was refused is tried again, and first of all."""
 
 
 class OutboxActivities:
@@ -51,14 +53,17 @@ class OutboxActivities:
     @activity.defn(name="outbox.relay")
     async def relay(self, turn: RelayTurn) -> int:
         """Publish until the turn is over; returns how many events were published."""
-        ends_at = time.monotonic() + turn.duration.total_seconds()
+        tries_at = time.monotonic()
+        ends_at = tries_at + turn.duration.total_seconds()
         publisher = Publisher(self._kafka)
         published = 0
         try:
             # One connection for all looks: it costs more to get one than to look.
             async with heartbeats(), self._database.statements(SYSTEM) as reading:
-                await outbox.try_again(reading, TRIED_AGAIN)
-                while time.monotonic() < ends_at:
+                while (now := time.monotonic()) < ends_at:
+                    if now >= tries_at:
+                        await outbox.try_again(reading, TRIED_AGAIN)
+                        tries_at = now + turn.try_again_after.total_seconds()
                     waiting = await outbox.unpublished(reading, BATCH)
                     published += await self._publish(publisher, waiting)
                     if len(waiting) < BATCH:

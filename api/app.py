@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api import (
@@ -23,6 +24,7 @@ from api import (
     dead_letter,
     description,
     errors,
+    gateway,
     health,
     idempotency,
     inventory,
@@ -35,9 +37,11 @@ from api import (
     proposal,
     ranking,
     receivable,
+    received_webhook,
     refund,
     review,
     settlement,
+    status,
     story,
     usage,
     wallet,
@@ -56,7 +60,7 @@ from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.traffic import Kind, Traffic
 from domain.access import Access
-from runtime import api_keys, figures, memory, temporal
+from runtime import api_keys, figures, memory, temporal, tracing
 from runtime.desk import connected
 from runtime.production import require_api, require_worker
 from runtime.settings import Settings
@@ -85,10 +89,13 @@ CALLS = (
     proposal,
     story,
     review,
+    gateway,
     dead_letter,
+    received_webhook,
     audit,
     auth,
     key,
+    status,
 )
 """Those that are called most often come first: a request is held against one after the other."""
 LENIENT = (webhook, health)
@@ -98,6 +105,14 @@ LENGTHY_AT_ONCE = 2
 """Whole months that an API process reads: a third one waits, and is then refused."""
 KEYS_AT_ONCE = 2
 """Connections that only look keys up: whoever makes up keys takes none from those who work."""
+TRACED: TelemetryConfig = {
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+    "operation_spans": False,
+    "exclude": lambda scope: scope["path"].startswith(("/health/", "/metrics")),
+}
+"""A span for each request, where `runtime.tracing` sends them."""
 STATIC = Path(__file__).parent / "static"
 
 
@@ -120,6 +135,11 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with tracing.sending(settings, "billing-api"), serving(app):
+            yield
+
+    @asynccontextmanager
+    async def serving(app: FastAPI) -> AsyncIterator[None]:
         context = await _connect(settings)
         app.state.context = context
         reads = _reads(settings)
@@ -136,6 +156,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
             yield
         preparing.cancel()
         await context.replays.close()
+        await context.desk.reports.close()
         await counters.close()
         await ended.close()
         await keys.close()
@@ -154,6 +175,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         openapi_tags=description.TAGS,
         generate_unique_id_function=description.operation_id,
         lifespan=lifespan,
+        telemetry=TRACED,
         responses=errors.DESCRIBED,
         docs_url=None,
         redoc_url=None,

@@ -1,21 +1,20 @@
 """The audit trail: who did what, for operators."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
-from api import cursor
-from api.access import CUSTOMER_ID, may
+from api.access import may
 from api.context import Using
-from api.cursor import MAX_LENGTH
-from api.fields import Document, Moment, utc
+from api.fields import CustomerId, Document, utc
+from api.listing import Listing, Page, page
 from domain import roles as rules
 from domain.access import Access
 from domain.audit import Action, ActorType, AuditEntry, Noun, Wanted
 from service import audit
-from service.page import Descent
 
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
 
@@ -51,49 +50,43 @@ class Entry(Document):
     request_id: Annotated[str | None, Field(description="The `X-Request-Id` that it came with.")]
 
 
-class Entries(Document):
-    items: list[Entry]
-    next_cursor: str | None
+class Entries(Page[Entry]):
+    """A page of the audit trail."""
+
+
+class AuditListing(Listing):
+    """By what entries are found."""
+
+    action: ActionName | None = None
+    actor: Name | None = None
+    target_type: Noun | None = None
+    target_id: Name | None = None
+    customer_id: CustomerId | None = None
+    trace_id: Annotated[str | None, Field(pattern="^[0-9a-f]{32}$")] = None
 
 
 @router.get("", response_model=Entries)
 async def list_audit_entries(
+    asked: Annotated[AuditListing, Query()],
     access: Annotated[Access, may(rules.Action.AUDIT_READ)],
     context: Using,
-    action: ActionName | None = None,
-    actor: Name | None = None,
-    target_type: Annotated[Noun | None, Query(alias="targetType")] = None,
-    target_id: Annotated[Name | None, Query(alias="targetId")] = None,
-    customer_id: Annotated[str | None, Query(alias="customerId", pattern=CUSTOMER_ID)] = None,
-    trace_id: Annotated[str | None, Query(alias="traceId", pattern="^[0-9a-f]{32}$")] = None,
-    since: Annotated[Moment | None, Query(alias="from", description="From then on.")] = None,
-    until: Annotated[Moment | None, Query(alias="to", description="Until before then.")] = None,
-    after: Annotated[str | None, Query(alias="cursor", max_length=MAX_LENGTH)] = None,
-    size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Entries:
-    """Who did what, newest first. An entry that committed only after its place was passed comes
-    with the page that follows, beyond `size`. That you look is noted, too."""
-    did = None if action is None else Action(action)
-    wanted = Wanted(did, actor, target_type, target_id, customer_id, trace_id, since, until)
-    secrets = context.settings.cursor_secrets
-    filters = _filters(wanted)
-    place = None if after is None else cursor.decode(secrets, after, filters, Descent)
-    found, last = await audit.page(context.desk, access, wanted, place, size)
-    following = None if last is None else cursor.encode(secrets, last, filters)
-    return Entries(items=[_document(each) for each in found], nextCursor=following)
+    """Who did what, newest first. That you look is noted, too."""
+    find = partial(audit.listed, context.desk, access, _wanted(asked))
+    return await page(context, asked, ("audit", asked.customer_id), Entries, find, _document)
 
 
-def _filters(wanted: Wanted) -> dict[str, str | None]:
-    return {
-        "action": wanted.action,
-        "actor": wanted.actor_id,
-        "targetType": wanted.noun,
-        "targetId": wanted.target_id,
-        "customerId": wanted.customer_id,
-        "traceId": wanted.trace_id,
-        "from": None if wanted.since is None else utc(wanted.since).isoformat(),
-        "to": None if wanted.until is None else utc(wanted.until).isoformat(),
-    }
+def _wanted(asked: AuditListing) -> Wanted:
+    return Wanted(
+        action=asked.action,
+        actor_id=asked.actor,
+        noun=asked.target_type,
+        target_id=asked.target_id,
+        customer_id=asked.customer_id,
+        trace_id=asked.trace_id,
+        since=asked.since,
+        until=asked.until,
+    )
 
 
 def _document(row: AuditEntry) -> Entry:

@@ -1,9 +1,10 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, model_validator
 
 from api.access import may
@@ -11,6 +12,7 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, CustomerId, Document, Id, Moment, utc
 from api.idempotency import answer, cached, keyed
+from api.listing import Listing, Page, page
 from domain import coupon as rules
 from domain.access import Access
 from domain.coupon import WHOLE, CouponKind
@@ -80,6 +82,10 @@ class Coupon(Document):
     used: Annotated[int, Field(description="Uses done and in progress.")]
 
 
+class Coupons(Page[Coupon]):
+    """A page of coupons, as their counts stand now."""
+
+
 class NewClaim(Document):
     """Who claims it."""
 
@@ -107,6 +113,18 @@ async def put_coupon(
     found, made = await coupon.put(context.desk, access, _coupon(code, body))
     response.status_code = 201 if made else 200
     return _document(found)
+
+
+@router.get("", response_model=Coupons)
+async def list_coupons(
+    asked: Annotated[Listing, Query()],
+    access: Annotated[Access, may(Action.COUPON_LIST)],
+    context: Using,
+) -> Coupons:
+    """Coupons, the one that was made last first. Whoever knows a code may use it: only staff sees
+    them all."""
+    find = partial(coupon.listed, context.desk, access, asked.since, asked.until)
+    return await page(context, asked, ("coupons", None), Coupons, find, _document)
 
 
 @router.get("/{code}", response_model=Coupon)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from domain.errors import InvalidRequest
 from runtime.settings import Secrets
 from service.page import Ascent, Descent, Position
+from store.page import Place
 
 _MAC_BYTES = 16
 
@@ -26,20 +27,18 @@ MAX_LENGTH = 4_000
 """As long as a cursor gets while a hundred transactions are under way."""
 
 
-Place = TypeVar("Place", Position, Ascent, Descent)
+At = TypeVar("At", Position, Ascent, Descent, Place)
 
 
 def encode(
-    secrets: Secrets, place: Position | Ascent | Descent, filters: dict[str, str | None]
+    secrets: Secrets, place: Position | Ascent | Descent | Place, filters: dict[str, str | None]
 ) -> str:
     """A cursor for the page after this place, signed with the first secret."""
     written = TypeAdapter(type(place)).dump_json(place)
     return _text(_mac(secrets[0], written, filters) + written)
 
 
-def decode(
-    secrets: Secrets, cursor: str, filters: dict[str, str | None], kind: type[Place]
-) -> Place:
+def decode(secrets: Secrets, cursor: str, filters: dict[str, str | None], kind: type[At]) -> At:
     """Raises `InvalidRequest` for a cursor that none of our secrets has signed, or that belongs to
     another filter."""
     try:

@@ -1,15 +1,17 @@
 """Customers and their cards: set-up by operators."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StrictBool
 
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
+from api.listing import Listing, Page, page
 from domain import customer as rules
 from domain.access import Access
 from domain.roles import Action
@@ -46,6 +48,16 @@ class Customer(Document):
     prepaid: Prepaid
     due_days: DueDays
     created_at: datetime
+
+
+class Customers(Page[Customer]):
+    """A page of customers."""
+
+
+class CustomerListing(Listing):
+    """By what customers are found."""
+
+    customer_id: CustomerId | None = None
 
 
 class NewCustomer(Document):
@@ -107,6 +119,18 @@ async def put_customer(
     found, made = await customer.put(context.desk, access, customer_id, agreed)
     response.status_code = 201 if made else 200
     return _document(found)
+
+
+@router.get("", response_model=Customers)
+async def list_customers(
+    asked: Annotated[CustomerListing, Query()],
+    access: Annotated[Access, may(Action.CUSTOMER_READ)],
+    context: Using,
+) -> Customers:
+    """Customers, the newest first, and how they are billed now."""
+    owner = access.whose(asked.customer_id)
+    find = partial(customer.listed, context.desk, access, owner, asked.since, asked.until)
+    return await page(context, asked, ("customers", owner), Customers, find, _document)
 
 
 @router.get("/{customerId}", response_model=Customer)

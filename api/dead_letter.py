@@ -3,7 +3,6 @@
 No call needs an Idempotency-Key: a letter is decided about once, and its name is the key.
 """
 
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.cursor import MAX_LENGTH
-from api.fields import CustomerId, Document, Empty, Moment, PathId, utc
+from api.fields import CustomerId, Document, Empty, Moment, PathId, duration, utc
 from domain.access import Access
 from domain.dead_letter import (
     DeadLetter,
@@ -66,13 +65,6 @@ Reason = Annotated[
     str,
     Field(pattern=r"\S", max_length=MAX_REASON, examples=["the customer has cancelled before"]),
 ]
-
-_DURATION = re.compile(
-    r"P(?=[0-9T])(?:([0-9]{1,4})D)?"
-    r"(?:T(?=[0-9])(?:([0-9]{1,5})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,7})S)?)?",
-    re.ASCII,
-)
-
 
 Duration = Annotated[str, Query(max_length=40, examples=["PT1H"])]
 
@@ -429,11 +421,10 @@ async def _many(
 
 def _duration(bucket: str) -> timedelta:
     """Raises `InvalidRequest` for what is none."""
-    found = _DURATION.fullmatch(bucket)
-    if found is None:
-        raise InvalidRequest("bucket: is a duration like PT1H, PT15M or P1D.")
-    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        return duration(bucket)
+    except ValueError as error:
+        raise InvalidRequest(f"bucket: is {error}.") from error
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -36,6 +36,7 @@ _TAGS: Mapping[str, str] = {
     "invoices": "What a month came to, its lineage, and what is owed.",
     "settlement": "Months that are priced, issued and collected.",
     "reviews": "What only a person may decide.",
+    "gateways": "The PGs: how they do, and what waits for them.",
     "customers": "Who is billed, how, and with which cards.",
     "keys": "What customers and services call with who have no issuer of tokens.",
     "dead letters": "What could not be done or taken, and what is made of it.",

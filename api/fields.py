@@ -1,7 +1,7 @@
 """The building blocks of every request and response model."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
@@ -94,7 +94,26 @@ Key = Annotated[
         examples=["order-key-001"],
     ),
 ]
-Traceparent = Annotated[str | None, Header(description="W3C Trace Context; copied to events.")]
+Traceparent = Annotated[str | None, Header(description="W3C Trace Context: also of the events.")]
+
+
+_DURATION = re.compile(
+    r"P(?=[0-9T])(?:([0-9]{1,4})D)?"
+    r"(?:T(?=[0-9])(?:([0-9]{1,5})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,7})S)?)?",
+    re.ASCII,
+)
+
+
+def duration(written: object) -> timedelta:
+    """ISO 8601, of days and what is shorter; raises `ValueError` for what is none."""
+    found = _DURATION.fullmatch(written) if isinstance(written, str) else None
+    if found is None:
+        raise ValueError("a duration like PT1H, PT15M or P1D")
+    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration), Field(examples=["PT1H"])]
 
 
 def rendered(body: BaseModel | dict[str, Any]) -> str:

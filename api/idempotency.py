@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import Counter
 from pydantic import BaseModel
 
+from api import source
 from api.access import may
 from api.context import Context
 from api.errors import problem
@@ -20,7 +21,7 @@ from api.fields import Key, Traceparent, rendered
 from domain.access import Access
 from domain.errors import KeyMissing, KeyReused, RequestInProgress
 from domain.event import Origin
-from domain.identifier import IDEMPOTENCY_KEY, TRACEPARENT, has_form
+from domain.identifier import IDEMPOTENCY_KEY, has_form
 from domain.roles import Action
 from service.call import Answer, Call, keep
 from store.idempotency import Claim, StoredAnswer
@@ -60,8 +61,7 @@ def keyed(action: Action) -> Any:
     ) -> Call:
         value = _bare(key)
         claim = Claim(access.caller, f"POST {request.url.path}", value, request.state.body_hash)
-        trace = traceparent if has_form(traceparent, TRACEPARENT) else None
-        return Call(access, claim, Origin(value, trace))
+        return Call(access, claim, Origin(value, source.traceparent(traceparent)))
 
     return Depends(keyed_call)
 

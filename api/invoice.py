@@ -1,5 +1,7 @@
 """Invoices: what customers owe for their months, and what is done about them."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -21,9 +23,14 @@ from api.invoice_document import (
     document,
     lineage_document,
 )
+from api.listing import Listing, page
+from api.usage import CountedEvents, Month, ResourceType, counted
+from api.usage_export import MEDIA_TYPES, Format, file
 from domain.access import Access
 from domain.invoice import Closing, InvoiceStatus
+from domain.period import Period
 from domain.roles import Action
+from domain.usage import Wanted
 from service import invoice
 from service.call import Call
 from service.page import Position
@@ -57,13 +64,13 @@ async def list_invoices(
     access: Annotated[Access, may(Action.INVOICE_READ)],
     context: Using,
     customer_id: OfCustomer = None,
-    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+    number: Annotated[int, Query(alias="page", ge=1, le=10**6)] = 1,
     size: Size = 20,
 ) -> InvoicePage:
     """Invoices by page, newest first. A crawl over all of them is better done with v2."""
-    found = await invoice.page(context.desk, access, customer_id, page, size)
+    found = await invoice.page(context.desk, access, customer_id, number, size)
     items = [document(each) for each in found]
-    return InvoicePage(items=items, page=page, size=size)
+    return InvoicePage(items=items, page=number, size=size)
 
 
 @router.get("/api/v2/invoices", response_model=InvoiceCrawl)
@@ -78,7 +85,7 @@ async def crawl_invoices(
     """Invoices by cursor, oldest first. A cursor is good for the filter that it was made for, at
     any time: reading on from it, also after the end, doubles and misses nothing. What committed
     only after its place was passed comes with the page that follows, beyond `size`."""
-    owner = invoice.whose(access, customer_id)
+    owner = access.whose(customer_id)
     secrets = context.settings.cursor_secrets
     filters = {"customerId": owner, "status": status}
     place = None if after is None else cursor.decode(secrets, after, filters, Position)
@@ -102,6 +109,59 @@ async def get_invoice_lineage(
 ) -> Lineage:
     """Every amount back to its events: aggregates, arithmetic, price list, workflow."""
     return lineage_document(await invoice.lineage(context.desk, access, invoice_id))
+
+
+class EventListing(Listing):
+    """By what the events of an invoice are found: `from` and `to` are of when they happened.
+    `resourceType` and `period` together are those of one line."""
+
+    resource_type: ResourceType | None = None
+    period: Month | None = None
+
+
+@router.get("/api/v1/invoices/{invoice_id}/lineage/events", response_model=CountedEvents)
+async def list_invoice_events(
+    invoice_id: PathId,
+    asked: Annotated[EventListing, Query()],
+    access: Annotated[Access, may(Action.INVOICE_READ)],
+    context: Using,
+) -> CountedEvents:
+    """The very events that an invoice bills, what happened last first."""
+    wanted = _wanted(asked.resource_type, asked.period)
+    wanted = replace(wanted, since=asked.since, until=asked.until)
+    find = partial(invoice.events, context.desk, access, invoice_id, wanted)
+    of = (f"events of {invoice_id}", access.whose(None))
+    return await page(context, asked, of, CountedEvents, find, counted)
+
+
+@router.get(
+    "/api/v1/invoices/{invoice_id}/lineage/events/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One event a line, what happened first first.",
+            "content": {each: {"schema": {"type": "string"}} for each in MEDIA_TYPES.values()},
+        }
+    },
+)
+async def export_invoice_events(
+    invoice_id: PathId,
+    access: Annotated[Access, may(Action.INVOICE_READ)],
+    context: Lengthy,
+    form: Annotated[Format, Query(alias="format")] = Format.CSV,
+    resource_type: Annotated[ResourceType | None, Query(alias="resourceType")] = None,
+    period: Annotated[Month | None, Query()] = None,
+) -> Response:
+    """All events that an invoice bills, or those of a line, as a file: their quantities add up to
+    those of its lines. It breaks off where they are taken from the invoice meanwhile."""
+    wanted = _wanted(resource_type, period)
+    batches = await invoice.exported(context.desk, access, invoice_id, wanted)
+    return file(batches, form, f"events-{invoice_id}")
+
+
+def _wanted(resource_type: str | None, period: str | None) -> Wanted:
+    month = None if period is None else Period.parse(period)
+    return Wanted(resource_type=resource_type, period=month)
 
 
 @router.get("/api/v1/invoices/{invoice_id}/recomputation", response_model=Recomputation)

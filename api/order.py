@@ -1,9 +1,10 @@
 """Orders: what a customer owes for goods."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from api.access import may
@@ -11,10 +12,11 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, utc
 from api.idempotency import answer, cached, keyed
+from api.listing import Listing, Page, page
 from domain.access import Access
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
-from domain.order import OrderLine, OrderStatus
+from domain.order import OrderLine, OrderStatus, Wanted
 from domain.roles import Action
 from domain.saga import SagaStep, StepState
 from service import order
@@ -89,6 +91,17 @@ class Order(Document):
     updated_at: datetime
 
 
+class Orders(Page[Order]):
+    """A page of orders, each as it stands now."""
+
+
+class OrderListing(Listing):
+    """By what orders are found."""
+
+    customer_id: CustomerId | None = None
+    status: OrderStatus | None = None
+
+
 @router.post("", status_code=201, response_model=Order)
 async def create_order(
     body: NewOrder, call: Annotated[Call, keyed(Action.ORDER_CREATE)], context: Using
@@ -100,6 +113,19 @@ async def create_order(
     wanted = order.NewOrder(body.currency, lines, body.customer_id, body.coupon_code, body.points)
     created = await order.create(context.desk, call, wanted)
     return await answer(context, call, created, _document, LOCATION)
+
+
+@router.get("", response_model=Orders)
+async def list_orders(
+    asked: Annotated[OrderListing, Query()],
+    access: Annotated[Access, may(Action.ORDER_READ)],
+    context: Using,
+) -> Orders:
+    """Orders, newest first."""
+    owner = access.whose(asked.customer_id)
+    wanted = Wanted(owner, asked.status, asked.since, asked.until)
+    find = partial(order.listed, context.desk, access, wanted)
+    return await page(context, asked, ("orders", owner), Orders, find, _document)
 
 
 @router.get("/{order_id}", response_model=Order)

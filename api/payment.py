@@ -1,6 +1,7 @@
 """Payments: one attempt each to collect an order."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -14,6 +15,7 @@ from api.fields import (
     Currency,
     CustomerId,
     Document,
+    Duration,
     Empty,
     Id,
     PathId,
@@ -21,10 +23,12 @@ from api.fields import (
     utc,
 )
 from api.idempotency import answer, cached, keyed
+from api.listing import Listing, Page, page
 from domain.access import Access
+from domain.errors import InvalidRequest
 from domain.gateway import GatewayAttempt
-from domain.identifier import UUID
-from domain.payment import Method, PayableType, PaymentStatus
+from domain.money import MAX_MINOR_UNITS
+from domain.payment import Method, PayableType, PaymentStatus, Wanted
 from domain.review import Outcome, Resolution
 from domain.roles import Action
 from domain.workflow_id import payment_workflow_id
@@ -109,6 +113,39 @@ class Payment(Document):
     updated_at: datetime
 
 
+class Payments(Page[Payment]):
+    """A page of payments, each as it stands now."""
+
+
+class PaymentListing(Listing):
+    """By what payments are found."""
+
+    customer_id: CustomerId | None = None
+    status: PaymentStatus | None = None
+    open: Annotated[bool, Field(description="Only those that have not ended.")] = False
+    older_than: Annotated[
+        Duration | None, Field(description="Only those that were made longer ago.")
+    ] = None
+    order_id: Id | None = None
+    payable_id: Annotated[Id | None, Field(description="Of an order, invoice or top-up.")] = None
+    gateway: Annotated[str | None, Field(max_length=64, examples=["simulator"])] = None
+    gateway_reference: Annotated[
+        str | None,
+        Field(
+            max_length=255,
+            description="The PG's number of a charge or refund, or ours: its Idempotency-Key, or"
+            " the payment's or refund's id.",
+        ),
+    ] = None
+    currency: Currency | None = None
+    min_amount: Annotated[
+        int | None, Field(ge=0, le=MAX_MINOR_UNITS, description="In minor units of `currency`.")
+    ] = None
+    max_amount: Annotated[
+        int | None, Field(ge=0, le=MAX_MINOR_UNITS, description="In minor units of `currency`.")
+    ] = None
+
+
 @router.post("", status_code=201, response_model=Payment, responses={202: {"model": Payment}})
 async def create_payment(
     body: NewPayment, call: Annotated[Call, keyed(Action.PAYMENT_CREATE)], context: Using
@@ -131,14 +168,17 @@ async def get_payment(
     return document(await payment.get(context.desk, access, payment_id))
 
 
-@router.get("", response_model=list[Payment])
+@router.get("", response_model=Payments)
 async def list_payments(
-    order_id: Annotated[str, Query(alias="orderId", pattern=UUID.pattern)],
+    asked: Annotated[PaymentListing, Query()],
     access: Annotated[Access, may(Action.PAYMENT_READ)],
     context: Using,
-) -> list[Payment]:
-    """Every payment of an order, oldest first."""
-    return [document(each) for each in await payment.of_order(context.desk, access, order_id)]
+) -> Payments:
+    """Payments, newest first. `open=true&olderThan=PT10M` are those that hang; `workflowId` owns
+    each."""
+    wanted = _wanted(asked, access)
+    find = partial(payment.listed, context.desk, access, wanted)
+    return await page(context, asked, ("payments", wanted.customer_id), Payments, find, document)
 
 
 @router.post("/{payment_id}/cancel", response_model=Payment, responses={202: {"model": Payment}})
@@ -165,6 +205,27 @@ async def resolve_payment(
     resolution = Resolution(Outcome(body.outcome), body.reason)
     resolved = await payment.resolve(context.desk, call, payment_id, resolution)
     return await answer(context, call, resolved, document, LOCATION, status=200)
+
+
+def _wanted(asked: PaymentListing, access: Access) -> Wanted:
+    """Raises `InvalidRequest` for amounts of no currency."""
+    if asked.currency is None and (asked.min_amount, asked.max_amount) != (None, None):
+        raise InvalidRequest("currency: is needed with minAmount and maxAmount.")
+    return Wanted(
+        customer_id=access.whose(asked.customer_id),
+        order_id=asked.order_id,
+        payable_id=asked.payable_id,
+        status=asked.status,
+        open=asked.open,
+        older_than=asked.older_than,
+        gateway=asked.gateway,
+        gateway_reference=asked.gateway_reference,
+        currency=asked.currency,
+        min_amount=asked.min_amount,
+        max_amount=asked.max_amount,
+        since=asked.since,
+        until=asked.until,
+    )
 
 
 def document(found: PaymentRecord) -> Payment:

@@ -3,9 +3,10 @@
 import re
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import (
     BeforeValidator,
     Field,
@@ -18,6 +19,7 @@ from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import PLAN_CODE, Currency, Document, Moment, PlanCode, utc
+from api.listing import Listing, Page, page
 from domain.access import Access
 from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
@@ -192,6 +194,27 @@ async def put_plan(
     version, added = await pricing.put(context.desk, access, _plan(code, body), body.effective_from)
     response.status_code = 201 if added else 200
     return _document(version)
+
+
+class PlanVersions(Page[PlanVersionDocument]):
+    """A page of versions of plans."""
+
+
+class PlanListing(Listing):
+    """By what versions are found: `from` and `to` are of when they were added."""
+
+    code: PlanCode | None = None
+
+
+@router.get("", response_model=PlanVersions)
+async def list_plans(
+    asked: Annotated[PlanListing, Query()],
+    access: Annotated[Access, may(Action.PLAN_READ)],
+    context: Using,
+) -> PlanVersions:
+    """Versions of all plans, the one that was added last first."""
+    find = partial(pricing.listed, context.desk, access, asked.code, asked.since, asked.until)
+    return await page(context, asked, ("plans", None), PlanVersions, find, _document)
 
 
 @router.get("/{code}", response_model=PlanDocument)

@@ -3,7 +3,7 @@ caller: ignored, it would answer another question than the one that was asked.""
 
 from fastapi import Depends, Request
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Query
+from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
 
 from domain.errors import InvalidRequest
@@ -27,6 +27,8 @@ OnlyKnown = Depends(_only_known)
 
 
 def _known(route: APIRoute) -> list[str]:
-    """Those of the call itself, and of whatever it depends on."""
+    """Those of the call itself, and of whatever it depends on. One that is a field of a model says
+    nothing of where it stands: our models are of queries."""
+    elsewhere = (Path, Header, Cookie)
     parameters = get_flat_params(route.dependant)
-    return [each.alias for each in parameters if isinstance(each.field_info, Query)]
+    return [each.alias for each in parameters if not isinstance(each.field_info, elsewhere)]

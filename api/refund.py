@@ -1,9 +1,10 @@
 """Refunds: give back all or a part of what a payment captured."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from api.access import may
@@ -11,9 +12,10 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
 from api.idempotency import answer, cached, keyed
+from api.listing import Listing, Page, page
 from domain import refund as rules
 from domain.access import Access
-from domain.refund import RefundStatus
+from domain.refund import RefundStatus, Wanted
 from domain.review import Outcome, Resolution
 from domain.roles import Action
 from domain.workflow_id import refund_workflow_id
@@ -65,6 +67,18 @@ class Refund(Document):
     updated_at: datetime
 
 
+class Refunds(Page[Refund]):
+    """A page of refunds, each as it stands now."""
+
+
+class RefundListing(Listing):
+    """By what refunds are found."""
+
+    customer_id: CustomerId | None = None
+    payment_id: Id | None = None
+    status: RefundStatus | None = None
+
+
 @router.post("", status_code=201, response_model=Refund, responses={202: {"model": Refund}})
 async def create_refund(
     body: NewRefund, call: Annotated[Call, keyed(Action.REFUND_CREATE)], context: Using
@@ -75,6 +89,19 @@ async def create_refund(
     wanted = refund.NewRefund(body.payment_id, body.reason, body.amount)
     created = await refund.create(context.desk, call, wanted)
     return await answer(context, call, created, document, LOCATION)
+
+
+@router.get("", response_model=Refunds)
+async def list_refunds(
+    asked: Annotated[RefundListing, Query()],
+    access: Annotated[Access, may(Action.REFUND_READ)],
+    context: Using,
+) -> Refunds:
+    """Refunds, newest first."""
+    owner = access.whose(asked.customer_id)
+    wanted = Wanted(owner, asked.payment_id, asked.status, asked.since, asked.until)
+    find = partial(refund.listed, context.desk, access, wanted)
+    return await page(context, asked, ("refunds", owner), Refunds, find, document)
 
 
 @router.get("/{refund_id}", response_model=Refund)

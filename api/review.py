@@ -1,19 +1,21 @@
 """Reviews: what only a person may decide."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
+from api.listing import Listing, Page, page
 from api.order import Sku
 from domain.access import Access
 from domain.inventory import Reservation
-from domain.review import Question, WaitingReview
+from domain.review import ListedReview, Question, Wanted
 from domain.roles import Action
 from service import inventory, review
 
@@ -21,9 +23,10 @@ router = APIRouter(tags=["reviews"], route_class=StrictJSONRoute)
 
 
 class Review(Document):
-    """A question that waits. Its answer goes to the `resolve` of the payment or the refund that it
-    names."""
+    """A question to a person; it waits while `closedAt` is null. Its answer goes to the `resolve`
+    of the payment or the refund that it names."""
 
+    id: int
     reference_id: Annotated[Id, Field(description="Of the payment or refund that is asked about.")]
     payment_id: Annotated[Id, Field(description="The same where a payment is asked about.")]
     customer_id: CustomerId
@@ -36,6 +39,11 @@ class Review(Document):
     ]
     reason: Annotated[str, Field(description="Why nobody but a person can say.")]
     opened_at: datetime
+    closed_at: datetime | None
+    outcome: Annotated[
+        str | None, Field(description="The answer, or `superseded` where none was needed.")
+    ]
+    note: Annotated[str | None, Field(description="How whoever answered knew.")]
 
 
 class UnreturnedStock(Document):
@@ -46,11 +54,17 @@ class UnreturnedStock(Document):
     quantity: int
 
 
-class Waiting(Document):
-    """Everything that waits for a person, oldest first."""
+class Reviews(Page[Review]):
+    """A page of questions, what was asked last first."""
 
-    reviews: list[Review]
-    stock: list[UnreturnedStock]
+
+class ReviewListing(Listing):
+    """By what questions are found: `from` and `to` are of when they were asked."""
+
+    customer_id: CustomerId | None = None
+    payment_id: Id | None = None
+    question: Question | None = None
+    open: Annotated[bool, Field(description="Only those that nobody has answered yet.")] = False
 
 
 class NewResolution(Document):
@@ -65,14 +79,26 @@ class LetGo(Document):
     skus: Annotated[int, Field(examples=[1])]
 
 
-@router.get("/api/v1/reviews", response_model=Waiting)
+@router.get("/api/v1/reviews", response_model=Reviews)
 async def list_reviews(
+    asked: Annotated[ReviewListing, Query()],
+    access: Annotated[Access, may(Action.REVIEW_READ)],
+    context: Using,
+) -> Reviews:
+    """Questions about payments and refunds, which only a person may answer. `open=true` are those
+    that wait."""
+    owner = access.whose(asked.customer_id)
+    wanted = Wanted(owner, asked.payment_id, asked.question, asked.open, asked.since, asked.until)
+    find = partial(review.listed, context.desk, access, wanted)
+    return await page(context, asked, ("reviews", owner), Reviews, find, _review)
+
+
+@router.get("/api/v1/reviews/stock", response_model=list[UnreturnedStock])
+async def list_unreturned_stock(
     access: Annotated[Access, may(Action.REVIEW_READ)], context: Using
-) -> Waiting:
-    """What waits for a person: questions about payments and refunds, and stock."""
-    asked = await review.waiting(context.desk, access)
-    stock = await inventory.in_review(context.desk)
-    return Waiting(reviews=list(map(_review, asked)), stock=list(map(_stock, stock)))
+) -> list[UnreturnedStock]:
+    """Stock that waits for a person, oldest first, whole: there is hardly ever any."""
+    return [_stock(each) for each in await inventory.in_review(context.desk)]
 
 
 @router.post("/api/v1/payments/{payment_id}/stock/resolve", response_model=LetGo)
@@ -86,9 +112,10 @@ async def resolve_stock(
     return LetGo(skus=await inventory.let_go(context.desk, access, payment_id, body.reason))
 
 
-def _review(found: WaitingReview) -> Review:
+def _review(found: ListedReview) -> Review:
     asked = found.review
     return Review(
+        id=asked.id,
         referenceId=asked.reference_id,
         paymentId=asked.payment_id,
         customerId=found.customer_id,
@@ -98,6 +125,9 @@ def _review(found: WaitingReview) -> Review:
         answers=[str(each) for each in asked.question.answers],
         reason=asked.reason,
         openedAt=utc(asked.opened_at),
+        closedAt=None if asked.closed_at is None else utc(asked.closed_at),
+        outcome=asked.outcome,
+        note=asked.note,
     )
 
 

@@ -1,6 +1,7 @@
 """Settlement: closing months into invoices, one customer's or everybody's."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -11,16 +12,17 @@ from api.bodies import StrictJSONRoute
 from api.context import Using
 from api.fields import CustomerId, Document, Empty, Id, rendered
 from api.invoice_document import Invoice, document
+from api.listing import Page, Paging, page
 from domain.access import Access
 from domain.errors import NotFound
 from domain.period import FORM as PERIOD
 from domain.roles import Action
-from domain.settlement import SettlementStatus
+from domain.settlement import RecordedSettlement, SettlementStatus, Wanted
 from domain.workflow_id import run_part
 from service import settlement
 from service.settlement import Report
 
-router = APIRouter(prefix="/api/v1/settlement", tags=["settlement"], route_class=StrictJSONRoute)
+router = APIRouter(prefix="/api/v1", tags=["settlement"], route_class=StrictJSONRoute)
 
 PeriodText = Annotated[
     str, Field(pattern=PERIOD.pattern, description="A month that is over.", examples=["2026-05"])
@@ -56,6 +58,24 @@ class Standing(Document):
     period: PeriodText
     status: SettlementStatus
     reason: str | None
+
+
+class Settlement(Standing):
+    """One in a list."""
+
+    invoice_id: Id | None
+
+
+class Settlements(Page[Settlement]):
+    """A page of settlements, the last month first."""
+
+
+class SettlementListing(Paging):
+    """By what settlements are found."""
+
+    customer_id: CustomerId | None = None
+    period: PeriodText | None = None
+    status: SettlementStatus | None = None
 
 
 class RunProgress(Document):
@@ -106,7 +126,9 @@ class Run(Document):
 
 
 @router.post(
-    "/run", response_model=Settled, responses={201: {"model": Settled}, 202: {"model": Settled}}
+    "/settlement/run",
+    response_model=Settled,
+    responses={201: {"model": Settled}, 202: {"model": Settled}},
 )
 async def settle_customer(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
@@ -123,7 +145,7 @@ async def settle_customer(
     return _answer(200 if settled.before else _STATUS_CODES[settled.status], body_)
 
 
-@router.get("/run", response_model=Standing)
+@router.get("/settlement/run", response_model=Standing)
 async def get_standing(
     customer_id: Annotated[str, Query(alias="customerId", pattern=CUSTOMER_ID)],
     period: Annotated[str, Query(pattern=PERIOD.pattern)],
@@ -135,7 +157,31 @@ async def get_standing(
     return Standing(customerId=customer_id, period=period, status=found.status, reason=found.reason)
 
 
-@router.post("/runs", status_code=202, response_model=Run)
+@router.get("/settlements", response_model=Settlements)
+async def list_settlements(
+    asked: Annotated[SettlementListing, Query()],
+    access: Annotated[Access, may(Action.SETTLEMENT_READ)],
+    context: Using,
+) -> Settlements:
+    """How the months of customers were settled, the last month first. One that runs for the first
+    time stands there when it has ended, waits, or was left behind by its run."""
+    owner = access.whose(asked.customer_id)
+    wanted = Wanted(owner, asked.period, asked.status)
+    find = partial(settlement.listed, context.desk, access, wanted)
+    return await page(context, asked, ("settlements", owner), Settlements, find, _settlement)
+
+
+def _settlement(row: RecordedSettlement) -> Settlement:
+    return Settlement(
+        customerId=row.customer_id,
+        period=row.period,
+        status=row.status,
+        reason=row.reason,
+        invoiceId=row.invoice_id,
+    )
+
+
+@router.post("/settlement/runs", status_code=202, response_model=Run)
 async def start_settlement_run(
     body: NewRun, access: Annotated[Access, may(Action.SETTLEMENT_RUN)], context: Using
 ) -> Response:
@@ -150,7 +196,7 @@ async def start_settlement_run(
     return Response(rendered(found), 202, headers, media_type="application/json")
 
 
-@router.get("/runs/{period}", response_model=Run)
+@router.get("/settlement/runs/{period}", response_model=Run)
 async def get_settlement_run(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Annotated[Access, may(Action.SETTLEMENT_READ)],
@@ -163,7 +209,7 @@ async def get_settlement_run(
     return run_document(period, found)
 
 
-@router.get("/runs/{period}/progress", response_model=RunProgress)
+@router.get("/settlement/runs/{period}/progress", response_model=RunProgress)
 async def get_progress(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Annotated[Access, may(Action.SETTLEMENT_READ)],
@@ -184,7 +230,7 @@ async def get_progress(
     )
 
 
-@router.post("/runs/{period}/replay", status_code=202, response_model=Run)
+@router.post("/settlement/runs/{period}/replay", status_code=202, response_model=Run)
 async def replay_settlement_run(
     period: Annotated[str, Path(pattern=PERIOD.pattern)],
     access: Annotated[Access, may(Action.SETTLEMENT_RUN)],

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from api import gateway as gateways
 from api import payment as payments
 from api import refund as refunds
 from api.access import may
@@ -88,17 +89,22 @@ class Timer(Document):
 
 
 class Workflow(Document):
-    """The owner of the payment or of one of its refunds, as Temporal knows it."""
+    """The owner of the payment or of one of its refunds, as Temporal knows it. `taskFailure` says
+    why it cannot go on, `waitsForWorkerSince` since when it wants a worker, `build` which workers
+    alone go on with it; each if it is so."""
 
     workflow_id: str
     status: str
     activities: list[Activity]
     timers: list[Timer]
+    task_failure: str | None = None
+    waits_for_worker_since: datetime | None = None
+    build: str | None = None
 
 
 class Story(Document):
     """`paidWith` names each part of the payment. `temporalError` says why there are no workflows,
-    when Temporal could not be asked."""
+    when Temporal could not be asked. `gateway`: how its gateway does, while it may be asked."""
 
     payment: payments.Payment
     paid_with: list[str]
@@ -111,6 +117,7 @@ class Story(Document):
     temporal_ui_url: str | None
     workflows: list[Workflow] = Field(default_factory=list)
     temporal_error: str | None = None
+    gateway: gateways.Gateway | None = None
 
 
 @router.get("/{id}", response_model=list[Story])
@@ -147,6 +154,7 @@ def document(found: story.Story, settings: Settings) -> Story:
         reviews=_documents(StoryReview, found.reviews),
         temporalUiUrl=_link(settings, paid.workflow_id),
         workflows=_documents(Workflow, found.workflows),
+        gateway=None if found.gateway is None else gateways.document(found.gateway),
         temporalError=None if why is None else f"Temporal at {where} cannot be asked: {why}.",
     )
 

@@ -3,24 +3,29 @@
 No Idempotency-Key: an event is its own, by customer and event id.
 """
 
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document, Reason
+from api.fields import CustomerId, Document, Id, Reason, utc
+from api.listing import Listing, Page, page
 from domain.access import Access
 from domain.errors import InvalidRequest, UnsupportedMediaType
 from domain.identifier import EVENT_ID, NAME
+from domain.period import FORM, Period
+from domain.pricing import decimal_text
 from domain.roles import Action
-from domain.usage import MAX_BATCH, MAX_QUANTITY, Outcome, Receipt
+from domain.usage import MAX_BATCH, MAX_QUANTITY, CountedEvent, Outcome, Receipt, Wanted
 from domain.usage_document import decode, read
-from service.usage import take, void
+from service.usage import listed, take, void
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
 
@@ -116,6 +121,46 @@ class Outcomes(Document):
     outcomes: list[EventOutcome]
 
 
+class CountedUsage(Document):
+    """An event as it is kept. `invoiceId`: of the invoice or draft that has it; a void one is never
+    billed."""
+
+    event_id: EventId
+    customer_id: CustomerId
+    resource_type: ResourceType
+    quantity: str
+    occurred_at: datetime
+    received_at: datetime
+    invoice_id: Id | None
+    void_reason: str | None
+
+
+class CountedEvents(Page[CountedUsage]):
+    """A page of usage events, what happened last first."""
+
+
+Month = Annotated[
+    str,
+    Field(
+        pattern=FORM.pattern,
+        description="A month, by the customer's clock.",
+        examples=["2026-05"],
+    ),
+]
+
+
+class UsageListing(Listing):
+    """By what usage events are found: `from` and `to` are of when they happened."""
+
+    customer_id: CustomerId | None = None
+    invoice_id: Id | None = None
+    resource_type: ResourceType | None = None
+    period: Month | None = None
+    voided: Annotated[
+        bool | None, Field(description="Only those that will never be billed, or only others.")
+    ] = None
+
+
 class NewVoid(Document):
     """An event that should not have been reported, and why."""
 
@@ -189,6 +234,41 @@ async def report_usage_batch(
     documents = _events(decode(await _received(request, JSON, CLOUD_EVENTS)))
     receipts = await take(context.desk.database, documents, context.settings.usage_late)
     return _accepted({"outcomes": [_outcome(receipt) for receipt in receipts]})
+
+
+@router.get("", response_model=CountedEvents)
+async def list_usage(
+    asked: Annotated[UsageListing, Query()],
+    access: Annotated[Access, may(Action.USAGE_READ)],
+    context: Using,
+) -> CountedEvents:
+    """Usage events of a customer or an invoice, what happened last first."""
+    owner = access.whose(asked.customer_id)
+    wanted = Wanted(
+        customer_id=owner,
+        invoice_id=asked.invoice_id,
+        resource_type=asked.resource_type,
+        voided=asked.voided,
+        period=None if asked.period is None else Period.parse(asked.period),
+        since=asked.since,
+        until=asked.until,
+    )
+    find = partial(listed, context.desk, access, wanted)
+    return await page(context, asked, ("usage", owner), CountedEvents, find, counted)
+
+
+def counted(event: CountedEvent) -> CountedUsage:
+    """The event as callers see it."""
+    return CountedUsage(
+        eventId=event.event_id,
+        customerId=event.customer_id,
+        resourceType=event.resource_type,
+        quantity=decimal_text(event.quantity),
+        occurredAt=utc(event.occurred_at),
+        receivedAt=utc(event.received_at),
+        invoiceId=event.invoice_id,
+        voidReason=event.void_reason,
+    )
 
 
 async def void_event(

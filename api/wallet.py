@@ -1,6 +1,7 @@
 """The prepaid wallet: balances, postings, and how money gets in."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -13,7 +14,9 @@ from api.context import Using
 from api.cursor import MAX_LENGTH
 from api.fields import Amount, Currency, CustomerId, Document, Id, utc
 from api.idempotency import answer, cached, keyed
+from api.listing import Listing, Page, page
 from domain import points
+from domain import wallet as rules
 from domain.access import Access
 from domain.payment import PaymentStatus
 from domain.roles import Action
@@ -24,7 +27,7 @@ from service.page import Descent
 from service.top_up import TopUpRecord
 from store.idempotency import StoredAnswer
 
-router = APIRouter(prefix="/api/v1/wallet", tags=["wallet"], route_class=StrictJSONRoute)
+router = APIRouter(tags=["wallet"], route_class=StrictJSONRoute)
 
 LOCATION = "/api/v1/payments/{}"
 ForCustomer = Annotated[
@@ -43,6 +46,37 @@ class Balance(Document):
 class Wallet(Document):
     customer_id: CustomerId
     balances: list[Balance]
+
+
+Unit = Annotated[
+    str,
+    Field(
+        pattern=f"^([A-Z]{{3}}|{points.UNIT})$",
+        description="ISO 4217 currency, or POINT.",
+        examples=["KRW"],
+    ),
+]
+
+
+class ListedWallet(Document):
+    """What a customer holds of one unit. `createdAt`: when something first came into it."""
+
+    customer_id: CustomerId
+    unit: Unit
+    available: int
+    held: int
+    created_at: datetime
+
+
+class Wallets(Page[ListedWallet]):
+    """A page of wallets, each as it stands now."""
+
+
+class WalletListing(Listing):
+    """By what wallets are found."""
+
+    customer_id: CustomerId | None = None
+    unit: Unit | None = None
 
 
 class WalletPosting(Document):
@@ -95,7 +129,7 @@ class TopUp(Document):
     created_at: datetime
 
 
-@router.get("", response_model=Wallet)
+@router.get("/api/v1/wallet", response_model=Wallet)
 async def get_wallet(
     access: Annotated[Access, may(Action.WALLET_READ)],
     context: Using,
@@ -111,7 +145,30 @@ async def get_wallet(
     return Wallet(customerId=owner, balances=balances)
 
 
-@router.get("/transactions", response_model=WalletPostings)
+@router.get("/api/v1/wallets", response_model=Wallets)
+async def list_wallets(
+    asked: Annotated[WalletListing, Query()],
+    access: Annotated[Access, may(Action.WALLET_READ)],
+    context: Using,
+) -> Wallets:
+    """Wallets, one per customer and unit, the newest first."""
+    owner = access.whose(asked.customer_id)
+    wanted = rules.Wanted(owner, asked.unit, asked.since, asked.until)
+    find = partial(wallet.listed, context.desk, access, wanted)
+    return await page(context, asked, ("wallets", owner), Wallets, find, _listed)
+
+
+def _listed(row: rules.Balance) -> ListedWallet:
+    return ListedWallet(
+        customerId=row.customer_id,
+        unit=row.currency,
+        available=row.available,
+        held=row.held,
+        createdAt=utc(row.created_at),
+    )
+
+
+@router.get("/api/v1/wallet/transactions", response_model=WalletPostings)
 async def get_wallet_transactions(
     access: Annotated[Access, may(Action.WALLET_READ)],
     context: Using,
@@ -144,7 +201,12 @@ async def get_wallet_transactions(
     return WalletPostings(items=items, next=following)
 
 
-@router.post("/top-ups", status_code=201, response_model=TopUp, responses={202: {"model": TopUp}})
+@router.post(
+    "/api/v1/wallet/top-ups",
+    status_code=201,
+    response_model=TopUp,
+    responses={202: {"model": TopUp}},
+)
 async def create_top_up(
     body: NewTopUp, call: Annotated[Call, keyed(Action.WALLET_TOP_UP)], context: Using
 ) -> Response:

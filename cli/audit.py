@@ -1,7 +1,7 @@
 """`billing audit`: who did what, and the proof that nobody has changed it since."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,9 @@ from typing import Annotated
 import orjson
 import typer
 
-from api.audit import Entries, Entry
-from cli.calling import Query, calling
+from api.audit import Entry
+from cli.listing import Listing, listed, pages
+from cli.options import Customer, Moment, example, moment
 from cli.system import Refused, connected
 from cli.words import reason_given, say
 from domain.access import SYSTEM
@@ -20,47 +21,55 @@ from runtime.version import VERSION
 from service import audit
 from store.database import BATCH_SECONDS
 
-PAGE = 200
+
+def _changes(entry: Entry) -> str:
+    """`amount: 5 → 7`, `status: PAID`."""
+    before = entry.before or {}
+    return ", ".join(
+        f"{name}: {before[name]} → {value}" if name in before else f"{name}: {value}"
+        for name, value in (entry.after or {}).items()
+    )
+
+
+COLUMNS: Mapping[str, Callable[[Entry], object]] = {
+    "at": lambda each: each.at,
+    "action": lambda each: each.action,
+    "actorId": lambda each: each.actor_id,
+    "targetType": lambda each: each.target_type,
+    "targetId": lambda each: each.target_id,
+    "customerId": lambda each: each.customer_id,
+    "reason": lambda each: each.reason,
+    "after": _changes,
+}
 
 app = typer.Typer(help="Who did what, and the proof of it.", no_args_is_help=True)
 
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
 
-
-@app.command("list")
+@app.command("list", epilog=example("audit list --customer acme-corp --limit 200"))
+@listed
 def list_(
     action: Annotated[Action | None, typer.Option(help="Only this, e.g. INVOICE_APPROVED.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only what this one did.")] = None,
     target_type: Annotated[Noun | None, typer.Option(help="Only of such things.")] = None,
     target_id: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
-    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
-    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=10_000)] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
-) -> None:
+    customer: Customer = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> Listing[Entry]:
     """List what was done, newest first."""
     wanted = {
         "action": action,
         "actor": actor,
         "targetType": target_type,
         "targetId": target_id,
-        "customerId": customer_id,
+        "customerId": customer,
+        "from": moment(since),
+        "to": moment(until),
     }
-    found = asyncio.run(_list(wanted, limit))
-    if as_json:
-        typer.echo(orjson.dumps([each.model_dump(mode="json") for each in found]))
-        return
-    if not found:
-        say("Nothing was done.")
-    for each in found:
-        say(f"{each.at:%Y-%m-%d %H:%M:%S} UTC {each.action} by {each.actor_id}", style="bold")
-        say(f"  {each.target_type} {each.target_id}{_of(each)}{_why(each)}")
-        before = each.before or {}
-        for name, value in (each.after or {}).items():
-            was = f"{before[name]} → " if name in before else ""
-            say(f"  {name}: {was}{value}")
+    return Listing(Entry, pages("/api/v1/audit", wanted), COLUMNS, "Nothing was done.")
 
 
-@app.command()
+@app.command(epilog=example("audit verify --from 12"))
 def verify(
     anchor: Annotated[
         list[str] | None, typer.Option(help="A line of `billing audit anchor`, e.g. 12:6d3f…")
@@ -87,13 +96,13 @@ def verify(
     say(f"The audit trail is as it was sealed, up to seal {head.n}; {len(kept)} anchors hold.")
 
 
-@app.command()
+@app.command(epilog=example("audit anchor"))
 def anchor() -> None:
     """Print the last seal, to be kept where nobody of here can change it."""
     typer.echo(asyncio.run(_head()).anchor)
 
 
-@app.command()
+@app.command(epilog=example("audit cut --reason 'seven years are over'"))
 def cut(reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")]) -> None:
     """Drop what is older than AUDIT_DAYS; the chain then begins with the last seal of it."""
     done = asyncio.run(_cut(reason_given(reason)))
@@ -105,7 +114,7 @@ def cut(reason: Annotated[str, typer.Option(help="Why; kept in the audit trail."
     say(seed.anchor)
 
 
-@app.command()
+@app.command(epilog=example("audit export --format ocsf --since 2026-05-01"))
 def export(
     form: Annotated[Format, typer.Option("--format", help="What each line is.")] = Format.JSONL,
     since: Moment = None,
@@ -115,31 +124,8 @@ def export(
     asyncio.run(_export(form, Wanted(since=_utc(since), until=_utc(until))))
 
 
-def _of(entry: Entry) -> str:
-    return f" of {entry.customer_id}" if entry.customer_id else ""
-
-
-def _why(entry: Entry) -> str:
-    return f": {entry.reason}" if entry.reason else ""
-
-
 def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-async def _list(wanted: Query, limit: int) -> list[Entry]:
-    """Page by page; what committed late comes beside a page, and is not lost to the limit."""
-    found: list[Entry] = []
-    cursor = None
-    async with calling() as api:
-        while len(found) < limit:
-            size = min(PAGE, limit - len(found))
-            answer = await api.get("/api/v1/audit", **wanted, cursor=cursor, size=size)
-            page = answer.read(Entries)
-            found += page.items
-            if (cursor := page.next_cursor) is None:
-                break
-    return found
 
 
 async def _verify(anchors: Sequence[str], after: int) -> tuple[Seal, list[Break]]:

@@ -1,19 +1,40 @@
 """`billing auth`: our own issuer of tokens, and the keys that it signs with."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from api.fields import Document
+from cli.listing import Found, Listing, Read, listed
+from cli.options import example
 from cli.realm import connected
 from cli.words import say
 from domain.audit import actor
 from service import signing_key
 
+
+class SigningKey(Document):
+    """Of the public half of a key."""
+
+    id: str
+    state: str
+    signs_from: datetime
+
+
+COLUMNS: Mapping[str, Callable[[SigningKey], object]] = {
+    "id": lambda each: each.id,
+    "state": lambda each: each.state,
+    "signsFrom": lambda each: each.signs_from,
+}
+
 app = typer.Typer(help="Run our own issuer of tokens, or see to its keys.")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("auth"))
 def run(ctx: typer.Context) -> None:
     """Run our own issuer of tokens; off unless AUTH_ISSUER is set."""
     if ctx.invoked_subcommand is not None:
@@ -29,7 +50,7 @@ def run(ctx: typer.Context) -> None:
     serve(application, settings.api_host, settings.auth_port)
 
 
-@app.command()
+@app.command(epilog=example("auth rotate-keys --leaked"))
 def rotate_keys(
     leaked: Annotated[
         bool,
@@ -43,11 +64,11 @@ def rotate_keys(
     say(asyncio.run(_replaced() if leaked else _rotated()))
 
 
-@app.command("keys")
-def list_() -> None:
+@app.command("keys", epilog=example("auth keys --json"))
+@listed
+def list_() -> Listing[SigningKey]:
     """List the keys, and which one signs."""
-    for line in asyncio.run(_keys()):
-        say(line)
+    return Listing(SigningKey, _keys, COLUMNS, "There is no key yet.")
 
 
 async def _rotated() -> str:
@@ -65,7 +86,16 @@ async def _replaced() -> str:
     )
 
 
-async def _keys() -> list[str]:
+@asynccontextmanager
+async def _keys() -> AsyncIterator[Read]:
     async with connected() as keeper:
-        found = await signing_key.standing(keeper.realm)
-    return [f"{key.id}  {how}, from {key.signs_from:%Y-%m-%d %H:%M} UTC on" for key, how in found]
+
+        async def read(limit: int) -> Found:
+            found = await signing_key.standing(keeper.realm)
+            rows = [
+                SigningKey(id=key.id, state=how, signsFrom=key.signs_from).model_dump(mode="json")
+                for key, how in found
+            ]
+            return Found(rows[:limit], more=len(rows) > limit)
+
+        yield read

@@ -8,8 +8,8 @@ API or the issuer of tokens is what is broken.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ from rich.console import Console
 from api.access import OS_USER
 from api.fields import Document
 from cli import tokens
-from cli.direct import inside
 from cli.settings import ClientSettings
 from cli.system import Refused, os_user
 from cli.way import WAY
@@ -109,6 +108,16 @@ class Api:
             _signs.print("The API is gone: waiting for it to come back ...", style="dim")
             await asyncio.sleep(1)
 
+    async def file(self, path: str, **query: str | int | None) -> AsyncIterator[str]:
+        """What is no document, as it comes. Raises `Refused` where it breaks off, too."""
+        with self._reached():
+            async with self._http.stream("GET", path, params=_given(query)) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    _read(answer)
+                async for text in answer.aiter_text():
+                    yield text
+
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, **query: str | int | None
     ) -> Answer:
@@ -175,15 +184,20 @@ class Api:
         body: Mapping[str, Any] | None,
         key: str | None,
     ) -> httpx2.Response:
-        given = {name: value for name, value in query.items() if value is not None}
-        try:
+        with self._reached():
             return await self._http.request(
                 method,
                 path,
-                params=given or None,
+                params=_given(query),
                 json=body,
                 headers={} if key is None else {"Idempotency-Key": key},
             )
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Where nobody answers, what to do about it."""
+        try:
+            yield
         except httpx2.ConnectError as error:
             raise Unanswered(
                 f"Nothing answers at {self._http.base_url}: start `make dev` in another terminal, "
@@ -203,6 +217,9 @@ async def calling() -> AsyncIterator[Api]:
     in `dev` as the user of this machine."""
     way = WAY.get()
     if way.direct:
+        # Not at the top: the application takes as long to import as a command to be answered.
+        from cli.direct import inside
+
         async with inside(way) as http:
             yield Api(http)
         return
@@ -235,6 +252,10 @@ async def _with_signs(sending: Awaitable[Result]) -> Result:
         return task.result()
     finally:
         task.cancel()
+
+
+def _given(query: Query) -> dict[str, str | int] | None:
+    return {name: value for name, value in query.items() if value is not None} or None
 
 
 def _read(answer: httpx2.Response) -> Answer:

@@ -3,81 +3,82 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
 import orjson
 import typer
 
-from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Messages, Statistics
-from api.fields import Document
+from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Statistics
 from cli.calling import Answer, Api, calling
-from cli.system import Refused, as_id
-from cli.words import duration, say
+from cli.consent import Decision, Prospect, agreed
+from cli.listing import Listing, listed, pages
+from cli.options import AsJson, Customer, Moment, example, moment
+from cli.system import EXAMPLE_ID, Refused, as_id
+from cli.words import remark, say
 from domain.dead_letter import JobState, LetterSource, LetterState
 from domain.money import format_amount
 
 SHOWN = 80
 """So many characters of a message are shown in a line; `show` and `--json` have all."""
 LOOK_SECONDS = 1.0
-PAGE = 200
 DLQ = "/api/v1/admin/dlq"
 
 app = typer.Typer(help="What could not be done.", no_args_is_help=True)
 
+COLUMNS: Mapping[str, Callable[[Message], object]] = {
+    "messageId": lambda each: each.message_id,
+    "source": lambda each: each.source,
+    "state": lambda each: each.state,
+    "customerId": lambda each: each.customer_id,
+    "occurredAt": lambda each: each.occurred_at,
+    "reference": lambda each: each.reference,
+    "failureReason": lambda each: each.failure_reason or each.error_class,
+}
+
 Called = Annotated[
     str, typer.Argument(metavar="ID", help="As listed, e.g. billing.usage.DLT:3:17.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's document.")]
 OfSource = Annotated[LetterSource | None, typer.Option("--source", help="Only of these.")]
 OnTopic = Annotated[str | None, typer.Option("--topic", help="Only on this topic.")]
 OfGroup = Annotated[str | None, typer.Option("--group", help="Only of this consumer group.")]
 OfError = Annotated[str | None, typer.Option("--error", help="Only of this error class.")]
-OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this one's.")]
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
 Reason = Annotated[str, typer.Option(help="Kept with the letter.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it is only counted.")]
 
 
-@app.command("list")
+@app.command("list", epilog=example("dead-letter list --source USAGE --since 2026-05-01"))
+@listed
 def list_(
     source: OfSource = None,
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
     state: Annotated[LetterState, typer.Option(help="How they stand.")] = LetterState.OPEN,
-    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=10_000)] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List what waits for an operator, newest first. Example: billing dead-letter list --source
-    USAGE"""
+) -> Listing[Message]:
+    """List what waits for an operator, newest first."""
     wanted = _wanted(source, topic, group, error, customer, since, until)
-    letters = asyncio.run(_list({**wanted, "state": state}, limit))
-    if as_json:
-        typer.echo(orjson.dumps([each.model_dump(mode="json") for each in letters]))
-        return
-    if not letters:
-        say("No dead letters.")
-    for each in letters:
-        age = duration(datetime.now(UTC) - each.occurred_at)
-        waits = f"waits for {age}" if each.state is LetterState.OPEN else each.state
-        say(f"{each.source} {each.message_id}: {_why(each)}, {waits}", style="bold")
-        for line in _about(each):
-            say(f"  {line}")
+    return Listing(
+        Message,
+        pages(DLQ, {**wanted, "state": state}, "size"),
+        COLUMNS,
+        "No dead letters.",
+        "Of one of them: billing dead-letter show|replay|discard ID",
+    )
 
 
-@app.command()
+@app.command(epilog=example("dead-letter show billing.usage.DLT:3:17"))
 def show(called: Called, as_json: AsJson = False) -> None:
-    """Show all of one letter. Example: billing dead-letter show billing.usage.DLT:3:17"""
-
-    letter = _got(_path(called)).read(MessageDetail)
+    """Show all of one letter."""
+    answer = _got(_path(called))
     if as_json:
-        _as_json(letter)
+        typer.echo(answer.text)
         return
+    letter = answer.read(MessageDetail)
     say(f"{letter.source} {letter.message_id}: {_why(letter)}, {letter.state}", style="bold")
     for line in (*_about(letter), *_facts(letter)):
         say(f"  {line}")
@@ -86,58 +87,58 @@ def show(called: Called, as_json: AsJson = False) -> None:
         say(letter.payload)
 
 
-@app.command()
-def replay(called: Called) -> None:
+@app.command(epilog=example("dead-letter replay billing.usage.DLT:3:17 --yes"))
+@agreed
+def replay(called: Called) -> Decision:
     """Have it done once more: the message is sent again, the invoice charged, the month settled."""
-
-    state = _posted(f"{_path(called)}/replay").read(MessageDetail).state
-    say(f"The dead letter {called} is {state}.")
+    return _one(called, "replay", "would be done once more", None)
 
 
-@app.command()
-def discard(called: Called, reason: Reason) -> None:
+@app.command(epilog=example("dead-letter discard billing.usage.DLT:3:17 --reason 'sent again'"))
+@agreed
+def discard(called: Called, reason: Reason) -> Decision:
     """Give it up; it stays to be seen."""
-
-    state = _posted(f"{_path(called)}/discard", {"reason": reason}).read(MessageDetail).state
-    say(f"The dead letter {called} is {state}.")
+    return _one(called, "discard", "would be given up", {"reason": reason})
 
 
-@app.command("bulk-replay")
+@app.command("bulk-replay", epilog=example("dead-letter bulk-replay --source PAYMENT --dry-run"))
+@agreed
 def bulk_replay(
     source: OfSource = None,
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
     reason: Annotated[str | None, typer.Option(help="Kept with each letter.")] = None,
-    yes: Yes = False,
-) -> None:
-    """Count what would be done once more; with --yes do it. Example: billing dead-letter
-    bulk-replay --source PAYMENT"""
+) -> Decision:
+    """Have many done once more, in a job: those that are there when it is agreed to."""
     wanted = _wanted(source, topic, group, error, customer, since, until)
-    _many("bulk-replay", wanted, reason, yes)
+    return _many("bulk-replay", {**wanted, "reason": reason}, "would be done once more")
 
 
-@app.command("bulk-discard")
+@app.command(
+    "bulk-discard",
+    epilog=example("dead-letter bulk-discard --customer acme-corp --reason 'sent again'"),
+)
+@agreed
 def bulk_discard(
     reason: Reason,
     source: OfSource = None,
     topic: OnTopic = None,
     group: OfGroup = None,
     error: OfError = None,
-    customer: OfCustomer = None,
+    customer: Customer = None,
     since: Moment = None,
     until: Moment = None,
-    yes: Yes = False,
-) -> None:
-    """Count what would be given up; with --yes do it."""
+) -> Decision:
+    """Give many up, in a job: those that are there when it is agreed to."""
     wanted = _wanted(source, topic, group, error, customer, since, until)
-    _many("bulk-discard", wanted, reason, yes)
+    return _many("bulk-discard", {**wanted, "reason": reason}, "would be given up")
 
 
-@app.command()
+@app.command(epilog=example(f"dead-letter job {EXAMPLE_ID} --watch"))
 def job(
     job_id: Annotated[str, typer.Argument(metavar="JOB", help="As bulk-replay has said.")],
     pause: Annotated[bool, typer.Option("--pause", help="Touch no letter any more.")] = False,
@@ -156,11 +157,12 @@ def job(
     answer = _posted(f"{path}/{asked[0]}") if asked else _got(path)
     stands = answer.read(BulkJob)
     while watch and stands.state is JobState.RUNNING:
-        say(_progress(stands))
+        remark(_progress(stands))
         time.sleep(LOOK_SECONDS)
-        stands = _called(lambda api: api.watched(path, again)).read(BulkJob)
+        answer = _called(lambda api: api.watched(path, again))
+        stands = answer.read(BulkJob)
     if as_json:
-        _as_json(stands)
+        typer.echo(answer.text)
         return
     say(_progress(stands))
     if stands.state_reason:
@@ -169,7 +171,7 @@ def job(
         say(f"  the first failure: {stands.first_error}")
 
 
-@app.command()
+@app.command(epilog=example("dead-letter stats --bucket P1D --since 2026-05-01"))
 def stats(
     since: Moment = None,
     until: Moment = None,
@@ -178,11 +180,12 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count what came when, about what, why and whose; of the last day."""
-    wanted = {"from": _moment(since), "to": _moment(until), "bucket": bucket, "source": source}
-    counted = _got(f"{DLQ}/stats", **wanted).read(Statistics)
+    wanted = {"from": moment(since), "to": moment(until), "bucket": bucket, "source": source}
+    answer = _got(f"{DLQ}/stats", **wanted)
     if as_json:
-        _as_json(counted)
+        typer.echo(answer.text)
         return
+    counted = answer.read(Statistics)
     say(f"{counted.total_count} dead letters", style="bold")
     for each in counted.by_bucket:
         if each.count:
@@ -196,31 +199,42 @@ def stats(
             say(f"  {words} {group.key}: {group.count}")
 
 
-def _many(operation: str, wanted: Mapping[str, str | None], reason: str | None, yes: bool) -> None:
+def _one(called: str, verb: str, would: str, body: Mapping[str, str] | None) -> Decision:
+    path = _path(called)
+
+    async def decided(api: Api) -> Prospect:
+        letter = (await api.get(path)).read(MessageDetail)
+        words = [f"{letter.source} {letter.message_id}, {letter.state}, {would}.", _why(letter)]
+        return Prospect(words, partial(_do, api, called, f"{path}/{verb}", body))
+
+    return decided
+
+
+async def _do(api: Api, called: str, path: str, body: Mapping[str, str] | None) -> None:
+    state = (await api.post(path, body)).read(MessageDetail).state
+    say(f"The dead letter {called} is {state}.")
+
+
+def _many(operation: str, wanted: Mapping[str, str | None], would: str) -> Decision:
+    """As many as are counted: the API refuses when others have come or gone meanwhile."""
+    path = f"{DLQ}/{operation}"
     body = {name: value for name, value in wanted.items() if value is not None}
-    more = {} if reason is None else {"reason": reason}
-    found = _posted(f"{DLQ}/{operation}", {**body, **more, "confirm": yes}).read(BulkResult)
-    if found.job_id is not None:
-        say(f"{found.estimated_count} letters: billing dead-letter job {found.job_id} --watch")
-        return
-    say(f"{found.estimated_count} letters, nothing is done yet; the oldest:", style="bold")
-    for each in found.sample_message_ids:
-        say(f"  {each}")
-    say("The same command with --yes does it, with these letters only.")
+
+    async def decided(api: Api) -> Prospect:
+        found = (await api.post(path, body)).read(BulkResult)
+        words = [f"{found.estimated_count} letters {would}; the oldest:"]
+        words += [f"  {each}" for each in found.sample_message_ids]
+        if not found.estimated_count:
+            return Prospect(["No such dead letters."], None)
+        agreed_to = {**body, "confirm": True, "expectedCount": found.estimated_count}
+        return Prospect(words, partial(_do_many, api, path, agreed_to))
+
+    return decided
 
 
-async def _list(wanted: Mapping[str, str | None], limit: int) -> list[Message]:
-    found: list[Message] = []
-    cursor: str | None = None
-    async with calling() as api:
-        while True:
-            size = min(PAGE, limit - len(found))
-            answer = await api.get(DLQ, **wanted, cursor=cursor, size=size)
-            page = answer.read(Messages)
-            found += page.items
-            cursor = page.next_cursor
-            if cursor is None or len(found) >= limit:
-                return found[:limit]
+async def _do_many(api: Api, path: str, body: Mapping[str, object]) -> None:
+    begun = (await api.post(path, body)).read(BulkResult)
+    say(f"{begun.estimated_count} letters: billing dead-letter job {begun.job_id} --watch")
 
 
 def _got(path: str, **query: str | None) -> Answer:
@@ -260,16 +274,9 @@ def _wanted(
         "consumerGroup": group,
         "errorType": error,
         "customerId": customer,
-        "from": _moment(since),
-        "to": _moment(until),
+        "from": moment(since),
+        "to": moment(until),
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    """In UTC where nothing else is said."""
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _why(letter: Message) -> str:
@@ -316,7 +323,3 @@ def _progress(stands: BulkJob) -> str:
     return (
         f"{stands.operation} {stands.state}: {done}, {counts}, {stands.came_back_count} came back"
     )
-
-
-def _as_json(document: Document) -> None:
-    typer.echo(orjson.dumps(document.model_dump(mode="json")))

@@ -1,9 +1,10 @@
 """`billing invoice`: what an invoice says and why, and what a person decides about it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -11,15 +12,19 @@ import typer
 
 from api.invoice_document import (
     Invoice,
-    InvoiceCrawl,
     InvoiceLine,
     Lineage,
     LineageLine,
     Recomputation,
 )
 from api.payment import Payment
-from cli.calling import Answer, Api, calling
-from cli.system import Refused, as_id, workflow_link
+from api.usage import CountedUsage
+from api.usage_export import Format
+from cli.calling import Answer, Api, Query, calling
+from cli.consent import Decision, Prospect, agreed
+from cli.listing import Listing, listed, pages
+from cli.options import AsJson, Customer, example
+from cli.system import EXAMPLE_ID, Refused, as_id, workflow_link
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
 from domain.money import DECIMALS, format_amount
@@ -34,26 +39,38 @@ app = typer.Typer(help="Look at invoices and decide about them.", no_args_is_hel
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of an invoice.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the invoice.")]
 
+COLUMNS: Mapping[str, Callable[[Invoice], object]] = {
+    "id": lambda each: each.id,
+    "status": lambda each: each.status,
+    "period": lambda each: each.period,
+    "customerId": lambda each: each.customer_id,
+    "total": lambda each: format_amount(each.total, each.currency),
+    "reason": lambda each: each.reason,
+}
+EVENTS: Mapping[str, Callable[[CountedUsage], object]] = {
+    "eventId": lambda each: each.event_id,
+    "resourceType": lambda each: each.resource_type,
+    "quantity": lambda each: each.quantity,
+    "occurredAt": lambda each: each.occurred_at,
+    "receivedAt": lambda each: each.received_at,
+}
 
-@app.command("list")
+
+@app.command("list", epilog=example("invoice list --status AWAITING_APPROVAL --sort -total"))
+@listed
 def list_(
     status: Annotated[
         InvoiceStatus | None, typer.Option(help="Only those, e.g. AWAITING_APPROVAL.")
     ] = None,
-    customer_id: Annotated[str | None, typer.Option("--customer", help="Only this one's.")] = None,
-) -> None:
+    customer: Customer = None,
+) -> Listing[Invoice]:
     """List invoices and drafts, oldest first."""
-    if not asyncio.run(_list(status, customer_id)):
-        say("No invoices.")
+    query = {"status": status, "customerId": customer}
+    return Listing(Invoice, pages("/api/v2/invoices", query, "size"), COLUMNS, "No invoices.")
 
 
-@app.command()
-def show(
-    id_: Id,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs, as the API says it.")] = (
-        False
-    ),
-) -> None:
+@app.command(epilog=example(f"invoice show {EXAMPLE_ID}"))
+def show(id_: Id, as_json: AsJson = False) -> None:
     """Show an invoice as it stands."""
     answer = asyncio.run(_get(as_id(id_)))
     if as_json:
@@ -69,10 +86,14 @@ def show(
         say(f"  {decision.at}: {decision.decision} by {decision.actor}: {decision.reason}")
 
 
-@app.command()
-def explain(id_: Id) -> None:
+@app.command(epilog=example(f"invoice explain {EXAMPLE_ID}"))
+def explain(id_: Id, as_json: AsJson = False) -> None:
     """Trace every amount back to its events, its price list and its workflow."""
-    found, lineage = asyncio.run(_lineage(as_id(id_)))
+    answer, traced = asyncio.run(_lineage(as_id(id_)))
+    if as_json:
+        typer.echo(traced.text)
+        return
+    found, lineage = answer.read(Invoice), traced.read(Lineage)
     for line in _facts(found):
         say(line)
     for position, each in enumerate(lineage.lines, 1):
@@ -88,78 +109,96 @@ def explain(id_: Id) -> None:
         say(f"  {link}")
 
 
-@app.command()
-def verify(id_: Id) -> None:
+@app.command(epilog=example(f"invoice lineage {EXAMPLE_ID} --export csv"))
+@listed
+def lineage(
+    id_: Id,
+    resource_type: Annotated[str | None, typer.Option(help="Only of this.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only of this month, as 2026-05.")] = None,
+    export: Annotated[
+        Format | None, typer.Option(help="Write all of them, what happened first first.")
+    ] = None,
+) -> Listing[CountedUsage]:
+    """List the very events that an invoice bills, or those of one line."""
+    path = f"{PATH}/{as_id(id_)}/lineage/events"
+    query = {"resourceType": resource_type, "period": period}
+    if export is not None:
+        asyncio.run(_export(f"{path}/export", {**query, "format": export}))
+        raise typer.Exit
+    return Listing(CountedUsage, pages(path, query), EVENTS, "No events.")
+
+
+@app.command(epilog=example(f"invoice verify {EXAMPLE_ID}"))
+def verify(id_: Id, as_json: AsJson = False) -> None:
     """Compute it again from the raw events and the frozen price list; exit code 1 if it differs."""
-    found = asyncio.run(_recomputation(as_id(id_)))
-    for difference in found.differences:
-        say(difference)
+    answer = asyncio.run(_recomputation(as_id(id_)))
+    found = answer.read(Recomputation)
+    if as_json:
+        typer.echo(answer.text)
+    else:
+        _tell_recomputation(id_, found)
     if not found.equal:
-        say(f"Invoice {id_} is not what its events and its price list say.", style="bold")
         raise typer.Exit(1)
-    amount = format_amount(found.total, found.currency)
-    say(f"Equal: the events and the price list of invoice {id_} come to {amount}, as billed.")
 
 
-@app.command()
-def approve(id_: Id, reason: Reason) -> None:
+@app.command(epilog=example(f"invoice approve {EXAMPLE_ID} --reason 'as agreed'"))
+@agreed
+def approve(id_: Id, reason: Reason) -> Decision:
     """Let a draft that waits for a person be issued."""
-    say(asyncio.run(_decide(as_id(id_), "approve", reason_given(reason))))
+    return _decision(id_, "approve", reason, "would be issued, and charged")
 
 
-@app.command()
-def reject(id_: Id, reason: Reason) -> None:
+@app.command(epilog=example(f"invoice reject {EXAMPLE_ID} --reason 'a test account'"))
+@agreed
+def reject(id_: Id, reason: Reason) -> Decision:
     """Throw a draft that waits for a person away; its usage is free again."""
-    say(asyncio.run(_decide(as_id(id_), "reject", reason_given(reason))))
+    return _decision(id_, "reject", reason, "would be thrown away, and its usage be free again")
 
 
-@app.command()
+@app.command(epilog=example(f"invoice pay {EXAMPLE_ID} --yes"))
+@agreed
 def pay(
     id_: Id,
     payment_method: Annotated[
         str | None, typer.Option(help="The id of a card; else the customer's default one.")
     ] = None,
-) -> None:
+) -> Decision:
     """Charge it now instead of at the next step of the ladder."""
+    invoice_id = as_id(id_)
     method = None if payment_method is None else as_id(payment_method)
-    say(asyncio.run(_pay(as_id(id_), method)))
+
+    async def decided(api: Api) -> Prospect:
+        before = (await api.get(f"{PATH}/{invoice_id}")).read(Invoice)
+        if before.status == InvoiceStatus.PAID:
+            return Prospect([_stands(before)], None)
+        card = "the customer's default card" if method is None else f"the card {method}"
+        words = f"{_which(before)} would be charged now, to {card}."
+        return Prospect([words], partial(_pay, api, before, method))
+
+    return decided
 
 
-@app.command("paid-outside")
-def paid_outside(id_: Id, reason: Reason) -> None:
+@app.command("paid-outside", epilog=example(f"invoice paid-outside {EXAMPLE_ID} --reason 'bank'"))
+@agreed
+def paid_outside(id_: Id, reason: Reason) -> Decision:
     """The money came another way, e.g. by bank transfer."""
-    say(asyncio.run(_decide(as_id(id_), "paid-outside", reason_given(reason))))
+    return _decision(id_, "paid-outside", reason, "would be PAID, by money from outside")
 
 
-@app.command("write-off")
-def write_off(id_: Id, reason: Reason) -> None:
+@app.command("write-off", epilog=example(f"invoice write-off {EXAMPLE_ID} --reason bankrupt"))
+@agreed
+def write_off(id_: Id, reason: Reason) -> Decision:
     """Give it up: nothing is charged any more."""
-    say(asyncio.run(_decide(as_id(id_), "write-off", reason_given(reason))))
+    return _decision(id_, "write-off", reason, "would be given up, and nothing charged any more")
 
 
-@app.command()
-def cancel(id_: Id, reason: Reason) -> None:
+@app.command(epilog=example(f"invoice cancel {EXAMPLE_ID} --reason 'billed twice'"))
+@agreed
+def cancel(id_: Id, reason: Reason) -> Decision:
     """It should not have been issued: its month and its usage are free again."""
-    say(asyncio.run(_decide(as_id(id_), "cancel", reason_given(reason))))
-
-
-async def _list(status: InvoiceStatus | None, customer_id: str | None) -> int:
-    """Tell each as it comes; returns how many there are."""
-    count, cursor = 0, None
-    async with calling() as api:
-        while True:
-            answer = await api.get(
-                "/api/v2/invoices", status=status, customerId=customer_id, cursor=cursor
-            )
-            page = answer.read(InvoiceCrawl)
-            for each in page.items:
-                amount = format_amount(each.total, each.currency)
-                say(f"{each.id} {each.status}: {each.period} of {each.customer_id}, {amount}")
-                if each.reason:
-                    say(f"  {each.reason}")
-            count += len(page.items)
-            if (cursor := page.next_cursor) is None:
-                return count
+    return _decision(
+        id_, "cancel", reason, "would be cancelled, and its month and its usage be free again"
+    )
 
 
 async def _get(id_: str) -> Answer:
@@ -167,37 +206,46 @@ async def _get(id_: str) -> Answer:
         return await api.get(f"{PATH}/{id_}")
 
 
-async def _lineage(id_: str) -> tuple[Invoice, Lineage]:
+async def _lineage(id_: str) -> tuple[Answer, Answer]:
     async with calling() as api:
-        found = await api.get(f"{PATH}/{id_}")
-        lineage = await api.get(f"{PATH}/{id_}/lineage")
-    return found.read(Invoice), lineage.read(Lineage)
+        return await api.get(f"{PATH}/{id_}"), await api.get(f"{PATH}/{id_}/lineage")
 
 
-async def _recomputation(id_: str) -> Recomputation:
+async def _export(path: str, query: Query) -> None:
     async with calling() as api:
-        return (await api.get(f"{PATH}/{id_}/recomputation")).read(Recomputation)
+        async for text in api.file(path, **query):
+            typer.echo(text, nl=False)
 
 
-async def _decide(id_: str, decision: str, reason: str) -> str:
+async def _recomputation(id_: str) -> Answer:
     async with calling() as api:
-        answer = await api.decided(f"{PATH}/{id_}/{decision}", {"reason": reason})
-    return _stands(answer.read(Invoice))
+        return await api.get(f"{PATH}/{id_}/recomputation")
 
 
-async def _pay(id_: str, method_id: str | None) -> str:
-    async with calling() as api:
-        before = (await api.get(f"{PATH}/{id_}")).read(Invoice)
-        if before.status == InvoiceStatus.PAID:
-            return _stands(before)
-        # Each command is a wish of its own; while one charge is under way its owner begins none.
-        card = {} if method_id is None else {"paymentMethodId": method_id}
-        await api.wish(f"{PATH}/{id_}/pay", card, uuid4().hex)
-        found = (await api.get(f"{PATH}/{id_}")).read(Invoice)
-        if found.status == InvoiceStatus.PAID:
-            return _stands(found)
+def _decision(id_: str, verb: str, reason: str, would: str) -> Decision:
+    path, told = f"{PATH}/{as_id(id_)}", reason_given(reason)
+
+    async def decided(api: Api) -> Prospect:
+        found = (await api.get(path)).read(Invoice)
+        words = f"{_which(found)} {would}."
+        return Prospect([words], partial(_decide, api, f"{path}/{verb}", told))
+
+    return decided
+
+
+async def _decide(api: Api, path: str, reason: str) -> None:
+    say(_stands((await api.decided(path, {"reason": reason})).read(Invoice)))
+
+
+async def _pay(api: Api, before: Invoice, method_id: str | None) -> None:
+    # Each command is a wish of its own; while one charge is under way its owner begins none.
+    card = {} if method_id is None else {"paymentMethodId": method_id}
+    await api.wish(f"{PATH}/{before.id}/pay", card, uuid4().hex)
+    found = (await api.get(f"{PATH}/{before.id}")).read(Invoice)
+    if found.status != InvoiceStatus.PAID:
         why = await _why_unpaid(api, found, len(before.payment_ids))
-    raise Refused(f"{_stands(found).removesuffix('.')}: {why}.")
+        raise Refused(f"{_stands(found).removesuffix('.')}: {why}.")
+    say(_stands(found))
 
 
 async def _why_unpaid(api: Api, found: Invoice, payments_before: int) -> str:
@@ -208,6 +256,22 @@ async def _why_unpaid(api: Api, found: Invoice, payments_before: int) -> str:
         return "the charge goes on, look again later"
     code = last.gateway_code or last.failure_code
     return f"{(last.failure_message or 'it failed').rstrip('.')} ({code})"
+
+
+def _tell_recomputation(id_: str, found: Recomputation) -> None:
+    for difference in found.differences:
+        say(difference)
+    if not found.equal:
+        say(f"Invoice {id_} is not what its events and its price list say.", style="bold")
+        return
+    amount = format_amount(found.total, found.currency)
+    say(f"Equal: the events and the price list of invoice {id_} come to {amount}, as billed.")
+
+
+def _which(found: Invoice) -> str:
+    amount = format_amount(found.total, found.currency)
+    of = f"of {found.customer_id} for {found.period}"
+    return f"The invoice of {amount} {of}, {found.status},"
 
 
 def _stands(found: Invoice) -> str:

@@ -1,14 +1,18 @@
 """`billing key …`: the keys with which customers and services call the API."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
+import orjson
 import typer
 
-from api.key import IssuedKey, KeyDocument, KeyPage
-from cli.calling import calling
+from api.key import IssuedKey, KeyDocument
+from cli.calling import Api, calling
+from cli.listing import Found, Listing, answers, listed
+from cli.options import example
 from cli.system import Refused
 from cli.words import duration, say
 from domain import api_key as rules
@@ -21,10 +25,21 @@ app = typer.Typer(help="Keys with which customers and services call the API.", n
 
 PAGE = 200
 
+COLUMNS: Mapping[str, Callable[[KeyDocument], object]] = {
+    "id": lambda each: each.id,
+    "name": lambda each: each.name,
+    "role": lambda each: each.role,
+    "customerId": lambda each: each.customer_id,
+    "scopes": lambda each: None if each.scopes is None else sorted(each.scopes),
+    "allowedNetworks": lambda each: each.allowed_networks,
+    "expiresAt": lambda each: _life(each),
+    "lastUsedAt": lambda each: _use(each),
+}
+
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The eight characters after dbk_live_.")]
 
 
-@app.command()
+@app.command(epilog=example("key create metering --scope billing.usage --network 203.0.113.0/24"))
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="For people: what it is used for.")],
     role: Annotated[Role, typer.Option(help="customer or service.")] = Role.SERVICE,
@@ -54,19 +69,16 @@ def create(
     _show(asyncio.run(_create(wish)))
 
 
-@app.command("list")
+@app.command("list", epilog=example("key list --customer acme-corp --sort -lastUsedAt"))
+@listed
 def list_(
     customer: Annotated[str | None, typer.Option(help="Only those of this customer.")] = None,
-) -> None:
+) -> Listing[KeyDocument]:
     """List all keys, also those that are not believed any more."""
-    found = asyncio.run(_all(customer))
-    if not found:
-        say("There is no API key.")
-    for each in found:
-        say(_line(each))
+    return Listing(KeyDocument, answers(partial(_all, customer)), COLUMNS, "There is no API key.")
 
 
-@app.command()
+@app.command(epilog=example("key rotate k7m2p9xq --overlap-days 1"))
 def rotate(
     id_: KeyId,
     overlap_days: Annotated[
@@ -80,7 +92,7 @@ def rotate(
     _show(asyncio.run(_rotate(_as_key_id(id_), overlap_days)))
 
 
-@app.command()
+@app.command(epilog=example("key revoke k7m2p9xq"))
 def revoke(id_: KeyId) -> None:
     """Believe a key no more, everywhere within 30 seconds. Harmless to repeat."""
     say(_line(asyncio.run(_revoke(_as_key_id(id_)))))
@@ -91,16 +103,18 @@ async def _create(wish: Mapping[str, Any]) -> IssuedKey:
         return (await api.post(PATH, wish)).read(IssuedKey)
 
 
-async def _all(customer_id: str | None) -> list[KeyDocument]:
-    found: list[KeyDocument] = []
+async def _all(customer_id: str | None, api: Api, limit: int) -> Found:
+    found: list[Any] = []
     after = None
-    async with calling() as api:
-        while True:
-            answer = await api.get(PATH, customerId=customer_id, after=after, size=PAGE)
-            page = answer.read(KeyPage)
-            found += page.keys
-            if (after := page.next) is None:
-                return found
+    while len(found) < limit:
+        size = min(PAGE, limit - len(found))
+        page = orjson.loads(
+            (await api.get(PATH, customerId=customer_id, after=after, size=size)).text
+        )
+        found += page["keys"]
+        if (after := page["next"]) is None:
+            break
+    return Found(found, more=after is not None)
 
 
 async def _rotate(id_: str, overlap_days: int) -> IssuedKey:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cli import oauth, tokens
 from cli.oauth import Device, Granted, Issuer
+from cli.options import example
 from cli.settings import ClientSettings
 from cli.system import Refused
 from cli.whoami import tell_who
@@ -23,7 +24,10 @@ app = typer.Typer(help="Log in with an issuer of tokens.")
 _signs = Console(stderr=True)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(
+    invoke_without_command=True,
+    epilog=example("login --issuer https://login.example.com/realms/staff"),
+)
 def login(
     issuer: Annotated[
         str | None,

@@ -6,13 +6,14 @@ import httpx2
 import typer
 
 from cli import oauth, tokens
+from cli.options import example
 from cli.settings import ClientSettings
 from cli.words import say
 
 app = typer.Typer(help="Forget the login.")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("logout"))
 def logout() -> None:
     """Forget the token that `billing login` has kept, and let the issuer forget it, too."""
     say(asyncio.run(_logout(ClientSettings().billing_api_url)))

@@ -10,51 +10,63 @@ from typing import Annotated, Any, Never
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from cli import demo, dev
+from cli.options import example
 from cli.way import WAY, Way
 from runtime.version import VERSION
 
-OPERATORS = (
-    "login",
-    "whoami",
-    "logout",
-    "payment",
-    "review",
-    "outbox",
-    "settlement",
-    "invoice",
-    "proposal",
-    "dead-letter",
-    "usage",
-    "audit",
-    "key",
-    "verify",
-    "user",
-    "auth",
-)
+OPERATORS = {
+    "login": "Log in with an issuer of tokens.",
+    "whoami": "Who you are to the API.",
+    "logout": "Forget the login.",
+    "status": "Say whether anything is wrong now.",
+    "doctor": "Look whether a process could do its work with these settings.",
+    "payment": "Look at payments.",
+    "order": "Look at orders.",
+    "refund": "Look at refunds.",
+    "customer": "Look at customers.",
+    "wallet": "Look at wallets.",
+    "plan": "Look at price lists.",
+    "coupon": "Look at coupons.",
+    "webhook": "What payment gateways told unasked.",
+    "review": "Decide what only a person may decide.",
+    "gateway": "Payment gateways.",
+    "outbox": "Events on their way to Kafka.",
+    "settlement": "Settle a month for everybody.",
+    "invoice": "Look at invoices and decide about them.",
+    "proposal": "Decisions that wait for a second person.",
+    "dead-letter": "What could not be done.",
+    "usage": "What customers consumed.",
+    "audit": "Who did what, and the proof of it.",
+    "key": "Keys with which customers and services call the API.",
+    "verify": "Look whether everything agrees with everything.",
+    "deploy": "Replace the code of the workers.",
+    "user": "The people who log in at our own issuer.",
+    "auth": "Run our own issuer of tokens, or see to its keys.",
+}
 """Commands of operators, most of them groups, each with a module of its own; in the order of the
 help."""
 
 
 class Commands(TyperGroup):
-    """Imports the commands of operators when they are asked for: all of them take a second."""
+    """Imports the commands of operators when one is called: all of them take seconds, and neither
+    the help nor a shell that completes their names needs more than these."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *OPERATORS]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in OPERATORS:
-            return super().get_command(ctx, cmd_name)
-        group = get_group(import_module(f"cli.{cmd_name.replace('-', '_')}").app)
-        group.name = cmd_name
-        return group
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, help_ in OPERATORS.items():
+            self.add_command(TyperCommand(name, help=help_))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         ctx.obj = shlex.join(args)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in OPERATORS:
+            command = get_group(import_module(f"cli.{name.replace('-', '_')}").app)
+            command.name = name
+        return name, command, rest
 
 
 app = typer.Typer(
@@ -64,8 +76,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.command("dev")(dev.dev)
+app.command("demo", epilog=example("demo --keep"))(demo.demo)
+app.command("dev", epilog=example("dev --port 8090"))(dev.dev)
 
 
 def _say_version(wanted: bool) -> None:
@@ -102,7 +114,7 @@ def _options(
     WAY.set(Way(ctx.obj or "", direct, reason, token_file))
 
 
-@app.command()
+@app.command(epilog=example("api"))
 def api() -> None:
     """Run the HTTP API."""
     from api.app import create_app
@@ -116,7 +128,7 @@ def api() -> None:
     serve(application, settings.api_host, settings.api_port)
 
 
-@app.command()
+@app.command(epilog=example("codec-server --port 8085"))
 def codec_server(
     port: Annotated[int, typer.Option(help="Where it listens.", min=1, max=65535)] = 8082,
 ) -> None:
@@ -132,7 +144,7 @@ def codec_server(
     serve(application, settings.api_host, port)
 
 
-@app.command()
+@app.command(epilog=example("worker"))
 def worker() -> None:
     """Run a worker: workflows, activities, the relay and the sweeper."""
     import worker as worker_process
@@ -140,7 +152,7 @@ def worker() -> None:
     worker_process.main()
 
 
-@app.command()
+@app.command(epilog=example("migrate"))
 def migrate() -> None:
     """Bring the database's schema up to date, as the role that owns the tables."""
     from runtime import schema

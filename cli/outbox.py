@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.options import example
 from cli.system import connected
 from domain import ranking
 from domain.event import Topic
@@ -20,7 +21,7 @@ class ReadModel(StrEnum):
     RANKING = ranking.CONSUMER
 
 
-@app.command()
+@app.command(epilog=example("outbox republish --topic billing.order.completed"))
 def republish(
     topic: Annotated[Topic, typer.Option(help="Every event of this topic, oldest first.")],
     rebuild: Annotated[

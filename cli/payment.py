@@ -1,31 +1,82 @@
-"""`billing payment show`: the story of one payment, for a person or (`--json`) for a program."""
+"""`billing payment`: which there are, and the story of one, for a person or (`--json`) for a
+program."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from api.payment import Payment
 from api.refund import Refund
 from api.story import Story, StoryReview, Workflow
 from cli.calling import Answer, calling
+from cli.gateway import standing
+from cli.listing import Listing, listed, pages
+from cli.options import Customer, Moment, example, moment
 from cli.review import command
-from cli.system import as_id
-from cli.words import STATUS, duration, say
+from cli.system import EXAMPLE_ID, as_id
+from cli.words import STATUS, clock, duration, say
 from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount
-from domain.payment import FINAL
+from domain.payment import FINAL, PaymentStatus
 
 app = typer.Typer(help="Look at payments.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `show` a command of its own while it is the only one."""
+COLUMNS: Mapping[str, Callable[[Payment], object]] = {
+    "id": lambda each: each.id,
+    "status": lambda each: each.status,
+    "amount": lambda each: format_amount(each.amount, each.currency),
+    "customerId": lambda each: each.customer_id,
+    "method": lambda each: each.method,
+    "createdAt": lambda each: each.created_at,
+    "gateway": lambda each: each.gateway,
+    "gatewayReference": lambda each: each.gateway_reference,
+    "failureCode": lambda each: each.failure_code,
+}
 
 
-@app.command()
+@app.command("list", epilog=example("payment list --open --older-than PT10M"))
+@listed
+def list_(
+    status: Annotated[PaymentStatus | None, typer.Option(help="Only those.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Made longer ago: PT10M, PT1H, P1D.")
+    ] = None,
+    customer: Customer = None,
+    order: Annotated[str | None, typer.Option(help="Only of this order.")] = None,
+    gateway: Annotated[str | None, typer.Option(help="Only by this PG.")] = None,
+    gateway_reference: Annotated[
+        str | None, typer.Option(help="Its number at the PG, or ours there.")
+    ] = None,
+    currency: Annotated[str | None, typer.Option(help="Only in this one, as KRW.")] = None,
+    min_amount: Annotated[int | None, typer.Option(help="In minor units of --currency.")] = None,
+    max_amount: Annotated[int | None, typer.Option(help="In minor units of --currency.")] = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> Listing[Payment]:
+    """List payments, newest first: those that hang with --open --older-than PT10M."""
+    query = {
+        "status": status,
+        "open": "true" if open_ else None,
+        "olderThan": older_than,
+        "customerId": customer,
+        "orderId": order,
+        "gateway": gateway,
+        "gatewayReference": gateway_reference,
+        "currency": currency,
+        "minAmount": min_amount,
+        "maxAmount": max_amount,
+        "from": moment(since),
+        "to": moment(until),
+    }
+    return Listing(Payment, pages("/api/v1/payments", query), COLUMNS, "No payments.")
+
+
+@app.command(epilog=example(f"payment show {EXAMPLE_ID}"))
 def show(
     id_: Annotated[
         str, typer.Argument(metavar="ID", help="Of a payment, or of an order, top-up or refund.")
@@ -161,6 +212,8 @@ def _now(story: Story) -> Iterator[str]:
         return
     for workflow in story.workflows:
         yield from _workflow(workflow)
+    if story.gateway is not None:
+        yield from standing(story.gateway)
     if paid.status not in FINAL and not story.workflows:
         yield "Temporal knows no workflow of it: a worker starts one within seconds"
 
@@ -169,14 +222,25 @@ def _workflow(workflow: Workflow) -> Iterator[str]:
     if workflow.status != "RUNNING":
         yield f"nothing: the workflow {workflow.workflow_id} is {workflow.status}"
         return
-    yield f"workflow {workflow.workflow_id} is at work"
+    yield _at_work(workflow)
     for activity in workflow.activities:
         yield f"  does: {activity.summary or activity.name}, attempt {activity.attempt}"
         if activity.last_error:
             yield f"    the last one failed: {activity.last_error}"
     for timer in workflow.timers:
         left = duration(timer.ends_at - datetime.now(UTC))
-        yield f"  waits {left} more: {timer.summary or 'then tries a step again'}"
+        until = f"{left} more, until {clock(timer.ends_at)}"
+        yield f"  waits {until}: {timer.summary or 'then tries a step again'}"
+
+
+def _at_work(workflow: Workflow) -> str:
+    if workflow.task_failure is not None:
+        return f"workflow {workflow.workflow_id} cannot go on: {workflow.task_failure}"
+    if workflow.waits_for_worker_since is not None:
+        waited = duration(datetime.now(UTC) - workflow.waits_for_worker_since)
+        whose = f" of build {workflow.build}" if workflow.build else ""
+        return f"workflow {workflow.workflow_id} has waited {waited} for a worker{whose}"
+    return f"workflow {workflow.workflow_id} is at work"
 
 
 def _at(moment: datetime) -> str:

@@ -1,13 +1,17 @@
 """`billing proposal`: large decisions that wait for a second person."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
+import orjson
 import typer
 
-from api.proposal import Proposal, Proposals
-from cli.calling import calling
-from cli.system import as_id
+from api.proposal import Proposal
+from cli.calling import Api, calling
+from cli.listing import Found, Listing, answers, listed
+from cli.options import example
+from cli.system import EXAMPLE_ID, as_id
 from cli.words import reason_given, say
 
 app = typer.Typer(help="Decisions that wait for a second person.", no_args_is_help=True)
@@ -15,19 +19,23 @@ app = typer.Typer(help="Decisions that wait for a second person.", no_args_is_he
 PATH = "/api/v1/proposals"
 PAGE = 200
 
+COLUMNS: Mapping[str, Callable[[Proposal], object]] = {
+    "id": lambda each: each.id,
+    "proposedBy": lambda each: each.proposed_by,
+    "holdsUntil": lambda each: each.holds_until,
+    "what": lambda each: f"To {each.what}",
+    "reason": lambda each: each.reason,
+}
 
-@app.command("list")
-def list_() -> None:
+
+@app.command("list", epilog=example("proposal list --watch"))
+@listed
+def list_() -> Listing[Proposal]:
     """List what waits for a second person, oldest first."""
-    found = asyncio.run(_list())
-    if not found:
-        say("No proposals.")
-    for each in found:
-        say(f"{each.id} To {each.what}", style="bold")
-        say(f"  {each.proposed_by}, until {each.holds_until:%Y-%m-%d %H:%M} UTC{_why(each)}")
+    return Listing(Proposal, answers(_list), COLUMNS, "No proposals.")
 
 
-@app.command()
+@app.command(epilog=example(f"proposal withdraw {EXAMPLE_ID} --reason 'not yet'"))
 def withdraw(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Of a proposal.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")],
@@ -37,19 +45,16 @@ def withdraw(
     say("The proposal is withdrawn.")
 
 
-def _why(each: Proposal) -> str:
-    return f": {each.reason}" if each.reason else ""
-
-
-async def _list() -> list[Proposal]:
-    found: list[Proposal] = []
-    async with calling() as api:
-        while True:
-            last = found[-1].id if found else None
-            page = (await api.get(PATH, after=last, size=PAGE)).read(Proposals).items
-            found += page
-            if len(page) < PAGE:
-                return found
+async def _list(api: Api, limit: int) -> Found:
+    found: list[Any] = []
+    while len(found) <= limit:
+        size = min(PAGE, limit + 1 - len(found))
+        last = found[-1]["id"] if found else None
+        page = orjson.loads((await api.get(PATH, after=last, size=size)).text)["items"]
+        found += page
+        if len(page) < size:
+            break
+    return Found(found[:limit], more=len(found) > limit)
 
 
 async def _withdraw(id_: str, reason: str) -> None:

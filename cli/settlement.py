@@ -1,20 +1,23 @@
 """`billing settlement`: a month for everybody, and what failed of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from api.settlement import FailedSettlement, Run, RunProgress, Standing
-from cli.calling import Api, Missing, calling
+from api.settlement import FailedSettlement, Run, RunProgress, Settlement, Standing
+from cli.calling import Answer, Api, Missing, calling
+from cli.consent import Decision, Prospect, agreed
+from cli.listing import Found, Listing, answers, listed, pages
+from cli.options import AsJson, Customer, example
 from cli.system import Refused, workflow_link
-from cli.words import say
+from cli.words import remark, say
 from domain.errors import Rejected
 from domain.money import format_amount
 from domain.period import Period
@@ -25,8 +28,6 @@ PATH = "/api/v1/settlement"
 LOOK_SECONDS = 1.0
 AT_MOST = 5_000
 """Customers of one replay; the same command again takes the next ones."""
-WITHOUT_ASKING = 10
-"""A replay of more than so many says first what it would do."""
 AGAIN_WHEN_NAMED = (
     SettlementStatus.REJECTED,
     SettlementStatus.SKIPPED,
@@ -39,93 +40,131 @@ console = Console()
 progress_console = Console(stderr=True)
 
 Month = Annotated[str, typer.Argument(metavar="PERIOD", help="A month that is over: 2026-05.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Customers = Annotated[
+    list[str] | None,
+    typer.Option("--customer", help="Only this one; may be given more than once."),
+]
 
 
-@app.command()
-def run(
-    period: Month,
-    customer: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be given more than once.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+COLUMNS: Mapping[str, Callable[[Settlement], object]] = {
+    "period": lambda each: each.period,
+    "customerId": lambda each: each.customer_id,
+    "status": lambda each: each.status,
+    "invoiceId": lambda each: each.invoice_id,
+    "reason": lambda each: each.reason,
+}
+
+
+class Failure(FailedSettlement):
+    """With where to look."""
+
+    temporal_ui_url: str | None
+
+
+FAILURES: Mapping[str, Callable[[Failure], object]] = {
+    "customerId": lambda each: each.customer_id,
+    "reason": lambda each: each.reason,
+}
+
+
+@app.command("list", epilog=example("settlement list --period 2026-05 --status FAILED"))
+@listed
+def list_(
+    period: Annotated[str | None, typer.Option(help="Only of this month, as 2026-05.")] = None,
+    status: Annotated[SettlementStatus | None, typer.Option(help="Only those.")] = None,
+    customer: Customer = None,
+) -> Listing[Settlement]:
+    """List how the months of customers were settled, the last month first."""
+    query = {
+        "period": None if period is None else _month(period),
+        "status": status,
+        "customerId": customer,
+    }
+    return Listing(Settlement, pages("/api/v1/settlements", query), COLUMNS, "No settlements.")
+
+
+@app.command(epilog=example("settlement run 2026-05 --yes"))
+@agreed
+def run(period: Month, customer: Customers = None, as_json: AsJson = False) -> Decision:
     """Settle a month for everybody with a plan or unbilled usage; show how far it is, then report.
 
     Asked again while it runs, the run is found. Ctrl-C leaves it running. Exit code 1 when somebody
     could not be settled.
     """
-    month = _month(period)
-    found = asyncio.run(_run(month, customer or []))
-    _tell_report(found, as_json)
-    if any(not customer or each.customer_id in customer for each in found.failures):
-        raise typer.Exit(1)
+    month, names = _month(period), customer or []
+
+    async def decided(api: Api) -> Prospect:
+        whom = ", ".join(names) or "everybody with a plan or unbilled usage"
+        words = [f"{month} would be settled for {whom}.", await _so_far(api, month)]
+        return Prospect(words, partial(_run, api, month, names, as_json))
+
+    return decided
 
 
-@app.command("report")
+@app.command("report", epilog=example("settlement report 2026-05 --json"))
 def report_(period: Month, as_json: AsJson = False) -> None:
     """What a month came to so far."""
     month = _month(period)
     _tell_report(asyncio.run(_report(month)), as_json)
 
 
-@app.command()
-def failed(period: Month, as_json: AsJson = False) -> None:
+@app.command(epilog=example("settlement failed 2026-05 --csv"))
+@listed
+def failed(period: Month) -> Listing[Failure]:
     """Whose month could not be settled, and why."""
     month = _month(period)
-    found = asyncio.run(_failed(month))
-    if as_json:
+
+    async def read(api: Api, limit: int) -> Found:
         rows = [
-            {**each.model_dump(mode="json"), "temporalUiUrl": _link(each, month)} for each in found
+            {**each.model_dump(mode="json"), "temporalUiUrl": _link(each, month)}
+            for each in await _failures(api, month)
         ]
-        typer.echo(orjson.dumps(rows))
-        return
-    if not found:
-        say(f"Nothing of {month} has failed.")
-    for failure in found:
-        say(failure.customer_id, style="bold")
-        say(f"  {failure.reason}")
-        if url := _link(failure, month):
-            say(f"  {url}")
-    if found:
-        say(f"Mend the reason, then: billing settlement replay {month}")
+        return Found(rows[:limit], more=len(rows) > limit)
+
+    return Listing(
+        Failure,
+        answers(read),
+        FAILURES,
+        f"Nothing of {month} has failed.",
+        f"Mend the reason, then: billing settlement replay {month}. Links to workflows: --json.",
+    )
 
 
-@app.command()
+@app.command(epilog=example("settlement replay 2026-05 --dry-run"))
+@agreed
 def replay(
     period: Month,
-    customer: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be given more than once.")
-    ] = None,
+    customer: Customers = None,
     reason: Annotated[
         str | None, typer.Option(help="Only what failed for a reason with these words in it.")
     ] = None,
-    dry_run: Annotated[
-        bool | None,
-        typer.Option(
-            "--dry-run/--no-dry-run",
-            help=f"Only say what would be done; the default above {WITHOUT_ASKING}.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
+) -> Decision:
     """Settle again what failed, and tell how each ended. Safe to repeat."""
     month = _month(period)
-    ended = asyncio.run(_replay(month, customer or [], reason, dry_run))
-    for each in ended:
-        say(f"{each.customer_id}: {each.status}{f', {each.reason}' if each.reason else ''}")
-    if any(each.status is SettlementStatus.FAILED for each in ended):
-        raise typer.Exit(1)
+
+    async def decided(api: Api) -> Prospect:
+        wanted = await _wanted(api, month, customer or [], reason)
+        if not wanted:
+            return Prospect([f"Nothing of {month} that could be settled again."], None)
+        words = [f"{customer_id}: {why}" for customer_id, why in wanted.items()]
+        some = list(wanted)[:AT_MOST]
+        return Prospect(
+            [*words, f"{len(some)} would be settled again."], partial(_replay, api, month, some)
+        )
+
+    return decided
 
 
-async def _run(month: str, names: Sequence[str]) -> Run:
+async def _run(api: Api, month: str, names: Sequence[str], as_json: bool) -> None:
     wanted = {"period": month, **({"customerIds": list(names)} if names else {})}
-    async with calling() as api:
-        begun = await api.post(f"{PATH}/runs", wanted)
-        where = begun.location if names else None
-        with _bar() as bar:
-            await _follow(api, where or f"{PATH}/runs/{month}/progress", bar, month)
-        return (await api.watched(f"{PATH}/runs/{month}", _again(month))).read(Run)
+    begun = await api.post(f"{PATH}/runs", wanted)
+    where = begun.location if names else None
+    with _bar() as bar:
+        await _follow(api, where or f"{PATH}/runs/{month}/progress", bar, month)
+    answer = await api.watched(f"{PATH}/runs/{month}", _again(month))
+    _tell_report(answer, as_json)
+    if any(not names or each.customer_id in names for each in answer.read(Run).failures):
+        raise typer.Exit(1)
 
 
 def _again(month: str) -> str:
@@ -134,6 +173,16 @@ def _again(month: str) -> str:
         "the same command follows it again, and `billing settlement report "
         f"{month}` tells how far it is."
     )
+
+
+async def _so_far(api: Api, month: str) -> str:
+    try:
+        found = (await api.get(f"{PATH}/runs/{month}")).read(Run)
+    except Missing:
+        return "Nothing of it was settled yet."
+    counts = ((status, getattr(found, status.lower())) for status in SettlementStatus)
+    so_far = ", ".join(f"{count} {status}" for status, count in counts if count)
+    return f"So far: {so_far}; what is settled stays." if so_far else "Nothing of it is settled."
 
 
 async def _follow(api: Api, where: str, bar: Bar, month: str) -> None:
@@ -150,10 +199,10 @@ async def _follow(api: Api, where: str, bar: Bar, month: str) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _report(month: str) -> Run:
+async def _report(month: str) -> Answer:
     async with calling() as api:
         try:
-            return (await api.get(f"{PATH}/runs/{month}")).read(Run)
+            return await api.get(f"{PATH}/runs/{month}")
         except Missing as nothing:
             words = str(nothing).removesuffix(".")
             raise Refused(f"{words}: billing settlement run {month}.") from nothing
@@ -166,27 +215,13 @@ async def _failures(api: Api, month: str) -> list[FailedSettlement]:
         return []
 
 
-async def _failed(month: str) -> list[FailedSettlement]:
-    async with calling() as api:
-        return await _failures(api, month)
-
-
-async def _replay(
-    month: str, customers: Sequence[str], reason: str | None, dry_run: bool | None
-) -> list[Standing]:
-    async with calling() as api:
-        wanted = await _wanted(api, month, customers, reason)
-        count = len(wanted)
-        if count and (dry_run if dry_run is not None else count > WITHOUT_ASKING):
-            for customer_id, why in wanted.items():
-                say(f"{customer_id}: {why}")
-            say(f"{count} would be settled again: the same command with --no-dry-run does it.")
-            return []
-        if not count:
-            say(f"Nothing of {month} that could be settled again.")
-            return []
-        with _bar() as bar:
-            return await _settle_again(api, month, list(wanted)[:AT_MOST], bar)
+async def _replay(api: Api, month: str, customers: Sequence[str]) -> None:
+    with _bar() as bar:
+        ended = await _settle_again(api, month, customers, bar)
+    for each in ended:
+        say(f"{each.customer_id}: {each.status}{f', {each.reason}' if each.reason else ''}")
+    if any(each.status is SettlementStatus.FAILED for each in ended):
+        raise typer.Exit(1)
 
 
 async def _wanted(
@@ -205,7 +240,7 @@ async def _wanted(
         if stands.status in AGAIN_WHEN_NAMED:
             failures[customer_id] = stands.reason or stands.status
         else:
-            say(f"{customer_id}: {stands.status}, nothing to do")
+            remark(f"{customer_id}: {stands.status}, nothing to do")
     return {
         customer_id: why
         for customer_id, why in failures.items()
@@ -231,10 +266,11 @@ async def _settle_again(api: Api, month: str, customers: Sequence[str], bar: Bar
     ]
 
 
-def _tell_report(found: Run, as_json: bool) -> None:
+def _tell_report(answer: Answer, as_json: bool) -> None:
     if as_json:
-        typer.echo(found.model_dump_json(by_alias=True))
+        typer.echo(answer.text)
         return
+    found = answer.read(Run)
     month = found.period
     table = Table(title=f"Settlement of {month}", show_header=False, title_justify="left")
     for status in SettlementStatus:

@@ -2,14 +2,18 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
 
-import orjson
 import typer
 
 from api.ended import Ended
+from api.fields import Document
 from auth.attempts import Attempts
+from cli.listing import Found, Listing, Read, listed
+from cli.options import example
 from cli.realm import Keeper, connected
 from cli.system import Refused
 from cli.words import say
@@ -17,6 +21,26 @@ from domain.roles import Role
 from domain.user import User
 from service import user
 from service.password import Passwords
+
+
+class Person(Document):
+    """Somebody who may log in, or might."""
+
+    id: str
+    name: str
+    roles: list[Role]
+    customer_id: str | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+COLUMNS: Mapping[str, Callable[[Person], object]] = {
+    "name": lambda each: each.name,
+    "roles": lambda each: each.roles,
+    "customerId": lambda each: each.customer_id,
+    "disabledAt": lambda each: each.disabled_at,
+    "id": lambda each: each.id,
+}
 
 app = typer.Typer(help="The people who log in at our own issuer.", no_args_is_help=True)
 
@@ -29,7 +53,7 @@ Customer = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=example("user create lee --role operator --role finance"))
 def create(name: Name, role: Roles, customer: Customer = None) -> None:
     """Let somebody in. The password is asked for, or read from standard input."""
     password = _password()
@@ -42,24 +66,15 @@ def create(name: Name, role: Roles, customer: Customer = None) -> None:
     say(f"{name} can log in, as {_roles(asyncio.run(_with(made)))}.")
 
 
-@app.command("list")
-def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list.")] = False,
-) -> None:
+@app.command("list", epilog=example("user list --csv"))
+@listed
+def list_() -> Listing[Person]:
     """List everybody, also those who are not let in any more."""
-    found = asyncio.run(_with(lambda keeper: user.everybody(keeper.realm)))
-    if as_json:
-        typer.echo(orjson.dumps([_document(each) for each in found]))
-        return
-    if not found:
-        say("Nobody can log in: billing user create NAME --role admin")
-    for each in found:
-        of = f" of {each.customer_id}" if each.customer_id else ""
-        gone = "" if each.is_active else f", disabled {each.disabled_at:%Y-%m-%d}"
-        say(f"{each.name}  {_roles(each)}{of}{gone}  ({each.id})")
+    nothing = "Nobody can log in: billing user create NAME --role admin"
+    return Listing(Person, _everybody, COLUMNS, nothing)
 
 
-@app.command()
+@app.command(epilog=example("user disable lee"))
 def disable(name: Name) -> None:
     """Let somebody in no more: sessions end at once, and nothing is changed with their tokens."""
 
@@ -69,7 +84,7 @@ def disable(name: Name) -> None:
     say(f"{name} cannot log in any more; {len(asyncio.run(_with(disabled)))} sessions ended.")
 
 
-@app.command()
+@app.command(epilog=example("user set-password lee"))
 def set_password(name: Name) -> None:
     """Give somebody another password, asked for or read from standard input; who knew the old one
     is logged out."""
@@ -82,7 +97,7 @@ def set_password(name: Name) -> None:
     say(f"{name} has another password; {len(asyncio.run(_with(given)))} sessions ended.")
 
 
-@app.command()
+@app.command(epilog=example("user set-roles lee --role finance"))
 def set_roles(name: Name, role: Roles, customer: Customer = None) -> None:
     """Make somebody something else, within ten minutes."""
 
@@ -93,7 +108,7 @@ def set_roles(name: Name, role: Roles, customer: Customer = None) -> None:
     say(f"{name} is {', '.join(role)} now, and sees so within ten minutes.")
 
 
-@app.command()
+@app.command(epilog=example("user unlock lee"))
 def unlock(name: Name) -> None:
     """Let somebody try again at once who had too many wrong passwords."""
 
@@ -139,12 +154,23 @@ def _roles(known: User) -> str:
     return ", ".join(role for role in Role if role in known.roles)
 
 
-def _document(known: User) -> dict[str, object]:
-    return {
-        "id": known.id,
-        "name": known.name,
-        "roles": [role for role in Role if role in known.roles],
-        "customerId": known.customer_id,
-        "createdAt": known.created_at.isoformat(),
-        "disabledAt": None if known.disabled_at is None else known.disabled_at.isoformat(),
-    }
+@asynccontextmanager
+async def _everybody() -> AsyncIterator[Read]:
+    async with connected() as keeper:
+
+        async def read(limit: int) -> Found:
+            rows = [_document(each) for each in await user.everybody(keeper.realm)]
+            return Found(rows[:limit], more=len(rows) > limit)
+
+        yield read
+
+
+def _document(known: User) -> dict[str, Any]:
+    return Person(
+        id=known.id,
+        name=known.name,
+        roles=[role for role in Role if role in known.roles],
+        customerId=known.customer_id,
+        createdAt=known.created_at,
+        disabledAt=known.disabled_at,
+    ).model_dump(mode="json")

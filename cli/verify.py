@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.status import Status
 
 from cli.errors import in_words
+from cli.options import example
 from cli.system import connected
 from cli.words import say
 from domain.verification import PROMISES, Finding, Report
@@ -26,7 +27,7 @@ app = typer.Typer(help="Look whether everything agrees with everything.")
 waiting = Console(stderr=True)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("verify --json"))
 def verify_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:

@@ -8,13 +8,14 @@ import typer
 
 from api.auth import Verdict
 from cli.calling import calling
+from cli.options import example
 from cli.words import say
 from domain.roles import Action
 
 app = typer.Typer(help="Who you are to the API.")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=example("whoami --json"))
 def whoami(
     as_json: Annotated[bool, typer.Option("--json", help="For programs, as the API says it.")] = (
         False

@@ -1,6 +1,6 @@
 """How operators' commands say things."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -8,6 +8,7 @@ from api.fields import MAX_REASON
 from cli.system import Refused
 
 _console = Console()
+_remarks = Console(stderr=True)
 
 STATUS = {
     "PENDING": "under way",
@@ -21,8 +22,29 @@ STATUS = {
 
 
 def say(line: str, style: str | None = None) -> None:
-    """Print a line. What others wrote is no markup of ours; ids stay in one piece, to be copied."""
-    _console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print a line. What others wrote is no markup of ours and no command to the terminal; ids stay
+    in one piece, to be copied."""
+    _console.print(_harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def remark(line: str, style: str | None = "dim") -> None:
+    """Say a line beside what was asked for, which alone is on standard output."""
+    _remarks.print(_harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def on_a_line(text: str) -> str:
+    """What others wrote, with a space for whatever would end the line."""
+    return " ".join(text.split()) if not text.isprintable() else text
+
+
+def _harmless(text: str) -> str:
+    """Without the characters that move a terminal's cursor or colour what follows."""
+    return "".join(each for each in text if each.isprintable() or each in "\n\t")
+
+
+def at(moment: datetime) -> str:
+    """To the second; the Z is UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def reason_given(reason: str, what: str = "why") -> str:
@@ -31,6 +53,11 @@ def reason_given(reason: str, what: str = "why") -> str:
     if not reason.strip() or len(reason) > MAX_REASON:
         raise Refused(f"Say in --reason {what}, in {MAX_REASON} characters at most.")
     return reason
+
+
+def clock(moment: datetime) -> str:
+    """To the second, which is as much as a person reads."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def duration(length: timedelta) -> str:

@@ -147,6 +147,11 @@ DASHBOARDS: dict[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "What waits for a gateway",
+            "short",
+            [("max by (gateway, kind) (billing_gateway_waiting)", "{{gateway}} {{kind}}")],
+        ),
+        Panel(
             "Share of declined charges",
             "percentunit",
             [("gateway:billing_declines:ratio_1h", "{{gateway}}")],
@@ -242,6 +247,11 @@ DASHBOARDS: dict[str, Sequence[Panel]] = {
             "Figures of the database",
             "s",
             [("time() - max(billing_figures_read_at_seconds)", "age")],
+        ),
+        Panel(
+            "Workflows that cannot go on",
+            "short",
+            [("max by (trouble) (billing_workflows_stuck)", "{{trouble}}")],
         ),
         Panel(
             "Workflow tasks wait for a worker, p95",

@@ -26,6 +26,7 @@ _DYNAMIC_CONFIG = {
     "history.visibilityProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorMaxTimeShift": '"10ms"',
     "matching.enableFairness": "true",
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": "2",
 }
 
 

@@ -85,6 +85,12 @@ class Access:
         if not self.for_everybody and customer_id != self.customer_id:
             raise NotFound("There is no such thing.")
 
+    def whose(self, customer_id: str | None) -> str | None:
+        """Whose things to list: a customer's its own, for others all unless they name one."""
+        if customer_id is None and self.for_everybody:
+            return None
+        return self.named(customer_id)
+
     def named(self, customer_id: str | None) -> str:
         """Whom to act for: the customer that is named, else the caller's own; raises `NotFound`, or
         `InvalidRequest` where there is neither."""

@@ -66,6 +66,16 @@ class Order:
     updated_at: datetime
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which orders somebody looks for; what is None does not matter. `until` is not included."""
+
+    customer_id: str | None = None
+    status: OrderStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 def total(currency: str, lines: tuple[OrderLine, ...]) -> int:
     """What the lines add up to; raises `InvalidRequest` above the bound."""
     check_currency(currency)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain import funding, points
@@ -182,6 +182,27 @@ class Payment(Funded):
             Kind.POINTS: self.points_refunded,
         }
         return funding.less(self.parts, refunded)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which payments somebody looks for; what is None does not matter. `order_id` is a `payable_id`
+    of an order, `open` are those that have not ended, `gateway_reference` is the PG's number of
+    anything that it did, or ours of anything that it was asked for, `until` is not included."""
+
+    customer_id: str | None = None
+    order_id: str | None = None
+    payable_id: str | None = None
+    status: PaymentStatus | None = None
+    open: bool = False
+    older_than: timedelta | None = None
+    gateway: str | None = None
+    gateway_reference: str | None = None
+    currency: str | None = None
+    min_amount: int | None = None
+    max_amount: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,18 @@ class RefundStatus(StrEnum):
 
 FINAL = frozenset({RefundStatus.COMPLETED, RefundStatus.FAILED})
 
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which refunds somebody looks for; what is None does not matter. `until` is not included."""
+
+    customer_id: str | None = None
+    payment_id: str | None = None
+    status: RefundStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 LATE_CAPTURE = "LATE_CAPTURE"
 """Reason of a refund that we make by ourselves: the PG captured after we had said FAILED."""
 

@@ -106,8 +106,21 @@ class Review:
 
 
 @dataclass(frozen=True)
-class WaitingReview:
-    """One that nobody has answered, with the money and the customer that it is about."""
+class Wanted:
+    """Which questions somebody looks for; what is None does not matter. `open` are those that
+    nobody has answered yet, and that was asked from `since` until before `until`."""
+
+    customer_id: str | None = None
+    payment_id: str | None = None
+    question: Question | None = None
+    open: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ListedReview:
+    """One with the money and the customer that it is about."""
 
     review: Review
     amount: int

@@ -35,6 +35,7 @@ class Action(StrEnum):
     PAYMENT_READ = "payments.read"
     STORY_READ = "payments.story"
     REVIEW_READ = "reviews.read"
+    WEBHOOK_READ = "webhooks.read"
     PAYMENT_CANCEL = "payments.cancel"
     PAYMENT_RESOLVE = "payments.resolve"
     REFUND_CREATE = "refunds.create"
@@ -46,6 +47,7 @@ class Action(StrEnum):
     POINTS_READ = "points.read"
     COUPON_PUT = "coupons.put"
     COUPON_READ = "coupons.read"
+    COUPON_LIST = "coupons.list"
     COUPON_CLAIM = "coupons.claim"
     STOCK_PUT = "inventory.put"
     STOCK_READ = "inventory.read"
@@ -56,6 +58,7 @@ class Action(StrEnum):
     CARD_ADD = "payment-methods.add"
     CARD_READ = "payment-methods.read"
     USAGE_REPORT = "usage.report"
+    USAGE_READ = "usage.read"
     USAGE_VOID = "usage.void"
     PLAN_PUT = "pricing-plans.put"
     PLAN_READ = "pricing-plans.read"
@@ -79,6 +82,9 @@ class Action(StrEnum):
     DEAD_LETTER_DECIDE_MANY = "dead-letters.decide-many"
     PROPOSAL_READ = "proposals.read"
     PROPOSAL_WITHDRAW = "proposals.withdraw"
+    STATUS_READ = "status.read"
+    GATEWAY_READ = "gateways.read"
+    GATEWAY_HURRY = "gateways.hurry"
     ACCESS_CHECK = "access.check"
 
 
@@ -104,6 +110,7 @@ RULES: Mapping[Action, Rule] = {
     Action.PAYMENT_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.STORY_READ: _rule(TokenScope.READ, O, F, A),
     Action.REVIEW_READ: _rule(TokenScope.READ, O, F, A),
+    Action.WEBHOOK_READ: _rule(TokenScope.READ, O, F, A),
     Action.PAYMENT_CANCEL: _rule(TokenScope.PAYMENTS, S, O),
     Action.PAYMENT_RESOLVE: _rule(TokenScope.PAYMENTS, O),
     Action.REFUND_CREATE: _rule(TokenScope.PAYMENTS, S, O, F),
@@ -115,6 +122,8 @@ RULES: Mapping[Action, Rule] = {
     Action.WALLET_BOOK: _rule(TokenScope.PAYMENTS, O, F),
     Action.POINTS_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.COUPON_PUT: _rule(TokenScope.SETUP, O, A),
+    # Who could list them could use those that others were given.
+    Action.COUPON_LIST: _rule(TokenScope.READ, O, F, A),
     Action.COUPON_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.COUPON_CLAIM: _rule(TokenScope.PAYMENTS, C, S, O),
     Action.STOCK_PUT: _rule(TokenScope.SETUP, O, A),
@@ -126,6 +135,7 @@ RULES: Mapping[Action, Rule] = {
     Action.CARD_ADD: _rule(TokenScope.SETUP, O, A),
     Action.CARD_READ: _rule(TokenScope.READ, C, S, O, F, A),
     Action.USAGE_REPORT: _rule(TokenScope.USAGE, S, O),
+    Action.USAGE_READ: _rule(TokenScope.READ, C, S, O, F, A),
     # A service that could take back what it has reported would be billed for what it likes.
     Action.USAGE_VOID: _rule(TokenScope.USAGE, O, F),
     Action.PLAN_PUT: _rule(TokenScope.SETUP, O, F, A),
@@ -152,5 +162,8 @@ RULES: Mapping[Action, Rule] = {
     Action.PROPOSAL_READ: _rule(TokenScope.READ, O, F, A),
     # And what it proposes, with the scope of that: `domain.proposal.ASKS`.
     Action.PROPOSAL_WITHDRAW: _rule(None, O, F, A),
+    Action.STATUS_READ: _rule(TokenScope.READ, O, F, A),
+    Action.GATEWAY_READ: _rule(TokenScope.READ, O, F, A),
+    Action.GATEWAY_HURRY: _rule(TokenScope.PAYMENTS, O),
     Action.ACCESS_CHECK: _rule(None, C, S, O, F, A),
 }

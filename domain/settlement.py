@@ -73,6 +73,15 @@ class RecordedSettlement:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which settlements somebody looks for; what is None does not matter."""
+
+    customer_id: str | None = None
+    period: str | None = None
+    status: SettlementStatus | None = None
+
+
+@dataclass(frozen=True)
 class OpenMonth:
     """A customer's month whose settlement has not ended. `id` orders those of one kind."""
 

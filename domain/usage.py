@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -54,6 +54,39 @@ class UsageEvent:
         occurred_at = self.occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
         payload = f"{self.resource_type}\n{self.quantity:.6f}\n{occurred_at}"
         return hashlib.sha256(payload.encode()).digest()
+
+
+@dataclass(frozen=True)
+class CountedEvent(UsageEvent):
+    """An event as it is kept. `invoice_id`: of the invoice or draft that has it."""
+
+    id: int
+    received_at: datetime
+    invoice_id: str | None
+    void_reason: str | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events somebody looks for; what is None does not matter. They happened in `period`, by
+    the clock of whoever they are of, and from `since` until before `until`."""
+
+    customer_id: str | None = None
+    invoice_id: str | None = None
+    resource_type: str | None = None
+    voided: bool | None = None
+    period: Period | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def by(self, zone: str) -> "Wanted":
+        """With the bounds of that month by this clock."""
+        if self.period is None:
+            return self
+        begins, ends = self.period.starts_at(zone), self.period.ends_at(zone)
+        since = begins if self.since is None else max(begins, self.since)
+        until = ends if self.until is None else min(ends, self.until)
+        return replace(self, since=since, until=until)
 
 
 @dataclass(frozen=True)

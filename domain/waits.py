@@ -5,7 +5,7 @@ Toss 15 days); 15 minutes is below all of them. After that only inquiries are ma
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -52,3 +52,26 @@ class Waits:
     def not_found_counts(self, since_last_send: timedelta) -> bool:
         """Whether the gateway's "not found" may be believed: nothing can still be under way."""
         return since_last_send >= max(self.not_found_after, self.read_timeout)
+
+
+class Ladder:
+    """Where one pursuit stands on the ladder. A hint makes it ask within a step, and the step goes
+    on: if hints were steps, so many of them while a gateway is down would end in a pause of a day,
+    or with a person."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self._taken = 0
+        self._ends_at: datetime | None = None
+
+    def left(self, now: datetime) -> timedelta:
+        """What is left of the step that is under way, or all of the next one."""
+        if self._ends_at is None or self._ends_at <= now:
+            self._ends_at = now + self._waits.step(self._taken)
+            self._taken += 1
+        return self._ends_at - now
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its last step has been waited for."""
+        waited = self._ends_at is not None and self._ends_at <= now
+        return waited and self._taken >= len(self._waits.ladder)

@@ -1,6 +1,7 @@
 """A hold sets an amount of a wallet aside for one payment: money, or points (unit `POINT`)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from domain import ledger
@@ -17,6 +18,17 @@ class Balance:
     currency: str
     available: int
     held: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which wallets somebody looks for; what is None does not matter. `until` is not included."""
+
+    customer_id: str | None = None
+    unit: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class HoldState(StrEnum):

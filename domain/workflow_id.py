@@ -32,6 +32,10 @@ def dead_letter_job_workflow_id(job_id: str) -> str:
     return f"dlq-job/{job_id}"
 
 
+def gateway_hurry_workflow_id(gateway: str) -> str:
+    return f"gateway-hurry/{gateway}"
+
+
 def settlement_run_workflow_id(period: str, customers: Sequence[str] | None = None) -> str:
     """A run of named customers has an id of its own: it must never stand for the month's run."""
     return part_workflow_id(period, None if customers is None else run_part(customers))

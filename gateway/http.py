@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from domain.gateway import SUCCESS, GatewayAnswer, GatewayRequest, GatewayStatus, Operation
 from gateway.client import GatewayProfile, OutcomeUnknown, Unreachable
@@ -14,6 +16,9 @@ _LATER = frozenset({408, 409, 425, 429})
 """Nothing is decided: timed out, in progress, too early, too many requests."""
 _CONNECT_SECONDS = 2.0
 _LONGEST_WORDS = 500
+
+_tracer = trace.get_tracer(__name__)
+"""Makes nothing unless this process sends traces (`runtime/tracing.py`)."""
 
 
 class HttpGateway:
@@ -56,7 +61,11 @@ class HttpGateway:
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
             async with asyncio.timeout(self._longest_call):
-                response = await self._http.request(method, path, headers=headers, json=body)
+                with _tracer.start_as_current_span(method, kind=SpanKind.CLIENT) as span:
+                    span.set_attribute("http.request.method", method)
+                    propagate.inject(headers)
+                    response = await self._http.request(method, path, headers=headers, json=body)
+                    span.set_attribute("http.response.status_code", response.status_code)
         except _NEVER_SENT as error:
             raise Unreachable(f"The PG cannot be reached: {error!r}.") from error
         except (httpx2.HTTPError, TimeoutError) as error:

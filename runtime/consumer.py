@@ -22,6 +22,7 @@ from prometheus_client import Counter, Gauge
 from domain.access import SYSTEM
 from domain.dead_letter import set_aside
 from domain.message import UNREADABLE, Headers, Message, Refused, refused
+from runtime import tracing
 from store import dead_letter
 from store.database import ERRORS, Database, refuses_values
 
@@ -186,7 +187,8 @@ async def _follow(
             messages = [received(each) for each in found if each.error() is None]
             progress.read(messages)
             if messages:
-                await _set_aside(database, name, await _refused(take, messages))
+                with tracing.taking(group_id(name), messages):
+                    await _set_aside(database, name, await _refused(take, messages))
                 await asyncio.to_thread(consumer.commit, asynchronous=False)
             progress.taken(await asyncio.to_thread(_behind, consumer))
             # After the others: what is wrong with one partition must not keep them waiting.

@@ -1,5 +1,6 @@
 """The desk of a process, put together as its settings say."""
 
+from gateway.reports import Reports
 from runtime import gateways, keys, temporal, terms
 from runtime.settings import Settings
 from service.desk import Desk
@@ -19,6 +20,7 @@ async def connected(
         temporal=await temporal.connect_later(settings),
         terms=terms.of(settings),
         gateways={profile.name: profile for profile in gateways.profiles(settings)},
+        reports=Reports(settings.redis_url),
         keys=keys.ring(settings),
         wait_seconds=wait_seconds,
     )

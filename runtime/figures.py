@@ -7,7 +7,7 @@ them is gone. Who holds the lock reads until its connection ends; then another o
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,23 +22,25 @@ from temporalio.client import Client
 from domain import ranking
 from domain.access import SYSTEM
 from domain.dead_letter import LetterSource
+from domain.gateway_health import Kind, Queue
 from domain.invoice import AGES, OPEN, InvoiceStatus
 from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
 from domain.settlement import UNSETTLED
 from domain.verification import Report
-from runtime import usage_consumer
+from runtime import gateways, usage_consumer
 from runtime.consumer import group_id
 from runtime.settings import Settings
-from service import health, verification
+from service import deployment, health, verification
+from service.deployment import Stuck, Trouble
 from service.health import Figures
+from service.temporal import TemporalUnreachable
 from store import database, leader
 from store.database import Database
 
 EVERY_SECONDS = 15.0
 BELIEVED_SECONDS = leader.SILENCE.total_seconds()
 """Older figures are not shown: somebody else may read them by then."""
-LOCK = "figures"
 DEAD_LETTERS = tuple(LetterSource)
 CONSUMERS = tuple(group_id(name) for name in (ranking.CONSUMER, usage_consumer.CONSUMER))
 
@@ -53,13 +55,16 @@ class Read:
     at: float
     figures: Figures
     report: Report | None
+    stuck: Stuck | None
 
 
 @asynccontextmanager
 async def reading(settings: Settings, temporal: Client) -> AsyncIterator["FigureReader"]:
     """For the length of the block this process reads them, or stands by."""
     own = database.connect(settings.database_url, pool_size=1)
-    reader = FigureReader(own, temporal)
+    reader = FigureReader(
+        own, temporal, gateways=[each.name for each in gateways.profiles(settings)]
+    )
     duty = asyncio.create_task(reader.read_for_ever())
     try:
         yield reader
@@ -73,11 +78,16 @@ class FigureReader(Collector):
     """`database` has a connection for this alone: it is kept for as long as it reads."""
 
     def __init__(
-        self, database: Database, temporal: Client, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        temporal: Client,
+        clock: Callable[[], float] = time.monotonic,
+        gateways: Collection[str] = (),
     ) -> None:
         self._database = database
         self._temporal = temporal
         self._clock = clock
+        self._gateways = gateways
         self._read: Read | None = None
 
     async def read_for_ever(self, every: float = EVERY_SECONDS) -> None:
@@ -92,11 +102,12 @@ class FigureReader(Collector):
     async def _lead(self, every: float) -> None:
         async with self._database.statements(SYSTEM) as tx:
             try:
-                leads = await leader.lead(tx, LOCK)
+                leads = await leader.lead(tx, health.READER)
                 while leads:
                     figures = await health.figures(tx)
                     report = await verification.last(self._temporal)
-                    self._read = Read(self._clock(), figures, report)
+                    stuck = await _stuck(self._temporal)
+                    self._read = Read(self._clock(), figures, report, stuck)
                     await asyncio.sleep(every)
             finally:
                 self._read = None
@@ -107,13 +118,35 @@ class FigureReader(Collector):
     def collect(self) -> Iterator[Metric]:
         """Nothing, unless this process is the one that reads."""
         if self._read is not None and self._clock() - self._read.at < BELIEVED_SECONDS:
-            yield from families(self._read.figures, self._read.report)
+            read = self._read
+            yield from families(read.figures, read.report, read.stuck, self._gateways)
 
 
-def families(figures: Figures, report: Report | None) -> Iterator[Metric]:
-    """Every figure, 0 where nothing was counted."""
+async def _stuck(temporal: Client) -> Stuck | None:
+    """None while Temporal does not answer."""
+    with suppress(TemporalUnreachable):
+        return await deployment.stuck(temporal)
+    return None
+
+
+def families(
+    figures: Figures,
+    report: Report | None,
+    stuck: Stuck | None,
+    gateways: Collection[str] = (),
+) -> Iterator[Metric]:
+    """Every figure, 0 where nothing was counted: so for each of these gateways."""
     yield from _counted(figures)
+    yield _waiting(figures.waiting, gateways)
     yield from _measured(figures)
+    if stuck is not None:
+        yield _by_label(
+            "billing_workflows_stuck",
+            "Workflows that cannot go on, by why; absent while Temporal does not answer.",
+            "trouble",
+            Trouble,
+            stuck.counts,
+        )
     if report is not None:
         yield from _invariants(report)
 
@@ -156,6 +189,20 @@ def _counted(figures: Figures) -> Iterator[Metric]:
         figures.unsettled,
     )
     yield _invoices(figures)
+
+
+def _waiting(queues: Mapping[str, Queue], gateways: Collection[str]) -> Metric:
+    family = GaugeMetricFamily(
+        "billing_gateway_waiting",
+        "What waits for a gateway and asks it again later, by kind.",
+        labels=["gateway", "kind"],
+    )
+    for name in sorted({*gateways, *queues}):
+        queue = queues.get(name, Queue())
+        family.add_metric([name, Kind.PAYMENT], queue.payments)
+        family.add_metric([name, Kind.REFUND], queue.refunds)
+        family.add_metric([name, Kind.WATCH], queue.watches)
+    return family
 
 
 def _invoices(figures: Figures) -> Metric:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from domain.waits import Waits
 from gateway.book import GatewayBook, HttpBook
-from gateway.client import GatewayProfile, PaymentGateway
+from gateway.client import GatewayProfile
 from gateway.guard import GuardedGateway
 from gateway.http import HttpGateway
 from runtime.settings import Settings
+from workflows import policies
 
 
 def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
@@ -21,7 +23,13 @@ def profiles(settings: Settings) -> tuple[GatewayProfile, ...]:
     return one_call, replace(one_call, name="simulator-two-calls", two_calls=True)
 
 
-def connect(settings: Settings) -> Mapping[str, PaymentGateway]:
+def longest_call(settings: Settings) -> timedelta:
+    """How long any call to any gateway may take, with all that comes before and after it."""
+    slowest = max(each.read_timeout_seconds for each in profiles(settings))
+    return policies.longest_gateway_call(timedelta(seconds=slowest))
+
+
+def connect(settings: Settings) -> Mapping[str, GuardedGateway]:
     """Every gateway behind a guard of its own, by name."""
     return {
         profile.name: GuardedGateway(HttpGateway(profile), profile)

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from confluent_kafka import KafkaException
+from opentelemetry import trace
 from prometheus_client import Counter
 from temporalio import activity
 from temporalio.service import RPCError
@@ -28,7 +29,7 @@ FIELDS = frozenset(
         *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
         *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
         *("messages", "events", "invariant", "promise", "violations", "first"),
-        *("issuer", "anchor", "entries"),
+        *("issuer", "anchor", "entries", "trace_id"),
     }
 )
 """What may stand in a line. Names, cards, tokens, keys of callers, bodies and headers may not."""
@@ -53,6 +54,7 @@ def configure(level: str) -> None:
     """Send every log record of the process, ours and the libraries', to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -78,6 +80,16 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _add_trace(
+    logger: Any, method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Of which trace it is, while there is one."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        fields["trace_id"] = f"{span.trace_id:032x}"
+    return fields
 
 
 def _say_errors(

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 
 import uvicorn
@@ -19,8 +19,8 @@ from temporalio.client import Client
 from runtime import figures, metrics, temporal
 from runtime.figures import FigureReader
 from runtime.settings import ConfigurationError, Settings
-from service import health
-from service.temporal import UNREACHABLE
+from service import deployment, health
+from service.temporal import UNREACHABLE, TemporalUnreachable
 from store import database
 from store.database import Database
 
@@ -53,6 +53,21 @@ class Standing:
         said = [_database_answers(self._database)]
         said += [_is_polled(self._client, queue) for queue in self._queues]
         return [sentence for sentence in await asyncio.gather(*said) if sentence]
+
+    async def remarks(self) -> list[str]:
+        """What somebody should know of, and what no other process would do better.
+
+        A workflow that no code can go on with is no reason to be out of service: whoever took its
+        workers away for it would stop all the others too.
+        """
+        if self._client is None:
+            return []
+        with suppress(TemporalUnreachable, TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+                stuck = await deployment.stuck(self._client)
+            if stuck.total:
+                return [f"Workflows that cannot go on: {stuck.total}. See `billing deploy list`."]
+        return []
 
 
 async def _database_answers(pool: Database) -> str:
@@ -124,8 +139,9 @@ def _app(standing: Standing, reader: FigureReader) -> Starlette:
         return PlainTextResponse("live")
 
     async def ready(_: Request) -> Response:
-        missing = await standing.missing()
-        return PlainTextResponse("\n".join(missing) or "ready", 503 if missing else 200)
+        if missing := await standing.missing():
+            return PlainTextResponse("\n".join(missing), 503)
+        return PlainTextResponse("\n".join(["ready", *await standing.remarks()]))
 
     async def shown(_: Request) -> Response:
         return Response(metrics.rendered(reader), media_type=metrics.MEDIA_TYPE)

@@ -1,7 +1,7 @@
 """A worker process from start to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import structlog
 from temporalio.client import Client
 
+from gateway.guard import GuardedGateway
+from gateway.reports import Reports
 from runtime import (
     dead_letter_consumer,
+    gateway_watch,
     gateways,
     keys,
     memory,
@@ -20,6 +23,7 @@ from runtime import (
     sealer,
     temporal,
     terms,
+    tracing,
     usage_consumer,
     usage_partitions,
 )
@@ -47,7 +51,7 @@ Result = TypeVar("Result")
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Run workflows and activities, the relay, the sweeper and consumers, until told to stop."""
     standing = Standing(stop)
-    async with listening(settings, standing):
+    async with tracing.sending(settings, "billing-worker"), listening(settings, standing):
         client = await _unless_stopped(stop, temporal.connect_when_ready(settings))
         if client is not None:
             await _work(settings, client, stop, standing)
@@ -67,14 +71,22 @@ async def _work(
         gateways.books(settings),
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
+    version = settings.worker_version
     workers = (
-        payments_worker(client, pool, connected, keys=keys.ring(settings)),
-        settlement_worker(client, batch_pool),
-        outbox_worker(client, pool, settings.kafka),
-        verification_worker(client, partial(verification.verify, sources)),
+        payments_worker(
+            client,
+            pool,
+            connected,
+            keys=keys.ring(settings),
+            version=version,
+            grace=gateways.longest_call(settings),
+        ),
+        settlement_worker(client, batch_pool, version=version),
+        outbox_worker(client, pool, settings.kafka, version),
+        verification_worker(client, partial(verification.verify, sources), version),
     )
     try:
-        async with running(*workers), _duties(settings, client, pool, stop):
+        async with running(*workers), _duties(settings, client, pool, connected, stop):
             memory.freeze()
             standing.works(client, pool, [each.task_queue for each in workers])
             log.info("the worker is ready", temporal=settings.temporal_address)
@@ -88,15 +100,27 @@ async def _work(
 
 @asynccontextmanager
 async def _duties(
-    settings: Settings, client: Client, pool: Database, stop: asyncio.Event
+    settings: Settings,
+    client: Client,
+    pool: Database,
+    connected: Mapping[str, GuardedGateway],
+    stop: asyncio.Event,
 ) -> AsyncIterator[None]:
     """What a worker does beside its task queues, for the length of the block."""
+    reports = Reports(settings.redis_url)
     agreed, late = terms.of(settings), settings.usage_late
     every, kafka = timedelta(seconds=settings.sweep_seconds), settings.kafka
     until_cancelled = [
         _again_and_again(partial(sweep_for_ever, client, pool, agreed, every)),
         _again_and_again(partial(usage_partitions.make_for_ever, pool, late)),
         _again_and_again(partial(sealer.seal_for_ever, pool)),
+        _again_and_again(
+            partial(gateway_watch.report_for_ever, reports, client.identity, connected)
+        ),
+        *(
+            _again_and_again(partial(gateway_watch.mend_for_ever, client, pool, gateway))
+            for gateway in connected.values()
+        ),
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
     ]
     until_stopped = [
@@ -111,6 +135,7 @@ async def _duties(
         for duty in until_cancelled:
             duty.cancel()
         await asyncio.wait([*until_cancelled, *until_stopped])
+        await reports.close()
 
 
 def _again_and_again(duty: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

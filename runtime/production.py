@@ -46,7 +46,7 @@ def _of_every_process(settings: Settings) -> Iterator[str]:
     if settings.time_scale != 1:
         yield "In production no wait is shortened: unset TIME_SCALE."
     allowed = LOOPBACK | set(settings.allow_plaintext)
-    for name, host, remedy in _in_plain_text(settings):
+    for name, host, remedy in in_plain_text(settings):
         if host not in allowed:
             yield (
                 f"{name} would speak to {host} in plain text: {remedy}, or name the host in "
@@ -108,7 +108,7 @@ def _of_our_issuer(settings: Settings) -> Iterator[str]:
         yield "Our own issuer has a role of its own in the database: set AUTH_DATABASE_URL."
 
 
-def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
+def in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Connections without TLS: the setting, the host, and what to do."""
     for name, url in (
         ("DATABASE_URL", settings.database_url),
@@ -116,7 +116,7 @@ def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
     ):
         try:
             database = make_url(url)
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ConfigurationError(f"{name} is not the URL of a database.") from None
         if database.query.get("sslmode") not in ENCRYPTED:
             yield name, database.host or "localhost", "add ?sslmode=verify-full"
@@ -131,6 +131,9 @@ def _in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
         for address in settings.kafka_bootstrap_servers.split(","):
             host = _host(address)
             yield "KAFKA_BOOTSTRAP_SERVERS", host, "set KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+    traces = urlsplit(settings.otel_exporter_otlp_endpoint or "")
+    if traces.scheme == "http":
+        yield "OTEL_EXPORTER_OTLP_ENDPOINT", traces.hostname or "localhost", "use https://"
     if not settings.temporal_tls:
         yield "TEMPORAL_ADDRESS", _host(settings.temporal_address), "set TEMPORAL_TLS=true"
 

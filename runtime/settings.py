@@ -19,6 +19,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from temporalio.common import WorkerDeploymentVersion
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
@@ -112,7 +113,8 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="A cache of final answers; counts of what callers ask for, and of log-ins.",
+        description="A cache of final answers; counts of what callers ask for, and of log-ins; "
+        "what workers say of the PGs.",
     )
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", description="Kafka's brokers, separated by commas."
@@ -138,6 +140,17 @@ class Settings(BaseSettings):
         ge=1,
         le=65535,
         description="The port of the Temporal SDK's own metrics, at `API_HOST`; none without.",
+    )
+    temporal_deployment_name: str = Field(
+        "billing",
+        pattern=r"^[A-Za-z0-9_/-]{1,128}$",
+        description="Whose builds those of this installation are, in Temporal.",
+    )
+    temporal_worker_build_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Which build a worker is: a payment then ends on the build on which it began. "
+        "None: every worker goes on with everything.",
     )
     temporal_ui_url: str | None = Field(
         None, description=f"Only for links; without it there are none. In `dev` {DEV_UI} is meant."
@@ -283,6 +296,18 @@ class Settings(BaseSettings):
     auth_key_days: int = Field(
         90, ge=1, le=3_660, description="How long a key signs before another one follows."
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://.",
+        description="Where traces are sent: OTLP over HTTP, without `/v1/traces`; none without.",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="The share of requests that are traced, of those whose `traceparent` does not "
+        "say it already.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="before")
@@ -354,6 +379,13 @@ class Settings(BaseSettings):
                 self.kafka_sasl_password or SecretStr("")
             ).get_secret_value()
         return options
+
+    @property
+    def worker_version(self) -> WorkerDeploymentVersion | None:
+        """As what a worker asks for work, if its build has a name."""
+        if self.temporal_worker_build_id is None:
+            return None
+        return WorkerDeploymentVersion(self.temporal_deployment_name, self.temporal_worker_build_id)
 
     @property
     def gateway_webhook_secrets(self) -> Secrets:

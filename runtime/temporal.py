@@ -25,7 +25,7 @@ from temporalio.converter import (
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode, TLSConfig
 
-from runtime import keys
+from runtime import keys, tracing
 from runtime.codec import EncryptionCodec
 from runtime.settings import ConfigurationError, Settings
 from service.temporal import UNREACHABLE
@@ -92,6 +92,7 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
         grpc_compression=GrpcCompression.NONE,
         lazy=lazy,
         runtime=_sdk(settings),
+        interceptors=tracing.of_temporal(settings),
         tls=_tls(settings),
         api_key=None if key is None else key.get_secret_value(),
     )

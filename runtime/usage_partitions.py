@@ -37,9 +37,13 @@ async def make(database: Database, now: datetime, late: timedelta) -> None:
 
     Until a partition is there its events are kept in the default one, and move when it is made.
     """
-    first = Period.containing(now - late, "UTC")
+    async with database.begin(SYSTEM) as tx:
+        await usage.make_partitions(tx, *due(now, late))
+
+
+def due(now: datetime, late: timedelta) -> tuple[Period, Period]:
+    """The first and the last month that should have one."""
     last = Period.containing(now, "UTC")
     for _ in range(AHEAD_MONTHS):
         last = last.next()
-    async with database.begin(SYSTEM) as tx:
-        await usage.make_partitions(tx, first, last)
+    return Period.containing(now - late, "UTC"), last

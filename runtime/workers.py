@@ -1,21 +1,29 @@
-"""The worker process: which workflows and activities run on which task queue."""
+"""The worker process: which workflows and activities run on which task queue.
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+Where a version is given its workflows are pinned to it, or go to the current one, by their task
+queue: `docs/decisions/0061-a-payment-ends-where-it-began.md` says which and why.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import (
     Interceptor,
     PollerBehaviorAutoscaling,
     UnsandboxedWorkflowRunner,
     Worker,
+    WorkerDeploymentConfig,
     WorkflowRunner,
 )
 
 from activities.coupon import CouponActivities
 from activities.dead_letter import DeadLetterActivities
 from activities.gateway import GatewayActivities
+from activities.hurry import HurryActivities
 from activities.inventory import InventoryActivities
 from activities.invoice import InvoiceActivities
 from activities.order import OrderActivities
@@ -36,6 +44,7 @@ from store.database import Database
 from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -49,7 +58,14 @@ STICKY = timedelta(seconds=2)
 """How soon a dead worker's workflows go to another."""
 
 GRACE = timedelta(seconds=10)
-"""How long activities may still run when a worker is told to stop."""
+"""How long activities may still run when a worker is told to stop, if they call no gateway."""
+
+PAYMENTS = (PaymentSaga, RefundSaga, GatewayHurry)
+SETTLEMENT = (MonthlySettlement, InvoiceRetry, SettlementRun, ScheduledSettlement, DeadLetterJob)
+OUTBOX = (OutboxRelay,)
+VERIFICATION = (Verification,)
+WORKFLOWS = (*PAYMENTS, *SETTLEMENT, *OUTBOX, *VERIFICATION)
+"""All that this code can go on with, by task queue."""
 
 
 def payments_worker(
@@ -59,8 +75,15 @@ def payments_worker(
     runner: WorkflowRunner | None = None,
     interceptors: tuple[Interceptor, ...] = (),
     keys: KeyRing = NO_KEYS,
+    version: WorkerDeploymentVersion | None = None,
+    grace: timedelta = GRACE,
+    workflows: Sequence[type] = PAYMENTS,
 ) -> Worker:
-    """Real time: PaymentSaga and RefundSaga with all that they call.
+    """Real time: PaymentSaga and RefundSaga with all that they call, pinned to their version, and
+    who hurries them.
+
+    `grace`: how long a call to a gateway may take (`runtime.gateways.longest_call`). Cut off when
+    the worker is told to stop, it would make a payment UNKNOWN.
 
     The default runner has no sandbox, which costs a third of the throughput; tests run with it.
     """
@@ -73,10 +96,11 @@ def payments_worker(
     refund = RefundActivities(database)
     review = ReviewActivities(database)
     gateway = GatewayActivities(gateways, keys)
+    hurry = HurryActivities(database)
     return Worker(
         client,
         task_queue=policies.PAYMENTS,
-        workflows=[PaymentSaga, RefundSaga],
+        workflows=workflows,
         activities=[
             coupon.use,
             coupon.restore,
@@ -106,6 +130,7 @@ def payments_worker(
             gateway.void,
             gateway.refund,
             gateway.inquire,
+            hurry.next,
         ],
         workflow_runner=runner or UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor(), RejectionInterceptor(), *interceptors],
@@ -113,7 +138,8 @@ def payments_worker(
         sticky_queue_schedule_to_start_timeout=STICKY,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
-        graceful_shutdown_timeout=GRACE,
+        graceful_shutdown_timeout=grace,
+        deployment_config=_deployment(version, VersioningBehavior.PINNED),
     )
 
 
@@ -122,6 +148,7 @@ def settlement_worker(
     database: Database,
     runner: WorkflowRunner | None = None,
     interceptors: tuple[Interceptor, ...] = (),
+    version: WorkerDeploymentVersion | None = None,
 ) -> Worker:
     """Batch: months, invoices, jobs over dead letters, on a queue of their own so that they never
     delay a payment."""
@@ -132,13 +159,7 @@ def settlement_worker(
     return Worker(
         client,
         task_queue=policies.SETTLEMENT,
-        workflows=[
-            MonthlySettlement,
-            InvoiceRetry,
-            SettlementRun,
-            ScheduledSettlement,
-            DeadLetterJob,
-        ],
+        workflows=SETTLEMENT,
         activities=[
             settlement.draft,
             settlement.issue,
@@ -165,44 +186,70 @@ def settlement_worker(
         sticky_queue_schedule_to_start_timeout=STICKY,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=GRACE,
+        deployment_config=_deployment(version, VersioningBehavior.AUTO_UPGRADE),
     )
 
 
-def outbox_worker(client: Client, database: Database, kafka: Mapping[str, str]) -> Worker:
+def outbox_worker(
+    client: Client,
+    database: Database,
+    kafka: Mapping[str, str],
+    version: WorkerDeploymentVersion | None = None,
+) -> Worker:
     """The relay: one long activity, in one of all workers."""
     outbox = OutboxActivities(database, kafka)
     return Worker(
         client,
         task_queue=policies.OUTBOX,
-        workflows=[OutboxRelay],
+        workflows=OUTBOX,
         activities=[outbox.relay],
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=1,
         sticky_queue_schedule_to_start_timeout=STICKY,
+        deployment_config=_deployment(version, VersioningBehavior.AUTO_UPGRADE),
     )
 
 
-def verification_worker(client: Client, verify: Callable[[], Awaitable[Report]]) -> Worker:
+def verification_worker(
+    client: Client,
+    verify: Callable[[], Awaitable[Report]],
+    version: WorkerDeploymentVersion | None = None,
+) -> Worker:
     """The hourly look at everything, one at a time, beside whatever else is under way."""
     verification = VerificationActivities(verify)
     return Worker(
         client,
         task_queue=policies.VERIFICATION,
-        workflows=[Verification],
+        workflows=VERIFICATION,
         activities=[verification.verify],
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[LogContextInterceptor()],
         max_concurrent_activities=1,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=GRACE,
+        deployment_config=_deployment(version, VersioningBehavior.AUTO_UPGRADE),
     )
+
+
+def _deployment(
+    version: WorkerDeploymentVersion | None, behavior: VersioningBehavior
+) -> WorkerDeploymentConfig | None:
+    """Not in the workflows' own definitions: a worker without a version could not run those."""
+    return None if version is None else WorkerDeploymentConfig(version, True, behavior)
 
 
 @asynccontextmanager
 async def running(*workers: Worker) -> AsyncIterator[None]:
-    """Run the workers for the length of the block; a worker that fails ends the block with it."""
+    """Run the workers for the length of the block; a worker that fails ends the block with it.
+
+    At its end all are told to stop at once: one after another, the last ones would go on taking
+    work while the first ones end theirs, and have no time left for it.
+    """
     async with AsyncExitStack() as stack:
         for worker in workers:
             await stack.enter_async_context(worker)
-        yield
+        try:
+            yield
+        finally:
+            await asyncio.gather(*[worker.shutdown() for worker in workers])

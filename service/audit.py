@@ -28,11 +28,12 @@ from domain.audit import (
 )
 from domain.event import JSON
 from service.desk import Desk
-from service.page import Descent
 from store import audit, clock, outbox
 from store.database import Database, Transaction
-from store.seen import seen
+from store.page import Page, Place
 
+LIST = "list"
+"""What somebody looks at who looks at many of a kind."""
 BATCH = 1_000
 """Entries of a seal at most."""
 PAGE = 50
@@ -123,24 +124,14 @@ async def oldest_unsealed_age_seconds(tx: Transaction, now: datetime) -> float:
     return 0.0
 
 
-async def page(
-    desk: Desk, access: Access, wanted: Wanted, place: Descent | None, limit: int
-) -> tuple[list[AuditEntry], Descent | None]:
-    """The entries below a place, newest first, with what came late above it, and the place below
-    them; None at the end."""
-    late: Sequence[AuditEntry] = ()
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[AuditEntry]:
+    """The entries below a place, newest first."""
     async with desk.database.read(access.scope) as tx:
-        if place is None:
-            rows = await audit.listed(tx, wanted, None, limit)
-        else:
-            late = await audit.came_late(tx, wanted, place.newest, place.last, place.seen)
-            rows = await audit.listed(tx, wanted, place.last, limit)
-        following = None
-        if len(rows) == limit:
-            newest = rows[0].id if place is None else place.newest
-            following = Descent(newest, rows[-1].id, await seen(tx))
-    await viewed(desk, access, Noun.AUDIT, TRAIL, wanted.customer_id)
-    return [*late, *rows], following
+        found = await audit.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.AUDIT, wanted.customer_id, TRAIL)
+    return found
 
 
 async def export(desk: Desk, access: Access, wanted: Wanted) -> AsyncIterator[AuditEntry]:
@@ -183,3 +174,12 @@ async def viewed(desk: Desk, access: Access, noun: Noun, id_: str, customer_id: 
         return
     async with desk.database.statements(access.scope) as tx:
         await audit.view(tx, who, noun, id_, customer_id)
+
+
+async def looked_through(
+    desk: Desk, access: Access, noun: Noun, customer_id: str | None, what: str = LIST
+) -> None:
+    """The same of many things of a kind: those of one customer are others than those of the
+    next."""
+    id_ = what if customer_id is None else f"{what}/{customer_id}"
+    await viewed(desk, access, noun, id_, customer_id)

@@ -1,5 +1,7 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
+from datetime import datetime
+
 from domain.access import Access
 from domain.audit import Action, Entry, Noun, actor, changed
 from domain.coupon import Coupon, CouponClaim, check_window
@@ -12,6 +14,7 @@ from store import audit, clock, coupon, customer, idempotency
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
+from store.page import Page, Place
 
 
 async def put(desk: Desk, access: Access, wanted: Coupon) -> tuple[Coupon, bool]:
@@ -46,6 +49,19 @@ async def get(desk: Desk, access: Access, code: str) -> Coupon:
     """A coupon with its counts; raises `NotFound`."""
     async with desk.database.read(access.scope) as tx:
         return await _found(tx, code)
+
+
+async def listed(
+    desk: Desk,
+    access: Access,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[Coupon]:
+    """Those below a place, the one that was made last first."""
+    async with desk.database.read(access.scope) as tx:
+        return await coupon.listed(tx, since, until, place, limit)
 
 
 async def claim(

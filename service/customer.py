@@ -11,11 +11,12 @@ from domain.event import JSON
 from domain.period import check_zone
 from domain.proposal import Agreed, Proposal, together
 from service import proposal
-from service.audit import viewed
+from service.audit import looked_through, viewed
 from service.desk import Desk
 from store import audit, clock, customer, pricing
 from store.database import Transaction
 from store.identifier import new_id
+from store.page import Page, Place
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,22 @@ async def get(desk: Desk, access: Access, customer_id: str) -> CustomerRecord:
         seen = await _found(tx, customer_id)
     await viewed(desk, access, Noun.CUSTOMER, customer_id, customer_id)
     return seen
+
+
+async def listed(
+    desk: Desk,
+    access: Access,
+    customer_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[CustomerRecord]:
+    """Those below a place, newest first, and how they are billed now."""
+    async with desk.database.read(access.scope) as tx:
+        found = await customer.listed(tx, customer_id, since, until, place, limit)
+    await looked_through(desk, access, Noun.CUSTOMER, customer_id)
+    return Page([CustomerRecord(*each) for each in found.items], found.following)
 
 
 async def add_card(desk: Desk, access: Access, customer_id: str, card: NewCard) -> PaymentMethod:

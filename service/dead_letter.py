@@ -35,7 +35,7 @@ from domain.event import JSON
 from domain.proposal import Proposal
 from domain.terms import Terms
 from service import proposal
-from service.audit import viewed
+from service.audit import looked_through, viewed
 from service.desk import Desk
 from service.page import Ascent, Descent
 from service.starts import start_dead_letter_job, start_settlement
@@ -45,8 +45,6 @@ from store.identifier import new_id
 from store.seen import seen
 from workflows.invoice_retry import InvoiceRetry
 
-LIST = "list"
-"""What somebody looks at who looks at many of them."""
 DAY = timedelta(days=1)
 ASK_SECONDS = 2
 """How long the owner of an invoice is waited for; the sweeper asks again."""
@@ -77,7 +75,7 @@ async def page(
         if len(rows) == limit:
             newest = rows[0].position if place is None else place.newest
             following = Descent(newest, rows[-1].position, await seen(tx))
-    await viewed(desk, access, Noun.DEAD_LETTER, LIST, wanted.customer_id)
+    await looked_through(desk, access, Noun.DEAD_LETTER, wanted.customer_id)
     return [*late, *rows], following
 
 
@@ -309,7 +307,7 @@ async def stats(desk: Desk, access: Access, wanted: Wanted, bucket: timedelta) -
             by_error_class=await dead_letter.count_by(tx, within, "error_class"),
             by_customer=await dead_letter.count_by(tx, within, "customer_id"),
         )
-    await viewed(desk, access, Noun.DEAD_LETTER, LIST, wanted.customer_id)
+    await looked_through(desk, access, Noun.DEAD_LETTER, wanted.customer_id)
     return found
 
 

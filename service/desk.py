@@ -7,6 +7,7 @@ from temporalio.client import Client
 
 from domain.terms import Terms
 from gateway.client import GatewayProfile
+from gateway.reports import Reports
 from store.database import Database
 from store.key_ring import KeyRing
 
@@ -22,5 +23,6 @@ class Desk:
     temporal: Client
     terms: Terms
     gateways: Mapping[str, GatewayProfile]
+    reports: Reports
     keys: KeyRing
     wait_seconds: float

@@ -6,6 +6,7 @@ what else is asked, the time before it and what was known after it, is true when
 """
 
 import asyncio
+from contextvars import Context
 from datetime import timedelta
 
 from domain.access import SYSTEM
@@ -36,7 +37,8 @@ class GroupCommit:
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, receipt))
         if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+            # Not in the context, and so in the trace, of who came first: it works for all.
+            self._working = asyncio.create_task(self._work(), context=Context())
         return await receipt
 
     async def _work(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.access import SYSTEM
+from domain.gateway_health import Queue
 from domain.invoice import InvoiceStatus
 from domain.payment import PaymentStatus
 from domain.period import Period
@@ -23,12 +24,15 @@ from store import (
     saga,
     settlement,
     usage,
+    waiting,
     watch,
 )
 from store.database import Database, Transaction
 
 HOUR = timedelta(hours=1)
 READY_WITHIN_SECONDS = 2
+READER = "figures"
+"""Who of all processes reads them for Prometheus: see `store.leader`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Figures:
     `compensations`: saga steps taken back within the last hour. `refused`: outbox rows that Kafka
     refuses, and those that wait behind one. `unplaced`: usage events in no month's partition.
     `invoices`: those that are open by status and by days past due, as `AgedReceivables.bucket`.
+    `waiting`: what waits for each gateway, of those for which anything does.
     `run_ends_at`: the end of the last month that was settled for everybody, None before the first;
     `unsettled`: its customers whose settlement failed or is under way.
     """
@@ -48,6 +53,7 @@ class Figures:
     reviews_waiting: Mapping[Question, int]
     stock_in_review: int
     watched: int
+    waiting: Mapping[str, Queue]
     invoices: Mapping[tuple[InvoiceStatus, int], int]
     dead_letters: Mapping[str, int]
     run_ends_at: datetime | None
@@ -77,6 +83,7 @@ async def figures(tx: Transaction) -> Figures:
         reviews_waiting=await review.count_waiting(tx),
         stock_in_review=len(await inventory.in_review(tx)),
         watched=await watch.count_open(tx),
+        waiting=await waiting.queues(tx),
         invoices=await invoice.count_open(tx, now),
         dead_letters=await dead_letter.count_by_source(tx),
         run_ends_at=None if period is None else Period.parse(period).ends_at("UTC"),

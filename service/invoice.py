@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from domain import usage as usage_rules
 from domain.access import Access
 from domain.approval import Verdict, judged
 from domain.audit import Action, Entry, Noun, actor
@@ -35,7 +36,7 @@ from domain.invoice import (
 from domain.payment import FINAL, Payment
 from domain.period import Period
 from domain.proposal import ALONE, Agreed, Decision, Proposal
-from domain.usage import Aggregate
+from domain.usage import Aggregate, CountedEvent
 from domain.workflow_id import invoice_workflow_id
 from service import proposal
 from service.audit import viewed
@@ -43,17 +44,24 @@ from service.call import Answer, Call, Seen
 from service.desk import Desk
 from service.owner import Update, told, update_id
 from service.page import Position
-from service.recomputation import differences
+from service.recomputation import differences, zone_of
 from service.starts import start_invoice, start_settlement
-from store import customer, idempotency, invoice, payment
+from store import audit, customer, idempotency, invoice, payment, usage
 from store.database import Transaction
 from store.idempotency import StoredAnswer
+from store.page import Page, Place
 
 POLL_SECONDS = 0.03
+EXPORTED_AT_ONCE = 2_000
+"""Events that are in memory together."""
 DECIDED = frozenset(InvoiceStatus) - {InvoiceStatus.DRAFT, InvoiceStatus.AWAITING_APPROVAL}
 
 Judge = Callable[[InvoiceStatus, Sequence[Mapping[str, str]]], Decided | None]
 """What was decided, by an invoice's status and the decisions that are kept with it."""
+
+
+class CutShort(Exception):
+    """What is on its way is not whole, and must not end as if it were."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +111,90 @@ async def recomputed(desk: Desk, access: Access, invoice_id: str) -> tuple[Invoi
     async with desk.database.read(access.scope) as tx:
         row = await found(tx, invoice_id)
         access.require(row.customer_id)
-        if row.status in GAVE_BACK:
-            raise InvoiceNotIssued(
-                f"The invoice was {row.status.lower()}: its usage is free, and nothing is billed."
-            )
-        if row.status is InvoiceStatus.DRAFT:
-            raise InvoiceNotIssued(f"The draft is not ready: {row.reason or 'it is being made'}.")
+        _require_events(row)
         differing = await differences(tx, row)
     await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
     return row, differing
+
+
+def _require_events(row: Invoice) -> None:
+    if row.status in GAVE_BACK:
+        raise InvoiceNotIssued(
+            f"The invoice was {row.status.lower()}: its usage is free, and nothing is billed."
+        )
+    if row.status is InvoiceStatus.DRAFT:
+        raise InvoiceNotIssued(f"The draft is not ready: {row.reason or 'it is being made'}.")
+
+
+async def events(
+    desk: Desk,
+    access: Access,
+    invoice_id: str,
+    wanted: usage_rules.Wanted,
+    place: Place | None,
+    limit: int,
+) -> Page[CountedEvent]:
+    """The events that it bills, below a place, what happened last first. Raises `NotFound`, and
+    `InvoiceNotIssued` for what bills nothing."""
+    async with desk.database.read(access.scope) as tx:
+        row, of_it = await _events_of(tx, access, invoice_id, wanted)
+        seen = await usage.listed(tx, of_it, place, limit)
+    await viewed(desk, access, Noun.INVOICE, row.id, row.customer_id)
+    return seen
+
+
+async def exported(
+    desk: Desk, access: Access, invoice_id: str, wanted: usage_rules.Wanted
+) -> AsyncIterator[Sequence[CountedEvent]]:
+    """All of them, what happened first first, some at a time. That somebody takes the events of a
+    customer away is noted before. Raises `NotFound`, and `InvoiceNotIssued` for what bills
+    nothing; whoever reads on may meet `CutShort`."""
+    async with desk.database.begin(access.scope) as tx:
+        row, of_it = await _events_of(tx, access, invoice_id, wanted)
+        due = sum(
+            each.events
+            for each in await invoice.aggregates(tx, row.id)
+            if wanted.resource_type in (None, each.resource_type)
+            and wanted.period in (None, each.period)
+        )
+        if access.for_everybody:
+            who, after = actor(access), {"events": due}
+            taken = (Noun.INVOICE, row.id, row.customer_id)
+            await audit.append(tx, Entry(who, Action.DATA_EXPORTED, *taken, after=after))
+    return _batches(desk, access, of_it, due)
+
+
+async def _batches(
+    desk: Desk, access: Access, wanted: usage_rules.Wanted, due: int
+) -> AsyncIterator[Sequence[CountedEvent]]:
+    """Each by a transaction of its own: whoever reads slowly holds none open."""
+    last = None
+    while True:
+        async with desk.database.read(access.scope) as tx:
+            batch = await usage.after(tx, wanted, last, EXPORTED_AT_ONCE)
+        if not batch:
+            break
+        due -= len(batch)
+        yield batch
+        last = batch[-1]
+    if due:
+        raise CutShort("The invoice has given its events back while they were read.")
+
+
+async def _events_of(
+    tx: Transaction, access: Access, invoice_id: str, wanted: usage_rules.Wanted
+) -> tuple[Invoice, usage_rules.Wanted]:
+    row = await found(tx, invoice_id)
+    access.require(row.customer_id)
+    _require_events(row)
+    return row, replace(wanted, invoice_id=row.id).by(await zone_of(tx, row))
 
 
 async def page(
     desk: Desk, access: Access, customer_id: str | None, number: int, size: int
 ) -> list[ListedInvoice]:
     """By number of page, newest first."""
-    owner = whose(access, customer_id)
+    owner = access.whose(customer_id)
     async with desk.database.statements(access.scope) as tx:
         return await invoice.page(tx, owner, (number - 1) * size, size)
 
@@ -132,7 +208,7 @@ async def crawl(
     size: int,
 ) -> tuple[list[ListedInvoice], Position | None]:
     """Those after a place, oldest first, with what came late before it, and the place after them;
-    None at the end. `owner`: see `whose`."""
+    None at the end. `owner`: see `Access.whose`."""
     at = None if place is None else (place.created_at, place.id)
     before = None if place is None else place.seen
     async with desk.database.statements(access.scope) as tx:
@@ -141,13 +217,6 @@ async def crawl(
         return [*late, *rows], None
     last = rows[-1].invoice
     return [*late, *rows], Position(last.created_at, last.id, seen)
-
-
-def whose(access: Access, customer_id: str | None) -> str | None:
-    """Whose invoices: a customer sees its own, others all unless they name one."""
-    if customer_id is None and access.for_everybody:
-        return None
-    return access.named(customer_id)
 
 
 async def pay(

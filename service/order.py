@@ -1,5 +1,6 @@
 """Orders: what a customer is to pay for goods."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain import order as rules
@@ -9,15 +10,16 @@ from domain.audit import Action, Entry, Noun, actor
 from domain.coupon import discount as discounted
 from domain.errors import CouponNotApplicable, CouponNotIssued, NotFound
 from domain.event import JSON, Event, Topic
-from domain.order import Order, OrderLine
+from domain.order import Order, OrderLine, Wanted
 from domain.saga import SagaStep
-from service.audit import viewed
+from service.audit import looked_through, viewed
 from service.call import Answer, Call
 from service.desk import Desk
 from store import audit, change, clock, coupon, customer, idempotency, order, outbox, payment, saga
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
+from store.page import Page, Place
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ async def get(desk: Desk, access: Access, order_id: str) -> OrderRecord:
         seen = await _record(tx, row)
     await viewed(desk, access, Noun.ORDER, row.id, row.customer_id)
     return seen
+
+
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[OrderRecord]:
+    """Those below a place, newest first, each as it stands now."""
+    async with desk.database.read(access.scope) as tx:
+        found = await order.listed(tx, wanted, place, limit)
+        seen = await _records(tx, found.items)
+    await looked_through(desk, access, Noun.ORDER, wanted.customer_id)
+    return Page(seen, found.following)
 
 
 async def _create(tx: Transaction, call: Call, order_id: str, wanted: NewOrder) -> None:
@@ -128,5 +141,14 @@ async def _found(tx: Transaction, order_id: str) -> Order:
 
 
 async def _record(tx: Transaction, row: Order) -> OrderRecord:
-    paid = await payment.of_payable(tx, row.id)
-    return OrderRecord(row, [step for each in paid for step in await saga.of(tx, each.id)])
+    [found] = await _records(tx, [row])
+    return found
+
+
+async def _records(tx: Transaction, rows: Sequence[Order]) -> list[OrderRecord]:
+    paid = await payment.of_payable(tx, *(row.id for row in rows))
+    steps = await saga.of_each(tx, [each.id for each in paid])
+    of: dict[str, list[SagaStep]] = {row.id: [] for row in rows}
+    for each in paid:
+        of[each.payable_id] += steps[each.id]
+    return [OrderRecord(row, of[row.id]) for row in rows]

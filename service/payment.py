@@ -19,11 +19,11 @@ from domain.event import JSON
 from domain.gateway import GatewayAttempt
 from domain.inventory import tracked
 from domain.order import PAYABLE
-from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest
+from domain.payment import FINAL, Method, PayableType, Payment, PaymentRequest, Wanted
 from domain.review import Resolution
 from domain.workflow_id import payment_workflow_id
 from service import review as reviews
-from service.audit import viewed
+from service.audit import looked_through, viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
@@ -32,6 +32,7 @@ from store import audit, change, customer, gateway_attempt, idempotency, order, 
 from store.database import Transaction
 from store.idempotency import Claimed, StoredAnswer
 from store.identifier import new_id
+from store.page import Page, Place
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,19 @@ async def get(desk: Desk, access: Access, payment_id: str) -> PaymentRecord:
     return seen
 
 
-async def of_order(desk: Desk, access: Access, order_id: str) -> list[PaymentRecord]:
-    """Every payment of an order, oldest first."""
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[PaymentRecord]:
+    """Those below a place, newest first, each as it stands now."""
     async with desk.database.read(access.scope) as tx:
-        ordered = await order.find(tx, order_id)
-        if ordered is None:
-            raise NotFound(f"There is no order {order_id}.")
-        access.require(ordered.customer_id)
-        seen = [await record(tx, row) for row in await payment.of_payable(tx, order_id)]
-    await viewed(desk, access, Noun.ORDER, ordered.id, ordered.customer_id)
-    return seen
+        found = await payment.listed(tx, wanted, place, limit)
+        attempts = await gateway_attempt.of_payments(tx, [row.id for row in found.items])
+        seen = [
+            PaymentRecord(row, attempts[row.id], await _review_reason(tx, row))
+            for row in found.items
+        ]
+    await looked_through(desk, access, Noun.PAYMENT, wanted.customer_id)
+    return Page(seen, found.following)
 
 
 async def cancel(desk: Desk, call: Call, payment_id: str) -> Answer[PaymentRecord] | StoredAnswer:

@@ -11,6 +11,7 @@ from service import proposal
 from service.desk import Desk
 from store import audit, clock, customer, pricing
 from store.database import Transaction
+from store.page import Page, Place
 
 
 async def put(
@@ -47,6 +48,20 @@ async def versions(desk: Desk, code: str) -> list[PlanVersion]:
     """Those of a plan, in the order in which they were added; raises `NotFound`."""
     async with desk.database.read(SYSTEM) as tx:
         return await _known(tx, code)
+
+
+async def listed(
+    desk: Desk,
+    access: Access,
+    code: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[PlanVersion]:
+    """Versions below a place, the one that was added last first."""
+    async with desk.database.read(access.scope) as tx:
+        return await pricing.listed(tx, code, since, until, place, limit)
 
 
 async def withdraw(desk: Desk, access: Access, code: str) -> None:

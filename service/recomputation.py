@@ -16,8 +16,7 @@ async def differences(tx: Transaction, row: Invoice) -> list[str]:
     into the invoice, whatever happened to either since.
     """
     snapshot = PricingSnapshot.from_json(row.snapshot)
-    zone = snapshot.time_zone or await _zone_of_today(tx, row.customer_id)
-    counted = await usage.aggregates(tx, row.id, zone)
+    counted = await usage.aggregates(tx, row.id, await zone_of(tx, row))
     stored = await invoice.aggregates(tx, row.id)
     return [
         *_of_aggregates(counted, stored),
@@ -26,8 +25,12 @@ async def differences(tx: Transaction, row: Invoice) -> list[str]:
     ]
 
 
-async def _zone_of_today(tx: Transaction, customer_id: str) -> str:
-    whose = await customer.find(tx, customer_id)
+async def zone_of(tx: Transaction, row: Invoice) -> str:
+    """By whose clock its events were put into months."""
+    frozen = PricingSnapshot.from_json(row.snapshot).time_zone
+    if frozen is not None:
+        return frozen
+    whose = await customer.find(tx, row.customer_id)
     return "UTC" if whose is None else whose.time_zone
 
 

@@ -11,12 +11,12 @@ from domain.errors import NotFound, NotRefundable
 from domain.event import JSON
 from domain.funding import Kind, Part, by_kind, worth
 from domain.payment import PayableType
-from domain.refund import FINAL, Refund, RefundRequest
+from domain.refund import FINAL, Refund, RefundRequest, Wanted
 from domain.review import Resolution
 from domain.wallet import check_room
 from domain.workflow_id import refund_workflow_id
 from service import review as reviews
-from service.audit import viewed
+from service.audit import looked_through, viewed
 from service.call import Answer, Call, Seen, followed
 from service.desk import Desk
 from service.owner import told
@@ -25,6 +25,7 @@ from store import audit, customer, idempotency, payment, refund, wallet
 from store.database import Transaction
 from store.idempotency import StoredAnswer
 from store.identifier import new_id
+from store.page import Page, Place
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ async def get(desk: Desk, access: Access, refund_id: str) -> Refund:
         row = await found(tx, refund_id)
     await viewed(desk, access, Noun.REFUND, row.id, row.customer_id)
     return row
+
+
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[Refund]:
+    """Those below a place, newest first, each as it stands now."""
+    async with desk.database.read(access.scope) as tx:
+        found = await refund.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.REFUND, wanted.customer_id)
+    return found
 
 
 async def resolve(

@@ -2,20 +2,19 @@
 
 from dataclasses import replace
 
-from domain.access import SYSTEM, Access
+from domain.access import Access
 from domain.audit import Noun, actor
 from domain.decision import Decided
 from domain.errors import Rejected
-from domain.review import Outcome, Resolution, WaitingReview, check
-from service.audit import viewed
+from domain.review import ListedReview, Outcome, Resolution, Wanted, check
+from service.audit import looked_through
 from service.call import Call
 from service.desk import Desk
 from service.owner import Update, update_id
 from store import review
 from store.database import Transaction
+from store.page import Page, Place
 
-WAITING = "waiting"
-"""What somebody looks at who looks at all of them."""
 _ASKS_FIRST = (
     "Its workflow asks the gateway once more before it waits for you: repeat this in a minute."
 )
@@ -55,8 +54,11 @@ async def _decided(desk: Desk, access: Access, reference_id: str, update_id: str
     return None if closed is None else Decided(closed.outcome, closed.decided_by or "")
 
 
-async def waiting(desk: Desk, access: Access) -> list[WaitingReview]:
-    """What waits for a person, oldest first."""
-    await viewed(desk, access, Noun.REVIEW, WAITING, None)
-    async with desk.database.read(SYSTEM) as tx:
-        return await review.waiting(tx)
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[ListedReview]:
+    """What was asked last first, below a place."""
+    async with desk.database.read(access.scope) as tx:
+        found = await review.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.REVIEW, wanted.customer_id)
+    return found

@@ -22,19 +22,23 @@ from domain.period import Period
 from domain.run import Progress
 from domain.settlement import (
     WAITING,
+    RecordedSettlement,
     SettlementOutcome,
     SettlementRequest,
     SettlementStatus,
+    Wanted,
 )
 from domain.workflow_id import invoice_workflow_id, part_workflow_id, settlement_workflow_id
 from service import invoice as invoices
 from service import proposal
+from service.audit import looked_through
 from service.desk import Desk
 from service.invoice import InvoiceRecord
 from service.starts import start_settlement, start_settlement_run
 from service.temporal import TemporalUnreachable
 from store import audit, clock, customer, invoice, month, settlement
 from store.database import Transaction
+from store.page import Page, Place
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.settlement_run import SettlementRun
 
@@ -236,6 +240,17 @@ class MonthStanding:
     customer_id: str
     status: SettlementStatus
     reason: str | None
+
+
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[RecordedSettlement]:
+    """How settlements stand, below a place, the last month first: as their rows say it, without a
+    look at what runs now."""
+    async with desk.database.read(access.scope) as tx:
+        found = await settlement.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.SETTLEMENT, wanted.customer_id)
+    return found
 
 
 async def month_standing(desk: Desk, period: str, customer_id: str) -> MonthStanding:

@@ -4,8 +4,17 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from temporalio.api.enums.v1 import (
+    PendingWorkflowTaskState,
+    VersioningBehavior,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflow.v1 import (
+    PendingActivityInfo,
+    PendingWorkflowTaskInfo,
+    WorkflowExecutionVersioningInfo,
+)
 from temporalio.client import Client, WorkflowHandle
 from temporalio.converter import DataConverter, WorkflowSerializationContext
 from temporalio.exceptions import FailureError
@@ -14,6 +23,17 @@ from temporalio.service import RPCError, RPCStatusCode
 from service.temporal import TemporalUnreachable
 
 TIMEOUT_SECONDS = 5.0
+_PASSING = frozenset(
+    {
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
+    }
+)
+"""How Temporal ends a task that it hands out once more by itself: something came in between."""
+RUNNING = "RUNNING"
+"""Temporal's word for a workflow that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +56,20 @@ class PendingTimer:
 
 @dataclass(frozen=True)
 class WorkflowStanding:
-    """`status` is Temporal's own word: RUNNING, COMPLETED, FAILED, TERMINATED, …"""
+    """`status` is Temporal's own word: RUNNING, COMPLETED, FAILED, TERMINATED, …
+
+    `task_failure`: why it cannot go on, if its workflow task fails; `waits_for_worker_since`: when
+    it came to want a worker, if none has come yet; `build`: the only one whose workers go on with
+    it, if it is pinned to one.
+    """
 
     workflow_id: str
     status: str
     activities: tuple[PendingActivity, ...]
     timers: tuple[PendingTimer, ...]
+    task_failure: str | None = None
+    waits_for_worker_since: datetime | None = None
+    build: str | None = None
 
 
 async def standing(client: Client, workflow_id: str) -> WorkflowStanding | None:
@@ -78,15 +106,20 @@ async def _standing(client: Client, handle: WorkflowHandle[object, object]) -> W
         "UNKNOWN" if described.status is None else described.status.name,
         tuple([await _activity(converter, each, open_) for each in pending]),
         tuple([await _timer(converter, event) for event in open_.timers.values()]),
+        await _task_failure(converter, open_.failed_task),
+        _unheard_since(described.raw_description.pending_workflow_task),
+        _build(described.raw_info.versioning_info),
     )
 
 
 @dataclass
 class _Open:
-    """What a history has begun: its timers that still run, and each activity's first event."""
+    """What a history has begun: its timers that still run, and each activity's first event; and its
+    last workflow task, if that has failed."""
 
     timers: dict[int, HistoryEvent] = field(default_factory=dict)
     activities: dict[str, HistoryEvent] = field(default_factory=dict)
+    failed_task: HistoryEvent | None = None
 
     def read(self, event: HistoryEvent) -> None:
         match event.WhichOneof("attributes"):
@@ -98,6 +131,10 @@ class _Open:
                 del self.timers[event.timer_canceled_event_attributes.started_event_id]
             case "activity_task_scheduled_event_attributes":
                 self.activities[event.activity_task_scheduled_event_attributes.activity_id] = event
+            case "workflow_task_failed_event_attributes":
+                self.failed_task = event
+            case "workflow_task_completed_event_attributes":
+                self.failed_task = None
 
 
 async def _activity(
@@ -117,6 +154,27 @@ async def _last_error(converter: DataConverter, pending: PendingActivityInfo) ->
         return None
     error = await converter.decode_failure(pending.last_failure)
     return error.message if isinstance(error, FailureError) else str(error)
+
+
+async def _task_failure(converter: DataConverter, failed: HistoryEvent | None) -> str | None:
+    if failed is None:
+        return None
+    told = failed.workflow_task_failed_event_attributes
+    if told.cause in _PASSING:
+        return None
+    error = await converter.decode_failure(told.failure)
+    return error.message if isinstance(error, FailureError) else str(error)
+
+
+def _unheard_since(task: PendingWorkflowTaskInfo) -> datetime | None:
+    if task.state != PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED:
+        return None
+    return task.original_scheduled_time.ToDatetime(tzinfo=UTC)
+
+
+def _build(versioning: WorkflowExecutionVersioningInfo) -> str | None:
+    pinned = versioning.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED
+    return versioning.deployment_version.build_id if pinned else None
 
 
 async def _timer(converter: DataConverter, started: HistoryEvent) -> PendingTimer:

@@ -7,6 +7,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from domain.dead_letter import JobRequest, JobState
+from domain.gateway_health import HurryRequest
 from domain.invoice import InvoiceOutcome, InvoiceRequest
 from domain.payment import PaymentOutcome, PaymentRequest
 from domain.refund import RefundOutcome, RefundRequest
@@ -14,6 +15,7 @@ from domain.run import Progress, RunRequest
 from domain.settlement import SettlementOutcome, SettlementRequest
 from workflows import starts
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -86,6 +88,13 @@ async def start_dead_letter_job(
     reads from the rows how far the job is."""
     return await client.start_workflow(
         DeadLetterJob.run, job, **starts.of_dead_letter_job(job).by_client()
+    )
+
+
+async def start_gateway_hurry(client: Client, hurry: HurryRequest) -> None:
+    """Have everybody ask who waits for a PG; where that is under way, once more when it is done."""
+    await client.start_workflow(
+        GatewayHurry.run, hurry, **starts.of_gateway_hurry(hurry).by_client()
     )
 
 

@@ -7,17 +7,20 @@ from domain.access import Access
 from domain.audit import Noun
 from domain.errors import NotFound
 from domain.event import OutboxEvent
+from domain.gateway_health import Standing
 from domain.ledger import BookedPosting
 from domain.order import OrderStatus
+from domain.payment import FINAL as PAID
 from domain.refund import FINAL, Refund
 from domain.review import Review
 from domain.saga import SagaStep
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
+from service import gateway as gateways
 from service import payment as payments
 from service.audit import viewed
 from service.desk import Desk
 from service.payment import PaymentRecord
-from service.standing import WorkflowStanding, standing
+from service.standing import RUNNING, WorkflowStanding, standing
 from service.temporal import TemporalUnreachable
 from store import ledger, order, outbox, payment, refund, review, saga
 from store.database import Transaction
@@ -26,7 +29,7 @@ from store.database import Transaction
 @dataclass(frozen=True)
 class Story:
     """One payment. `temporal_error`: why there are no workflows, when Temporal could not be
-    asked."""
+    asked. `gateway`: how its PG does, while a workflow of it may have to ask that."""
 
     record: PaymentRecord
     order_status: OrderStatus | None
@@ -37,6 +40,7 @@ class Story:
     reviews: Sequence[Review]
     workflows: Sequence[WorkflowStanding] = ()
     temporal_error: str | None = None
+    gateway: Standing | None = None
 
 
 async def stories(desk: Desk, access: Access, id_: str) -> list[Story]:
@@ -57,9 +61,24 @@ async def stories(desk: Desk, access: Access, id_: str) -> list[Story]:
     async with desk.database.read(access.scope) as tx:
         told = [await _stored(tx, payment_id) for payment_id in ids]
     return [
-        replace(story, workflows=found, temporal_error=error)
+        replace(
+            story,
+            workflows=found,
+            temporal_error=error,
+            gateway=await _gateway(desk, story, found),
+        )
         for story, (found, error) in zip(told, at_work, strict=True)
     ]
+
+
+async def _gateway(
+    desk: Desk, story: Story, workflows: Sequence[WorkflowStanding]
+) -> Standing | None:
+    paid = story.record.payment
+    at_work = any(each.status == RUNNING for each in workflows)
+    if not paid.card_amount or not (at_work or paid.status not in PAID):
+        return None
+    return await gateways.standing(desk, paid.gateway)
 
 
 async def _payment_ids(tx: Transaction, id_: str) -> list[str]:

@@ -5,14 +5,16 @@ from datetime import timedelta
 
 from domain.access import SYSTEM, Access
 from domain.audit import Action, Entry, Noun, actor
-from domain.errors import NotFound, Rejected, UsageBilled
+from domain.errors import InvalidRequest, NotFound, Rejected, UsageBilled
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
-from domain.usage import Receipt, UsageEvent, refused, untimely
+from domain.usage import CountedEvent, Receipt, UsageEvent, Wanted, refused, untimely
 from domain.usage_document import named, read
+from service.audit import looked_through
 from service.desk import Desk
 from store import audit, clock, customer, invoice, usage
 from store.database import Database, Transaction
+from store.page import Page, Place
 
 
 async def take(database: Database, documents: Sequence[object], late: timedelta) -> list[Receipt]:
@@ -43,6 +45,26 @@ def _read(document: object) -> UsageEvent | Receipt:
         return read(document)
     except Rejected as refusal:
         return refused(named(document), refusal)
+
+
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[CountedEvent]:
+    """Those below a place, what happened last first. Raises `InvalidRequest` where nothing says of
+    whom they are: a month has no bounds then, and those of everybody have no end."""
+    whose = wanted.customer_id
+    if whose is None and (wanted.invoice_id is None or wanted.period is not None):
+        instead = "" if wanted.period is not None else " or invoiceId"
+        raise InvalidRequest(f"customerId{instead}: is needed.")
+    async with desk.database.read(access.scope) as tx:
+        if whose is not None and wanted.period is not None:
+            known = await customer.find(tx, whose)
+            if known is None:
+                raise NotFound(f"There is no customer {whose}.")
+            wanted = wanted.by(known.time_zone)
+        found = await usage.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.USAGE_EVENT, whose)
+    return found
 
 
 async def void(

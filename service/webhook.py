@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 
-from domain.access import SYSTEM
+from domain.access import SYSTEM, Access
+from domain.audit import Noun
 from domain.identifier import UUID, has_form
 from domain.payment import PaymentStatus
+from domain.webhook import Wanted, Webhook
 from domain.workflow_id import payment_workflow_id, refund_workflow_id
+from service.audit import looked_through
 from service.desk import Desk
 from service.temporal import UNREACHABLE
 from store import webhook
+from store.page import Page, Place
 
 _NO_NEWS_NEEDED = frozenset[str | None]({None, PaymentStatus.PENDING, PaymentStatus.COMPLETED})
 """Of a refund too. While a call is under way its own answer is the news: a signal then would only
@@ -29,6 +33,16 @@ async def take(desk: Desk, gateway: str, event_id: str, event: Mapping[str, obje
             await _hint(desk, refund_workflow_id(refund_id))
     elif payment_id is not None and new.payment not in _NO_NEWS_NEEDED:
         await _hint(desk, payment_workflow_id(payment_id))
+
+
+async def listed(
+    desk: Desk, access: Access, wanted: Wanted, place: Place | None, limit: int
+) -> Page[Webhook]:
+    """What came last first, below a place."""
+    async with desk.database.read(access.scope) as tx:
+        found = await webhook.listed(tx, wanted, place, limit)
+    await looked_through(desk, access, Noun.WEBHOOK, None)
+    return found
 
 
 async def _hint(desk: Desk, workflow_id: str) -> None:

@@ -27,7 +27,7 @@ from domain.audit import Action, Actor, AuditEntry, Entry, Noun, Seal, Wanted
 from store import change
 from store.change import Change
 from store.database import Transaction
-from store.seen import Seen, unseen
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import audit_entries, audit_seals
 
 _APPEND = """
@@ -60,6 +60,7 @@ audited AS (
 LAST = 2**63 - 1
 _ENTRIES = select(audit_entries)
 _SEALS = select(audit_seals)
+_LISTED = Order((audit_entries.c.id,), audit_entries.c.created_xid)
 _PLACE = tuple_(audit_entries.c.created_xid, audit_entries.c.id)
 
 
@@ -144,23 +145,10 @@ async def after(tx: Transaction, wanted: Wanted, last_id: int, limit: int) -> li
 
 
 async def listed(
-    tx: Transaction, wanted: Wanted, before: int | None, limit: int
-) -> list[AuditEntry]:
-    """Newest first, below entry id `before`."""
-    query = _ENTRIES.where(*_filters(wanted)).order_by(audit_entries.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(audit_entries.c.id < before)
-    return [_entry(row) for row in await tx.execute(query)]
-
-
-async def came_late(
-    tx: Transaction, wanted: Wanted, newest: int, before: int, seen: Seen
-) -> list[AuditEntry]:
-    """Those between the newest and `before` that could not be seen when that was reached."""
-    passed = audit_entries.c.id.between(before, newest)
-    late = unseen(audit_entries.c.created_xid)
-    query = _ENTRIES.where(*_filters(wanted), passed, late).order_by(audit_entries.c.id.desc())
-    return [_entry(row) for row in await tx.execute(query, seen._asdict())]
+    tx: Transaction, wanted: Wanted, place: Place | None, limit: int
+) -> Page[AuditEntry]:
+    """The newest first, below a place."""
+    return await page(tx, _ENTRIES.where(*_filters(wanted)), _LISTED, place, limit, _entry)
 
 
 async def lock_chain(tx: Transaction) -> bool:
@@ -279,19 +267,17 @@ async def _seals(tx: Transaction, query: Select[Any]) -> list[Seal]:
 
 def _filters(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     columns = audit_entries.c
-    named = {
-        columns.action: wanted.action,
-        columns.actor_id: wanted.actor_id,
-        columns.target_type: wanted.noun,
-        columns.target_id: wanted.target_id,
-        columns.customer_id: wanted.customer_id,
-        columns.trace_id: wanted.trace_id,
-    }
-    yield from (column == value for column, value in named.items() if value is not None)
-    if wanted.since is not None:
-        yield columns.at >= wanted.since
-    if wanted.until is not None:
-        yield columns.at < wanted.until
+    yield from matching(
+        {
+            columns.action: wanted.action,
+            columns.actor_id: wanted.actor_id,
+            columns.target_type: wanted.noun,
+            columns.target_id: wanted.target_id,
+            columns.customer_id: wanted.customer_id,
+            columns.trace_id: wanted.trace_id,
+        }
+    )
+    yield from within(columns.at, wanted.since, wanted.until)
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

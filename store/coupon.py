@@ -1,5 +1,6 @@
 """Coupons, the claims of first-come ones, and their uses by payments."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, or_, select, update
@@ -9,6 +10,7 @@ from domain.coupon import Coupon, CouponClaim, CouponKind, CouponUseState
 from domain.errors import HoldReleased
 from store.change import Change
 from store.database import Transaction
+from store.page import Order, Page, Place, page, within
 from store.tables import coupon_claims, coupon_uses, coupons
 
 _LIVE = coupon_uses.c.state.in_([CouponUseState.IN_USE, CouponUseState.USED])
@@ -81,6 +83,20 @@ async def put(tx: Transaction, coupon: Coupon) -> bool:
 async def find(tx: Transaction, code: str) -> Coupon | None:
     row = (await tx.execute(select(coupons).where(coupons.c.code == code))).first()
     return None if row is None else _coupon(row)
+
+
+async def listed(
+    tx: Transaction,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[Coupon]:
+    """The one that was made last first, below a place."""
+    columns = coupons.c
+    query = select(coupons).where(*within(columns.created_at, since, until))
+    order = Order((columns.created_at, columns.code), columns.created_xid)
+    return await page(tx, query, order, place, limit, _coupon)
 
 
 async def issue(tx: Transaction, code: str, claim_id: str, customer_id: str) -> Coupon | None:

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from domain.customer import Customer, PaymentMethod
 from store.database import Transaction
 from store.key_ring import KeyRing
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import customers, payment_methods, plan_assignments
 
 
@@ -109,6 +110,24 @@ async def is_there(tx: Transaction, customer_id: str) -> bool:
     """For our own issuer, whose role knows no more of customers."""
     query = select(customers.c.id).where(customers.c.id == customer_id)
     return (await tx.execute(query)).first() is not None
+
+
+async def listed(
+    tx: Transaction,
+    customer_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[tuple[Customer, str | None]]:
+    """The newest first, below a place, each with the plan that it has now."""
+    columns = customers.c
+    plan = select_plan_at(columns.id, func.now()).scalar_subquery().label("plan_code")
+    query = select(customers, plan).where(
+        *matching({columns.id: customer_id}), *within(columns.created_at, since, until)
+    )
+    order = Order((columns.created_at, columns.id), columns.created_xid)
+    return await page(tx, query, order, place, limit, lambda row: (of_row(row), row.plan_code))
 
 
 async def lock(tx: Transaction, customer_id: str) -> bool:

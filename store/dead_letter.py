@@ -257,6 +257,13 @@ async def count_waiting(tx: Transaction) -> Mapping[str, int]:
     return {row.consumer_group: row[1] for row in rows}
 
 
+async def oldest_open(tx: Transaction) -> datetime | None:
+    """Since when the first of them waits."""
+    first = select(func.min(dead_letters.c.occurred_at))
+    moment: datetime | None = await tx.scalar(first.where(dead_letters.c.state == LetterState.OPEN))
+    return moment
+
+
 async def count_by_source(tx: Transaction) -> Mapping[str, int]:
     """How many wait, whatever they are."""
     query = select(dead_letters.c.source, func.count())

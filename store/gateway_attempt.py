@@ -135,6 +135,17 @@ async def of_payment(tx: Transaction, payment_id: str) -> list[GatewayAttempt]:
     return [attempt(row) for row in rows]
 
 
+async def of_payments(
+    tx: Transaction, payment_ids: Sequence[str]
+) -> Mapping[str, list[GatewayAttempt]]:
+    """The same of each of these."""
+    found: dict[str, list[GatewayAttempt]] = {each: [] for each in payment_ids}
+    query = select(*COLUMNS).where(gateway_attempts.c.payment_id.in_(payment_ids))
+    for row in await tx.execute(query.order_by(*IN_ORDER)):
+        found[row.attempt_payment_id].append(attempt(row))
+    return found
+
+
 COLUMNS = tuple(
     gateway_attempts.c[field.name].label(f"attempt_{field.name}")
     for field in fields(GatewayAttempt)

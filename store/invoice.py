@@ -741,6 +741,13 @@ async def count_open(tx: Transaction, as_of: datetime) -> dict[tuple[InvoiceStat
     return {(InvoiceStatus(status), bucket): count for status, bucket, count in rows}
 
 
+async def oldest_awaiting_approval(tx: Transaction) -> datetime | None:
+    """When the first of the drafts was made that wait for a person."""
+    awaits = invoices.c.status == InvoiceStatus.AWAITING_APPROVAL
+    made: datetime | None = await tx.scalar(select(func.min(invoices.c.created_at)).where(awaits))
+    return made
+
+
 def _bucket(due_at: ColumnElement[datetime], as_of: datetime) -> ColumnElement[int]:
     """As `AgedReceivables` has it."""
     past_due = [as_of - timedelta(days=days) for days in (90, 60, 30, 0)]

@@ -5,7 +5,7 @@ Not to the commit: whoever leads does so for hours, and no transaction is open m
 
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from store.database import Transaction
 
@@ -18,9 +18,28 @@ async def lead(tx: Transaction, name: str) -> bool:
     """Whether this connection leads from now on; False while another one does. `tx` is one of
     `Database.statements` that goes to nobody else afterwards: what is said here is of its session.
     """
-    key = func.hashtextextended(f"leader/{name}", 0)
+    key = func.hashtextextended(_named(name), 0)
     if not await tx.scalar(select(func.pg_try_advisory_lock(key))):
         return False
     silence = f"{SILENCE.total_seconds():.0f}s"
     await tx.execute(select(func.set_config("idle_session_timeout", silence, False)))
     return True
+
+
+_LED = text("""
+SELECT EXISTS (
+    SELECT FROM pg_locks, hashtextextended(:name, 0) AS key
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = key
+)
+""")
+
+
+async def is_led(tx: Transaction, name: str) -> bool:
+    """Whether any process leads now."""
+    return bool(await tx.scalar(_LED, {"name": _named(name)}))
+
+
+def _named(name: str) -> str:
+    return f"leader/{name}"

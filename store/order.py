@@ -7,10 +7,12 @@ from typing import Any
 from sqlalchemy import Row, Uuid, and_, bindparam, cast, func, insert, or_, select, update
 
 from domain.customer import PaymentMethod
-from domain.order import PAYABLE, Order, OrderLine, OrderStatus
+from domain.order import PAYABLE, Order, OrderLine, OrderStatus, Wanted
 from domain.payment import ToPay
+from store import page
 from store.change import Change
 from store.database import Transaction
+from store.page import Page, Place, matching, within
 from store.tables import inventory, orders, payment_methods
 
 _CARD = tuple(
@@ -40,6 +42,7 @@ _TO_PAY = (
 )
 """Put together once: that costs more than the statement."""
 _LINES = select(orders.c.lines).where(orders.c.id == bindparam("order_id"))
+_LISTED = page.Order((orders.c.created_at, orders.c.id), orders.c.created_xid)
 _BEGIN_PAYING = """
 begun AS (
     UPDATE orders SET status = 'PAYING', review_reason = NULL, updated_at = now()
@@ -90,6 +93,16 @@ async def create(
 async def find(tx: Transaction, order_id: str) -> Order | None:
     row = (await tx.execute(select(orders).where(orders.c.id == order_id))).first()
     return None if row is None else _order(row)
+
+
+async def listed(tx: Transaction, wanted: Wanted, place: Place | None, limit: int) -> Page[Order]:
+    """The newest first, below a place."""
+    columns = orders.c
+    query = select(orders).where(
+        *matching({columns.customer_id: wanted.customer_id, columns.status: wanted.status}),
+        *within(columns.created_at, wanted.since, wanted.until),
+    )
+    return await page.page(tx, query, _LISTED, place, limit, _order)
 
 
 async def to_pay(tx: Transaction, order_id: str, method_id: str | None) -> ToPay | None:

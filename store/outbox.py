@@ -192,6 +192,11 @@ async def try_again(tx: Transaction, limit: int) -> None:
     await tx.execute(again.values(refused_at=None))
 
 
+async def count_waiting(tx: Transaction) -> int:
+    """How many events wait for their turn."""
+    return int(await tx.scalar(select(func.count()).where(_WAITS)) or 0)
+
+
 async def count_refused(tx: Transaction) -> int:
     """How many events wait because the broker has refused them or one before them."""
     return int(await tx.scalar(select(func.count()).where(_REFUSED)) or 0)

@@ -1,17 +1,29 @@
 """Payments. A final status is never left again: every update says from where it may come."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from domain.coupon import CouponUseState
 from domain.errors import HoldReleased
 from domain.event import Origin
 from domain.funding import by_kind
 from domain.gateway import GatewayAttempt
+from domain.identifier import UUID, has_form
 from domain.inventory import ReservationState
 from domain.payment import (
     FINAL,
@@ -22,6 +34,7 @@ from domain.payment import (
     PaymentRequest,
     PaymentStatus,
     StockLine,
+    Wanted,
 )
 from domain.refund import RefundRequest
 from domain.waits import Waits
@@ -30,6 +43,7 @@ from domain.workflow_id import invoice_workflow_id
 from store import change, gateway_attempt
 from store.change import Change
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import (
     coupon_uses,
     gateway_attempts,
@@ -62,6 +76,8 @@ _WITH_ATTEMPTS = (
     .order_by(*gateway_attempt.IN_ORDER)
 )
 """Put together once: that costs more than the statement."""
+_LISTED = Order((payments.c.created_at, payments.c.id), payments.c.created_xid)
+_MONEY = payments.c.wallet_amount + payments.c.card_amount
 
 
 _CREATE = """
@@ -152,6 +168,48 @@ async def of_payable(tx: Transaction, *payable_ids: str) -> list[Payment]:
     query = _PAYMENTS.where(payments.c.payable_id.in_(payable_ids))
     rows = await tx.execute(query.order_by(payments.c.created_at, payments.c.id))
     return [_payment(row) for row in rows]
+
+
+async def listed(tx: Transaction, wanted: Wanted, place: Place | None, limit: int) -> Page[Payment]:
+    """The newest first, below a place."""
+    return await page(tx, _PAYMENTS.where(*_found(wanted)), _LISTED, place, limit, _payment)
+
+
+def _found(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    columns = payments.c
+    yield from matching(
+        {
+            columns.customer_id: wanted.customer_id,
+            columns.status: wanted.status,
+            columns.payable_id: wanted.payable_id,
+            columns.gateway: wanted.gateway,
+            columns.currency: wanted.currency,
+        }
+    )
+    if wanted.order_id is not None:
+        yield columns.payable_type == PayableType.ORDER
+        yield columns.payable_id == wanted.order_id
+    if wanted.open:
+        yield _OPEN
+    if wanted.older_than is not None:
+        yield columns.created_at < func.now() - wanted.older_than
+    if wanted.min_amount is not None:
+        yield wanted.min_amount <= _MONEY
+    if wanted.max_amount is not None:
+        yield wanted.max_amount >= _MONEY
+    if wanted.gateway_reference is not None:
+        yield columns.id.in_(_asked_as(wanted.gateway_reference))
+    yield from within(columns.created_at, wanted.since, wanted.until)
+
+
+def _asked_as(reference: str) -> Select[tuple[str]]:
+    """The payments of what a PG knows by this: its own number, or the one that we gave it, as a
+    whole or the id in front of it."""
+    known = [gateway_attempts.c.gateway_reference == reference]
+    if has_form(ours := reference[:36], UUID):
+        named = gateway_attempts.c.idempotency_key.startswith(reference, autoescape=True)
+        known.append((gateway_attempts.c.reference_id == ours) & named)
+    return select(gateway_attempts.c.payment_id).where(or_(*known))
 
 
 async def mark(

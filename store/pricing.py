@@ -20,6 +20,7 @@ from sqlalchemy import (
 from domain.pricing import Plan, PlanVersion
 from store import advisory_lock, customer
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import pricing_plans
 
 _WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
@@ -119,6 +120,23 @@ async def versions(tx: Transaction, code: str) -> list[PlanVersion]:
     """All of them, in the order in which they were added."""
     query = select(pricing_plans).where(pricing_plans.c.code == code)
     return [_version(row) for row in await tx.execute(query.order_by(pricing_plans.c.version))]
+
+
+async def listed(
+    tx: Transaction,
+    code: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    place: Place | None,
+    limit: int,
+) -> Page[PlanVersion]:
+    """Versions of every plan, or of one, below a place, the one that was added last first."""
+    columns = pricing_plans.c
+    query = select(pricing_plans).where(
+        *matching({columns.code: code}), *within(columns.created_at, since, until)
+    )
+    order = Order((columns.created_at, columns.code, columns.version), columns.created_xid)
+    return await page(tx, query, order, place, limit, _version)
 
 
 async def _append(

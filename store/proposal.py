@@ -81,6 +81,13 @@ async def waiting(tx: Transaction, after: str | None, limit: int) -> list[Propos
     return [_proposal(row) for row in rows]
 
 
+async def count_waiting(tx: Transaction) -> tuple[int, datetime | None]:
+    """How many wait, and since when the first of them does."""
+    query = select(func.count(), func.min(proposals.c.proposed_at))
+    row = (await tx.execute(query.where(_WAITS, proposals.c.holds_until > NOW))).one()
+    return row[0], row[1]
+
+
 def _proposal(row: Row[Any]) -> Proposal:
     return Proposal(
         id=row.id,

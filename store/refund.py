@@ -14,13 +14,16 @@ from domain.refund import (
     Refund,
     RefundRequest,
     RefundStatus,
+    Wanted,
     late_capture_refund_id,
 )
 from domain.waits import Waits
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import refunds
 
 _OPEN = refunds.c.status.not_in(FINAL)
+_LISTED = Order((refunds.c.created_at, refunds.c.id), refunds.c.created_xid)
 
 
 async def create(tx: Transaction, refund: RefundRequest) -> bool:
@@ -49,6 +52,19 @@ async def of_payment(tx: Transaction, payment_id: str) -> list[Refund]:
     query = select(refunds).where(refunds.c.payment_id == payment_id)
     rows = await tx.execute(query.order_by(refunds.c.created_at, refunds.c.id))
     return [_refund(row) for row in rows]
+
+
+async def listed(tx: Transaction, wanted: Wanted, place: Place | None, limit: int) -> Page[Refund]:
+    """The newest first, below a place."""
+    columns = refunds.c
+    named = {
+        columns.customer_id: wanted.customer_id,
+        columns.payment_id: wanted.payment_id,
+        columns.status: wanted.status,
+    }
+    in_time = within(columns.created_at, wanted.since, wanted.until)
+    query = select(refunds).where(*matching(named), *in_time)
+    return await page(tx, query, _LISTED, place, limit, _refund)
 
 
 async def mark(

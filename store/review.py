@@ -1,17 +1,20 @@
 """Questions that wait for a person: a row each, whatever has become of the payment or refund."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.gateway import Operation
-from domain.review import ClosedReview, NewReview, Question, Review, WaitingReview
+from domain.review import ClosedReview, ListedReview, NewReview, Question, Review, Wanted
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import payments, refunds, reviews
 
 _OPEN = reviews.c.closed_at.is_(None)
+_LISTED = Order((reviews.c.opened_at, reviews.c.id), reviews.c.created_xid)
 SUPERSEDED = "superseded"
 """Outcome of a review that nobody answered: a later run of its workflow found out by itself."""
 
@@ -73,20 +76,33 @@ async def supersede(tx: Transaction, reference_id: str) -> None:
     await close(tx, ClosedReview(reference_id, SUPERSEDED))
 
 
-async def waiting(tx: Transaction) -> list[WaitingReview]:
-    """What waits for a person, oldest first, with the amount and the customer that it is about."""
+async def listed(
+    tx: Transaction, wanted: Wanted, place: Place | None, limit: int
+) -> Page[ListedReview]:
+    """What was asked last first, below a place, with the amount and the customer that it is
+    about."""
     amount = func.coalesce(
         refunds.c.card_amount + refunds.c.wallet_amount,
         payments.c.card_amount + payments.c.wallet_amount,
     )
+    named = {
+        payments.c.customer_id: wanted.customer_id,
+        reviews.c.payment_id: wanted.payment_id,
+        reviews.c.question: wanted.question,
+    }
     query = (
         select(reviews, amount.label("amount"), payments.c.currency, payments.c.customer_id)
         .join_from(reviews, payments, payments.c.id == reviews.c.payment_id)
         .outerjoin(refunds, refunds.c.id == reviews.c.reference_id)
-        .where(_OPEN)
+        .where(*matching(named), *within(reviews.c.opened_at, wanted.since, wanted.until))
     )
-    rows = await tx.execute(query.order_by(reviews.c.opened_at, reviews.c.id))
-    return [WaitingReview(_review(row), row.amount, row.currency, row.customer_id) for row in rows]
+    if wanted.open:
+        query = query.where(_OPEN)
+    return await page(tx, query, _LISTED, place, limit, _listed)
+
+
+def _listed(row: Row[Any]) -> ListedReview:
+    return ListedReview(_review(row), row.amount, row.currency, row.customer_id)
 
 
 async def of_payment(tx: Transaction, payment_id: str) -> list[Review]:
@@ -101,6 +117,12 @@ async def latest(tx: Transaction, reference_id: str) -> Review | None:
     query = select(reviews).where(reviews.c.reference_id == reference_id)
     row = (await tx.execute(query.order_by(reviews.c.id.desc()).limit(1))).first()
     return None if row is None else _review(row)
+
+
+async def oldest_waiting(tx: Transaction) -> datetime | None:
+    """Since when the first of them waits."""
+    first: datetime | None = await tx.scalar(select(func.min(reviews.c.opened_at)).where(_OPEN))
+    return first
 
 
 async def count_waiting(tx: Transaction) -> Mapping[Question, int]:

@@ -1,7 +1,7 @@
 """The state of each step of a saga, written with the event that tells of it, in the transaction of
 the step's own effect."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -107,6 +107,15 @@ async def of(tx: Transaction, saga_id: str) -> list[SagaStep]:
     """The steps in the order in which the saga goes forward."""
     rows = await tx.execute(select(saga_steps).where(saga_steps.c.saga_id == saga_id))
     return sorted((_step(row) for row in rows), key=lambda step: IN_ORDER.index(step.step))
+
+
+async def of_each(tx: Transaction, saga_ids: Sequence[str]) -> Mapping[str, list[SagaStep]]:
+    """The same of each of these."""
+    found: dict[str, list[SagaStep]] = {each: [] for each in saga_ids}
+    rows = await tx.execute(select(saga_steps).where(saga_steps.c.saga_id.in_(saga_ids)))
+    for step in sorted(map(_step, rows), key=lambda step: IN_ORDER.index(step.step)):
+        found[step.saga_id].append(step)
+    return found
 
 
 async def undone_since(tx: Transaction, moment: datetime) -> int:

@@ -1,10 +1,21 @@
 """Settlement runs and what became of each customer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Text, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.invoice import InvoiceStatus
@@ -17,10 +28,12 @@ from domain.settlement import (
     OpenMonth,
     RecordedSettlement,
     SettlementStatus,
+    Wanted,
 )
 from store import change
 from store.change import Change
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page
 from store.tables import (
     customers,
     invoices,
@@ -66,6 +79,23 @@ _STANDING = case(
     else_=settlement_outcomes.c.status,
 )
 """As it stands today: the invoice that a settlement made may have been cancelled since."""
+
+
+# Written out, so that the index of the few that are can be used by a plan for any of them.
+_CANCELLED = invoices.c.status == bindparam(
+    None, InvoiceStatus.CANCELLED.value, Text, literal_execute=True
+)
+_STANDINGS: Select[Any] = select(
+    settlement_outcomes.c.period,
+    settlement_outcomes.c.customer_id,
+    _STANDING.label("status"),
+    settlement_outcomes.c.reason,
+    settlement_outcomes.c.invoice_id,
+).select_from(_OUTCOMES)
+_LISTED = Order(
+    (settlement_outcomes.c.period, settlement_outcomes.c.customer_id),
+    settlement_outcomes.c.created_xid,
+)
 
 
 async def begin_run(tx: Transaction, period: str) -> datetime:
@@ -186,20 +216,28 @@ async def leave_behind(
 async def find(tx: Transaction, period: str, customer_id: str) -> RecordedSettlement | None:
     """How a customer's settlement stands."""
     outcome = settlement_outcomes.c
-    columns: tuple[ColumnElement[Any], ...] = (
-        outcome.period,
-        outcome.customer_id,
-        _STANDING.label("status"),
-        outcome.reason,
-        outcome.invoice_id,
-    )
-    query = (
-        select(*columns)
-        .select_from(_OUTCOMES)
-        .where(outcome.period == period, outcome.customer_id == customer_id)
-    )
+    query = _STANDINGS.where(outcome.period == period, outcome.customer_id == customer_id)
     row = (await tx.execute(query)).first()
     return None if row is None else _recorded(row)
+
+
+async def listed(
+    tx: Transaction, wanted: Wanted, place: Place | None, limit: int
+) -> Page[RecordedSettlement]:
+    """How they stand, below a place, the last month first."""
+    outcome = settlement_outcomes.c
+    named = {outcome.customer_id: wanted.customer_id, outcome.period: wanted.period}
+    query = _STANDINGS.where(*matching(named), *_stands(wanted.status))
+    return await page(tx, query, _LISTED, place, limit, _recorded)
+
+
+def _stands(status: SettlementStatus | None) -> Iterator[ColumnElement[bool]]:
+    """A cancelled one was settled: it is no row that says so, but its invoice."""
+    if status is SettlementStatus.CANCELLED:
+        yield _CANCELLED
+    elif status is not None:
+        yield settlement_outcomes.c.status == status
+        yield _CANCELLED.is_not(True)
 
 
 async def unsettled(tx: Transaction, period: str) -> list[RecordedSettlement]:

@@ -3,6 +3,8 @@
 Triggers, functions and grants are not expressible here: see migrations/versions.
 """
 
+from collections.abc import Iterator
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -76,6 +78,14 @@ def _created_xid() -> Column[int]:
     return Column("created_xid", BigInteger, nullable=False, server_default=xid)
 
 
+def _listed_by(table: str, *found_by: str) -> Iterator[Index]:
+    """What the list of a table is read by, the newest first: as a whole, and by each of these."""
+    yield Index(f"ix_{table}_created_at_id", "created_at", "id")
+    for name in found_by:
+        yield Index(f"ix_{table}_{name}_created_at_id", name, "created_at", "id")
+    yield Index(f"ix_{table}_created_xid", "created_xid", postgresql_using="brin")
+
+
 def _time_unless_open(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True))
 
@@ -88,7 +98,9 @@ customers = Table(
     Column("prepaid", Boolean, nullable=False, server_default=text("false")),
     Column("due_days", Integer, nullable=False, server_default=text("14")),
     _time("created_at"),
+    _created_xid(),
     CheckConstraint("due_days BETWEEN 0 AND 365", name="due_days"),
+    *_listed_by("customers"),
 )
 """`prepaid`: invoices are collected from the wallet first, the rest by card."""
 
@@ -140,11 +152,12 @@ orders = Table(
     _text("review_reason", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    _created_xid(),
     CheckConstraint("amount >= 0", name="amount"),
     CheckConstraint(
         "discount >= 0 AND points >= 0 AND discount + points <= amount", name="reductions"
     ),
-    Index("ix_orders_customer_id", "customer_id"),
+    *_listed_by("orders", "customer_id", "status"),
 )
 """`amount` is the sum of the lines; `discount` and `points` reduce what a payment has to collect in
 money. `coupon_applied_by` is the payment that applies the coupon."""
@@ -186,6 +199,7 @@ payments = Table(
     _text("traceparent", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    _created_xid(),
     CheckConstraint("wallet_amount >= 0 AND card_amount >= 0", name="amounts"),
     CheckConstraint("card_refunded BETWEEN 0 AND card_amount", name="card_refunded"),
     CheckConstraint("wallet_refunded BETWEEN 0 AND wallet_amount", name="wallet_refunded"),
@@ -203,8 +217,9 @@ payments = Table(
         postgresql_where=text("status NOT IN ('FAILED', 'CANCELLED')"),
     ),
     Index("ix_payments_payable_id", "payable_id"),
-    Index("ix_payments_status", "status", postgresql_where=text(f"status NOT IN {_FINAL}")),
     Index("ix_payments_open", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
+    *_listed_by("payments", "customer_id", "status", "gateway"),
+    Index("ix_payments_currency_money", "currency", text("(wallet_amount + card_amount)")),
 )
 """`card_refunded`, `wallet_refunded` and `points_refunded` count pending refunds too: they reserve
 what is left. `two_calls`: its gateway authorizes first and captures later. `given_back`: its
@@ -232,6 +247,7 @@ refunds = Table(
     _text("traceparent", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    _created_xid(),
     CheckConstraint(
         "wallet_amount >= 0 AND card_amount >= 0 AND points_amount >= 0"
         " AND wallet_amount + card_amount + points_amount > 0",
@@ -239,6 +255,7 @@ refunds = Table(
     ),
     Index("ix_refunds_payment_id", "payment_id"),
     Index("ix_refunds_open", "id", postgresql_where=text("status NOT IN ('COMPLETED', 'FAILED')")),
+    *_listed_by("refunds", "customer_id", "status"),
 )
 
 top_ups = Table(
@@ -260,9 +277,13 @@ wallets = Table(
     _text("currency"),
     _running_amount("available"),
     _running_amount("held"),
+    _time("created_at"),
+    _created_xid(),
     PrimaryKeyConstraint("customer_id", "currency"),
     CheckConstraint("available >= 0 AND held >= 0", name="not_negative"),
     CheckConstraint("available + held <= 2000000000000000", name="bounded"),
+    Index("ix_wallets_created_at", "created_at", "customer_id", "currency"),
+    Index("ix_wallets_currency_created_at", "currency", "created_at", "customer_id"),
 )
 
 wallet_holds = Table(
@@ -327,6 +348,11 @@ gateway_attempts = Table(
     _time_unless_open("closed_at"),
     PrimaryKeyConstraint("reference_id", "operation"),
     Index("ix_gateway_attempts_payment_id", "payment_id"),
+    Index(
+        "ix_gateway_attempts_gateway_reference",
+        "gateway_reference",
+        postgresql_where=text("gateway_reference IS NOT NULL"),
+    ),
 )
 
 reviews = Table(
@@ -343,6 +369,7 @@ reviews = Table(
     _text("outcome", nullable=True),
     _text("note", nullable=True),
     _text("decided_by", nullable=True),
+    _created_xid(),
     Index(
         "uq_reviews_open",
         "reference_id",
@@ -351,6 +378,8 @@ reviews = Table(
     ),
     Index("ix_reviews_reference_id", "reference_id", "id"),
     Index("ix_reviews_payment_id", "payment_id"),
+    Index("ix_reviews_opened_at_id", "opened_at", "id"),
+    Index("ix_reviews_waiting", "opened_at", "id", postgresql_where=text("closed_at IS NULL")),
 )
 """What waits, or waited, for a person. `reference_id` is a payment's id, or a refund's."""
 
@@ -454,7 +483,11 @@ gateway_webhooks = Table(
     _text("event_id"),
     Column("body", JSONB, nullable=False),
     _time("received_at"),
+    _created_xid(),
     PrimaryKeyConstraint("gateway", "event_id"),
+    Index("ix_gateway_webhooks_received_at", "received_at", "gateway", "event_id"),
+    Index("ix_gateway_webhooks_gateway_received_at", "gateway", "received_at", "event_id"),
+    Index("ix_gateway_webhooks_created_xid", "created_xid", postgresql_using="brin"),
 )
 
 coupons = Table(
@@ -474,6 +507,7 @@ coupons = Table(
     Column("used", Integer, nullable=False, server_default=text("0")),
     _time("created_at"),
     _time("updated_at"),
+    _created_xid(),
     CheckConstraint("issued >= 0 AND used >= 0", name="counts"),
     CheckConstraint("kind IN ('PERCENTAGE', 'FIXED')", name="kind"),
 )
@@ -568,6 +602,7 @@ pricing_plans = Table(
     Column("effective_from", DateTime(timezone=True), nullable=False),
     Column("body", JSONB, nullable=False),
     _time("created_at"),
+    _created_xid(),
     PrimaryKeyConstraint("code", "version"),
 )
 """Versions are added, never changed: what was effective when stays known."""
@@ -594,6 +629,7 @@ usage_events = Table(
     _time("received_at"),
     Column("invoice_id", Uuid(as_uuid=False)),
     _text("void_reason", nullable=True),
+    _created_xid(),
     PrimaryKeyConstraint("id", "occurred_at"),
     CheckConstraint("quantity >= 0", name="quantity"),
     Index(
@@ -602,7 +638,9 @@ usage_events = Table(
         "occurred_at",
         postgresql_where=text("invoice_id IS NULL"),
     ),
-    Index("ix_usage_events_invoice_id", "invoice_id"),
+    Index("ix_usage_events_customer_id_occurred_at_id", "customer_id", "occurred_at", "id"),
+    Index("ix_usage_events_invoice_id_occurred_at_id", "invoice_id", "occurred_at", "id"),
+    Index("ix_usage_events_created_xid", "created_xid", postgresql_using="brin"),
     postgresql_partition_by="RANGE (occurred_at)",
 )
 """`invoice_id` is the invoice that has claimed the event; none ever claims a void one."""
@@ -663,6 +701,7 @@ invoices = Table(
         "id",
         postgresql_where=text("status IN ('ISSUED', 'OVERDUE', 'UNCOLLECTIBLE')"),
     ),
+    Index("ix_invoices_cancelled", "id", postgresql_where=text("status = 'CANCELLED'")),
     Index(
         "ix_invoices_drafts",
         "id",
@@ -711,8 +750,12 @@ settlement_outcomes = Table(
     _text("reason", nullable=True),
     Column("invoice_id", Uuid(as_uuid=False)),
     _time("updated_at"),
+    _created_xid(),
     PrimaryKeyConstraint("period", "customer_id"),
     Index("ix_settlement_outcomes_period_status", "period", "status"),
+    Index("ix_settlement_outcomes_status", "status", "period", "customer_id"),
+    Index("ix_settlement_outcomes_customer_id", "customer_id", "period"),
+    Index("ix_settlement_outcomes_invoice_id", "invoice_id"),
     Index(
         "ix_settlement_outcomes_not_over",
         "customer_id",

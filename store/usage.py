@@ -11,6 +11,7 @@ from sqlalchemy import (
     DateTime,
     Executable,
     FromClause,
+    Row,
     ScalarSelect,
     Select,
     Text,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    tuple_,
     union_all,
     update,
 )
@@ -28,10 +30,19 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.invoice import InvoiceState, InvoiceStatus
 from domain.period import Period
-from domain.usage import Aggregate, Identity, Receipt, UsageEvent, receipts
+from domain.usage import (
+    Aggregate,
+    CountedEvent,
+    Identity,
+    Receipt,
+    UsageEvent,
+    Wanted,
+    receipts,
+)
 from store import advisory_lock
 from store.database import Transaction
 from store.invoice import STOPPED
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import invoices, usage_events
 
 _COUNT = text("""
@@ -71,6 +82,9 @@ JOIN usage_identities USING (customer_id, event_id)
 
 UNCLAIMED = usage_events.c.invoice_id.is_(None) & usage_events.c.void_reason.is_(None)
 """What the next invoice takes."""
+
+
+_LISTED = Order((usage_events.c.occurred_at, usage_events.c.id), usage_events.c.created_xid)
 
 
 def in_turn(customer_id: ColumnElement[str]) -> ColumnElement[None]:
@@ -252,6 +266,53 @@ def _within(period: Period, zone: str) -> ColumnElement[bool]:
     return (happened >= period.starts_at(zone)) & (happened < period.ends_at(zone))
 
 
+async def listed(
+    tx: Transaction, wanted: Wanted, place: Place | None, limit: int
+) -> Page[CountedEvent]:
+    """What happened last first, below a place."""
+    return await page(tx, _matching(wanted), _LISTED, place, limit, _counted)
+
+
+async def after(
+    tx: Transaction, wanted: Wanted, last: CountedEvent | None, limit: int
+) -> list[CountedEvent]:
+    """What happened first first, behind an event: of what no event is added to any more."""
+    query = _matching(wanted).order_by(*_LISTED.key).limit(limit)
+    if last is not None:
+        behind = tuple_(*(literal(each) for each in (last.occurred_at, last.id)))
+        query = query.where(tuple_(*_LISTED.key) > behind)
+    return [_counted(row) for row in await tx.execute(query)]
+
+
+def _matching(wanted: Wanted) -> Select[Any]:
+    event = usage_events.c
+    named = {
+        event.customer_id: wanted.customer_id,
+        event.invoice_id: wanted.invoice_id,
+        event.resource_type: wanted.resource_type,
+    }
+    in_time = within(event.occurred_at, wanted.since, wanted.until)
+    query = select(usage_events).where(*matching(named), *in_time)
+    if wanted.voided is None:
+        return query
+    void = event.void_reason.is_not(None)
+    return query.where(void if wanted.voided else ~void)
+
+
+def _counted(row: Row[Any]) -> CountedEvent:
+    return CountedEvent(
+        id=row.id,
+        customer_id=row.customer_id,
+        event_id=row.event_id,
+        resource_type=row.resource_type,
+        quantity=row.quantity,
+        occurred_at=row.occurred_at,
+        received_at=row.received_at,
+        invoice_id=row.invoice_id,
+        void_reason=row.void_reason,
+    )
+
+
 async def void(tx: Transaction, customer_id: str, event_id: str, reason: str) -> bool:
     """The event is never billed, and stays, with the reason; False unless it is free: nobody voided
     it before, and no invoice has it but a draft that a check stopped, which is made anew anyway.
@@ -351,6 +412,22 @@ async def make_partitions(tx: Transaction, first: Period, last: Period) -> None:
     await tx.execute(text("SET LOCAL lock_timeout = '2s'"))
     each_month = func.unnest(cast(months, ARRAY(Date))).column_valued("month")
     await tx.execute(select(func.make_usage_partition(each_month)))
+
+
+async def without_partition(tx: Transaction, first: Period, last: Period) -> list[Period]:
+    """Of these months those that have none."""
+    parts = await tx.execute(
+        text(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid "
+            "WHERE inhparent = 'usage_events'::regclass"
+        )
+    )
+    there = set(parts.scalars())
+    return [
+        month
+        for month in first.until(last)
+        if f"usage_events_{month.year:04}_{month.month:02}" not in there
+    ]
 
 
 async def in_default_partition(tx: Transaction) -> int:

@@ -3,8 +3,11 @@
 Every change of a row stands beside its postings in the same transaction.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     ColumnElement,
+    Row,
     and_,
     case,
     func,
@@ -22,10 +25,11 @@ from domain.errors import HoldReleased
 from domain.ledger import BookedPosting
 from domain.payment import FINAL, PayableType
 from domain.refund import FINAL as REFUND_FINAL
-from domain.wallet import Balance, Hold, HoldState
+from domain.wallet import Balance, Hold, HoldState, Wanted
 from store import ledger
 from store.change import Change
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.seen import Seen, unseen
 from store.tables import (
     ledger_transactions,
@@ -36,6 +40,9 @@ from store.tables import (
     wallets,
 )
 
+_LISTED = Order(
+    (wallets.c.created_at, wallets.c.customer_id, wallets.c.currency), wallets.c.created_xid
+)
 _HOLD = text("""
 WITH moved AS (
     UPDATE wallets SET available = available - :amount, held = held + :amount
@@ -221,10 +228,21 @@ def _is(wanted: Hold) -> ColumnElement[bool]:
 async def balances(tx: Transaction, customer_id: str) -> list[Balance]:
     """One per currency."""
     query = select(wallets).where(wallets.c.customer_id == customer_id).order_by("currency")
-    return [
-        Balance(row.customer_id, row.currency, row.available, row.held)
-        for row in await tx.execute(query)
-    ]
+    return [_balance(row) for row in await tx.execute(query)]
+
+
+async def listed(tx: Transaction, wanted: Wanted, place: Place | None, limit: int) -> Page[Balance]:
+    """The wallet that was made last first, below a place."""
+    columns = wallets.c
+    query = select(wallets).where(
+        *matching({columns.customer_id: wanted.customer_id, columns.currency: wanted.unit}),
+        *within(columns.created_at, wanted.since, wanted.until),
+    )
+    return await page(tx, query, _LISTED, place, limit, _balance)
+
+
+def _balance(row: Row[Any]) -> Balance:
+    return Balance(row.customer_id, row.currency, row.available, row.held, row.created_at)
 
 
 async def available(tx: Transaction, customer_id: str, currency: str) -> int:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.payment import PaymentStatus
 from domain.refund import RefundStatus
+from domain.webhook import Wanted, Webhook
 from store.database import Transaction
+from store.page import Order, Page, Place, matching, page, within
 from store.tables import gateway_webhooks, payments, refunds
 
 _STORE = (
@@ -23,6 +26,11 @@ _STORE = (
     )
 )
 """Put together once: that costs more than the statement."""
+_RECEIVED = gateway_webhooks.c.received_at
+_LISTED = Order(
+    (_RECEIVED, gateway_webhooks.c.gateway, gateway_webhooks.c.event_id),
+    gateway_webhooks.c.created_xid,
+)
 
 
 @dataclass(frozen=True)
@@ -58,3 +66,16 @@ async def store(
         None if of_payment is None else PaymentStatus(of_payment),
         None if of_refund is None else RefundStatus(of_refund),
     )
+
+
+async def listed(tx: Transaction, wanted: Wanted, place: Place | None, limit: int) -> Page[Webhook]:
+    """What came last first, below a place."""
+    query = select(gateway_webhooks).where(
+        *matching({gateway_webhooks.c.gateway: wanted.gateway}),
+        *within(_RECEIVED, wanted.since, wanted.until),
+    )
+    return await page(tx, query, _LISTED, place, limit, _webhook)
+
+
+def _webhook(row: Row[Any]) -> Webhook:
+    return Webhook(row.gateway, row.event_id, row.body, row.received_at)

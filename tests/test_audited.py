@@ -1,6 +1,6 @@
 """Whatever writes is in the audit trail: every call of the API, and every command."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -8,11 +8,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 from temporalio.client import Client
-from typer.core import TyperGroup
-from typer.main import get_group
 
 from api.app import create_app
-from cli.main import app as commands
 from cli.system import os_user
 from domain.access import SYSTEM, at_the_machine
 from domain.audit import Action, AuditEntry
@@ -35,6 +32,7 @@ from tests.api.settling import (
 from tests.cli.conftest import Command, command
 from tests.support.audit import SOMEBODY, trail
 from tests.support.billing import ALWAYS, Billing
+from tests.support.commands import asking, every_command
 from tests.support.conditions import eventually
 from tests.support.databases import connected
 from tests.support.letters import DLQ, many
@@ -189,6 +187,11 @@ async def a_refund_resolution(world: World) -> Request:
 async def a_top_up(world: World) -> Request:
     body = {"amount": 100, "currency": "KRW", "source": "BANK_TRANSFER"}
     return post("/api/v1/wallet/top-ups", body)
+
+
+@call("POST /api/v1/gateways/{name}/hurry", Action.GATEWAY_HURRIED)
+async def a_hurry(world: World) -> Request:
+    return post("/api/v1/gateways/simulator/hurry")
 
 
 async def letter(world: World) -> str:
@@ -436,18 +439,39 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 # The commands.
 
 READING = {
-    *("payment show", "review list", "settlement report", "settlement failed"),
-    *("invoice list", "invoice show", "invoice explain", "invoice verify"),
-    *("proposal list", "key list", "dead-letter list"),
+    *("payment list", "payment show", "order list", "order show", "refund list", "refund show"),
+    *("customer list", "customer show", "wallet list", "wallet show"),
+    *("review list", "gateway list", "settlement report", "settlement failed"),
+    *(
+        "invoice list",
+        "invoice show",
+        "invoice explain",
+        "invoice verify",
+        "settlement list",
+        "plan list",
+        "plan show",
+        "coupon list",
+        "webhook list",
+        "invoice lineage",
+        "usage list",
+    ),
+    *("review stock", "proposal list", "key list", "dead-letter list"),
     *("dead-letter show", "dead-letter stats"),
-    *("verify", "audit list", "audit verify", "audit anchor"),
+    *("status", "doctor", "verify", "audit list", "audit verify", "audit anchor"),
     *("login", "whoami", "logout"),  # what they write is a file of whoever types them
-    *("user list", "auth keys"),
+    *("user list", "auth keys", "deploy check", "deploy list"),
 }
 OF_EVERYBODY = {"audit cut"}
 """It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
-OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server"}
+OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server", "auth"}
 """They run processes, or make tables as their owner."""
+
+NOBODYS_MONEY = {
+    *("gateway hurry", "outbox republish", "dead-letter job", "proposal withdraw", "audit export"),
+    *("key create", "key rotate", "key revoke", "auth rotate-keys"),
+    *("user create", "user disable", "user set-password", "user set-roles", "user unlock"),
+}
+"""What these change no customer ever owes or gets: nobody is asked before."""
 
 Arguments = Callable[[World], Awaitable[tuple[str, ...]]]
 COMMANDS: dict[str, tuple[Arguments, Action]] = {}
@@ -470,6 +494,11 @@ async def restock(world: World) -> tuple[str, ...]:
 async def resolve(world: World) -> tuple[str, ...]:
     id_ = await payment_in_review(world.billing, world.settings, world.client)
     return id_, "failed", "--reason", "not there"
+
+
+@writes("gateway hurry", Action.GATEWAY_HURRIED)
+async def hurry(world: World) -> tuple[str, ...]:
+    return ("simulator",)
 
 
 @writes("outbox republish", Action.EVENTS_REPUBLISHED)
@@ -535,14 +564,14 @@ async def discard_letter(world: World) -> tuple[str, ...]:
 
 @writes("dead-letter bulk-replay", Action.DLQ_BULK_REPLAY_DRYRUN)
 async def replay_letters(world: World) -> tuple[str, ...]:
-    return "--customer", world.billing.customer_id
+    return "--customer", world.billing.customer_id, "--dry-run"
 
 
 @writes("dead-letter bulk-discard", Action.DLQ_BULK_DISCARD_START)
 async def discard_letters(world: World) -> tuple[str, ...]:
     await letter(world)
     await confirmed(world)
-    return "--customer", world.billing.customer_id, "--yes", "--reason", "as agreed"
+    return "--customer", world.billing.customer_id, "--reason", "as agreed"
 
 
 @writes("dead-letter job", Action.DLQ_JOB_CANCELLED)
@@ -603,20 +632,13 @@ async def another_signing_key(world: World) -> tuple[str, ...]:
     return ()
 
 
-def every_command() -> Iterator[str]:
-    """As they are typed."""
-    top = get_group(commands)
-    context = top.make_context("billing", [], resilient_parsing=True)
-    for name in top.list_commands(context):
-        group = top.get_command(context, name)
-        of_group = group.list_commands(context) if isinstance(group, TyperGroup) else []
-        yield from (f"{name} {each}" for each in of_group)
-        if not of_group:
-            yield name
-
-
 def test_every_command_is_run_here_or_writes_nothing() -> None:
-    assert set(every_command()) == COMMANDS.keys() | OF_EVERYBODY | READING | OF_THE_MACHINE
+    known = COMMANDS.keys() | OF_EVERYBODY | READING | OF_THE_MACHINE
+    assert {name for name, _ in every_command()} == known
+
+
+def test_every_command_that_moves_money_asks_before() -> None:
+    assert asking() == COMMANDS.keys() - NOBODYS_MONEY
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -626,8 +648,9 @@ async def test_a_command_that_writes_is_in_the_trail(
     arguments, action = COMMANDS[name]
     words = await arguments(world)
     before = {each.id for each in await trail(world.billing.database, actor_id=WHO)}
+    agreed = ("--yes",) if name in asking() - {"dead-letter bulk-replay"} else ()
 
-    told = await command(*name.split(), *words, stdin="a password for those who ask\n")
+    told = await command(*name.split(), *agreed, *words, stdin="a password for those who ask\n")
 
     assert told.exit_code == 0, told.output
     after = await trail(world.billing.database, actor_id=WHO)
@@ -635,4 +658,22 @@ async def test_a_command_that_writes_is_in_the_trail(
     assert action in [each.action for each in noted]
     assert {each.actor_type for each in noted} <= {"OPERATOR", "FINANCE", "ADMIN"}
     if "--reason" in words:
-        assert [each.reason for each in noted] == [words[-1]]
+        assert [each.reason for each in noted if each.action == action] == [words[-1]]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(COMMANDS.keys() - NOBODYS_MONEY - {"dead-letter bulk-replay"})
+)
+async def test_what_is_only_shown_is_not_done(world: World, command: Command, name: str) -> None:
+    arguments, action = COMMANDS[name]
+    words = await arguments(world)
+    before = {each.id for each in await trail(world.billing.database, actor_id=WHO)}
+
+    told = await command(*name.split(), *words, "--dry-run")
+    alone = await command(*name.split(), *words)
+
+    assert told.exit_code == 0, told.output
+    assert told.stdout, "it says what would be done"
+    assert str(alone.exception).startswith("Nobody is here to be asked: say --yes")
+    after = await trail(world.billing.database, actor_id=WHO)
+    assert action not in [each.action for each in after if each.id not in before]

@@ -2,7 +2,7 @@
 
 Canaries go into every such field of a whole installation with keys, which then pays, declines,
 refunds and bills a month. All that it keeps is read raw: Temporal's histories and files, every
-column of PostgreSQL, Valkey, Kafka, and the logs of all its processes.
+column of PostgreSQL, Valkey, Kafka, the traces that it sends, and the logs of all its processes.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from domain.event import TOPICS
 from domain.period import Period
 from runtime import schema
 from tests.conftest import SECRET
+from tests.support.collector import Collector, collecting_beside
 from tests.support.conditions import eventually
 from tests.support.databases import connected
 from tests.support.sealing import OLD
@@ -40,6 +41,7 @@ class Installation:
 
     stack: Stack
     http: httpx2.Client
+    collector: Collector
     key: str = field(default_factory=lambda: f"key-of-{uuid4().hex}")
     token: str = field(default_factory=lambda: f"token-{uuid4().hex}")
     person: str = field(default_factory=lambda: f"Kim-{uuid4().hex}")
@@ -51,6 +53,8 @@ class Installation:
             "Authorization": f"Bearer {self.token}",
             "Cookie": f"session={self.token}",
             "User-Agent": self.person,
+            "baggage": f"name={self.person}",
+            "tracestate": f"name={self.person}",
         }
         answer = self.http.post(path, json=body, headers=headers, params=query)
         assert answer.status_code < 300, answer.text
@@ -63,13 +67,14 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:
-    with temporary_directory() as directory:
+    with temporary_directory() as directory, collecting_beside() as (collector, traces):
         simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET)
         with durable_stack(directory, TOPICS, simulator, ui_port=process.free_port()) as stack:
             schema.upgrade(stack.endpoints.database_owner_url)
             port = process.free_port()
             settings = services.environment(stack, payload_keys=OLD, sweep_seconds=1)
             settings |= {"GATEWAY_WEBHOOK_SECRET": SECRET, "API_WAIT_SECONDS": "60"}
+            settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces}
             ours = [
                 services.start_api(stack, port, settings),
                 services.start_worker(stack, "worker", settings),
@@ -77,7 +82,7 @@ def installation() -> Iterator[Installation]:
             try:
                 process.wait_until_ready(ours)
                 with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as http:
-                    yield Installation(stack, http)
+                    yield Installation(stack, http, collector)
             finally:
                 process.stop(ours)
 
@@ -129,6 +134,7 @@ async def everything(one: Installation) -> dict[str, list[bytes]]:
         **await postgresql(one.stack),
         "valkey": valkey(one.stack),
         "kafka": kafka(one.stack),
+        "traces": list(one.collector.raw),
         **logs(one.stack),
     }
 
@@ -162,7 +168,14 @@ async def postgresql(stack: Stack) -> dict[str, list[bytes]]:
 
 def valkey(stack: Stack) -> list[bytes]:
     with Redis.from_url(stack.endpoints.redis_url) as redis:
-        return [part for key in redis.scan_iter() for part in (key, redis.get(key) or b"")]
+        return [part for key in redis.scan_iter() for part in (key, *_values(redis, key))]
+
+
+def _values(redis: Redis, key: bytes | str) -> list[bytes | str]:
+    """What a key holds: most a text, the set of workers that speak of gateways its members."""
+    if redis.type(key) == b"set":
+        return [*redis.smembers(key)]
+    return [redis.get(key) or b""]
 
 
 def kafka(stack: Stack) -> list[bytes]:
@@ -219,9 +232,11 @@ async def test_what_is_personal_stands_nowhere_in_clear_but_where_it_must(
         await eventually(all_is_done)
 
     async def all_is_seen() -> dict[str, list[bytes]]:
-        """Temporal lists a workflow a moment after it began."""
+        """Temporal lists a workflow a moment after it began, and a span is sent within seconds."""
         found = await everything(lived)
-        return found if len(found["temporal"]) >= 10 and len(found["kafka"]) >= 30 else {}
+        whole = b"CompleteWorkflow:InvoiceRetry" in b"".join(found["traces"])
+        many = len(found["temporal"]) >= 10 and len(found["kafka"]) >= 30
+        return found if whole and many else {}
 
     kept = await eventually(all_is_seen)
 

@@ -35,12 +35,13 @@ PRODUCT = (
 SHOWN_ONLY = {
     "auth/grants.py": "how long a session can be refreshed yet",
     "auth/signing.py": "from when to when a token is good, which its readers tell by theirs",
-    "cli/dead_letter.py": "how old it is",
+    "cli/gateway.py": "how long it has been so, and until it is tried again",
     "cli/key.py": "how long it is believed; until when one is wished for the API says itself",
+    "cli/listing.py": "when a list that is watched was looked at",
     "cli/payment.py": "what is left of a timer of Temporal's",
-    "cli/review.py": "how old it is",
     "cli/tokens.py": "when a token of this machine should be renewed; the API decides",
     "runtime/consumer.py": "how old a message is, for a metric",
+    "runtime/doctor.py": "whether the clocks of the servers are this machine's",
     "service/settlement.py": "how long a run has taken so far",
 }
 """Who may ask the machine: nothing is decided by it."""

@@ -30,6 +30,28 @@ GROWING = metadata.tables.keys() - NOT_GROWING
 LIMITED = ("Index Scan", "Index Only Scan")
 """What reads as little of a whole index as there is asked for."""
 
+NOBODY = "01890000-0000-7000-8000-000000000000"
+ALWAYS = ("", "from=2020-01-01T00:00:00Z")
+LISTS = {
+    "payments": (
+        *("status=CANCELLED", "open=true&olderThan=PT1H", f"payableId={NOBODY}"),
+        *("gateway=another", "gatewayReference=pg_none", f"gatewayReference={NOBODY}"),
+        "currency=KRW&minAmount=900000000",
+    ),
+    "orders": ("status=FAILED",),
+    "refunds": ("status=FAILED", f"paymentId={NOBODY}"),
+    "customers": (),
+    "wallets": ("unit=POINT",),
+    "reviews": ("open=true", f"paymentId={NOBODY}"),
+}
+OTHER_LISTS = {
+    "settlements": ("", "period=2026-05", "status=FAILED", "status=CANCELLED"),
+    "webhooks": (*ALWAYS, "gateway=another"),
+    "coupons": ALWAYS,
+    "pricing-plans": (*ALWAYS, "code=another"),
+}
+"""What is rare or not there: of what is everywhere the newest are found soonest in their order."""
+
 Sent = dict[str, Any]
 """Statements with the first parameters that they came with."""
 
@@ -189,11 +211,38 @@ async def look(billing: Billing) -> None:
     await billing.get(f"/api/v1/wallet?{who}")
     page = await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1")
     await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1&before={page['next']}")
+    await look_through_lists(billing, who)
     # What is rare: of what is everywhere the newest are found soonest by their ids.
     for query in (who, "actor=nobody", f"targetId={billing.customer_id}", "action=RANKING_REBUILT"):
-        trail = await billing.get(f"/api/v1/audit?{query}&size=1")
+        trail = await billing.get(f"/api/v1/audit?{query}&limit=1")
         if trail["nextCursor"]:
-            await billing.get(f"/api/v1/audit?{query}&size=1&cursor={trail['nextCursor']}")
+            await billing.get(f"/api/v1/audit?{query}&limit=1&cursor={trail['nextCursor']}")
+
+
+async def look_through_lists(billing: Billing, who: str) -> None:
+    """By whatever each is found."""
+    for what, queries in LISTS.items():
+        for query in (*queries, *ALWAYS, who):
+            await every_page(billing, what, query)
+    for what, queries in OTHER_LISTS.items():
+        for query in queries:
+            await every_page(billing, what, query)
+    await every_page(billing, "settlements", who)
+    bill = (await billing.get(f"/api/v1/invoices?{who}"))["items"][0]["id"]
+    month = "period=2026-05&resourceType=API_CALL"
+    for query in (who, f"{who}&{month}", f"invoiceId={bill}", f"{who}&voided=true"):
+        await every_page(billing, "usage", query)
+    events = f"invoices/{bill}/lineage/events"
+    await every_page(billing, events, "resourceType=API_CALL")
+    assert (await billing.api.get(f"/api/v1/{events}/export?{month}")).status_code == 200
+
+
+async def every_page(billing: Billing, what: str, query: str) -> None:
+    """The first two of a list: from its end, and from a cursor."""
+    path = f"/api/v1/{what}?{query}&limit=1".replace("?&", "?")
+    first = await billing.get(path)
+    if first["nextCursor"]:
+        await billing.get(f"{path}&cursor={first['nextCursor']}")
 
 
 async def everything_published(billing: Billing, database: Database) -> None:

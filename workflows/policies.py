@@ -66,11 +66,17 @@ def undo(summary: str) -> ActivityConfig:
     )
 
 
+def longest_gateway_call(read_timeout: timedelta) -> timedelta:
+    """How long a call to a PG may take that itself gives up after `read_timeout`, with all that
+    comes before and after it."""
+    return read_timeout + timedelta(seconds=10)
+
+
 def gateway_call(summary: str, read_timeout: timedelta) -> ActivityConfig:
     """One call to a PG that itself gives up after `read_timeout`. One try: what a lost answer means
     is decided in the workflow, not by a retry policy."""
     return ActivityConfig(
-        start_to_close_timeout=read_timeout + timedelta(seconds=10),
+        start_to_close_timeout=longest_gateway_call(read_timeout),
         heartbeat_timeout=timedelta(seconds=5),
         retry_policy=RetryPolicy(maximum_attempts=1),
         cancellation_type=_WHEN_DONE,
@@ -78,17 +84,20 @@ def gateway_call(summary: str, read_timeout: timedelta) -> ActivityConfig:
     )
 
 
-RELAY_TURN = timedelta(minutes=5)
-"""How long one relay activity publishes before its workflow continues as new."""
+RELAY_TURN = timedelta(days=1)
+"""How long one relay activity publishes before its workflow continues as new: it is one line of the
+Temporal UI, and what is tried again meanwhile makes no history longer."""
+RELAY_HEARTBEAT = timedelta(seconds=5)
 
 
 def relay(summary: str) -> ActivityConfig:
-    """The long activity of the outbox; another worker takes over 5 s after its owner died."""
+    """The long activity of the outbox; another worker takes over 5 s after its owner died, however
+    many have died in its turn."""
     return ActivityConfig(
-        start_to_close_timeout=RELAY_TURN * 2,
-        heartbeat_timeout=timedelta(seconds=5),
+        start_to_close_timeout=RELAY_TURN + timedelta(hours=1),
+        heartbeat_timeout=RELAY_HEARTBEAT,
         retry_policy=RetryPolicy(
-            initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)
+            initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1)
         ),
         summary=summary,
     )

@@ -6,7 +6,6 @@ after it the PG is only asked, on a ladder; what stays undecided waits for a per
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from itertools import count
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -26,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.money import format_amount
     from domain.review import QUESTIONS, ClosedReview, Question, Resolution, check
-    from domain.waits import Waits
+    from domain.waits import Ladder, Waits
 
 from workflows import policies
 from workflows.saga import cancel_requested
@@ -187,9 +186,10 @@ class Pursuit:
     async def watch(self, ends_at: datetime) -> GatewayAnswer | None:
         """After "not found": ask until the PG's key window ends; a capture, if one comes. The last
         word must be the PG's: while it gives none, the watch goes on."""
-        for tries in count():
+        ladder = Ladder(self._waits)
+        while True:
             left = ends_at - workflow.now()
-            pause = self._waits.step(tries)
+            pause = ladder.left(workflow.now())
             await self._pause(min(pause, left) if left > timedelta(0) else pause, "late capture?")
             over = workflow.now() >= ends_at
             answer = await self._call(GatewayActivities.inquire, "watch for a late capture")
@@ -207,7 +207,7 @@ class Pursuit:
         verb = self._request.operation
         activity = _SEND[verb]
         answer = _NOT_ASKED
-        tries = 0
+        ladder = Ladder(self._waits)
         ends_at = self._opened_at + self._waits.resend_window
         while (left := ends_at - workflow.now()) > timedelta(0) and not self._called_off():
             sent_at = workflow.now()
@@ -218,8 +218,7 @@ class Pursuit:
             if answer.status is not GatewayStatus.NOT_SENT:
                 self._last_sent_at = sent_at
                 await self._unknown(answer)
-            await self._pause(min(self._waits.step(tries), left), f"send the {verb} again")
-            tries += 1
+            await self._pause(min(ladder.left(workflow.now()), left), f"send the {verb} again")
         return None if self._maybe_sent else answer
 
     def _called_off(self) -> bool:
@@ -227,7 +226,8 @@ class Pursuit:
 
     async def _inquire(self) -> GatewayAnswer | None:
         not_found_at: datetime | None = None
-        for tries in count():
+        ladder = Ladder(self._waits)
+        while True:
             answer = await self._call(GatewayActivities.inquire, f"inquire {self._amount()}")
             if answer.definite:
                 return answer
@@ -235,14 +235,14 @@ class Pursuit:
             if answer.status is GatewayStatus.NOT_FOUND and self._not_found_counts():
                 now = workflow.now()
                 not_found_at = not_found_at or now
-                if now - not_found_at >= self._waits.not_found_apart:
+                left = not_found_at + self._waits.not_found_apart - now
+                if left <= timedelta(0):
                     return answer
-                await self._pause(self._waits.not_found_apart, "not found: ask once more")
-            elif tries < len(self._waits.ladder):
-                await self._pause(self._waits.step(tries), "inquire again")
+                await self._pause(left, "not found: ask once more")
+            elif ladder.is_over(workflow.now()):
+                return None
             else:
-                break
-        return None
+                await self._pause(ladder.left(workflow.now()), "inquire again")
 
     async def _decided(self) -> GatewayAnswer:
         while self._resolution is None:

@@ -19,6 +19,7 @@ from temporalio.common import (
 
 with workflow.unsafe.imports_passed_through():
     from domain.dead_letter import JobRequest
+    from domain.gateway_health import HurryRequest
     from domain.invoice import InvoiceRequest
     from domain.money import format_amount
     from domain.payment import PayableType, PaymentRequest
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         SCHEDULED_WORKFLOW_ID,
         VERIFICATION_WORKFLOW_ID,
         dead_letter_job_workflow_id,
+        gateway_hurry_workflow_id,
         invoice_workflow_id,
         payment_workflow_id,
         refund_workflow_id,
@@ -59,6 +61,7 @@ class ByClient(TypedDict):
     search_attributes: TypedSearchAttributes
     static_summary: str
     priority: Priority
+    start_signal: str | None
 
 
 class BySchedule(TypedDict):
@@ -77,7 +80,7 @@ class Start:
     """The options of one start.
 
     The priority is always said: a child would inherit its parent's. `customer_id`: whose turn it
-    takes.
+    takes. `signal`: what a client tells it, whether it runs already or begins with it.
     """
 
     id: str
@@ -87,6 +90,7 @@ class Start:
     reuse: WorkflowIDReusePolicy = _AGAIN
     customer_id: str | None = None
     place: int = policies.USUAL
+    signal: str | None = None
 
     @property
     def priority(self) -> Priority:
@@ -104,6 +108,7 @@ class Start:
             "search_attributes": TypedSearchAttributes(self.attributes),
             "static_summary": self.summary,
             "priority": self.priority,
+            "start_signal": self.signal,
         }
 
     def as_child(self) -> workflow.ChildWorkflowConfig:
@@ -160,7 +165,9 @@ def of_invoice(invoice: InvoiceRequest) -> Start:
     return Start(
         invoice_workflow_id(invoice.invoice_id),
         policies.SETTLEMENT,
-        f"collect {format_amount(invoice.total, invoice.currency)}",
+        f"collect {format_amount(invoice.total, invoice.currency)}"
+        if invoice.total
+        else "nothing to collect",
         (
             SearchAttributePair(CUSTOMER_ID, invoice.customer_id),
             SearchAttributePair(INVOICE_ID, invoice.invoice_id),
@@ -212,6 +219,15 @@ def of_dead_letter_job(job: JobRequest) -> Start:
         dead_letter_job_workflow_id(job.job_id),
         policies.SETTLEMENT,
         "decide about many dead letters",
+    )
+
+
+def of_gateway_hurry(hurry: HurryRequest) -> Start:
+    return Start(
+        gateway_hurry_workflow_id(hurry.gateway),
+        policies.PAYMENTS,
+        f"whoever waits for {hurry.gateway} asks it now",
+        signal="again",
     )
 
 

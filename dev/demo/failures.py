@@ -65,7 +65,8 @@ async def kill_worker(stage: Stage) -> None:
 
 
 async def _payments(stage: Stage, order_id: str) -> list[dict[str, Any]]:
-    payments: list[dict[str, Any]] = await stage.shop.get(f"/api/v1/payments?orderId={order_id}")
+    page: dict[str, Any] = await stage.shop.get(f"/api/v1/payments?orderId={order_id}")
+    payments: list[dict[str, Any]] = page["items"]
     return payments
 
 

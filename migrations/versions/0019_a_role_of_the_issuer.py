@@ -5,7 +5,7 @@ no key that tokens are signed with.
 from alembic import op
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

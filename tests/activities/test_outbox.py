@@ -62,11 +62,14 @@ async def relay_until_published(bed: RelayBed) -> None:
 
 
 @asynccontextmanager
-async def relaying(bed: RelayBed) -> AsyncIterator[None]:
-    """A relay in this process for the length of the block."""
+async def relaying(
+    bed: RelayBed, try_again_after: timedelta = timedelta(minutes=5)
+) -> AsyncIterator[None]:
+    """A relay in this process for the length of the block, in one turn."""
     activities = OutboxActivities(bed.database, bed.settings.kafka)
     environment = ActivityEnvironment()
-    turn = asyncio.create_task(environment.run(activities.relay, RelayTurn(timedelta(hours=1))))
+    wanted = RelayTurn(timedelta(hours=1), try_again_after)
+    turn = asyncio.create_task(environment.run(activities.relay, wanted))
     try:
         yield
         assert not turn.done()
@@ -332,6 +335,19 @@ async def test_a_topic_that_takes_nothing_holds_up_no_other(
     async with relaying(bed):
         await eventually(bed.all_published)
     assert await numbers(bed, topic) == both
+
+
+async def test_what_is_refused_is_tried_again_within_a_turn(fresh_bed: RelayBed) -> None:
+    bed, topic, order_id = fresh_bed, Topic.ORDER_STEP, new_id()
+    bed.control(f"topic_error {topic} {KafkaError.TOPIC_AUTHORIZATION_FAILED}")
+    async with relaying(bed, try_again_after=timedelta(seconds=0.2)):
+        await commit(bed.database, [an_event(order_id, 1, topic)])
+        await eventually(bed.refused)
+        bed.control(f"topic_error {topic} 0")
+
+        await eventually(bed.all_published)
+
+    assert await numbers(bed, topic) == {order_id: [1]}
 
 
 async def test_brokers_that_take_nothing_at_all_refuse_no_event(bed: RelayBed) -> None:

@@ -29,6 +29,10 @@ WHO = {
     "GET /api/v1/refunds/{refund_id}": {S, O, F, A},
     "POST /api/v1/refunds/{refund_id}/resolve": {O},
     "GET /api/v1/wallet": {C, S, O, F, A},
+    "GET /api/v1/wallets": {C, S, O, F, A},
+    "GET /api/v1/orders": {C, S, O, F, A},
+    "GET /api/v1/refunds": {S, O, F, A},
+    "GET /api/v1/customers": {C, S, O, F, A},
     "GET /api/v1/wallet/transactions": {C, S, O, F, A},
     "POST /api/v1/wallet/top-ups": {C, S, O, F},
     "GET /api/v1/points": {C, S, O, F, A},
@@ -43,6 +47,7 @@ WHO = {
     "GET /api/v1/customers/{customerId}/payment-methods": {C, S, O, F, A},
     "POST /api/v1/customers/{customerId}/payment-methods": {O, A},
     "POST /api/v1/usage": {S, O},
+    "GET /api/v1/usage": {C, S, O, F, A},
     "POST /api/v1/usage/batch": {S, O},
     "PUT /api/v1/pricing-plans/{code}": {O, F, A},
     "GET /api/v1/pricing-plans/{code}": {O, F, A},
@@ -55,6 +60,8 @@ WHO = {
     "GET /api/v2/invoices": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}/lineage": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}/lineage/events": {C, S, O, F, A},
+    "GET /api/v1/invoices/{invoice_id}/lineage/events/export": {C, S, O, F, A},
     "GET /api/v1/invoices/{invoice_id}/recomputation": {O, F, A},
     "POST /api/v1/invoices/{invoice_id}/pay": {C, O, F},
     "POST /api/v1/invoices/{invoice_id}/paid-outside": {O, F},
@@ -63,10 +70,18 @@ WHO = {
     "POST /api/v1/invoices/{invoice_id}/approve": {O, F},
     "POST /api/v1/invoices/{invoice_id}/reject": {O, F},
     "GET /api/v1/aged-receivables": {O, F, A},
+    "GET /api/v1/status": {O, F, A},
     "GET /api/v1/proposals": {O, F, A},
     "DELETE /api/v1/proposals/{proposal_id}": {O, F, A},
     "GET /api/v1/stories/{id}": {O, F, A},
     "GET /api/v1/reviews": {O, F, A},
+    "GET /api/v1/gateways": {O, F, A},
+    "POST /api/v1/gateways/{name}/hurry": {O},
+    "GET /api/v1/webhooks": {O, F, A},
+    "GET /api/v1/settlements": {O, F, A},
+    "GET /api/v1/pricing-plans": {O, F, A},
+    "GET /api/v1/coupons": {O, F, A},
+    "GET /api/v1/reviews/stock": {O, F, A},
     "POST /api/v1/payments/{payment_id}/stock/resolve": {O, A},
     "POST /api/v1/usage/void": {O, F},
     "GET /api/v1/settlement/run": {O, F, A},
@@ -153,14 +168,15 @@ async def test_a_customer_meets_nothing_of_another(billing: Billing, acting: Act
         for answer in (
             await http.get(f"/api/v1/orders/{order_id}"),
             await http.get(f"/api/v1/payments/{paid['id']}"),
-            await http.get("/api/v1/payments", params={"orderId": order_id}),
-            await http.get("/api/v1/payments", params={"orderId": payable}),
+            await http.get("/api/v1/payments", params={"customerId": other.customer_id}),
             await http.get("/api/v1/wallet", params={"customerId": other.customer_id}),
             await http.get("/api/v1/wallet/transactions", params={"customerId": other.customer_id}),
             await http.post("/api/v1/payments", json=pay),
             await http.post("/api/v1/wallet/top-ups", json=top_up),
         ):
             refused(answer, 404, "not-found")
+        listed = await http.get("/api/v1/payments", params={"orderId": order_id})
+        assert listed.json()["items"] == []
 
     assert await rows_of(billing.database, other.customer_id) == before
     assert await other.balance() == (5000, 0)
@@ -178,7 +194,7 @@ async def test_a_customer_meets_what_is_theirs(billing: Billing, acting: Acting)
 
     assert (paid.status_code, paid.json()["status"]) == (201, "COMPLETED")
     assert seen.json() == paid.json()
-    assert listed.json() == [paid.json()]
+    assert listed.json()["items"] == [paid.json()]
     assert order.json()["status"] == "COMPLETED"
     assert wallet.json()["customerId"] == billing.customer_id
 

@@ -91,7 +91,7 @@ async def test_a_payment_is_noted_with_its_order_once_for_all_repeats(billing: B
 async def test_nothing_of_a_card_is_in_the_trail(billing: Billing) -> None:
     await billing.pay(await billing.order(3_000))
 
-    page = await found(billing.api, customerId=billing.customer_id, size=200)
+    page = await found(billing.api, customerId=billing.customer_id, limit=200)
 
     assert "PAYMENT_METHOD_ADDED" in [each["action"] for each in page["items"]]
     for secret in (GOOD_CARD, GOOD_CARD[-4:], "bk_"):
@@ -131,19 +131,19 @@ async def test_pages_miss_nothing_that_commits_late(billing: Billing, database: 
                 await audit.append(tx, an_entry("x", customer_id=about, reason=str(number)))
             if number == 1:
                 await audit.append(late, an_entry("x", customer_id=about, reason="late"))
-        first = await found(billing.api, customerId=about, targetId="x", size=4)
+        first = await found(billing.api, customerId=about, targetId="x", limit=3)
     rest = await found(
-        billing.api, customerId=about, targetId="x", size=4, cursor=first["nextCursor"]
+        billing.api, customerId=about, targetId="x", limit=3, cursor=first["nextCursor"]
     )
 
     reasons = [each["reason"] for page in (first, rest) for each in page["items"]]
-    assert reasons == ["3", "2", "1", "0", "late"]
-    assert rest["nextCursor"] is None
+    assert reasons == ["3", "2", "1", "late", "0"]
+    assert (rest["nextCursor"], rest["hasMore"]) == (None, False)
 
 
 @pytest.mark.parametrize(
     "query",
-    ["action=NOTHING", "targetType=moon", "size=0", "size=201", "from=yesterday", "cursor=x"],
+    ["action=NOTHING", "targetType=moon", "limit=0", "limit=201", "from=yesterday", "cursor=x"],
 )
 async def test_what_cannot_be_meant_is_refused(billing: Billing, query: str) -> None:
     refused(await billing.api.get(f"/api/v1/audit?{query}"), 400, "invalid-request")

@@ -115,7 +115,7 @@ async def test_the_api_is_killed_between_claim_and_start(
 
 async def _payments_of(billing: Billing, order_id: str) -> list[dict[str, Any]]:
     answer = await billing.api.get("/api/v1/payments", params={"orderId": order_id})
-    found: list[dict[str, Any]] = answer.json()
+    found: list[dict[str, Any]] = answer.json()["items"]
     return found
 
 

@@ -124,7 +124,7 @@ async def test_a_failed_order_can_be_paid_again(billing: Billing) -> None:
     assert second["status"] == "COMPLETED"
     assert (await billing.get(f"/api/v1/orders/{order_id}"))["status"] == "COMPLETED"
     attempts = await billing.api.get("/api/v1/payments", params={"orderId": order_id})
-    assert [each["id"] for each in attempts.json()] == [first["id"], second["id"]]
+    assert [each["id"] for each in attempts.json()["items"]] == [second["id"], first["id"]]
 
 
 async def test_a_paid_order_is_not_paid_again(billing: Billing) -> None:
@@ -264,7 +264,6 @@ async def test_a_payment_of_nothing_is_not_found(billing: Billing) -> None:
 
     refused(pay, 404, "not-found")
     refused(await billing.api.get(path), 404, "not-found")
-    refused(await billing.api.get(f"/api/v1/payments?orderId={nothing}"), 404, "not-found")
     refused(await billing.post(f"{path}/cancel", {}), 404, "not-found")
     refused(await billing.post(f"{path}/resolve", decision), 404, "not-found")
 
@@ -272,7 +271,8 @@ async def test_a_payment_of_nothing_is_not_found(billing: Billing) -> None:
 async def test_an_order_without_a_payment_has_an_empty_list(billing: Billing) -> None:
     answer = await billing.api.get(f"/api/v1/payments?orderId={await billing.order()}")
 
-    assert (answer.status_code, answer.json()) == (200, [])
+    assert answer.status_code == 200
+    assert answer.json() == {"items": [], "nextCursor": None, "hasMore": False}
 
 
 async def test_a_payment_that_has_ended_is_not_cancelled(billing: Billing) -> None:

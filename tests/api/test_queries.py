@@ -28,7 +28,14 @@ def parameters(method: str, path: str) -> list[str]:
 
 
 def address(path: str) -> str:
-    named = {"period": "2026-05", "customerId": "c", "code": "c", "sku": "s", "key_id": "a" * 8}
+    named = {
+        "period": "2026-05",
+        "customerId": "c",
+        "code": "c",
+        "sku": "s",
+        "name": "n",
+        "key_id": "a" * 8,
+    }
     named |= {"messageId": "01890000000070008000000000000000"}
     nouns = ("order", "payment", "refund", "invoice", "dead_letter", "proposal", "job")
     ids = dict.fromkeys(("id", *(f"{noun}_id" for noun in nouns)), str(uuid4()))

@@ -149,7 +149,7 @@ async def test_in_development_one_is_the_user_of_the_machine(
     draft = await waiting_draft(billing)
 
     told = await command("whoami")
-    await command("invoice", "approve", draft["id"], "--reason", "as agreed")
+    await command("invoice", "approve", "--yes", draft["id"], "--reason", "as agreed")
 
     assert told.stdout == f"You are {ME}: operator, finance, admin.\n"
     [approved] = await trail(billing.database, action="INVOICE_APPROVED", target_id=draft["id"])
@@ -162,7 +162,7 @@ async def test_past_the_api_everything_is_the_same_and_noted(
     command: Command, billing: Billing
 ) -> None:
     draft = await waiting_draft(billing)
-    words = ("invoice", "approve", draft["id"], "--reason", "as agreed")
+    words = ("invoice", "approve", "--yes", draft["id"], "--reason", "as agreed")
 
     shown = await command("invoice", "show", draft["id"], "--json")
     past = await command(

@@ -44,9 +44,11 @@ async def test_a_message_is_listed_and_shown_with_its_bytes(
     shown = await command("dead-letter", "show", id_)
     as_json = await command("dead-letter", "show", id_, "--json")
 
-    assert f"USAGE {id_}: It is [red] JSON., waits for" in listed.stdout
-    assert "billing.usage, partition 3, offset" in listed.stdout
-    assert f"billing dead-letter show|replay|discard {id_}" in listed.stdout
+    [row] = listed.stdout.splitlines()[1:]
+    assert row.split()[1:4] == ["USAGE", "OPEN", customer_id]
+    assert row.endswith("It is [red] JSON. Not."), "a letter is a line"
+    assert "billing.usage, partition 3, offset" in shown.stdout
+    assert f"billing dead-letter show|replay|discard {row.split()[0]}" in shown.stdout
     assert "1,008 bytes, as base64:" in shown.stdout
     document = orjson.loads(as_json.stdout)
     assert (document["payloadEncoding"], document["errorClass"]) == ("base64", "invalid-request")
@@ -58,15 +60,15 @@ async def test_a_letter_is_discarded_once_and_gone_from_the_list(
     customer_id = new_customer()
     id_ = await put(database, customer_id=customer_id)
 
-    first = await command("dead-letter", "discard", id_, "--reason", "as agreed")
-    again = await command("dead-letter", "replay", id_)
+    first = await command("dead-letter", "discard", "--yes", id_, "--reason", "as agreed")
+    again = await command("dead-letter", "replay", "--yes", id_)
 
     assert first.stdout == f"The dead letter {id_} is DISCARDED.\n"
     assert str(again.exception) == "It is DISCARDED already."
     listed = await command("dead-letter", "list", "--customer", customer_id)
-    assert listed.stdout == "No dead letters.\n"
+    assert (listed.stdout, listed.stderr) == ("", "No dead letters.\n")
     gone = await command("dead-letter", "list", "--customer", customer_id, "--state", "DISCARDED")
-    assert ": as agreed" in gone.stdout
+    assert f"DISCARDED  {customer_id}" in gone.stdout
 
 
 async def test_many_are_counted_before_anything_is_done(
@@ -76,13 +78,15 @@ async def test_many_are_counted_before_anything_is_done(
     ids = await many(database, 12, customer_id=customer_id)
     words = ("dead-letter", "bulk-discard", "--customer", customer_id, "--reason", "as agreed")
 
-    counted = await command(*words)
+    counted = await command(*words, "--dry-run")
+    alone = await command(*words)
     started = await command(*words, "--yes")
     job_id = started.stdout.split()[-2]
     ended = await command("dead-letter", "job", job_id, "--watch")
     refused = await command("dead-letter", "job", job_id, "--pause")
 
-    assert "12 letters, nothing is done yet" in counted.stdout
+    assert "12 letters would be given up; the oldest:" in counted.stdout
+    assert str(alone.exception).startswith("Nobody is here to be asked: say --yes")
     assert ids[0] not in counted.stdout, "a letter is called by its place"
     assert "12 letters: billing dead-letter job" in started.stdout
     assert ended.stdout.splitlines()[-1] == (
@@ -106,7 +110,7 @@ async def test_what_came_is_counted(command: Command, database: Database) -> Non
     [
         (("show", "nonsense"), Refused),
         (("show", "billing.usage.DLT:0:99999999999"), Missing),
-        (("replay", NONE_SUCH), Missing),
+        (("replay", NONE_SUCH, "--yes"), Missing),
         (("job", "nonsense"), Refused),
         (("job", NONE_SUCH), Missing),
         (("job", NONE_SUCH, "--pause", "--resume"), Refused),

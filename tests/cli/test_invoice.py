@@ -85,6 +85,31 @@ async def test_an_invoice_is_shown_explained_and_verified(
     )
 
 
+async def test_the_events_of_an_invoice_are_listed_and_written(
+    command: Command, temporal_client: Client, database: Database
+) -> None:
+    id_, wanted = await invoiced(temporal_client, database, "2021-09", "PAID")
+    [customer_id] = wanted.customers
+
+    listed = await command("invoice", "lineage", id_)
+    as_csv = await command("invoice", "lineage", id_, "--export", "csv")
+    as_lines = await command("invoice", "lineage", id_, "--export", "jsonl")
+    none = await command("invoice", "lineage", id_, "--resource-type", "STORAGE")
+    of_customer = await command("usage", "list", "--customer", customer_id, "--json")
+    unknown = await command("invoice", "lineage", str(uuid4()), "--export", "csv")
+
+    [row] = listed.stdout.splitlines()[1:]
+    [event] = map(orjson.loads, as_lines.stdout.splitlines())
+    assert row.split()[:3] == [event["eventId"], "API_CALL", "1000"]
+    head, line = as_csv.stdout.splitlines()
+    assert head.startswith("eventId,customerId,resourceType,quantity,")
+    assert line.startswith(f"{event['eventId']},{customer_id},API_CALL,1000,")
+    assert (none.stdout, none.stderr) == ("", "No events.\n")
+    assert orjson.loads(of_customer.stdout) == [event]
+    assert str(unknown.exception).startswith("There is no invoice ")
+    assert unknown.stdout == ""
+
+
 async def test_what_is_set_off_is_explained_without_a_product_of_nothing(
     command: Command, temporal_client: Client, database: Database
 ) -> None:
@@ -134,9 +159,10 @@ async def test_drafts_that_wait_are_listed(
     listed = await command("invoice", "list", "--status", "AWAITING_APPROVAL", "--customer", name)
     none = await command("invoice", "list", "--status", "PAID", "--customer", name)
 
-    assert f"AWAITING_APPROVAL: 2022-10 of {name}, 1,000 KRW" in listed.output
-    assert "the total 1,000 KRW is above 1 KRW" in listed.output
-    assert none.stdout == "No invoices.\n"
+    [row] = listed.stdout.splitlines()[1:]
+    assert row.split()[1:6] == ["AWAITING_APPROVAL", "2022-10", name, "1,000", "KRW"]
+    assert "the total 1,000 KRW is above 1 KRW" in row
+    assert (none.stdout, none.stderr) == ("", "No invoices.\n")
 
 
 async def test_what_was_tampered_with_is_found(
@@ -182,12 +208,12 @@ async def test_a_draft_is_decided_and_the_same_command_is_harmless(
         temporal_client, database, period, "AWAITING_APPROVAL", approval=approval
     )
 
-    decided = await command("invoice", verb, id_, "--reason", "as agreed")
+    decided = await command("invoice", verb, "--yes", id_, "--reason", "as agreed")
     shown = await command("invoice", "show", id_)
 
     assert decided.exit_code == 0, decided.exception
-    assert decided.output.startswith("The invoice of 1,000 KRW is ")
-    assert decided.output.strip(".\n").rsplit(" ", 1)[1] in status.split()
+    assert decided.stdout.startswith("The invoice of 1,000 KRW is ")
+    assert decided.stdout.strip(".\n").rsplit(" ", 1)[1] in status.split()
     assert f"by os/{os_user()}: as agreed" in shown.output
 
 
@@ -209,11 +235,11 @@ async def test_an_invoice_is_closed(
 ) -> None:
     id_, _ = await invoiced(temporal_client, database, period, "ISSUED", DECLINED_CARD)
 
-    charged = await command("invoice", "pay", id_)
-    closed = await command("invoice", verb, id_, "--reason", "as agreed")
-    twice = await command("invoice", verb, id_, "--reason", "as agreed")
-    other = await command("invoice", verb, id_, "--reason", "not as agreed")
-    again = await command("invoice", "pay", id_)
+    charged = await command("invoice", "pay", "--yes", id_)
+    closed = await command("invoice", verb, "--yes", id_, "--reason", "as agreed")
+    twice = await command("invoice", verb, "--yes", id_, "--reason", "as agreed")
+    other = await command("invoice", verb, "--yes", id_, "--reason", "not as agreed")
+    again = await command("invoice", "pay", "--yes", id_)
 
     assert isinstance(charged.exception, Refused)
     assert str(charged.exception).startswith("The invoice of 1,000 KRW is ISSUED: ")
@@ -230,7 +256,7 @@ async def test_what_a_charge_has_paid_was_decided_by_nobody(
 ) -> None:
     id_, _ = await invoiced(temporal_client, database, "2021-06", "PAID")
 
-    late = await command("invoice", "write-off", id_, "--reason", "too late")
+    late = await command("invoice", "write-off", "--yes", id_, "--reason", "too late")
 
     assert str(late.exception) == "The invoice is PAID."
 
@@ -240,12 +266,12 @@ async def test_a_cancelled_month_is_reported_and_settled_again_when_it_is_named(
 ) -> None:
     id_, wanted = await invoiced(temporal_client, database, "2021-07", "ISSUED", DECLINED_CARD)
     [name] = wanted.customers
-    await command("invoice", "cancel", id_, "--reason", "a test account")
+    await command("invoice", "cancel", "--yes", id_, "--reason", "a test account")
 
     verified = await command("invoice", "verify", id_)
     report = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
-    everybody = await command("settlement", "replay", "2021-07")
-    named = await command("settlement", "replay", "2021-07", "--customer", name)
+    everybody = await command("settlement", "replay", "--yes", "2021-07")
+    named = await command("settlement", "replay", "--yes", "2021-07", "--customer", name)
     again = orjson.loads((await command("settlement", "report", "2021-07", "--json")).stdout)
 
     assert str(verified.exception) == (
@@ -263,13 +289,13 @@ async def test_without_a_card_pay_says_so_and_charges_once_there_is_one(
     id_, wanted = await invoiced(temporal_client, database, "2022-09", "ISSUED", LOST_CARD)
     [name] = wanted.customers
 
-    in_vain = await command("invoice", "pay", id_)
-    unknown = await command("invoice", "pay", id_, "--payment-method", id_)
+    in_vain = await command("invoice", "pay", "--yes", id_)
+    unknown = await command("invoice", "pay", "--yes", id_, "--payment-method", id_)
     async with database.begin(SYSTEM) as tx:
         await customer.add_payment_method(
             tx, str(uuid4()), name, "simulator", f"bk_{GOOD_CARD}", "4242", True, NO_KEYS
         )
-    charged = await command("invoice", "pay", id_)
+    charged = await command("invoice", "pay", "--yes", id_)
 
     assert "there is no card that could be charged" in str(in_vain.exception)
     assert str(unknown.exception) == f"{name} has no such card; add one first."
@@ -290,8 +316,8 @@ async def test_a_dead_letter_of_an_invoice_says_what_is_owed_and_what_was_tried(
     [letter] = orjson.loads(as_json.stdout)
     shown = await command("dead-letter", "show", letter["messageId"])
 
-    assert "still not paid after 2 charges: card_declined, waits for" in listed.output
-    assert f"billing invoice pay|paid-outside|write-off|cancel {id_}" in listed.output
+    assert f"invoice/{id_}  still not paid after 2 charges: card_declined" in listed.stdout
+    assert f"billing invoice pay|paid-outside|write-off|cancel {id_}" in shown.stdout
     assert "1,000 KRW of" in shown.output
     assert shown.output.count("(card_declined)") >= 2
     assert letter["reference"] == f"invoice/{id_}"
@@ -302,7 +328,7 @@ async def test_a_dead_letter_of_an_invoice_says_what_is_owed_and_what_was_tried(
     [
         (("invoice", "show"), "invoice"),
         (("invoice", "verify"), "invoice"),
-        (("invoice", "pay"), "invoice"),
+        (("invoice", "pay", "--yes"), "invoice"),
         (("dead-letter", "show"), "dead letter"),
     ],
 )
@@ -318,7 +344,7 @@ async def test_an_unknown_id_is_refused(
 
 
 async def test_a_reason_is_needed(command: Command) -> None:
-    told = await command("invoice", "cancel", str(uuid4()), "--reason", " ")
+    told = await command("invoice", "cancel", "--yes", str(uuid4()), "--reason", " ")
 
     assert isinstance(told.exception, Refused)
     assert str(told.exception) == "Say in --reason why, in 500 characters at most."

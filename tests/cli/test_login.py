@@ -95,7 +95,7 @@ async def test_who_agrees_on_another_device_is_known_from_then_on(
     before = await secure("invoice", "show", draft["id"])
     login = await secure("login", "--client-id", "our-cli", "--audience", "billing")
     who = await secure("whoami")
-    approved = await secure("invoice", "approve", draft["id"], "--reason", "as agreed")
+    approved = await secure("invoice", "approve", "--yes", draft["id"], "--reason", "as agreed")
 
     assert "Log in with `billing login`." in str(before.exception)
     assert login.exit_code == 0, login.exception
@@ -120,7 +120,7 @@ async def test_what_a_role_may_not_do_names_the_one_that_may(
     draft = await waiting_draft(billing)
     await secure("login")
 
-    told = await secure("invoice", "approve", draft["id"], "--reason", "as agreed")
+    told = await secure("invoice", "approve", "--yes", draft["id"], "--reason", "as agreed")
 
     assert isinstance(told.exception, Refused)
     assert str(told.exception) == "invoices.decide needs the role operator or finance."

@@ -347,27 +347,14 @@ def test_a_worker_that_waits_for_temporal_can_be_stopped(tmp_path: Path) -> None
     "arguments",
     [
         (),
-        ("demo",),
-        ("dev",),
-        ("api",),
-        ("worker",),
-        ("migrate",),
-        ("login",),
-        ("logout",),
-        ("whoami",),
         ("payment",),
-        ("payment", "show"),
         ("review",),
-        ("review", "list"),
-        ("review", "resolve"),
         ("user",),
-        ("user", "create"),
         ("auth",),
-        ("auth", "rotate-keys"),
     ],
 )
 @beside_the_loop
-def test_every_command_explains_itself(arguments: Sequence[str]) -> None:
+def test_every_group_explains_itself(arguments: Sequence[str]) -> None:
     shown = CliRunner().invoke(app, [*arguments, "--help"])
 
     assert shown.exit_code == 0

@@ -1,4 +1,4 @@
-"""`billing payment show` tells what happened to a payment."""
+"""`billing payment`: which there are, and what happened to one."""
 
 import json
 from dataclasses import replace
@@ -187,3 +187,27 @@ def test_an_id_is_written_in_one_way_only() -> None:
     for near in (f"{id_}\n", id_.replace("-", ""), f"{{{id_}}}", f"urn:uuid:{id_}", id_[:-1] + "١"):
         with pytest.raises(Refused, match="is not an id"):
             as_id(near)
+
+
+async def test_payments_are_found_by_state_customer_and_their_number_at_the_pg(
+    command: Command, billing: Billing, settings: Settings
+) -> None:
+    paid = await billing.pay(await billing.order(1_500))
+    await billing.pay(await billing.order(700))
+    mine = ("payment", "list", "--customer", billing.customer_id)
+    body = {"orderId": await billing.order(900), "method": "CARD"}
+    pending = (await accepted(billing, settings, "/api/v1/payments", body)).json()
+
+    listed = await command(*mine, "--status", "COMPLETED", "--sort", "-amount")
+    hanging = await command(*mine, "--open", "--older-than", "PT0S", "--json")
+    number = await command("payment", "list", "--gateway-reference", paid["gatewayReference"])
+    refused = await command(*mine, "--min-amount", "1000")
+    large = await command(*mine, "--min-amount", "1000", "--currency", "KRW", "--csv")
+
+    rows = [line.split() for line in listed.stdout.splitlines()[1:]]
+    assert [row[2] for row in rows] == ["1,500", "700"]
+    assert rows[0][0] == paid["id"]
+    assert [each["id"] for each in json.loads(hanging.stdout)] == [pending["id"]]
+    assert number.stdout.splitlines()[1].split()[0] == paid["id"]
+    assert str(refused.exception) == "currency: is needed with minAmount and maxAmount."
+    assert large.stdout.splitlines()[1].startswith(f"{paid['id']},")

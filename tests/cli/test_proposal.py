@@ -17,16 +17,16 @@ async def test_what_a_command_proposes_a_call_carries_out(
 ) -> None:
     await billing.add_card(NO_MONEY)
     owed = (await invoiced(billing, 1_010_001))["id"]
-    write_off = ("invoice", "write-off", owed, "--reason", "bankrupt")
+    write_off = ("invoice", "write-off", "--yes", owed, "--reason", "bankrupt")
 
     told = await command(*write_off)
     again = await command(*write_off)
-    listed = await command("proposal", "list")
+    listed = await command("proposal", "list", "--limit", "10000")
 
     assert told.exit_code == again.exit_code == 1
     assert f"needs a second person: os/{os_user()} has proposed it" in str(told.exception)
     assert str(again.exception) == str(told.exception)
-    assert f"To write off the invoice of 1,000,001 KRW of {billing.customer_id}" in listed.output
+    assert f"To write off the invoice of 1,000,001 KRW of {billing.customer_id}" in listed.stdout
     assert (await billing.get(f"/api/v1/invoices/{owed}"))["status"] != "WRITTEN_OFF"
 
     [proposed] = await trail(
@@ -35,7 +35,7 @@ async def test_what_a_command_proposes_a_call_carries_out(
     withdrawn = await command("proposal", "withdraw", proposed.target_id, "--reason", "not yet")
 
     assert withdrawn.output == "The proposal is withdrawn.\n"
-    assert billing.customer_id not in (await command("proposal", "list")).output
+    assert billing.customer_id not in (await command("proposal", "list", "--limit", "10000")).output
 
 
 async def test_what_a_call_proposes_a_command_carries_out(
@@ -46,7 +46,7 @@ async def test_what_a_call_proposes_a_command_carries_out(
     path = f"/api/v1/invoices/{large}/write-off"
 
     proposed = await asks(api, FIRST, "POST", path, {"reason": "bankrupt"})
-    told = await command("invoice", "write-off", large, "--reason", "seen by me, too")
+    told = await command("invoice", "write-off", "--yes", large, "--reason", "seen by me, too")
 
     assert proposed.status_code == 409, proposed.text
     assert told.exit_code == 0, told.output

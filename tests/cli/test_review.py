@@ -29,16 +29,26 @@ async def test_a_payment_in_review_is_listed_decided_and_gone(
 ) -> None:
     payment_id = await payment_in_review(billing, settings, temporal_client)
 
-    listed = await command("review", "list")
-    decision = ("review", "resolve", payment_id, "failed", "--reason", "not in the PG's console")
+    listed = await command("review", "list", "--limit", "10000")
+    decision = (
+        "review",
+        "resolve",
+        "--yes",
+        payment_id,
+        "failed",
+        "--reason",
+        "not in the PG's console",
+    )
     first = await command(*decision)
     again = await command(*decision)
 
-    assert f"payment {payment_id}: 2,000 KRW of {billing.customer_id}, waits for" in listed.output
-    assert f"billing review resolve {payment_id} captured|failed --reason" in listed.output
+    [row] = [line.split() for line in listed.stdout.splitlines() if payment_id in line]
+    assert row[:4] == [payment_id, "2,000", "KRW", billing.customer_id]
+    assert "captured|failed" in row
+    assert "billing review resolve ID ANSWER --reason" in listed.stderr
     assert first.stdout == again.stdout == "The payment of 2,000 KRW is FAILED.\n"
     assert (first.exit_code, again.exit_code) == (0, 0)
-    assert payment_id not in (await command("review", "list")).output
+    assert payment_id not in (await command("review", "list", "--limit", "10000")).output
     ended = await billing.get(f"/api/v1/payments/{payment_id}")
     assert (ended["failureCode"], ended["failureMessage"]) == (
         "resolved-failed",
@@ -51,11 +61,13 @@ async def test_a_refund_in_review_is_decided_by_the_same_command(
 ) -> None:
     refund_id = await refund_in_review(billing, settings, temporal_client)
 
-    listed = await command("review", "list")
+    listed = await command("review", "list", "--limit", "10000")
     shown = await command("payment", "show", refund_id)
-    resolved = await command("review", "resolve", refund_id, "refunded", "--reason", "seen there")
+    resolved = await command(
+        "review", "resolve", "--yes", refund_id, "refunded", "--reason", "seen there"
+    )
 
-    assert f"refund {refund_id}: 2,000 KRW of {billing.customer_id}, waits for" in listed.output
+    assert f"{refund_id}  2,000 KRW  {billing.customer_id}" in listed.stdout
     assert f"waits for you: billing review resolve {refund_id} refunded|failed" in shown.output
     assert resolved.stdout == "The refund of 2,000 KRW is COMPLETED.\n"
     refund = await billing.get(f"/api/v1/refunds/{refund_id}")
@@ -65,7 +77,9 @@ async def test_a_refund_in_review_is_decided_by_the_same_command(
 async def test_nothing_waits(command: Command, billing: Billing) -> None:
     paid = await billing.pay(await billing.order(1000))
 
-    resolved = await command("review", "resolve", paid["id"], "failed", "--reason", "why not")
+    resolved = await command(
+        "review", "resolve", "--yes", paid["id"], "failed", "--reason", "why not"
+    )
 
     assert isinstance(resolved.exception, Refused)
     assert str(resolved.exception) == "Nothing is waiting for a decision."
@@ -99,17 +113,17 @@ async def test_a_decision_that_makes_no_sense_is_refused(
 ) -> None:
     payment_id = await payment_in_review(billing, settings, temporal_client)
 
-    resolved = await command("review", "resolve", payment_id, outcome, "--reason", reason)
+    resolved = await command("review", "resolve", "--yes", payment_id, outcome, "--reason", reason)
 
     assert isinstance(resolved.exception, Refused)
     assert str(resolved.exception) == refusal
-    await command("review", "resolve", payment_id, "failed", "--reason", "for the test")
+    await command("review", "resolve", "--yes", payment_id, "failed", "--reason", "for the test")
 
 
 async def test_an_unknown_id_is_refused(command: Command) -> None:
     unknown = str(uuid4())
 
-    resolved = await command("review", "resolve", unknown, "failed", "--reason", "seen")
+    resolved = await command("review", "resolve", "--yes", unknown, "failed", "--reason", "seen")
 
     assert isinstance(resolved.exception, Refused)
     assert str(resolved.exception) == f"There is no payment or refund with the id {unknown}."
@@ -128,14 +142,16 @@ async def test_stock_of_a_withdrawn_sku_is_listed_and_let_go(
     async with billing.database.begin(SYSTEM) as tx:
         assert await inventory.restore(tx, payment_id) == (0, 1)
 
-    listed = await command("review", "list")
-    first = await command("review", "restock", payment_id, "--reason", "sold to the staff")
-    again = await command("review", "restock", payment_id, "--reason", "sold to the staff")
+    listed = await command("review", "stock", "--limit", "10000")
+    told = await command("review", "restock", payment_id, "--reason", "sold", "--dry-run")
+    first = await command("review", "restock", "--yes", payment_id, "--reason", "sold to the staff")
+    again = await command("review", "restock", "--yes", payment_id, "--reason", "sold to the staff")
 
-    assert f"stock of payment {payment_id}: 1 of {sku}" in listed.output
+    assert f"{payment_id}  {sku}" in listed.stdout
+    assert told.stdout == f"1 of {sku} would be let go.\n"
     assert first.stdout == "Of 1 SKUs the stock is let go.\n"
     assert again.stdout == "No stock waits there.\n"
-    assert payment_id not in (await command("review", "list")).output
+    assert payment_id not in (await command("review", "stock", "--limit", "10000")).output
     stock = await billing.get(f"/api/v1/inventory/{sku}")
     assert (stock["onHand"], stock["reserved"]) == (5, 0)
 
@@ -156,7 +172,7 @@ async def test_letting_stock_go_tells_the_order_as_it_stands_by_then(
     completed = await cashier.prepare(0, 1000, goods=goods, order_id=declined.payable_id)
     assert (await cashier.pay(completed)).status == "COMPLETED"
 
-    let_go = await command("review", "restock", declined.payment_id, "--reason", "sold")
+    let_go = await command("review", "restock", "--yes", declined.payment_id, "--reason", "sold")
 
     assert let_go.stdout == "Of 1 SKUs the stock is let go.\n"
     await assert_clean_slate(billing)

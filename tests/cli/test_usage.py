@@ -37,8 +37,8 @@ async def test_a_month_that_an_absurd_event_stopped_can_be_settled(
     with pytest.raises(WorkflowFailureError):
         await (await start_settlement(temporal_client, request)).result()
 
-    voided = await command("usage", "void", name, wrong, "--reason", "a typo")
-    again = await command("usage", "void", name, wrong, "--reason", "again")
+    voided = await command("usage", "void", "--yes", name, wrong, "--reason", "a typo")
+    again = await command("usage", "void", "--yes", name, wrong, "--reason", "again")
 
     await (await start_settlement(temporal_client, request)).result()
     assert voided.stdout == f"Event {wrong} of {name} will never be billed.\n"
@@ -58,7 +58,7 @@ async def test_usage_without_a_price_that_stopped_its_month_can_be_voided(
     with pytest.raises(WorkflowFailureError):
         await (await start_settlement(temporal_client, request)).result()
 
-    voided = await command("usage", "void", name, wrong, "--reason", "a typo")
+    voided = await command("usage", "void", "--yes", name, wrong, "--reason", "a typo")
     await (await start_settlement(temporal_client, request)).result()
 
     assert voided.stdout == f"Event {wrong} of {name} will never be billed.\n"
@@ -76,13 +76,13 @@ async def test_usage_that_waits_for_approval_is_voided_after_its_draft_is_reject
     asks = ApprovalPolicy(thresholds={"KRW": 1})
     request = SettlementRequest(name, wanted.period, approval=asks, waits=WAITS)
     await until_it_waits(database, temporal_client, request)
-    void = ("usage", "void", name, wrong, "--reason", "a typo")
+    void = ("usage", "void", "--yes", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)
     async with database.engine.connect() as tx:
         draft = await invoice.of_month(tx, name, wanted.period)
     assert draft is not None
-    await command("invoice", "reject", draft.id, "--reason", "a typo in it")
+    await command("invoice", "reject", "--yes", draft.id, "--reason", "a typo in it")
     voided = await command(*void)
 
     assert str(refused.exception) == (
@@ -104,7 +104,7 @@ async def test_usage_of_a_skipped_month_can_be_voided_and_its_allowance_is_whole
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     skipped = await (await start_settlement(temporal_client, request)).result()
 
-    voided = await command("usage", "void", name, wrong, "--reason", "a typo")
+    voided = await command("usage", "void", "--yes", name, wrong, "--reason", "a typo")
     async with database.begin(SYSTEM) as tx:
         await usage.ingest(tx, [event(name, None, "600", month)])
     await (await start_settlement(temporal_client, request)).result()
@@ -134,15 +134,17 @@ async def test_what_a_draft_that_waits_is_priced_beside_stays_until_it_is_decide
     october = SettlementRequest(name, "2021-10", approval=asks, waits=WAITS)
     await until_it_waits(database, temporal_client, october)
     if status == "CANCELLED":
-        await command("invoice", "cancel", billed.invoice_id or "", "--reason", "a typo in it")
-    void = ("usage", "void", name, wrong, "--reason", "a typo")
+        await command(
+            "invoice", "cancel", "--yes", billed.invoice_id or "", "--reason", "a typo in it"
+        )
+    void = ("usage", "void", "--yes", name, wrong, "--reason", "a typo")
 
     refused = await command(*void)
     async with database.engine.connect() as tx:
         draft = await invoice.of_month(tx, name, "2021-10")
         before = await invoice.find(tx, billed.invoice_id or "")
     assert draft is not None
-    await command("invoice", "reject", draft.id, "--reason", "a typo behind it")
+    await command("invoice", "reject", "--yes", draft.id, "--reason", "a typo behind it")
     voided = await command(*void)
 
     assert str(refused.exception) == (
@@ -165,9 +167,9 @@ async def test_what_an_invoice_has_cannot_be_voided(
     request = SettlementRequest(name, wanted.period, waits=WAITS)
     await (await start_settlement(temporal_client, request)).result()
 
-    refused = await command("usage", "void", name, billed, "--reason", "too late")
-    unknown = await command("usage", "void", name, "never", "--reason", "a typo")
-    silent = await command("usage", "void", name, billed, "--reason", " ")
+    refused = await command("usage", "void", "--yes", name, billed, "--reason", "too late")
+    unknown = await command("usage", "void", "--yes", name, "never", "--reason", "a typo")
+    silent = await command("usage", "void", "--yes", name, billed, "--reason", " ")
 
     assert refused.exit_code == 1
     async with database.engine.connect() as tx:

@@ -223,6 +223,11 @@ TABLE = [
         {'temporal_workflow_task_execution_failed_total{workflow_type="PaymentSaga"}': "1+1x60"},
         {'temporal_workflow_task_execution_failed_total{workflow_type="PaymentSaga"}': "9x60"},
     ),
+    Row(
+        "BillingWorkflowsStuck",
+        {'billing_workflows_stuck{trouble="no-worker"}': "1x60"},
+        {'billing_workflows_stuck{trouble="no-worker"}': "0x60"},
+    ),
 ]
 
 

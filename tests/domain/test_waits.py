@@ -1,11 +1,11 @@
 """How long an unknown outcome is pursued."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.waits import Waits
+from domain.waits import Ladder, Waits
 
 SHORTEST_KEY_WINDOW = timedelta(hours=3)
 WAITS = Waits()
@@ -44,3 +44,17 @@ def test_not_found_counts_only_when_nothing_can_still_be_under_way() -> None:
     patient = Waits(read_timeout=timedelta(minutes=12))
     assert not patient.not_found_counts(timedelta(minutes=11))
     assert patient.not_found_counts(timedelta(minutes=12))
+
+
+def test_a_hint_within_a_step_leaves_the_rest_of_it() -> None:
+    ladder, now = Ladder(WAITS), datetime(2026, 5, 1, tzinfo=UTC)
+
+    for step in WAITS.ladder:
+        assert not ladder.is_over(now)
+        assert ladder.left(now) == step
+        assert ladder.left(now + step / 2) == step / 2
+        assert not ladder.is_over(now + step / 2)
+        now += step
+
+    assert ladder.is_over(now)
+    assert ladder.left(now) == WAITS.ladder[-1], "who watches goes on"

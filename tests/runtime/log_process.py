@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
@@ -55,6 +57,9 @@ async def main() -> None:
         run_in(ActivityEnvironment(), "payment/p-1"), run_in(ActivityEnvironment(), "refund/r-1")
     )
     log.info("the worker is ready")
+    part = SpanContext(trace_id=0xABC, span_id=0x1, is_remote=True)
+    with trace.use_span(NonRecordingSpan(part)):
+        log.info("it is part of a trace")
 
 
 if __name__ == "__main__":

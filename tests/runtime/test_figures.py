@@ -36,7 +36,7 @@ async def shown(database: Database) -> dict[str, dict[str, float]]:
     """Every figure by family, and within it by its labels (or nothing)."""
     async with database.statements(SYSTEM) as tx:
         found = await health.figures(tx)
-    return by_labels(families(found, None))
+    return by_labels(families(found, None, None, ["simulator"]))
 
 
 def read_at(reader: FigureReader) -> float:
@@ -74,6 +74,7 @@ async def test_every_figure_of_an_empty_installation_is_0(settings: Settings) ->
     assert found.keys() == {
         "billing_compensations_last_hour",
         "billing_dead_letters",
+        "billing_gateway_waiting",
         "billing_invoices",
         "billing_oldest_unknown_payment_age_seconds",
         "billing_oldest_unpublished_event_age_seconds",
@@ -87,6 +88,8 @@ async def test_every_figure_of_an_empty_installation_is_0(settings: Settings) ->
         "billing_usage_default_partition_rows",
     }
     assert found["billing_payments"].keys() == {"PENDING", "UNKNOWN", "NEEDS_REVIEW"}
+    kinds = {f"simulator {kind}" for kind in ("payment", "refund", "watch")}
+    assert found["billing_gateway_waiting"].keys() == kinds
     assert found["billing_invoices"].keys() >= {"DRAFT not-due", "OVERDUE over-90"}
     assert {value for family in found.values() for value in family.values()} == {0}
 
@@ -220,7 +223,8 @@ async def test_figures_tell_what_the_last_verification_found(
         )
     await eventually(is_remembered)
     async with database.statements(SYSTEM) as tx:
-        shown = by_labels(families(await health.figures(tx), await verification.last(client)))
+        figures = await health.figures(tx)
+    shown = by_labels(families(figures, await verification.last(client), None))
 
     assert shown["billing_invariant_violations"] == {
         "orders-agree-with-their-payments": 0,

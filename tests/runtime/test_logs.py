@@ -38,7 +38,7 @@ def lines() -> list[dict[str, Any]]:
 def test_outside_a_terminal_every_line_is_an_object_with_time_level_and_event(
     lines: list[dict[str, Any]],
 ) -> None:
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         moment = datetime.fromisoformat(line["timestamp"])
         assert moment.utcoffset() is not None
@@ -69,6 +69,12 @@ def test_two_activities_at_once_do_not_mix_their_ids(lines: list[dict[str, Any]]
     assert not any("payment_id" in line for line in of_refund)
     [last] = [line for line in lines if line["event"] == "the worker is ready"]
     assert not {"payment_id", "refund_id", "workflow_id"} & set(last)
+
+
+def test_a_line_says_of_which_trace_it_is_where_there_is_one(lines: list[dict[str, Any]]) -> None:
+    said = {line["event"]: line["trace_id"] for line in lines if "trace_id" in line}
+
+    assert said == {"it is part of a trace": f"{0xABC:032x}"}
 
 
 def test_an_exception_is_one_line_with_its_traceback(lines: list[dict[str, Any]]) -> None:

@@ -68,6 +68,11 @@ def test_with_everything_there_it_starts() -> None:
         ({"kafka_security_protocol": "SASL_PLAINTEXT"}, "KAFKA_BOOTSTRAP_SERVERS", "one.internal"),
         ({"temporal_tls": False}, "TEMPORAL_ADDRESS", "temporal.internal"),
         ({"gateway_url": "http://pg.example"}, "GATEWAY_URL", "pg.example"),
+        (
+            {"otel_exporter_otlp_endpoint": "http://traces.internal:4318"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "traces.internal",
+        ),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )

@@ -1,7 +1,6 @@
 """The ranking counts each completed order once, however often its event is delivered."""
 
 import asyncio
-import time
 
 from sqlalchemy import select
 from temporalio.client import Client
@@ -17,24 +16,16 @@ from store.database import Database
 from store.tables import outbox, sku_rankings
 from tests.cli.conftest import Command, command
 from tests.support.billing import Billing
-from tests.support.conditions import PATIENCE_SECONDS, eventually
-from tests.support.relays import consuming
+from tests.support.relays import published, received
 
 __all__ = ["command"]
 
 
-def received(settings: Settings, order_ids: set[str]) -> list[Message]:
-    """Everything on the topic, up to the events of these orders."""
-    found: list[Message] = []
-    missing = set(order_ids)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with consuming(settings, [Topic.ORDER_COMPLETED]) as consumer:
-        while missing:
-            assert time.monotonic() < deadline, f"{missing} never came"
-            for message in map(as_received, consumer.consume(500, timeout=0.2)):
-                missing.discard((message.key or b"").decode())
-                found.append(message)
-    return found
+async def messages_of(database: Database, settings: Settings, order_ids: set[str]) -> list[Message]:
+    """Everything on the topic, once the events of these orders are there."""
+    await published(database, Topic.ORDER_COMPLETED, order_ids)
+    found = await asyncio.to_thread(received, settings, [Topic.ORDER_COMPLETED])
+    return list(map(as_received, found))
 
 
 async def ranked(database: Database, sku: str) -> Sold | None:
@@ -64,7 +55,7 @@ async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
     orders = {(await billing.order_of(sku, 1000))["id"] for _ in range(3)}
     for order_id in orders:
         assert (await billing.pay(order_id))["status"] == "COMPLETED"
-    messages = await asyncio.to_thread(received, settings, orders)
+    messages = await messages_of(database, settings, orders)
 
     # Killed after its transaction and before the commit of its offset: all is delivered again.
     for _ in range(2):
@@ -75,27 +66,8 @@ async def test_delivered_twice_counted_once_and_rebuilt_to_the_same(
     rebuilt = await command("outbox", "republish", *topic, "--rebuild", "ranking")
     assert rebuilt.exit_code == 0, rebuilt.output
     assert await ranked(database, sku) is None
-    again = await _published_again(database, settings, orders, len(messages))
+    again = await messages_of(database, settings, orders)
+    assert len(again) > len(messages)
     await ranking_consumer.take(database, again)
 
     assert await ranked(database, sku) == Sold(3, 3)
-
-
-async def _published_again(
-    database: Database, settings: Settings, order_ids: set[str], before: int
-) -> list[Message]:
-    """The topic once the relay has published these orders' events a second time."""
-    waits = select(outbox.c.id).where(
-        outbox.c.topic == Topic.ORDER_COMPLETED,
-        outbox.c.aggregate_id.in_(order_ids),
-        outbox.c.published_at.is_(None),
-    )
-
-    async def none_waits() -> bool:
-        async with database.engine.connect() as tx:
-            return (await tx.execute(waits)).first() is None
-
-    await eventually(none_waits)
-    messages = await asyncio.to_thread(received, settings, order_ids)
-    assert len(messages) >= before
-    return messages

@@ -25,7 +25,7 @@ def an_entry(target_id: str | None = None, **more: Any) -> Entry:
 async def trail(database: Database, **wanted: Any) -> list[AuditEntry]:
     """Whatever was noted, oldest first: of a customer, of a target."""
     async with database.read(SYSTEM) as tx:
-        return (await audit.listed(tx, Wanted(**wanted), None, ALL))[::-1]
+        return (await audit.listed(tx, Wanted(**wanted), None, ALL)).items[::-1]
 
 
 EACH = 3

@@ -87,3 +87,16 @@ async def starting_up() -> AsyncIterator[int]:
 
     async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[str]:
+    """The address of somebody who takes connections and says nothing."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}"

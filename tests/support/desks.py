@@ -4,6 +4,7 @@ from temporalio.client import Client
 
 from domain.settlement import SettlementRequest, SettlementStatus
 from domain.terms import Terms
+from gateway.reports import Reports
 from service.desk import Desk
 from service.settlement import standing
 from service.starts import start_settlement
@@ -11,10 +12,13 @@ from store.database import Database
 from store.key_ring import NO_KEYS
 from tests.support.conditions import eventually
 
+NOBODY = Reports("redis://127.0.0.1:9/0")
+"""No worker says anything."""
+
 
 def desk(database: Database, client: Client, terms: Terms | None = None) -> Desk:
     """With the usual terms, and no gateway."""
-    return Desk(database, client, terms or Terms(), {}, NO_KEYS, wait_seconds=60)
+    return Desk(database, client, terms or Terms(), {}, NOBODY, NO_KEYS, wait_seconds=60)
 
 
 async def until_it_waits(database: Database, client: Client, request: SettlementRequest) -> None:

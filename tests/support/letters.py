@@ -2,7 +2,7 @@
 the relay, the worker that does what jobs are for, and the API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,16 +76,29 @@ class Letters:
         partition: int = 0,
     ) -> str:
         """Put it on a topic of dead letters and wait for the row; returns its message id."""
-        offset = await asyncio.to_thread(
-            produced, self.settings, topic, value, headers, key, partition
-        )
-        message_id = f"{topic}:{partition}:{offset}"
+        [message_id] = await self.send_all(topic, [value], headers, key, partition)
+        return message_id
+
+    async def send_all(
+        self,
+        topic: str,
+        values: Iterable[bytes | None],
+        headers: Headers = (),
+        key: bytes | None = b"key",
+        partition: int = 0,
+    ) -> list[str]:
+        """The same with many, one behind the other."""
+        offsets = [
+            await asyncio.to_thread(produced, self.settings, topic, value, headers, key, partition)
+            for value in values
+        ]
+        ids = [f"{topic}:{partition}:{offset}" for offset in offsets]
 
         async def kept() -> bool:
-            return await self.state(message_id) is not None
+            return await self.state(ids[-1]) is not None
 
         await eventually(kept)
-        return message_id
+        return ids
 
     async def state(self, called: str) -> str | None:
         async with self.database.read(SYSTEM) as tx:

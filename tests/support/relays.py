@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -246,6 +246,19 @@ def consuming(settings: Settings, topics: Sequence[str]) -> Iterator[Consumer]:
         yield consumer
     finally:
         consumer.close()
+
+
+async def published(database: Database, topic: Topic, aggregates: Iterable[str]) -> None:
+    """Wait until the relay has published all that these told on this topic."""
+    told = select(func.count(tables.outbox.c.published_at) == func.count()).where(
+        tables.outbox.c.topic == topic, tables.outbox.c.aggregate_id.in_(list(aggregates))
+    )
+
+    async def nothing_waits() -> bool:
+        async with database.engine.connect() as tx:
+            return bool(await tx.scalar(told))
+
+    await eventually(nothing_waits)
 
 
 def received(settings: Settings, topics: Sequence[str]) -> list[Message]:

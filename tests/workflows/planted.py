@@ -7,6 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.payment import PaymentActivities
     from domain.gateway import Operation
+    from domain.gateway_health import HurryRequest
     from domain.invoice import InvoiceOutcome, InvoiceRequest
     from domain.payment import Marking, PaymentOutcome, PaymentRequest, PaymentStatus
     from domain.refund import RefundOutcome, RefundRequest
@@ -14,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.settlement import SettlementOutcome, SettlementRequest
 
 from workflows import policies
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.payment_saga import PaymentSaga
@@ -86,6 +88,20 @@ class SettleLater(MonthlySettlement):
     async def run(self, settlement: SettlementRequest) -> SettlementOutcome:
         await asyncio.sleep(1)
         return await super().run(settlement)
+
+
+@workflow.defn(name="GatewayHurry")
+class HurryLater(GatewayHurry):
+    """Somebody lets those who wait do so for a moment more."""
+
+    @workflow.init
+    def __init__(self, hurry: HurryRequest) -> None:
+        super().__init__(hurry)
+
+    @workflow.run
+    async def run(self, hurry: HurryRequest) -> None:
+        await asyncio.sleep(1)
+        await super().run(hurry)
 
 
 @workflow.defn(name="InvoiceRetry")

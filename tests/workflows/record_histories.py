@@ -22,16 +22,23 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy, Verdict
 from domain.dead_letter import JobRequest, Operation, Wanted
+from domain.gateway_health import HINTS_A_SECOND, HurryRequest
 from domain.invoice import Closing
 from domain.period import Period
 from domain.review import Outcome, Resolution
 from domain.run import RunRequest
-from domain.workflow_id import OUTBOX_WORKFLOW_ID
+from domain.workflow_id import OUTBOX_WORKFLOW_ID, gateway_hurry_workflow_id
 from gateway.client import PaymentGateway
 from runtime.schedules import MONTHLY
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running
-from service.starts import start_dead_letter_job, start_refund, start_relay, start_settlement_run
+from service.starts import (
+    start_dead_letter_job,
+    start_gateway_hurry,
+    start_refund,
+    start_relay,
+    start_settlement_run,
+)
 from store import dead_letter_job
 from store.database import Database
 from tests.support.audit import SOMEBODY
@@ -47,6 +54,7 @@ from tests.support.sealing import OLD, SEALED, connected, with_keys
 from tests.support.tenants import tenants
 from tests.workflows.conftest import Connections
 from tests.workflows.test_days import MonthThatPasses, leaping_server
+from tests.workflows.test_gateway_hurry import waiting
 from tests.workflows.test_pursuit import (
     BRISK,
     PATIENT,
@@ -344,6 +352,28 @@ async def test_jobs_over_dead_letters(months: Months) -> None:
             run = client.get_workflow_handle(first.id, run_id=first.result_run_id)
             await record("letters-continued-as-new", run, ended=False)
         await record(name, client.get_workflow_handle(first.id))
+
+
+async def test_those_who_wait_for_a_gateway_are_hurried(
+    cashier: Cashier, connections: Connections
+) -> None:
+    name, line = connections.add()
+    line.requests_arrive = False
+    _, handles = await waiting(cashier, name, HINTS_A_SECOND + 1)
+    hurried = cashier.client.get_workflow_handle(gateway_hurry_workflow_id(name))
+
+    hurry = HurryRequest(name, per_execution=HINTS_A_SECOND)
+    await start_gateway_hurry(cashier.client, hurry)
+    first = (await hurried.describe()).run_id
+    await start_gateway_hurry(cashier.client, hurry)
+    await hurried.result()
+    run = cashier.client.get_workflow_handle(hurried.id, run_id=first)
+    await record("hurry-continued-as-new", run, ended=False)
+    line.requests_arrive = True
+    await start_gateway_hurry(cashier.client, HurryRequest(name))
+    await record("hurry-done", hurried)
+    for handle in handles:
+        await handle.result()
 
 
 async def test_a_relay(cashier: Cashier, relays: None) -> None:

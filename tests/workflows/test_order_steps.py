@@ -1,7 +1,6 @@
 """Who reads `billing.order.step` from Kafka, and nothing else, knows where each order stands."""
 
 import asyncio
-import time
 
 import orjson
 from temporalio.client import Client
@@ -9,30 +8,28 @@ from temporalio.client import Client
 from domain.event import Topic
 from runtime.settings import Settings
 from service.starts import start_relay
+from store.database import Database
 from tests.support.cashier import Cashier
-from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.faults import Fault
-from tests.support.relays import Delivery, consuming, delivery
+from tests.support.relays import Delivery, deliveries, published
 
 
-def read_until(settings: Settings, expected: dict[str, str]) -> dict[str, str]:
-    """Read from the beginning until these orders stand as expected, or say how they stand."""
+def stands(found: list[Delivery]) -> dict[str, str]:
+    """What the newest step of each order says."""
     newest: dict[str, Delivery] = {}
-    stand: dict[str, str] = {}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with consuming(settings, [Topic.ORDER_STEP]) as consumer:
-        while stand != expected and time.monotonic() < deadline:
-            for message in consumer.consume(500, timeout=0.2):
-                step = delivery(message)
-                before = newest.get(step.key)
-                if step.key in expected and (before is None or step.version > before.version):
-                    newest[step.key] = step
-            stand = {key: orjson.loads(step.value)["orderStatus"] for key, step in newest.items()}
-    return stand
+    for step in found:
+        before = newest.get(step.key)
+        if before is None or step.version > before.version:
+            newest[step.key] = step
+    return {key: orjson.loads(step.value)["orderStatus"] for key, step in newest.items()}
 
 
 async def test_the_newest_step_of_an_order_says_where_it_stands(
-    cashier: Cashier, settings: Settings, temporal_client: Client, relays: None
+    cashier: Cashier,
+    settings: Settings,
+    database: Database,
+    temporal_client: Client,
+    relays: None,
 ) -> None:
     await start_relay(temporal_client)
     paid = await cashier.prepare(0, 1000, goods=await cashier.goods())
@@ -51,7 +48,9 @@ async def test_the_newest_step_of_an_order_says_where_it_stands(
         declined.payable_id: "FAILED",
         under_way.payable_id: "PAYING",
     }
-    assert await asyncio.to_thread(read_until, settings, expected) == expected
+    await published(database, Topic.ORDER_STEP, expected)
+    found = stands(await asyncio.to_thread(deliveries, settings, [Topic.ORDER_STEP]))
+    assert {order_id: found.get(order_id) for order_id in expected} == expected
     for order_id, status in expected.items():
         assert (await cashier.billing.get(f"/api/v1/orders/{order_id}"))["status"] == status
     parked.release.set()

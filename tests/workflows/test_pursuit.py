@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +11,11 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.access import SYSTEM
+from domain.gateway import GatewayRequest
 from domain.payment import PaymentRequest
 from domain.review import Outcome, Resolution
 from domain.waits import Waits
+from service.standing import WorkflowStanding, standing
 from store.database import Database
 from tests.support.cashier import Cashier, Handle
 from tests.support.clean_slate import assert_clean_slate
@@ -367,6 +369,58 @@ async def test_an_answer_about_another_amount_is_not_believed(
 
     assert outcome.status == "FAILED"
     assert line.sent
+    await assert_clean_slate(cashier.billing)
+
+
+async def asked_more_often(calls: list[GatewayRequest], than: int) -> None:
+    async def reached() -> bool:
+        return len(calls) > than
+
+    await eventually(reached)
+
+
+async def due(cashier: Cashier, handle: Handle) -> datetime:
+    """When the payment asks again by itself."""
+
+    async def pauses() -> WorkflowStanding | None:
+        found = await standing(cashier.client, handle.id)
+        return found if found and found.timers and not found.activities else None
+
+    paused = await eventually(pauses)
+    assert paused is not None
+    [timer] = paused.timers
+    return timer.ends_at
+
+
+@pytest.mark.parametrize("window", [timedelta(hours=9), BRISK.resend_window], ids=["sent", "asked"])
+async def test_hints_take_no_step_of_the_ladder(
+    cashier: Cashier, connections: Connections, window: timedelta
+) -> None:
+    """However often the PG is said to have news while it is down: else so many hints would end in
+    the longest pause, or with a person."""
+    steps = tuple(timedelta(hours=hours) for hours in (1, 3))
+    await cashier.billing.top_up(5000)
+    name, line = connections.add()
+    line.requests_arrive = line.inquiries_work = False
+    waits = replace(BRISK, ladder=steps, resend_window=window)
+    request = await cashier.prepare(*SPLIT, gateway=name, waits=waits)
+    calls = line.sent if window > steps[0] else line.inquired
+    handle = await cashier.start(request)
+    await asked_more_often(calls, 0)
+    before = await due(cashier, handle)
+
+    for _ in range(len(steps) + 1):
+        so_often = len(calls)
+        await handle.signal(PaymentSaga.gateway_hint)
+        await asked_more_often(calls, so_often)
+        assert abs(await due(cashier, handle) - before) < steps[0], "the same step goes on"
+
+    assert await cashier.status(request) == "UNKNOWN", "nobody is asked"
+    await line.deliver_late(line.sent[0])
+    line.requests_arrive = line.inquiries_work = True
+    await handle.signal(PaymentSaga.gateway_hint)
+    assert (await handle.result()).status == "COMPLETED"
+    assert len(await taken(cashier, request)) == 1
     await assert_clean_slate(cashier.billing)
 
 

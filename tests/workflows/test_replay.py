@@ -1,11 +1,14 @@
 """Workflows that run while we deploy: what they have done so far, today's code must do again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.worker import Interceptor, Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from runtime import temporal
@@ -13,6 +16,7 @@ from store.key_ring import parse
 from tests.support.sealing import OLD, SEALED
 from tests.workflows.planted import (
     CollectLater,
+    HurryLater,
     MarkAfterwards,
     PayLater,
     RefundLater,
@@ -20,6 +24,7 @@ from tests.workflows.planted import (
     SettleLater,
 )
 from workflows.dead_letter_job import DeadLetterJob
+from workflows.gateway_hurry import GatewayHurry
 from workflows.invoice_retry import InvoiceRetry
 from workflows.monthly_settlement import MonthlySettlement
 from workflows.outbox_relay import OutboxRelay
@@ -38,6 +43,7 @@ WORKFLOWS = (
     SettlementRun,
     ScheduledSettlement,
     DeadLetterJob,
+    GatewayHurry,
 )
 
 
@@ -46,7 +52,10 @@ def history(path: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(recorded.pop("workflowId"), recorded)
 
 
-def replayer(*workflows: type) -> Replayer:
+TRACED = (TracingInterceptor(TracerProvider().get_tracer("tests")),)
+
+
+def replayer(*workflows: type, interceptors: Sequence[Interceptor] = ()) -> Replayer:
     """As in production: without the sandbox, in which all other tests run workflows, and with keys,
     which most histories are older than."""
     return Replayer(
@@ -54,6 +63,7 @@ def replayer(*workflows: type) -> Replayer:
         namespace=SEALED,
         data_converter=temporal.data_converter(parse(OLD), SEALED),
         workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=interceptors,
     )
 
 
@@ -73,6 +83,7 @@ def test_there_is_a_history_of_every_workflow() -> None:
         "run": "SettlementRun",
         "schedule": "ScheduledSettlement",
         "letters": "DeadLetterJob",
+        "hurry": "GatewayHurry",
     }
     assert len(HISTORIES) >= 40
 
@@ -87,6 +98,11 @@ async def test_a_recorded_history_replays(path: Path) -> None:
     await replayer(*WORKFLOWS).replay_workflow(history(path))
 
 
+async def test_whoever_turns_traces_on_goes_on_with_what_began_without() -> None:
+    for path in HISTORIES:
+        await replayer(*WORKFLOWS, interceptors=TRACED).replay_workflow(history(path))
+
+
 @pytest.mark.parametrize(
     ("noun", "planted"),
     [
@@ -96,6 +112,7 @@ async def test_a_recorded_history_replays(path: Path) -> None:
         ("settlement", SettleLater),
         ("invoice", CollectLater),
         ("run", RunLater),
+        ("hurry", HurryLater),
     ],
 )
 async def test_a_planted_change_is_noticed_in_every_history(noun: str, planted: type) -> None:

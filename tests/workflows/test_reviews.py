@@ -13,7 +13,7 @@ from activities.review import ReviewActivities
 from domain.gateway import Operation
 from domain.payment import Capture, Marking, PaymentRequest, PaymentStatus
 from domain.refund import late_capture_refund_id
-from domain.review import ClosedReview, Outcome, Question, Resolution
+from domain.review import ClosedReview, Outcome, Question, Resolution, Wanted
 from domain.workflow_id import refund_workflow_id
 from store import review
 from tests.runtime.test_sweeper import sweep
@@ -43,7 +43,8 @@ REFUNDS_DECLINED = "4000000000019002"
 async def waiting(cashier: Cashier, reference_id: str) -> str | None:
     """The question about this payment or refund that `billing review list` shows."""
     async with cashier.billing.database.engine.connect() as tx:
-        rows = [row.review for row in await review.waiting(tx)]
+        page = await review.listed(tx, Wanted(open=True), None, 10_000)
+    rows = [row.review for row in page.items]
     found = [row for row in rows if row.reference_id == reference_id]
     return found[0].question if found else None
 

@@ -123,6 +123,13 @@ async def test_an_invoice_s_payment_by_the_invoice_s_owner(dunning: Dunning) -> 
     assert await seen(dunning.client, payment_workflow_id(paid.id)) == of_payment(owed)
 
 
+async def test_an_invoice_of_nothing_does_not_say_that_it_collects(dunning: Dunning) -> None:
+    owner = await dunning.start(await dunning.issue(0))
+    await owner.result()
+
+    assert (await seen(dunning.client, owner.id)).summary == "nothing to collect"
+
+
 async def test_an_invoice_s_payment_by_the_sweeper(dunning: Dunning) -> None:
     owed = await dunning.issue()
     made = dunning.plan(owed, "invoice.open", Fault.PARK_AFTER)

@@ -1,0 +1,60 @@
+"""Webhooks that came from PGs, for operators; they are received by `api.webhook`."""
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from api.access import may
+from api.context import Using
+from api.fields import Document, utc
+from api.listing import Listing, Page, page
+from domain import webhook as rules
+from domain.access import Access
+from domain.roles import Action
+from service import webhook
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+
+class Webhook(Document):
+    """An event of a PG, as it came."""
+
+    gateway: str
+    event_id: Annotated[str, Field(examples=["evt_1"])]
+    body: dict[str, Any]
+    received_at: datetime
+
+
+class Webhooks(Page[Webhook]):
+    """A page of events that came from PGs, the last first."""
+
+
+class WebhookListing(Listing):
+    """By what events are found: `from` and `to` are of when they came."""
+
+    gateway: Annotated[str | None, Field(max_length=64, examples=["simulator"])] = None
+
+
+@router.get("", response_model=Webhooks)
+async def list_webhooks(
+    asked: Annotated[WebhookListing, Query()],
+    access: Annotated[Access, may(Action.WEBHOOK_READ)],
+    context: Using,
+) -> Webhooks:
+    """What PGs told unasked, each event once. It was a hint: what came of it says the payment or
+    refund that its body names."""
+    wanted = rules.Wanted(asked.gateway, asked.since, asked.until)
+    find = partial(webhook.listed, context.desk, access, wanted)
+    return await page(context, asked, ("webhooks", None), Webhooks, find, _document)
+
+
+def _document(row: rules.Webhook) -> Webhook:
+    return Webhook(
+        gateway=row.gateway,
+        eventId=row.event_id,
+        body=dict(row.body),
+        receivedAt=utc(row.received_at),
+    )

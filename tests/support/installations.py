@@ -1,0 +1,45 @@
+"""A whole installation that nobody else uses: a database and a namespace of its own, and a worker
+with all of its duties."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from runtime.processes import work
+from runtime.settings import Settings
+from tests.support.databases import execute, settings_of_its_own
+
+
+@asynccontextmanager
+async def installation(settings: Settings) -> AsyncIterator[Settings]:
+    """As the README has it made. Nothing is in it, and no worker runs."""
+    async with settings_of_its_own(settings) as own:
+        name = own.database_url.rpartition("/")[2]
+        for statement in (
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+            f"GRANT CONNECT ON DATABASE {name} TO billing_app",
+        ):
+            await execute(own.database_owner_url, statement)
+        yield own.model_copy(update={"temporal_namespace": f"alone-{uuid4().hex}"})
+
+
+@asynccontextmanager
+async def worker(settings: Settings) -> AsyncIterator[None]:
+    """One that works for the length of the block, in this process."""
+    stop = asyncio.Event()
+    working = asyncio.create_task(work(settings, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await working
+
+
+def told(settings: Settings) -> dict[str, str]:
+    """What a process has to be told to be of it."""
+    names = (
+        *("database_url", "database_owner_url", "redis_url", "kafka_bootstrap_servers"),
+        *("temporal_address", "temporal_namespace", "gateway_url"),
+    )
+    return {name.upper(): str(getattr(settings, name)) for name in names}
