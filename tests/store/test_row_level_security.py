@@ -273,7 +273,7 @@ async def test_a_row_is_not_moved_to_somebody_else(
         ("UPDATE payments SET status = 'COMPLETED'", "permission denied"),
         ("INSERT INTO outbox DEFAULT VALUES", "permission denied"),
         ("INSERT INTO ledger_transactions (key, kind) VALUES ('k', 'k')", "permission denied"),
-        ("SELECT FROM usage_events", "permission denied"),
+        ("SELECT FROM usage_identities", "permission denied"),
         ("SELECT FROM dead_letters", "permission denied"),
         ("SELECT actor_id FROM audit_entries", "permission denied"),
         ("SELECT make_usage_partition('2031-05-01')", "permission denied"),
