@@ -36,6 +36,7 @@ from runtime.workers import (
     running,
     settlement_worker,
     verification_worker,
+    version_of,
 )
 from service import verification
 from store import database
@@ -71,7 +72,7 @@ async def _work(
         gateways.books(settings),
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
-    version = settings.worker_version
+    version = version_of(settings)
     workers = (
         payments_worker(
             client,

@@ -19,7 +19,6 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from temporalio.common import WorkerDeploymentVersion
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
 from domain.dunning import DunningPolicy
@@ -379,13 +378,6 @@ class Settings(BaseSettings):
                 self.kafka_sasl_password or SecretStr("")
             ).get_secret_value()
         return options
-
-    @property
-    def worker_version(self) -> WorkerDeploymentVersion | None:
-        """As what a worker asks for work, if its build has a name."""
-        if self.temporal_worker_build_id is None:
-            return None
-        return WorkerDeploymentVersion(self.temporal_deployment_name, self.temporal_worker_build_id)
 
     @property
     def gateway_webhook_secrets(self) -> Secrets:

@@ -40,6 +40,7 @@ from activities.wallet import WalletActivities
 from domain.verification import Report
 from gateway.client import PaymentGateway
 from runtime.logs import LogContextInterceptor
+from runtime.settings import Settings
 from store.database import Database
 from store.key_ring import NO_KEYS, KeyRing
 from workflows import policies
@@ -230,6 +231,14 @@ def verification_worker(
         graceful_shutdown_timeout=GRACE,
         deployment_config=_deployment(version, VersioningBehavior.AUTO_UPGRADE),
     )
+
+
+def version_of(settings: Settings) -> WorkerDeploymentVersion | None:
+    """As what a worker asks for work, if its build has a name."""
+    if settings.temporal_worker_build_id is None:
+        return None
+    name, build = settings.temporal_deployment_name, settings.temporal_worker_build_id
+    return WorkerDeploymentVersion(name, build)
 
 
 def _deployment(

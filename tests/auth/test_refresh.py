@@ -238,5 +238,6 @@ async def test_with_keys_what_successors_are_made_with_is_sealed(
         async with sealed.realm.database.read(SYSTEM) as tx:
             seed = await tx.scalar(select(auth_sessions.c.seed).where(auth_sessions.c.id == id_))
 
+        assert await users.named(sealed.realm, who.name) is not None
+
     assert str(seed).startswith("sealed:2026-11:")
-    assert await users.named(sealed.realm, who.name) is not None

@@ -276,7 +276,7 @@ async def test_a_run_is_followed_past_a_restart_of_the_api(command: Command) -> 
     looked = [progress("RUNNING"), GONE, proxied, progress("COMPLETED")]
     api = Restarted([BEGUN, *looked, GONE, Response(200, REPORT)])
     async with local_server(api) as url:
-        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+        told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 0, told.exception
     assert told.stderr.count("The API is gone: waiting for it to come back") == 3
@@ -289,7 +289,7 @@ async def test_an_api_that_does_not_come_back_is_given_up_in_words(
 ) -> None:
     monkeypatch.setattr(calling, "RESTART_SECONDS", 0.0)
     async with local_server(Restarted([BEGUN, GONE])) as url:
-        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+        told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 1
     assert "gave no answer" in str(told.exception)
@@ -302,7 +302,7 @@ async def test_what_begins_something_is_not_sent_again_to_an_api_that_is_gone(
 ) -> None:
     api = Restarted([GONE])
     async with local_server(api) as url:
-        told = await command("settlement", "run", "2026-05", BILLING_API_URL=url)
+        told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 1
     assert len(api.asked) == 1

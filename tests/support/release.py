@@ -22,7 +22,7 @@ from domain.gateway import GatewayAnswer, GatewayRequest
 from gateway.client import PaymentGateway
 from runtime import gateways, temporal
 from runtime.settings import Settings
-from runtime.workers import PAYMENTS, payments_worker, running
+from runtime.workers import PAYMENTS, payments_worker, running, version_of
 from store import database
 from tests.support.conditions import eventually, meanwhile
 from tests.workflows.planted import PayLater
@@ -142,7 +142,7 @@ async def main() -> None:
         client,
         database.connect(settings.database_url, pool_size=20),
         {name: Slow(each, held, let_go, longest) for name, each in connected.items()},
-        version=settings.worker_version,
+        version=version_of(settings),
         grace=gateways.longest_call(settings),
         workflows=CHANGED if plan.changed else PAYMENTS,
     )
