@@ -196,7 +196,17 @@ def _interrupted() -> Never:
 def _leave(words: str) -> None:
     console = Console(stderr=True)
     console.print(f"billing: {words}", style="red", highlight=False, soft_wrap=True, markup=False)
+    _let_go_of_what_cannot_be_written()
     sys.exit(1)
+
+
+def _let_go_of_what_cannot_be_written() -> None:
+    """Else the interpreter tries it once more at its end, says so in its own words, and leaves with
+    120. The way is that of Python's documentation of SIGPIPE."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

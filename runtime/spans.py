@@ -191,7 +191,7 @@ class _Statements:
 
 def _summary(statement: str) -> str:
     """What it does first, and to which table."""
-    found = _TARGET.search(statement)
+    found = next(_TARGET.finditer(statement), None)
     if found is None:
         return statement.split(maxsplit=1)[0]
     verb, table = found.groups()

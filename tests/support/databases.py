@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -18,6 +19,9 @@ from store.database import Database, Transaction
 from tests.support.conditions import eventually
 
 T = TypeVar("T")
+
+_block: ContextVar[list[str] | None] = ContextVar("block", default=None)
+"""Where the statements of the block go in which the caller is, if it is in one."""
 
 
 @asynccontextmanager
@@ -86,11 +90,14 @@ async def may_idle(tx: Transaction) -> None:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """What is sent to PostgreSQL in the block, apart from the bounds of transactions."""
+    """What the block sends to PostgreSQL, apart from the bounds of transactions. What workers of
+    the same process send meanwhile is not the block's."""
     sent: list[str] = []
+    within = _block.set(sent)
 
     def listen(*arguments: Any) -> None:
-        sent.append(arguments[2])
+        if _block.get() is sent:
+            sent.append(arguments[2])
 
     engine = database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", listen)
@@ -98,6 +105,7 @@ def statements(database: Database) -> Iterator[list[str]]:
         yield sent
     finally:
         event.remove(engine, "before_cursor_execute", listen)
+        _block.reset(within)
 
 
 async def somebody_waits(tx: Transaction, table: str) -> None:
