@@ -12,7 +12,6 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from temporalio.client import Client
 
 from cli.options import example
 from cli.words import say
@@ -68,7 +67,7 @@ async def _look() -> Looked:
     looked = Looked()
     alive = asyncio.create_task(_count_aloud(looked))
     try:
-        client = await _client()
+        client = await temporal.connect_later(_settings())
         looked.all = (await client.count_workflows(replay.RUNNING)).count
         async for found in replay.replays(client):
             looked.add(found)
@@ -153,15 +152,15 @@ def list_(as_json: AsJson = False) -> None:
 
 
 async def _listed() -> tuple[list[deployment.Build], deployment.Stuck]:
-    client = await _client()
+    client = await temporal.connect_later(_settings())
     return await deployment.builds(client), await deployment.stuck(client)
 
 
-async def _client() -> Client:
+def _settings() -> Settings:
     settings = Settings()
     if "temporal_address" not in settings.model_fields_set:
         raise ConfigurationError(
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
             " or set TEMPORAL_ADDRESS."
         )
-    return await temporal.connect_later(settings)
+    return settings

@@ -116,5 +116,5 @@ def _divergence(failure: Exception | None) -> str | None:
         return None
     text = str(failure).partition("\n")[0]
     # The SDK wraps what it says in a description of its own structures.
-    told = _TOLD.search(text)
+    told = next(_TOLD.finditer(text), None)
     return told[1] if told else text

@@ -227,6 +227,10 @@ async def _counted(billing: Billing) -> Call:
     return Call(f"{DLQ}/bulk-discard", body)
 
 
+async def _hurried(_: Billing) -> Call:
+    return Call("/api/v1/gateways/simulator/hurry", {})
+
+
 async def _plan(billing: Billing) -> Call:
     call = {"resourceType": "API_CALL", "model": "PER_UNIT", "unitPrice": "1"}
     prices = {"flatFee": 0, "minimum": 0, "charges": [call]}
@@ -531,6 +535,9 @@ ROWS = {
         )
         for action in ("paid-outside", "write-off", "cancel", "approve", "reject")
     },
+    "POST /api/v1/gateways/{name}/hurry": Row(
+        _hurried, {"name": ["x"]}, accepted=200, body_required=False
+    ),
     "POST /webhooks/gateway/{name}": Row(
         _webhook,
         {"id": [1, True, [], {}, "", "x" * 201], "more": [2**64, -(2**63) - 1, [[10**30]]]},

@@ -268,27 +268,28 @@ class Restarted(Scripted):
 
 
 GONE = Response(0)
+NOTHING_YET = problem(404, "not-found", "Nothing was settled.")
 BEGUN = Response(202, {}, headers={"Location": f"{RUN}/progress"})
 
 
 async def test_a_run_is_followed_past_a_restart_of_the_api(command: Command) -> None:
     proxied = Response(502, "nobody", "text/html")
     looked = [progress("RUNNING"), GONE, proxied, progress("COMPLETED")]
-    api = Restarted([BEGUN, *looked, GONE, Response(200, REPORT)])
+    api = Restarted([NOTHING_YET, BEGUN, *looked, GONE, Response(200, REPORT)])
     async with local_server(api) as url:
         told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 0, told.exception
     assert told.stderr.count("The API is gone: waiting for it to come back") == 3
     assert "Settlement of 2026-05" in told.stdout
-    assert [each.method for each in api.asked] == ["POST"] + ["GET"] * 6
+    assert [each.method for each in api.asked] == ["GET", "POST"] + ["GET"] * 6
 
 
 async def test_an_api_that_does_not_come_back_is_given_up_in_words(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calling, "RESTART_SECONDS", 0.0)
-    async with local_server(Restarted([BEGUN, GONE])) as url:
+    async with local_server(Restarted([NOTHING_YET, BEGUN, GONE])) as url:
         told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 1
@@ -300,9 +301,9 @@ async def test_an_api_that_does_not_come_back_is_given_up_in_words(
 async def test_what_begins_something_is_not_sent_again_to_an_api_that_is_gone(
     command: Command,
 ) -> None:
-    api = Restarted([GONE])
+    api = Restarted([NOTHING_YET, GONE])
     async with local_server(api) as url:
         told = await command("settlement", "run", "2026-05", "--yes", BILLING_API_URL=url)
 
     assert told.exit_code == 1
-    assert len(api.asked) == 1
+    assert [each.method for each in api.asked] == ["GET", "POST"]
