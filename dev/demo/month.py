@@ -105,9 +105,9 @@ async def replay(stage: Stage) -> None:
     stage.tell(f"{proposer} proposed a price for GPU_HOUR; customers have this list, so nothing")
     stage.tell("happened before somebody else sent the same call.")
     stage.tell("The price list has a price for GPU_HOUR now.")
-    await command(stage, "settlement", "replay", month)
+    await command(stage, "settlement", "replay", month, "--yes")
     await _ends_as(stage, POISONED, InvoiceStatus.PAID)
-    await command(stage, "settlement", "replay", month)
+    await command(stage, "settlement", "replay", month, "--yes")
 
 
 async def explain(stage: Stage) -> None:
