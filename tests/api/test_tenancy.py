@@ -85,12 +85,13 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 async def rows_of(database: Database, customer_id: str) -> dict[str, str | None]:
-    """Every row of a customer that stands for itself, as one hash by table."""
+    """Every row of a customer that stands for itself, as one hash by table. Not of the issuer: the
+    API may not read its tables."""
     found = {}
     async with database.read(SYSTEM) as tx:
         for name, table in metadata.tables.items():
             column = "id" if name == "customers" else "customer_id"
-            if column in table.c:
+            if column in table.c and not name.startswith("auth_"):
                 whole = f"SELECT md5(string_agg(r::text, ',' ORDER BY r::text)) FROM {name} r"  # noqa: S608
                 mine = text(f"{whole} WHERE {column} = :whose")
                 found[name] = await tx.scalar(mine, {"whose": customer_id})
