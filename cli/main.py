@@ -43,6 +43,7 @@ OPERATORS = {
     "audit": "Who did what, and the proof of it.",
     "key": "Keys with which customers and services call the API.",
     "verify": "Look whether everything agrees with everything.",
+    "restore": "Look what a restored database has lost.",
     "deploy": "Replace the code of the workers.",
     "user": "The people who log in at our own issuer.",
     "auth": "Run our own issuer of tokens, or see to its keys.",

@@ -11,7 +11,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's do
 
 CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="As listed, e.g. acme-corp.")]
 Customer = Annotated[str | None, typer.Option("--customer", help="Only this one's.")]
-Moment = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
+"""How a moment may be written; in UTC where it says nothing else."""
+Moment = Annotated[datetime | None, typer.Option(formats=MOMENTS)]
 
 
 def moment(given: datetime | None) -> str | None:

@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 
 import structlog
 from temporalio.client import Client
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain.access import SYSTEM
@@ -163,9 +162,6 @@ async def _start(starting: Awaitable[object], id_: str) -> None:
     """One that cannot be started must not keep those behind it waiting."""
     try:
         await starting
-    except WorkflowAlreadyStartedError:
-        # Its last transaction and its completion are not one step: most often only a moment.
-        log.warning("a workflow has completed but its row is open", id=id_)
     except (RPCError, RuntimeError, ValueError) as error:
         log.warning("a workflow could not be started", id=id_, error=error)
 

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain.access import Access
@@ -79,7 +78,7 @@ async def _wait(begin: Callable[[], Awaitable[WorkflowHandle[Any, Any]]], second
         # Also that it has closed before it could be cancelled: not found.
         if not is_down(error):
             log.error("Temporal refused a workflow", error=error)
-    except (TimeoutError, RuntimeError, WorkflowFailureError, WorkflowAlreadyStartedError):
+    except (TimeoutError, RuntimeError, WorkflowFailureError):
         return
 
 

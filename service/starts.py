@@ -27,8 +27,9 @@ from workflows.settlement_run import SettlementRun
 async def start_payment(
     client: Client, payment: PaymentRequest
 ) -> WorkflowHandle[PaymentSaga, PaymentOutcome]:
-    """Start the payment's owner, as a new one if it never ran; raises
-    `WorkflowAlreadyStartedError` when it has completed."""
+    """Start the payment's owner, as a new one if it never ran, or find the one that runs. One that
+    has ended may run again, whose row is open all the same (its database was restored): it reads
+    from the rows where things stand."""
     if payment.new:
         with suppress(WorkflowAlreadyStartedError):
             return await _start_payment(client, payment)
@@ -46,7 +47,7 @@ async def _start_payment(
 async def start_refund(
     client: Client, refund: RefundRequest
 ) -> WorkflowHandle[RefundSaga, RefundOutcome]:
-    """Start the refund's owner; raises `WorkflowAlreadyStartedError` when it has completed."""
+    """Start the refund's owner, or find the one that runs; one that has ended may run again."""
     return await client.start_workflow(
         RefundSaga.run, refund, **starts.of_refund(refund).by_client()
     )

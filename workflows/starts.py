@@ -42,8 +42,6 @@ with workflow.unsafe.imports_passed_through():
 from workflows import policies
 from workflows.search_attributes import CUSTOMER_ID, INVOICE_ID, ORDER_ID, PERIOD
 
-_ONCE = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
-"""What failed or was terminated runs again, what completed never does."""
 _NEVER_BEFORE = WorkflowIDReusePolicy.REJECT_DUPLICATE
 """For who relies on that it never ran: Temporal knows."""
 _AGAIN = WorkflowIDReusePolicy.ALLOW_DUPLICATE
@@ -144,7 +142,7 @@ def of_payment(payment: PaymentRequest) -> Start:
         policies.PAYMENTS,
         f"{amount} from {payment.customer_id} for {payment.payable_type}",
         (SearchAttributePair(CUSTOMER_ID, payment.customer_id), *_payable(payment)),
-        _NEVER_BEFORE if payment.new else _ONCE,
+        _NEVER_BEFORE if payment.new else _AGAIN,
         payment.customer_id,
     )
 
@@ -156,8 +154,7 @@ def of_refund(refund: RefundRequest) -> Start:
         policies.PAYMENTS,
         f"give {format_amount(refund.worth, refund.currency)} back{late}",
         (SearchAttributePair(CUSTOMER_ID, refund.customer_id),),
-        _ONCE,
-        refund.customer_id,
+        customer_id=refund.customer_id,
     )
 
 

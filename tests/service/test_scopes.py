@@ -28,6 +28,7 @@ OF_THE_SYSTEM = {
     "settlement.require_over": "reads the clock",
     "settlement.standing": "for operators at the command line",
     "status._rows": "of no customer; STATUS_READ is not theirs",
+    "restore.compare": "a person at the machine, after a restore",
     "usage.take": "usage, which no customer reports",
     "verification._booked": "the verification",
     "verification._open": "the verification",
