@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from html import escape
 from pathlib import Path
 
@@ -70,6 +71,7 @@ from service.key import Keys
 from service.overload import Work
 from store import database
 from store.database import Database
+from store.replica import ReplicatedDatabase
 
 CALLS = (
     usage,
@@ -144,6 +146,8 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         app.state.context = context
         reads = _reads(settings)
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
+        lists = _lists(settings, reads)
+        app.state.replicated = replace(context, desk=replace(context.desk, database=lists))
         lengthy = database.connect(settings.database_url, LENGTHY_AT_ONCE, database.BATCH_SECONDS)
         app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
@@ -162,7 +166,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         await keys.close()
         await lookups.dispose()
         await context.desk.database.dispose()
-        await reads.dispose()
+        await lists.dispose()
         await lengthy.dispose()
 
     app = FastAPI(
@@ -307,6 +311,14 @@ async def _connect(settings: Settings) -> Context:
 def _reads(settings: Settings) -> Database:
     """Connections that only reads use, one for each that is let in."""
     return database.connect(settings.database_url, settings.api_reads_at_once)
+
+
+def _lists(settings: Settings, reads: Database) -> Database:
+    """From where lists are read."""
+    if settings.database_read_url is None:
+        return reads
+    copy = database.connect(settings.database_read_url, settings.api_reads_at_once)
+    return ReplicatedDatabase(reads, copy, timedelta(seconds=settings.database_read_lag_seconds))
 
 
 def _start_page(temporal_ui_url: str | None) -> str:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
 from api.access import may
-from api.context import Using
+from api.context import Replicated
 from api.fields import CustomerId, Document, utc
 from api.listing import Listing, Page, page
 from domain import roles as rules
@@ -69,7 +69,7 @@ class AuditListing(Listing):
 async def list_audit_entries(
     asked: Annotated[AuditListing, Query()],
     access: Annotated[Access, may(rules.Action.AUDIT_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Entries:
     """Who did what, newest first. That you look is noted, too."""
     find = partial(audit.listed, context.desk, access, _wanted(asked))

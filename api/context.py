@@ -34,6 +34,10 @@ async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context).during(request.state.turn)
 
 
+async def _replicated(request: Request) -> Context:
+    return cast(Context, request.app.state.replicated)
+
+
 async def _unbounded(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
@@ -44,6 +48,9 @@ async def _lengthy(request: Request) -> Context:
 
 Using = Annotated[Context, Depends(_context)]
 """Within the bounds of `api.admission`, and with the connections that are kept for them."""
+Replicated = Annotated[Context, Depends(_replicated)]
+"""For lists and reports by which nothing is decided: they may be read from a replica, and then are
+as old as `DATABASE_READ_LAG_SECONDS` allows."""
 Unbounded = Annotated[Context, Depends(_unbounded)]
 """For whoever must be answered however much is under way."""
 Lengthy = Annotated[Context, Depends(_lengthy)]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import Amount, CustomerId, Document, Id, Moment, utc
 from api.idempotency import answer, cached, keyed
 from api.listing import Listing, Page, page
@@ -119,7 +119,7 @@ async def put_coupon(
 async def list_coupons(
     asked: Annotated[Listing, Query()],
     access: Annotated[Access, may(Action.COUPON_LIST)],
-    context: Using,
+    context: Replicated,
 ) -> Coupons:
     """Coupons, the one that was made last first. Whoever knows a code may use it: only staff sees
     them all."""

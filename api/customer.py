@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool
 
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
 from api.listing import Listing, Page, page
 from domain import customer as rules
@@ -125,7 +125,7 @@ async def put_customer(
 async def list_customers(
     asked: Annotated[CustomerListing, Query()],
     access: Annotated[Access, may(Action.CUSTOMER_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Customers:
     """Customers, the newest first, and how they are billed now."""
     owner = access.whose(asked.customer_id)

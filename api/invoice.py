@@ -10,7 +10,7 @@ from pydantic import Field
 from api import cursor
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
-from api.context import Context, Lengthy, Using
+from api.context import Context, Lengthy, Replicated, Using
 from api.cursor import MAX_LENGTH
 from api.fields import Document, Id, PathId, Reason
 from api.idempotency import answer, keyed
@@ -62,7 +62,7 @@ class NewDecision(Document):
 @router.get("/api/v1/invoices", response_model=InvoicePage)
 async def list_invoices(
     access: Annotated[Access, may(Action.INVOICE_READ)],
-    context: Using,
+    context: Replicated,
     customer_id: OfCustomer = None,
     number: Annotated[int, Query(alias="page", ge=1, le=10**6)] = 1,
     size: Size = 20,
@@ -76,7 +76,7 @@ async def list_invoices(
 @router.get("/api/v2/invoices", response_model=InvoiceCrawl)
 async def crawl_invoices(
     access: Annotated[Access, may(Action.INVOICE_READ)],
-    context: Using,
+    context: Replicated,
     customer_id: OfCustomer = None,
     status: InvoiceStatus | None = None,
     after: Annotated[str | None, Query(alias="cursor", max_length=MAX_LENGTH)] = None,

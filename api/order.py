@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, utc
 from api.idempotency import answer, cached, keyed
 from api.listing import Listing, Page, page
@@ -119,7 +119,7 @@ async def create_order(
 async def list_orders(
     asked: Annotated[OrderListing, Query()],
     access: Annotated[Access, may(Action.ORDER_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Orders:
     """Orders, newest first."""
     owner = access.whose(asked.customer_id)

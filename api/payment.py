@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import (
     Amount,
     Currency,
@@ -172,7 +172,7 @@ async def get_payment(
 async def list_payments(
     asked: Annotated[PaymentListing, Query()],
     access: Annotated[Access, may(Action.PAYMENT_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Payments:
     """Payments, newest first. `open=true&olderThan=PT10M` are those that hang; `workflowId` owns
     each."""

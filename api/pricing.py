@@ -17,7 +17,7 @@ from pydantic import (
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import PLAN_CODE, Currency, Document, Moment, PlanCode, utc
 from api.listing import Listing, Page, page
 from domain.access import Access
@@ -210,7 +210,7 @@ class PlanListing(Listing):
 async def list_plans(
     asked: Annotated[PlanListing, Query()],
     access: Annotated[Access, may(Action.PLAN_READ)],
-    context: Using,
+    context: Replicated,
 ) -> PlanVersions:
     """Versions of all plans, the one that was added last first."""
     find = partial(pricing.listed, context.desk, access, asked.code, asked.since, asked.until)

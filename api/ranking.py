@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.access import may
-from api.context import Using
+from api.context import Replicated
 from api.fields import Document
 from api.order import Sku
 from domain.access import Access
@@ -27,7 +27,7 @@ class Ranked(Document):
 @router.get("", response_model=list[Ranked])
 async def get_rankings(
     access: Annotated[Access, may(Action.RANKING_READ)],
-    context: Using,
+    context: Replicated,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> list[Ranked]:
     """Most sold first. Follows completed orders by the time that their events take."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field
 
 from api.access import may
-from api.context import Using
+from api.context import Replicated
 from api.fields import Currency, Document, Moment
 from domain.access import Access
 from domain.roles import Action
@@ -33,7 +33,7 @@ class Bucket(Document):
 @router.get("/api/v1/aged-receivables", response_model=list[Bucket])
 async def get_aged_receivables(
     access: Annotated[Access, may(Action.RECEIVABLE_READ)],
-    context: Using,
+    context: Replicated,
     as_of: Annotated[
         Annotated[Moment, BeforeValidator(_end_of_day)] | None,
         Query(

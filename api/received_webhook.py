@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api.access import may
-from api.context import Using
+from api.context import Replicated
 from api.fields import Document, utc
 from api.listing import Listing, Page, page
 from domain import webhook as rules
@@ -42,7 +42,7 @@ class WebhookListing(Listing):
 async def list_webhooks(
     asked: Annotated[WebhookListing, Query()],
     access: Annotated[Access, may(Action.WEBHOOK_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Webhooks:
     """What PGs told unasked, each event once. It was a hint: what came of it says the payment or
     refund that its body names."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
 from api.idempotency import answer, cached, keyed
 from api.listing import Listing, Page, page
@@ -95,7 +95,7 @@ async def create_refund(
 async def list_refunds(
     asked: Annotated[RefundListing, Query()],
     access: Annotated[Access, may(Action.REFUND_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Refunds:
     """Refunds, newest first."""
     owner = access.whose(asked.customer_id)

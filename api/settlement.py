@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import CustomerId, Document, Empty, Id, rendered
 from api.invoice_document import Invoice, document
 from api.listing import Page, Paging, page
@@ -161,7 +161,7 @@ async def get_standing(
 async def list_settlements(
     asked: Annotated[SettlementListing, Query()],
     access: Annotated[Access, may(Action.SETTLEMENT_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Settlements:
     """How the months of customers were settled, the last month first. One that runs for the first
     time stands there when it has ended, waits, or was left behind by its run."""

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from api.access import may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.fields import CustomerId, Document, Id, Reason, utc
 from api.listing import Listing, Page, page
 from domain.access import Access
@@ -240,7 +240,7 @@ async def report_usage_batch(
 async def list_usage(
     asked: Annotated[UsageListing, Query()],
     access: Annotated[Access, may(Action.USAGE_READ)],
-    context: Using,
+    context: Replicated,
 ) -> CountedEvents:
     """Usage events of a customer or an invoice, what happened last first."""
     owner = access.whose(asked.customer_id)

@@ -10,7 +10,7 @@ from pydantic import Field
 from api import cursor
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
-from api.context import Using
+from api.context import Replicated, Using
 from api.cursor import MAX_LENGTH
 from api.fields import Amount, Currency, CustomerId, Document, Id, utc
 from api.idempotency import answer, cached, keyed
@@ -149,7 +149,7 @@ async def get_wallet(
 async def list_wallets(
     asked: Annotated[WalletListing, Query()],
     access: Annotated[Access, may(Action.WALLET_READ)],
-    context: Using,
+    context: Replicated,
 ) -> Wallets:
     """Wallets, one per customer and unit, the newest first."""
     owner = access.whose(asked.customer_id)
@@ -171,7 +171,7 @@ def _listed(row: rules.Balance) -> ListedWallet:
 @router.get("/api/v1/wallet/transactions", response_model=WalletPostings)
 async def get_wallet_transactions(
     access: Annotated[Access, may(Action.WALLET_READ)],
-    context: Using,
+    context: Replicated,
     customer_id: ForCustomer = None,
     before: Annotated[
         str | None, Query(max_length=MAX_LENGTH, description="`next` of the page before.")

@@ -80,11 +80,11 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
         "PostgreSQL",
         argv,
         log=directory / "postgresql.log",
-        ready=lambda: _answers_query(binaries, port),
+        ready=lambda: answers_query(binaries, port),
         prepare=prepare,
         stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
         death_signal=signal.SIGINT,
-        user=_user(),
+        user=user(),
     )
 
 
@@ -122,22 +122,28 @@ def shared_binaries() -> list[Path]:
     return sorted(ROOT_HOME.glob("postgresql-*"))
 
 
-def _user() -> str | None:
+def user() -> str | None:
+    """As whom PostgreSQL runs: under root as `nobody`."""
     return "nobody" if os.geteuid() == 0 else None
+
+
+def make_directory(data: Path) -> None:
+    """An empty one for a server's data."""
+    _make_parents(data)
+    data.mkdir(mode=0o700)
+    if owner := user():
+        shutil.chown(data, owner)
 
 
 def _initialize(binaries: Path, data: Path, log: Path) -> None:
     """Make the data beside its final place: an interrupted attempt leaves no half of a cluster."""
-    _make_parents(data)
     partial = _partial(data)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    if user := _user():
-        shutil.chown(partial, user)
+    make_directory(partial)
     # The C locale exists everywhere; text sorts by its bytes.
     initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
     settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
-    process.run([*initdb, *settings], log=log, user=user)
+    process.run([*initdb, *settings], log=log, user=user())
     _tell(binaries, partial, log, _ROLES + _LATER_ROLES)
     partial.rename(data)
 
@@ -145,14 +151,15 @@ def _initialize(binaries: Path, data: Path, log: Path) -> None:
 def _tell(binaries: Path, data: Path, log: Path, statements: str) -> None:
     """Run statements, one a line, in a cluster whose server does not run."""
     single: list[str | Path] = [binaries / "postgres", "--single", "-c", "exit_on_error=on"]
-    process.run([*single, "-D", data, SUPERUSER], log=log, user=_user(), stdin=statements)
+    process.run([*single, "-D", data, SUPERUSER], log=log, user=user(), stdin=statements)
 
 
 def _partial(data: Path) -> Path:
     return data.with_name(data.name + ".partial")
 
 
-def _answers_query(binaries: Path, port: int) -> bool:
+def answers_query(binaries: Path, port: int) -> bool:
+    """Whether the server at this port answers the application's role."""
     if not process.is_listening(port):
         return False
     argv: list[str | Path] = [

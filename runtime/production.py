@@ -110,16 +110,7 @@ def _of_our_issuer(settings: Settings) -> Iterator[str]:
 
 def in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Connections without TLS: the setting, the host, and what to do."""
-    for name, url in (
-        ("DATABASE_URL", settings.database_url),
-        ("AUTH_DATABASE_URL", settings.auth_database_url),
-    ):
-        try:
-            database = make_url(url)
-        except (ArgumentError, ValueError):
-            raise ConfigurationError(f"{name} is not the URL of a database.") from None
-        if database.query.get("sslmode") not in ENCRYPTED:
-            yield name, database.host or "localhost", "add ?sslmode=verify-full"
+    yield from _databases_in_plain_text(settings)
     for name, url, safe in (
         ("REDIS_URL", settings.redis_url, "rediss"),
         ("GATEWAY_URL", settings.gateway_url, "https"),
@@ -140,3 +131,19 @@ def in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 def _host(address: str) -> str:
     return urlsplit(f"//{address.strip()}").hostname or address
+
+
+def _databases_in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    for name, url in (
+        ("DATABASE_URL", settings.database_url),
+        ("DATABASE_READ_URL", settings.database_read_url),
+        ("AUTH_DATABASE_URL", settings.auth_database_url),
+    ):
+        if url is None:
+            continue
+        try:
+            database = make_url(url)
+        except (ArgumentError, ValueError):
+            raise ConfigurationError(f"{name} is not the URL of a database.") from None
+        if database.query.get("sslmode") not in ENCRYPTED:
+            yield name, database.host or "localhost", "add ?sslmode=verify-full"

@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         "postgresql://billing_owner@127.0.0.1:5432/billing",
         description="The role that owns the tables; only migrations use it.",
     )
+    database_read_url: str | None = Field(
+        None,
+        description="A streaming replica, as the application's role, for lists and reports of the "
+        "API; nothing is decided by what it says. None: there is none.",
+    )
+    database_read_lag_seconds: float = Field(
+        2.0, gt=0, description="A replica that is further behind is passed over."
+    )
     auth_database_url: str = Field(
         "postgresql://billing_auth@127.0.0.1:5432/billing",
         description="Our own issuer's role, for `billing auth` and `billing user`: it alone reads "

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
-from dev import process, services
+from dev import postgres, process, services
 from dev.stack import SimulatorOptions, Stack, temporary_stack
 from domain.event import TOPICS
 from gateway.book import HttpBook
@@ -31,6 +31,7 @@ from tests.support.clean_slate import assert_everything_agrees
 from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.databases import connected, execute
 from tests.support.faults import FaultInjector
+from tests.support.replica import Pair, replicated
 from tests.support.updates import patient
 
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -208,6 +209,14 @@ def api_url(stack: Stack, settings: Settings) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop([server])
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A database, with our tables, and its replica."""
+    with replicated(tmp_path_factory.mktemp("replicated")) as pair:
+        schema.upgrade(postgres.url(pair.primary, postgres.OWNER))
+        yield pair
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def test_with_everything_there_it_starts() -> None:
             "DATABASE_URL",
             "db.internal",
         ),
+        ({"database_read_url": "postgresql://a@copy.internal/b"}, "DATABASE_READ_URL", "copy."),
         ({"redis_url": "redis://cache.internal/0"}, "REDIS_URL", "cache.internal"),
         ({"kafka_security_protocol": "SASL_PLAINTEXT"}, "KAFKA_BOOTSTRAP_SERVERS", "one.internal"),
         ({"temporal_tls": False}, "TEMPORAL_ADDRESS", "temporal.internal"),
