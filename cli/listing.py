@@ -8,23 +8,21 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 import typer
-from rich.console import Console
 
 from api.fields import Document
 from cli import table
 from cli.calling import Api, Query, calling
 from cli.options import with_options_of
 from cli.system import Refused
-from cli.words import at, remark
+from cli.watching import watch
+from cli.words import remark
 
-LOOK_SECONDS = 2.0
 PAGE = 200
 """So many at most the API gives at once."""
 USUAL, MOST = 50, 10_000
@@ -141,22 +139,10 @@ async def _show(listing: Listing[Any], look: Look) -> None:
     if look.sort is not None and look.sort.removeprefix("-") not in fields:
         raise Refused(f"There is no {look.sort.removeprefix('-')} here: {', '.join(fields)}.")
     async with listing.source() as read:
-        _tell(listing, look, await read(look.limit))
-        while look.watch:
-            await asyncio.sleep(LOOK_SECONDS)
-            await _look_again(listing, look, read)
-
-
-async def _look_again(listing: Listing[Any], look: Look, read: Read) -> None:
-    """Whoever watches goes on while the API is away for a moment."""
-    try:
-        found = await read(look.limit)
-    except Refused as refusal:
-        remark(f"{refusal} Looking again ...", style="red")
-        return
-    Console().clear()
-    remark(f"{at(datetime.now(UTC))}, every {LOOK_SECONDS:g} s until Ctrl-C")
-    _tell(listing, look, found)
+        tell = partial(_tell, listing, look)
+        tell(await read(look.limit))
+        if look.watch:
+            await watch(partial(read, look.limit), tell)
 
 
 def _tell(listing: Listing[Any], look: Look, found: Found) -> None:

@@ -174,7 +174,13 @@ def _payments(figures: Figures) -> list[Pile]:
     )
     oldest = figures.oldest_unknown_seconds or None
     return [
-        Pile("payments UNKNOWN", unknown, oldest if unknown else None, "billing status", False),
+        Pile(
+            "payments UNKNOWN",
+            unknown,
+            oldest if unknown else None,
+            "billing payment list --status UNKNOWN",
+            False,
+        ),
         Pile(
             "payments in review",
             in_review,
@@ -202,7 +208,7 @@ def _settlements(figures: Figures) -> list[Pile]:
             f"settlements of the last run {status}",
             figures.unsettled.get(status, 0),
             None,
-            "billing settlement failed",
+            f"billing settlement list --status {status}",
             status is SettlementStatus.FAILED,
         )
         for status in (SettlementStatus.FAILED, SettlementStatus.RUNNING)
