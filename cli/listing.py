@@ -16,6 +16,7 @@ import orjson
 import typer
 
 from api.fields import Document
+from api.spreadsheet import cell
 from cli import table
 from cli.calling import Api, Query, calling
 from cli.options import with_options_of
@@ -51,13 +52,15 @@ Source = Callable[[], AbstractAsyncContextManager[Read]]
 @dataclass(frozen=True)
 class Listing(Generic[Model]):
     """`columns` are named as the fields of the document that they show: the same names are those of
-    `--sort`, of `--csv` and of `--json`. `hint`: what can be done about them."""
+    `--sort`, of `--csv` and of `--json`. `hint`: what can be done about them. `told`: how people
+    see them where a line for each is not enough."""
 
     model: type[Model]
     source: Source
     columns: Mapping[str, Callable[[Model], object]]
     nothing: str
     hint: str | None = None
+    told: Callable[[Sequence[Model]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,9 @@ def _tell(listing: Listing[Any], look: Look, found: Found) -> None:
 def _tabulate(listing: Listing[Any], items: Sequence[Item]) -> None:
     fields = _fields(listing.model)
     documents = [_read(listing.model, each) for each in items]
+    if listing.told is not None:
+        listing.told(documents)
+        return
     rows = [[table.cell(shown(each)) for shown in listing.columns.values()] for each in documents]
     numbers = [
         position
@@ -174,12 +180,13 @@ def _tabulate(listing: Listing[Any], items: Sequence[Item]) -> None:
 
 
 def _write(model: type[Document], items: Sequence[Item]) -> None:
-    """Every field of the documents; what is a list or an object there is JSON."""
+    """Every field of the documents; what is a list or an object there is JSON, and no text is a
+    formula."""
     fields = _fields(model)
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(fields)
     for each in items:
-        out.writerow([_plain(each.get(name)) for name in fields])
+        out.writerow([cell(_plain(each.get(name))) for name in fields])
 
 
 def _plain(value: object) -> object:

@@ -98,7 +98,7 @@ def _gateway(found: Standing) -> Gateway:
 
 
 def _stuck(found: Stuck) -> Pile:
-    return Pile("workflows that cannot go on", found.total, None, "billing deploy list", True)
+    return Pile("workflows that cannot go on", found.total, None, "billing deploy stuck", True)
 
 
 @dataclass(frozen=True)
