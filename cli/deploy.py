@@ -107,7 +107,8 @@ async def _look() -> Looked:
     alive = asyncio.create_task(_count_aloud(looked))
     try:
         client = await temporal.connect_later(_settings())
-        looked.all = (await client.count_workflows(replay.RUNNING)).count
+        async with deployment.asking():
+            looked.all = (await client.count_workflows(replay.RUNNING)).count
         async for found in replay.replays(client):
             looked.add(found)
     except UNREACHABLE as error:

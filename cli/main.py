@@ -219,8 +219,12 @@ def _interrupted() -> Never:
 
 
 def _leave(words: str) -> None:
+    # Not at the top, as above.
+    from cli.words import harmless
+
     console = Console(stderr=True)
-    console.print(f"billing: {words}", style="red", highlight=False, soft_wrap=True, markup=False)
+    said = "\n".join(map(harmless, f"billing: {words}".split("\n")))
+    console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)
     _let_go_of_what_cannot_be_written()
     sys.exit(1)
 

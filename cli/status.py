@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 
 from api.status import SystemPile, SystemStatus
-from cli.calling import Answer, calling
+from cli.calling import Answer, Api, calling
 from cli.options import AsJson, example
+from cli.system import Refused
 from cli.watching import watch
 from cli.words import duration, say
+
+ANSWER_SECONDS = 8.0
+"""The API asks everybody for less than two; it may be busy besides."""
 
 app = typer.Typer(help="Say whether anything is wrong now.")
 
@@ -33,12 +37,24 @@ def status(
 
 async def _status(as_json: bool, on: bool) -> bool:
     async with calling() as api:
-        look, tell = partial(api.get, "/api/v1/status"), partial(_tell, as_json)
+        look, tell = partial(_look, api), partial(_tell, as_json)
         answer = await look()
         tell(answer)
         if on:
             await watch(look, tell)
         return answer.read(SystemStatus).ok
+
+
+async def _look(api: Api) -> Answer:
+    """In time: an API that takes connections and says nothing is what is wrong."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await api.get("/api/v1/status")
+    except TimeoutError as error:
+        raise Refused(
+            f"The API gave no answer within {ANSWER_SECONDS:g} s: see its log, and start it again. "
+            "On a machine of the installation itself `billing --direct` works without one."
+        ) from error
 
 
 def _tell(as_json: bool, answer: Answer) -> None:
@@ -67,11 +83,11 @@ def _lines(found: SystemStatus) -> Iterator[str]:
         waits = f", {gateway.waiting:,} wait" if gateway.waiting else ""
         yield f"PG {gateway.name}: breaker {gateway.state}{waits}"
     for pile in found.piles:
-        yield f"{pile.count:>8,}  {pile.what}{_for(pile.oldest_seconds)}{_look(pile)}"
+        yield f"{pile.count:>8,}  {pile.what}{_for(pile.oldest_seconds)}{_where(pile)}"
     yield _money(found)
 
 
-def _look(pile: SystemPile) -> str:
+def _where(pile: SystemPile) -> str:
     """What is for a person is named again below, with its command."""
     return f": {pile.look}" if pile.count and not pile.for_a_person else ""
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from sqlalchemy import text
 from typer.testing import Result
 
+import cli.status
 from cli.main import INTERRUPTED
 from dev import process, valkey
 from domain.access import SYSTEM
@@ -156,8 +158,33 @@ async def test_parts_that_are_down_are_named_and_the_others_are_told(
     assert ran.exit_code == 1
     assert wrong["PostgreSQL"] is None
     assert all(wrong[name] for name in ("Redis", "Kafka", "Temporal"))
+    assert "KafkaError" not in wrong["Kafka"], "words for a person"
     assert document["piles"]
     assert document["queues"] == []
+
+
+async def test_a_database_that_answers_and_is_slow_is_not_said_to_be_down(
+    command: Command, alone: Settings
+) -> None:
+    await temporal.connect_when_ready(alone)
+    async with connected(alone.database_owner_url) as owner, owner.begin(SYSTEM) as tx:
+        await tx.execute(text("LOCK TABLE payments IN ACCESS EXCLUSIVE MODE"))
+        ran = await asked(command, alone)
+
+    assert ran.exit_code == 1
+    assert "  what waits: cannot be counted: no answer within 1.5 s." in ran.stdout
+    assert "PostgreSQL: " not in ran.stdout
+
+
+async def test_an_api_that_takes_connections_and_says_nothing_is_not_waited_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.status, "ANSWER_SECONDS", 0.1)
+    async with silence() as silent:
+        ran = await command("status", BILLING_API_URL=f"http://{silent}")
+
+    assert ran.exit_code == 1
+    assert str(ran.exception).startswith("The API gave no answer within 0.1 s: see its log")
 
 
 async def test_where_no_api_answers_it_ends_with_1(command: Command) -> None:
