@@ -180,19 +180,18 @@ def _payments(figures: Figures) -> list[Pile]:
         figures.open_payments.get(status, 0)
         for status in (PaymentStatus.UNKNOWN, PaymentStatus.NEEDS_REVIEW)
     )
-    oldest = figures.oldest_unknown_seconds or None
     return [
         Pile(
             "payments UNKNOWN",
             unknown,
-            oldest if unknown else None,
+            figures.oldest_unknown_seconds or None,
             "billing payment list --status UNKNOWN",
             False,
         ),
         Pile(
             "payments in review",
             in_review,
-            oldest if not unknown else None,
+            None,
             "billing review list",
             # Each of them has a review, which is told.
             False,
