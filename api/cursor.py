@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from domain.errors import InvalidRequest
 from runtime.settings import Secrets
-from service.page import Ascent, Descent, Position
+from service.page import Ascent, Position
 from store.page import Place
 
 _MAC_BYTES = 16
@@ -27,11 +27,11 @@ MAX_LENGTH = 4_000
 """As long as a cursor gets while a hundred transactions are under way."""
 
 
-At = TypeVar("At", Position, Ascent, Descent, Place)
+At = TypeVar("At", Position, Ascent, Place)
 
 
 def encode(
-    secrets: Secrets, place: Position | Ascent | Descent | Place, filters: dict[str, str | None]
+    secrets: Secrets, place: Position | Ascent | Place, filters: dict[str, str | None]
 ) -> str:
     """A cursor for the page after this place, signed with the first secret."""
     written = TypeAdapter(type(place)).dump_json(place)

@@ -37,7 +37,8 @@ from domain.message import as_text
 from domain.roles import Action
 from service import dead_letter
 from service.dead_letter import Bulk
-from service.page import Ascent, Descent
+from service.page import Ascent
+from store.page import Place
 
 router = APIRouter(prefix="/api/v1/admin/dlq", tags=["dead letters"], route_class=StrictJSONRoute)
 
@@ -103,6 +104,7 @@ class Message(Document):
 class Messages(Document):
     items: list[Message]
     next_cursor: str | None
+    has_more: Annotated[bool, Field(description="Whether a page follows.")]
     size: int
 
 
@@ -260,11 +262,17 @@ async def list_dead_letters(
     secrets = context.settings.cursor_secrets
     named = {name: str(value) for name, value in wanted.as_json().items()}
     filters: dict[str, str | None] = {"of": "dlq", "state": state, **named}
-    place = None if after is None else cursor.decode(secrets, after, filters, Descent)
+    place = None if after is None else cursor.decode(secrets, after, filters, Place)
     only = None if state == "ALL" else LetterState(state)
-    found, last = await dead_letter.page(context.desk, access, wanted, only, place, size)
+    found = await dead_letter.listed(context.desk, access, wanted, only, place, size)
+    last = found.following
     following = None if last is None else cursor.encode(secrets, last, filters)
-    return Messages(items=[_message(each) for each in found], nextCursor=following, size=size)
+    return Messages(
+        items=[_message(each) for each in found.items],
+        nextCursor=following,
+        hasMore=following is not None,
+        size=size,
+    )
 
 
 @router.get("/stats", response_model=Statistics)

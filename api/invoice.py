@@ -12,7 +12,7 @@ from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Context, Lengthy, Replicated, Using
 from api.cursor import MAX_LENGTH
-from api.fields import Document, Id, PathId, Reason
+from api.fields import Document, Id, Moment, PathId, Reason, utc
 from api.idempotency import answer, keyed
 from api.invoice_document import (
     Invoice,
@@ -26,6 +26,7 @@ from api.invoice_document import (
 from api.listing import Listing, page
 from api.usage import CountedEvents, Month, ResourceType, counted
 from api.usage_export import MEDIA_TYPES, Format, file
+from domain import invoice as rules
 from domain.access import Access
 from domain.invoice import Closing, InvoiceStatus
 from domain.period import Period
@@ -79,6 +80,9 @@ async def crawl_invoices(
     context: Replicated,
     customer_id: OfCustomer = None,
     status: InvoiceStatus | None = None,
+    period: Annotated[Month | None, Query()] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="Made from then on.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="Made before then.")] = None,
     after: Annotated[str | None, Query(alias="cursor", max_length=MAX_LENGTH)] = None,
     size: Size = 100,
 ) -> InvoiceCrawl:
@@ -87,12 +91,19 @@ async def crawl_invoices(
     only after its place was passed comes with the page that follows, beyond `size`."""
     owner = access.whose(customer_id)
     secrets = context.settings.cursor_secrets
-    filters = {"customerId": owner, "status": status}
+    wanted = rules.Wanted(owner, status, period, since, until)
+    filters = {
+        "customerId": owner,
+        "status": status,
+        "period": period,
+        "from": None if since is None else utc(since).isoformat(),
+        "to": None if until is None else utc(until).isoformat(),
+    }
     place = None if after is None else cursor.decode(secrets, after, filters, Position)
-    found, last = await invoice.crawl(context.desk, access, owner, status, place, size)
+    found, last = await invoice.crawl(context.desk, access, wanted, place, size)
     items = [document(each) for each in found]
     following = None if last is None else cursor.encode(secrets, last, filters)
-    return InvoiceCrawl(items=items, nextCursor=following)
+    return InvoiceCrawl(items=items, nextCursor=following, hasMore=following is not None)
 
 
 @router.get("/api/v1/invoices/{invoice_id}", response_model=Invoice)

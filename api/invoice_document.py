@@ -96,6 +96,7 @@ class InvoiceCrawl(Document):
 
     items: list[Invoice]
     next_cursor: Annotated[str | None, Field(description="For the next page; None at the end.")]
+    has_more: Annotated[bool, Field(description="Whether a page may follow.")]
 
 
 class LineageLine(Document):

@@ -10,6 +10,7 @@ from domain.errors import InvalidRequest
 
 
 async def _only_known(request: Request) -> None:
+    _require_storable(request)
     given = [name for name, _ in request.query_params.multi_items()]
     if not given:
         return
@@ -24,6 +25,13 @@ async def _only_known(request: Request) -> None:
 
 
 OnlyKnown = Depends(_only_known)
+
+
+def _require_storable(request: Request) -> None:
+    """As of bodies (`domain.strict_json`): PostgreSQL stores no NUL and compares with none."""
+    for name, value in (*request.query_params.multi_items(), *request.path_params.items()):
+        if "\x00" in str(value):
+            raise InvalidRequest(f"{name[:50]}: holds a NUL character.")
 
 
 def _known(route: APIRoute) -> list[str]:

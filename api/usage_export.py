@@ -9,6 +9,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from api.fields import rendered
+from api.spreadsheet import cell
 from api.usage import CountedUsage, counted
 from domain.usage import CountedEvent
 
@@ -39,7 +40,11 @@ async def _csv(batches: AsyncIterator[Sequence[CountedEvent]]) -> AsyncIterator[
     """As RFC 4180 has it, with a head; what is null is empty."""
     yield _table([HEAD])
     async for batch in batches:
-        yield _table([list(counted(each).model_dump(mode="json").values()) for each in batch])
+        yield _table([_row(counted(each)) for each in batch])
+
+
+def _row(event: CountedUsage) -> list[object]:
+    return [cell(value) for value in event.model_dump(mode="json").values()]
 
 
 def _table(rows: Sequence[Sequence[object]]) -> str:

@@ -7,23 +7,21 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from api import cursor
 from api.access import CUSTOMER_ID, may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.cursor import MAX_LENGTH
 from api.fields import Amount, Currency, CustomerId, Document, Id, utc
 from api.idempotency import answer, cached, keyed
-from api.listing import Listing, Page, page
+from api.listing import Listing, Page, Paging, page
 from domain import points
 from domain import wallet as rules
 from domain.access import Access
+from domain.ledger import BookedPosting
 from domain.payment import PaymentStatus
 from domain.roles import Action
 from domain.top_up import Source
 from service import top_up, wallet
 from service.call import Answer, Call
-from service.page import Descent
 from service.top_up import TopUpRecord
 from store.idempotency import StoredAnswer
 
@@ -91,11 +89,16 @@ class WalletPosting(Document):
     at: datetime
 
 
-class WalletPostings(Document):
-    """Newest first. `next` goes into `before` for the page after this one; None at the end."""
+class WalletPostings(Page[WalletPosting]):
+    """A page of postings. New ones stand on the first page."""
 
-    items: list[WalletPosting]
-    next: str | None
+
+class PostingListing(Paging):
+    """Whose postings."""
+
+    customer_id: Annotated[
+        CustomerId | None, Field(description="Whose wallet; yours without it.")
+    ] = None
 
 
 class NewTopUp(Document):
@@ -170,35 +173,26 @@ def _listed(row: rules.Balance) -> ListedWallet:
 
 @router.get("/api/v1/wallet/transactions", response_model=WalletPostings)
 async def get_wallet_transactions(
+    asked: Annotated[PostingListing, Query()],
     access: Annotated[Access, may(Action.WALLET_READ)],
     context: Replicated,
-    customer_id: ForCustomer = None,
-    before: Annotated[
-        str | None, Query(max_length=MAX_LENGTH, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> WalletPostings:
-    """The postings of a wallet, newest first. New ones stand on the first page; one that committed
-    only after its place was passed comes with the page that follows, beyond `limit`."""
-    owner = access.named(customer_id)
-    secrets = context.settings.cursor_secrets
-    filters: dict[str, str | None] = {"customerId": owner}
-    place = None if before is None else cursor.decode(secrets, before, filters, Descent)
-    rows, last = await wallet.transactions(context.desk, access, owner, place, limit)
-    items = [
-        WalletPosting(
-            id=row.id,
-            kind=row.kind,
-            account=row.account,
-            unit=row.unit,
-            amount=row.amount,
-            reference=row.key,
-            at=utc(row.created_at),
-        )
-        for row in rows
-    ]
-    following = None if last is None else cursor.encode(secrets, last, filters)
-    return WalletPostings(items=items, next=following)
+    """The postings of one wallet in all its units, newest first."""
+    owner = access.named(asked.customer_id)
+    find = partial(wallet.transactions, context.desk, access, owner)
+    return await page(context, asked, ("postings", owner), WalletPostings, find, _posting)
+
+
+def _posting(row: BookedPosting) -> WalletPosting:
+    return WalletPosting(
+        id=row.id,
+        kind=row.kind,
+        account=row.account,
+        unit=row.unit,
+        amount=row.amount,
+        reference=row.key,
+        at=utc(row.created_at),
+    )
 
 
 @router.post(

@@ -84,7 +84,8 @@ def show(called: Called, as_json: AsJson = False) -> None:
         say(f"  {line}")
     if letter.payload is not None:
         say(f"  {letter.payload_length:,} bytes, as {letter.payload_encoding}:")
-        say(letter.payload)
+        for line in letter.payload.splitlines():
+            say(f"  | {line}")
 
 
 @app.command(epilog=example("dead-letter replay billing.usage.DLT:3:17 --yes"))

@@ -5,20 +5,25 @@ What changes something is Temporal's own command: docs/operations.md has it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
+from temporalio.client import Client
 
+from api.fields import Document
+from cli.listing import Found, Listing, Read, Source, listed
 from cli.options import example
 from cli.words import say
 from runtime import replay, temporal
 from runtime.replay import Replay
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from service import deployment
+from service.deployment import State, Trouble
 from service.temporal import UNREACHABLE, TemporalUnreachable
 
 SIGN_SECONDS = 2.0
@@ -27,6 +32,40 @@ SHOWN = 20
 app = typer.Typer(help="Replace the code of the workers.", no_args_is_help=True)
 waiting = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+class Build(Document):
+    """Code of a worker. `polled`: whether a worker of it asks for work."""
+
+    deployment: str
+    id: str
+    state: State
+    polled: bool
+    pinned: int
+
+
+class StuckWorkflow(Document):
+    """One that cannot go on."""
+
+    workflow_id: str
+    workflow_type: str
+    trouble: Trouble
+    cause: str
+
+
+BUILDS: Mapping[str, Callable[[Build], object]] = {
+    "deployment": lambda each: each.deployment,
+    "id": lambda each: each.id,
+    "state": lambda each: each.state,
+    "polled": lambda each: each.polled,
+    "pinned": lambda each: each.pinned,
+}
+STUCK: Mapping[str, Callable[[StuckWorkflow], object]] = {
+    "workflowId": lambda each: each.workflow_id,
+    "workflowType": lambda each: each.workflow_type,
+    "trouble": lambda each: each.trouble,
+    "cause": lambda each: each.cause,
+}
 
 
 @dataclass
@@ -68,7 +107,8 @@ async def _look() -> Looked:
     alive = asyncio.create_task(_count_aloud(looked))
     try:
         client = await temporal.connect_later(_settings())
-        looked.all = (await client.count_workflows(replay.RUNNING)).count
+        async with deployment.asking():
+            looked.all = (await client.count_workflows(replay.RUNNING)).count
         async for found in replay.replays(client):
             looked.add(found)
     except UNREACHABLE as error:
@@ -125,35 +165,59 @@ def _document(looked: Looked) -> dict[str, object]:
     }
 
 
-@app.command("list", epilog=example("deploy list --json"))
-def list_(as_json: AsJson = False) -> None:
-    """The builds that Temporal knows, what is pinned to each, and what cannot go on.
+@app.command("list", epilog=example("deploy list --csv"))
+@listed
+def list_() -> Listing[Build]:
+    """The builds that Temporal knows, and what is pinned to each.
 
     A build may be stopped when it is not current and nothing is pinned to it.
     """
-    builds, stuck = asyncio.run(_listed())
-    if as_json:
-        counts = {str(trouble): count for trouble, count in stuck.counts.items()}
-        said = {"builds": [asdict(each) for each in builds], "stuck": counts}
-        typer.echo(orjson.dumps(said))
-        return
-    say(f"{'BUILD':30} {'STATE':10} {'WORKERS':8} {'PINNED':>8}", style="bold")
-    for each in builds:
-        name, polled = f"{each.deployment}:{each.id}", "yes" if each.polled else "no"
-        say(f"{name:30} {each.state:10} {polled:8} {each.pinned:8,}")
-    if not builds:
-        say("none: workers have no TEMPORAL_WORKER_BUILD_ID, and each goes on with everything.")
-    if stuck.total:
-        say(f"Workflows that cannot go on: {stuck.total:,}", style="bold red")
-    for one in stuck.first:
-        say(f"  {one.workflow_id}: {one.cause}")
-    if (left := stuck.total - len(stuck.first)) > 0:
-        say(f"  and {left:,} more")
+    nothing = (
+        "No builds: workers have no TEMPORAL_WORKER_BUILD_ID, and each goes on with everything."
+    )
+    hint = "Which workflows cannot go on: billing deploy stuck"
+    return Listing(Build, _temporal(_builds), BUILDS, nothing, hint)
 
 
-async def _listed() -> tuple[list[deployment.Build], deployment.Stuck]:
-    client = await temporal.connect_later(_settings())
-    return await deployment.builds(client), await deployment.stuck(client)
+@app.command(epilog=example("deploy stuck --json"))
+@listed
+def stuck() -> Listing[StuckWorkflow]:
+    """The first workflows that cannot go on, and why."""
+    return Listing(StuckWorkflow, _temporal(_stuck), STUCK, "Every workflow can go on.")
+
+
+async def _builds(client: Client) -> Found:
+    return Found([asdict(each) for each in await deployment.builds(client)])
+
+
+async def _stuck(client: Client) -> Found:
+    found = await deployment.stuck(client)
+    items = [
+        {
+            "workflowId": each.workflow_id,
+            "workflowType": each.workflow_type,
+            "trouble": each.trouble,
+            "cause": each.cause,
+        }
+        for each in found.first
+    ]
+    return Found(items, more=found.total > len(items))
+
+
+def _temporal(asking: Callable[[Client], Awaitable[Found]]) -> Source:
+    """What Temporal itself is asked for."""
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[Read]:
+        client = await temporal.connect_later(_settings())
+
+        async def read(limit: int) -> Found:
+            found = await asking(client)
+            return Found(found.items[:limit], found.more or len(found.items) > limit)
+
+        yield read
+
+    return source
 
 
 def _settings() -> Settings:

@@ -19,7 +19,7 @@ from service.temporal import TemporalUnreachable
 
 ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL", "AUTH_DATABASE_URL"})
 OF_CLIENTS_AND_SERVERS = frozenset({Settings.__name__, ClientSettings.__name__})
-UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What goes wrong with a file that is written, and with no connection."""
 NOTHING_RUNS = "Nothing runs here: start `make dev` in another terminal."
 

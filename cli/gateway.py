@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
+import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.gateway import Gateway, GatewayQueue, Gateways, GatewayWorker, Hurried
-from cli.calling import Answer, calling
+from api.gateway import Gateway, GatewayQueue, GatewayWorker, Hurried
+from cli.calling import Api, calling
+from cli.listing import Found, Item, Listing, answers, listed
 from cli.options import example
 from cli.words import clock, duration, say
 from domain.gateway_health import BreakerState
@@ -23,20 +25,15 @@ WIDTH = 120
 """Of the table at least: a narrower terminal breaks lines, which is better than to break words."""
 
 
-@app.command("list", epilog=example("gateway list"))
-def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: the API's document.")] = (
-        False
-    ),
-) -> None:
-    """Show how each gateway does and what waits for it."""
-    found = asyncio.run(_list())
-    if as_json:
-        typer.echo(found.text)
-        return
-    now = datetime.now(UTC)
-    gateways = found.read(Gateways).gateways
-    _print(gateways, now)
+@app.command("list", epilog=example("gateway list --watch"))
+@listed
+def list_() -> Listing[Gateway]:
+    """List how each gateway does and what waits for it."""
+    return Listing(Gateway, answers(_list), {}, "No gateways.", told=_tell)
+
+
+def _tell(gateways: Sequence[Gateway]) -> None:
+    _print(gateways, datetime.now(UTC))
     for each in gateways:
         if each.state is BreakerState.UNKNOWN:
             say(f"No worker says how {each.name} does: see that one runs, and Valkey.")
@@ -141,9 +138,9 @@ def _seconds(length: float | None) -> str:
     return "" if length is None else f"{length:.2f} s"
 
 
-async def _list() -> Answer:
-    async with calling() as api:
-        return await api.get(PATH)
+async def _list(api: Api, limit: int) -> Found:
+    found: list[Item] = orjson.loads((await api.get(PATH)).text)["gateways"]
+    return Found(found[:limit], more=len(found) > limit)
 
 
 async def _hurry(name: str) -> Hurried:

@@ -23,7 +23,7 @@ from api.usage_export import Format
 from cli.calling import Answer, Api, Query, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, Customer, example
+from cli.options import AsJson, Customer, Moment, example, moment
 from cli.system import EXAMPLE_ID, Refused, as_id, workflow_link
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
@@ -63,9 +63,18 @@ def list_(
         InvoiceStatus | None, typer.Option(help="Only those, e.g. AWAITING_APPROVAL.")
     ] = None,
     customer: Customer = None,
+    period: Annotated[str | None, typer.Option(help="Only of this month, as 2026-05.")] = None,
+    since: Moment = None,
+    until: Moment = None,
 ) -> Listing[Invoice]:
     """List invoices and drafts, oldest first."""
-    query = {"status": status, "customerId": customer}
+    query = {
+        "status": status,
+        "customerId": customer,
+        "period": period,
+        "from": moment(since),
+        "to": moment(until),
+    }
     return Listing(Invoice, pages("/api/v2/invoices", query, "size"), COLUMNS, "No invoices.")
 
 

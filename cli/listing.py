@@ -8,23 +8,22 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 import typer
-from rich.console import Console
 
 from api.fields import Document
+from api.spreadsheet import cell
 from cli import table
 from cli.calling import Api, Query, calling
 from cli.options import with_options_of
 from cli.system import Refused
-from cli.words import at, remark
+from cli.watching import watch
+from cli.words import remark
 
-LOOK_SECONDS = 2.0
 PAGE = 200
 """So many at most the API gives at once."""
 USUAL, MOST = 50, 10_000
@@ -53,13 +52,15 @@ Source = Callable[[], AbstractAsyncContextManager[Read]]
 @dataclass(frozen=True)
 class Listing(Generic[Model]):
     """`columns` are named as the fields of the document that they show: the same names are those of
-    `--sort`, of `--csv` and of `--json`. `hint`: what can be done about them."""
+    `--sort`, of `--csv` and of `--json`. `hint`: what can be done about them. `told`: how people
+    see them where a line for each is not enough."""
 
     model: type[Model]
     source: Source
     columns: Mapping[str, Callable[[Model], object]]
     nothing: str
     hint: str | None = None
+    told: Callable[[Sequence[Model]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,22 +142,10 @@ async def _show(listing: Listing[Any], look: Look) -> None:
     if look.sort is not None and look.sort.removeprefix("-") not in fields:
         raise Refused(f"There is no {look.sort.removeprefix('-')} here: {', '.join(fields)}.")
     async with listing.source() as read:
-        _tell(listing, look, await read(look.limit))
-        while look.watch:
-            await asyncio.sleep(LOOK_SECONDS)
-            await _look_again(listing, look, read)
-
-
-async def _look_again(listing: Listing[Any], look: Look, read: Read) -> None:
-    """Whoever watches goes on while the API is away for a moment."""
-    try:
-        found = await read(look.limit)
-    except Refused as refusal:
-        remark(f"{refusal} Looking again ...", style="red")
-        return
-    Console().clear()
-    remark(f"{at(datetime.now(UTC))}, every {LOOK_SECONDS:g} s until Ctrl-C")
-    _tell(listing, look, found)
+        tell = partial(_tell, listing, look)
+        tell(await read(look.limit))
+        if look.watch:
+            await watch(partial(read, look.limit), tell)
 
 
 def _tell(listing: Listing[Any], look: Look, found: Found) -> None:
@@ -176,6 +165,9 @@ def _tell(listing: Listing[Any], look: Look, found: Found) -> None:
 def _tabulate(listing: Listing[Any], items: Sequence[Item]) -> None:
     fields = _fields(listing.model)
     documents = [_read(listing.model, each) for each in items]
+    if listing.told is not None:
+        listing.told(documents)
+        return
     rows = [[table.cell(shown(each)) for shown in listing.columns.values()] for each in documents]
     numbers = [
         position
@@ -188,12 +180,13 @@ def _tabulate(listing: Listing[Any], items: Sequence[Item]) -> None:
 
 
 def _write(model: type[Document], items: Sequence[Item]) -> None:
-    """Every field of the documents; what is a list or an object there is JSON."""
+    """Every field of the documents; what is a list or an object there is JSON, and no text is a
+    formula."""
     fields = _fields(model)
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(fields)
     for each in items:
-        out.writerow([_plain(each.get(name)) for name in fields])
+        out.writerow([cell(_plain(each.get(name))) for name in fields])
 
 
 def _plain(value: object) -> object:

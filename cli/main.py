@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Never
 
@@ -168,14 +169,19 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command; whatever a person can mend is a sentence and exit code 1."""
+    _stand_on_streams()
     if any("\udc80" <= char <= "\udcff" for char in "".join(sys.argv)):
         _leave("The arguments are not valid UTF-8.")
     try:
-        app()
+        _run()
     except SystemExit as ended:
         if ended.code != INTERRUPTED:
             raise
         _interrupted()
+    except BrokenPipeError:
+        # Whoever read it has enough, and need not be told.
+        _let_go_of_what_cannot_be_written()
+        sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         _interrupted()
     except Exception as error:
@@ -188,6 +194,25 @@ def main() -> None:
         _leave(words)
 
 
+def _run() -> None:
+    """To the last word: what is still to be written could not be."""
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
+
+
+def _stand_on_streams() -> None:
+    """A job may be started without some of them: then nobody types anything, and what is written
+    has nowhere to go, which is an error. A terminal that lacks a character is shown its number."""
+    for name, access in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            stream = os.fdopen(os.open(os.devnull, access), "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _interrupted() -> Never:
     """Not sys.exit: an interrupted call to Temporal can keep the interpreter from ending."""
     sys.stdout.flush()
@@ -195,8 +220,12 @@ def _interrupted() -> Never:
 
 
 def _leave(words: str) -> None:
+    # Not at the top, as above.
+    from cli.words import harmless
+
     console = Console(stderr=True)
-    console.print(f"billing: {words}", style="red", highlight=False, soft_wrap=True, markup=False)
+    said = "\n".join(map(harmless, f"billing: {words}".split("\n")))
+    console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)
     _let_go_of_what_cannot_be_written()
     sys.exit(1)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api.wallet import ListedWallet, Wallet
+from api.wallet import ListedWallet, Wallet, WalletPosting
 from cli.listing import Listing, listed, pages
 from cli.options import AsJson, Customer, CustomerId, Moment, example, moment
 from cli.showing import show as shown
@@ -38,6 +38,23 @@ def list_(
         "to": moment(until),
     }
     return Listing(ListedWallet, pages("/api/v1/wallets", query), COLUMNS, "No wallets.")
+
+
+POSTINGS: Mapping[str, Callable[[WalletPosting], object]] = {
+    "at": lambda each: each.at,
+    "kind": lambda each: each.kind,
+    "account": lambda each: each.account,
+    "amount": lambda each: format_amount(each.amount, each.unit),
+    "reference": lambda each: each.reference,
+}
+
+
+@app.command(epilog=example("wallet transactions acme-corp --limit 20"))
+@listed
+def transactions(customer_id: CustomerId) -> Listing[WalletPosting]:
+    """List what went into a wallet, was set aside in it, and went out of it, newest first."""
+    source = pages("/api/v1/wallet/transactions", {"customerId": customer_id})
+    return Listing(WalletPosting, source, POSTINGS, "No postings.")
 
 
 @app.command(epilog=example("wallet show acme-corp"))

@@ -22,14 +22,14 @@ STATUS = {
 
 
 def say(line: str, style: str | None = None) -> None:
-    """Print a line. What others wrote is no markup of ours and no command to the terminal; ids stay
-    in one piece, to be copied."""
-    _console.print(_harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print a line. What others wrote is no markup of ours, no command to the terminal, and no line
+    of its own; ids stay in one piece, to be copied."""
+    _console.print(harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def remark(line: str, style: str | None = "dim") -> None:
     """Say a line beside what was asked for, which alone is on standard output."""
-    _remarks.print(_harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
+    _remarks.print(harmless(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def on_a_line(text: str) -> str:
@@ -37,9 +37,14 @@ def on_a_line(text: str) -> str:
     return " ".join(text.split()) if not text.isprintable() else text
 
 
-def _harmless(text: str) -> str:
-    """Without the characters that move a terminal's cursor or colour what follows."""
-    return "".join(each for each in text if each.isprintable() or each in "\n\t")
+def harmless(text: str) -> str:
+    """Without the characters that move a terminal's cursor or colour what follows; white space of
+    any kind is a space."""
+    return "".join(" " if each.isspace() else each for each in text if _shown(each))
+
+
+def _shown(each: str) -> bool:
+    return each.isprintable() or each.isspace()
 
 
 def at(moment: datetime) -> str:

@@ -117,6 +117,18 @@ class InvoicePayment:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which invoices somebody looks for; what is None does not matter. `since` and `until` are of
+    when they were made."""
+
+    customer_id: str | None = None
+    status: InvoiceStatus | None = None
+    period: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class ListedInvoice:
     """An invoice as lists show it, with its lines, and its payments, oldest first."""
 

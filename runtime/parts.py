@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis.asyncio import Redis
 
@@ -61,13 +62,17 @@ async def ask_cache(url: str, seconds: float = SECONDS) -> Cache:
 
 
 async def ask_brokers(options: Mapping[str, str], seconds: float = SECONDS) -> Brokers:
-    """Raises what the client raises."""
+    """Raises `ConnectionError` in the words of the client."""
     return await asyncio.to_thread(_brokers, options, seconds)
 
 
 def _brokers(options: Mapping[str, str], seconds: float) -> Brokers:
     # A little less than whoever asks waits: the client says better why nobody answers.
-    metadata = AdminClient(dict(options), logger=_log).list_topics(timeout=0.9 * seconds)
+    client = AdminClient(dict(options), logger=_log)
+    try:
+        metadata = client.list_topics(timeout=0.9 * seconds)
+    except KafkaException as error:
+        raise ConnectionError(error.args[0].str()) from error
     partitions = {
         name: len(topic.partitions)
         for name, topic in metadata.topics.items()

@@ -66,7 +66,7 @@ class Standing:
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
                 stuck = await deployment.stuck(self._client)
             if stuck.total:
-                return [f"Workflows that cannot go on: {stuck.total}. See `billing deploy list`."]
+                return [f"Workflows that cannot go on: {stuck.total}. See `billing deploy stuck`."]
         return []
 
 

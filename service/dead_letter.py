@@ -1,7 +1,6 @@
 """Dead letters: finding what could not be done, and putting it right, one or many at once."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -37,12 +36,12 @@ from domain.terms import Terms
 from service import proposal
 from service.audit import looked_through, viewed
 from service.desk import Desk
-from service.page import Ascent, Descent
+from service.page import Ascent
 from service.starts import start_dead_letter_job, start_settlement
 from store import audit, clock, dead_letter, dead_letter_job
 from store.database import Transaction
 from store.identifier import new_id
-from store.seen import seen
+from store.page import Page, Place
 from workflows.invoice_retry import InvoiceRetry
 
 DAY = timedelta(days=1)
@@ -52,31 +51,19 @@ ASK_SECONDS = 2
 log = structlog.get_logger()
 
 
-async def page(
+async def listed(
     desk: Desk,
     access: Access,
     wanted: Wanted,
     state: LetterState | None,
-    place: Descent | None,
+    place: Place | None,
     limit: int,
-) -> tuple[list[LetterHead], Descent | None]:
-    """The letters below a place, newest first, with what came late above it, and the place below
-    them; None at the end."""
-    late: Sequence[LetterHead] = ()
+) -> Page[LetterHead]:
+    """The letters below a place, newest first."""
     async with desk.database.read(access.scope) as tx:
-        if place is None:
-            rows = await dead_letter.listed(tx, wanted, state, None, limit)
-        else:
-            late = await dead_letter.came_late(
-                tx, wanted, state, place.newest, place.last, place.seen
-            )
-            rows = await dead_letter.listed(tx, wanted, state, place.last, limit)
-        following = None
-        if len(rows) == limit:
-            newest = rows[0].position if place is None else place.newest
-            following = Descent(newest, rows[-1].position, await seen(tx))
+        found = await dead_letter.listed(tx, wanted, state, place, limit)
     await looked_through(desk, access, Noun.DEAD_LETTER, wanted.customer_id)
-    return [*late, *rows], following
+    return found
 
 
 async def get(desk: Desk, access: Access, called: str) -> DeadLetter:

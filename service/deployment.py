@@ -100,7 +100,7 @@ async def stuck(client: Client) -> Stuck:
     `system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute` says; that a build has no
     worker, some minutes after its last one. Raises `TemporalUnreachable`.
     """
-    async with _asking():
+    async with asking():
         failing = (await client.count_workflows(_FAILING)).count
         found: list[StuckWorkflow] = []
         if failing:
@@ -119,7 +119,7 @@ async def stuck(client: Client) -> Stuck:
 
 async def builds(client: Client) -> list[Build]:
     """Every build that Temporal knows, the newest first. Raises `TemporalUnreachable`."""
-    async with _asking():
+    async with asking():
         return [
             replace(
                 each, pinned=(await client.count_workflows(_pinned(each.deployment, each.id))).count
@@ -129,7 +129,9 @@ async def builds(client: Client) -> list[Build]:
 
 
 @asynccontextmanager
-async def _asking() -> AsyncIterator[None]:
+async def asking() -> AsyncIterator[None]:
+    """Temporal is asked in the block, which may take as long as a person waits. Raises
+    `TemporalUnreachable`."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
@@ -180,8 +182,8 @@ async def _polled(client: Client) -> frozenset[tuple[str, str]]:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
     )
-    asking = [each.deployment_options for each in told.pollers]
-    return frozenset((each.deployment_name, each.build_id) for each in asking)
+    options = [each.deployment_options for each in told.pollers]
+    return frozenset((each.deployment_name, each.build_id) for each in options)
 
 
 def _pinned(deployment: str, build: str) -> str:

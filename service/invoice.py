@@ -30,6 +30,7 @@ from domain.invoice import (
     InvoiceLine,
     InvoiceStatus,
     ListedInvoice,
+    Wanted,
     closed,
     unpayable,
 )
@@ -202,17 +203,16 @@ async def page(
 async def crawl(
     desk: Desk,
     access: Access,
-    owner: str | None,
-    status: InvoiceStatus | None,
+    wanted: Wanted,
     place: Position | None,
     size: int,
 ) -> tuple[list[ListedInvoice], Position | None]:
     """Those after a place, oldest first, with what came late before it, and the place after them;
-    None at the end. `owner`: see `Access.whose`."""
+    None at the end. Whose: see `Access.whose`."""
     at = None if place is None else (place.created_at, place.id)
     before = None if place is None else place.seen
     async with desk.database.statements(access.scope) as tx:
-        late, rows, seen = await invoice.crawl(tx, owner, status, at, before, size)
+        late, rows, seen = await invoice.crawl(tx, wanted, at, before, size)
     if len(rows) < size or seen is None:
         return [*late, *rows], None
     last = rows[-1].invoice

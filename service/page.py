@@ -18,11 +18,3 @@ class Ascent(NamedTuple):
     """Behind which row the next page begins, of rows that never become more."""
 
     last: int
-
-
-class Descent(NamedTuple):
-    """Below which row the next page begins, newest first; `newest` is where the first one began."""
-
-    newest: int
-    last: int
-    seen: Seen

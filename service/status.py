@@ -51,6 +51,7 @@ async def look(desk: Desk, version: str, others: Mapping[str, Ask]) -> Status:
         def ask(one: Awaitable[Answer]) -> asyncio.Task[Answer | Silence]:
             return asking.create_task(asked(one, SECONDS))
 
+        database = ask(_database(desk.database))
         rows = ask(_rows(desk.database))
         temporal = ask(_version(desk.temporal))
         queues = ask(_queues(desk.temporal))
@@ -64,10 +65,11 @@ async def look(desk: Desk, version: str, others: Mapping[str, Ask]) -> Status:
         at=None if known is None else known.at,
         parts=(
             Part("API", version),
-            _part("PostgreSQL", _rows_version(rows.result())),
+            _part("PostgreSQL", database.result()),
             _part("Temporal", temporal.result()),
             *(_part(name, server.result()) for name, server in servers.items()),
             *filter(None, (_known(relay.result()), None if known is None else known.reader)),
+            *_uncounted(database.result(), rows.result()),
         ),
         queues=_known(queues.result()) or (),
         gateways=tuple(map(_gateway, _known(gateways.result()) or ())),
@@ -83,12 +85,15 @@ def _known(said: Answer | Silence) -> Answer | None:
     return None if isinstance(said, Silence) else said
 
 
-def _rows_version(said: "_Rows | Silence") -> str | Silence:
-    return said if isinstance(said, Silence) else said.version
-
-
 def _part(name: str, said: str | Silence) -> Part:
     return Part(name, wrong=said.why) if isinstance(said, Silence) else Part(name, said)
+
+
+def _uncounted(version: str | Silence, rows: "_Rows | Silence") -> list[Part]:
+    """Who answers and is slow is not down."""
+    if isinstance(version, Silence) or not isinstance(rows, Silence):
+        return []
+    return [Part("what waits", wrong=f"cannot be counted: {rows.why}")]
 
 
 def _gateway(found: Standing) -> Gateway:
@@ -98,25 +103,28 @@ def _gateway(found: Standing) -> Gateway:
 
 
 def _stuck(found: Stuck) -> Pile:
-    return Pile("workflows that cannot go on", found.total, None, "billing deploy list", True)
+    return Pile("workflows that cannot go on", found.total, None, "billing deploy stuck", True)
 
 
 @dataclass(frozen=True)
 class _Rows:
     """What the database knows."""
 
-    version: str
     at: datetime
     reader: Part
     piles: tuple[Pile, ...]
 
 
+async def _database(database: Database) -> str:
+    async with database.statements(SYSTEM) as tx:
+        return await server.version(tx)
+
+
 async def _rows(database: Database) -> _Rows:
     async with database.statements(SYSTEM) as tx:
-        version = await server.version(tx)
         figures = await health.figures(tx)
         led = await leader.is_led(tx, health.READER)
-        return _Rows(version, figures.at, _reader(led), tuple(await _piles(tx, figures)))
+        return _Rows(figures.at, _reader(led), tuple(await _piles(tx, figures)))
 
 
 def _reader(led: bool) -> Part:
@@ -172,13 +180,18 @@ def _payments(figures: Figures) -> list[Pile]:
         figures.open_payments.get(status, 0)
         for status in (PaymentStatus.UNKNOWN, PaymentStatus.NEEDS_REVIEW)
     )
-    oldest = figures.oldest_unknown_seconds or None
     return [
-        Pile("payments UNKNOWN", unknown, oldest if unknown else None, "billing status", False),
+        Pile(
+            "payments UNKNOWN",
+            unknown,
+            figures.oldest_unknown_seconds or None,
+            "billing payment list --status UNKNOWN",
+            False,
+        ),
         Pile(
             "payments in review",
             in_review,
-            oldest if not unknown else None,
+            None,
             "billing review list",
             # Each of them has a review, which is told.
             False,
@@ -202,7 +215,7 @@ def _settlements(figures: Figures) -> list[Pile]:
             f"settlements of the last run {status}",
             figures.unsettled.get(status, 0),
             None,
-            "billing settlement failed",
+            f"billing settlement list --status {status}",
             status is SettlementStatus.FAILED,
         )
         for status in (SettlementStatus.FAILED, SettlementStatus.RUNNING)

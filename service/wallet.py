@@ -1,17 +1,13 @@
 """Wallets: what is in them, and the postings that touched them."""
 
-from collections.abc import Sequence
-
 from domain.access import Access
 from domain.audit import Noun
 from domain.ledger import BookedPosting
 from domain.wallet import Balance, Wanted
 from service.audit import looked_through
 from service.desk import Desk
-from service.page import Descent
 from store import wallet
 from store.page import Page, Place
-from store.seen import seen
 
 
 async def balances(desk: Desk, access: Access, owner: str) -> list[Balance]:
@@ -31,18 +27,8 @@ async def listed(
 
 
 async def transactions(
-    desk: Desk, access: Access, owner: str, place: Descent | None, limit: int
-) -> tuple[list[BookedPosting], Descent | None]:
-    """The postings below a place, with what came late above it, and the place below them; None at
-    the end."""
-    late: Sequence[BookedPosting] = ()
+    desk: Desk, access: Access, owner: str, place: Place | None, limit: int
+) -> Page[BookedPosting]:
+    """The postings below a place, newest first."""
     async with desk.database.read(access.scope) as tx:
-        if place is None:
-            rows = await wallet.transactions(tx, owner, None, limit)
-        else:
-            late = await wallet.came_late(tx, owner, place.newest, place.last, place.seen)
-            rows = await wallet.transactions(tx, owner, place.last, limit)
-        if len(rows) < limit:
-            return [*late, *rows], None
-        newest = rows[0].id if place is None else place.newest
-        return [*late, *rows], Descent(newest, rows[-1].id, await seen(tx))
+        return await wallet.transactions(tx, owner, place, limit)

@@ -37,7 +37,7 @@ from store import change
 from store.change import Change
 from store.database import Transaction
 from store.identifier import new_id
-from store.seen import Seen, unseen
+from store.page import Order, Page, Place, page
 from store.tables import dead_letters
 
 SHOWN_KEY = 256
@@ -45,6 +45,7 @@ SHOWN_KEY = 256
 TOP = 100
 """Groups of a statistic at most."""
 
+_LISTED = Order((dead_letters.c.position,), dead_letters.c.created_xid)
 _LIVE = dead_letters.c.state.in_(LIVE)
 _HEAD = (
     *(
@@ -208,28 +209,13 @@ async def find(tx: Transaction, called: str, *, lock: bool = False) -> DeadLette
 
 
 async def listed(
-    tx: Transaction, wanted: Wanted, state: LetterState | None, before: int | None, limit: int
-) -> list[LetterHead]:
-    """The newest first, below this position."""
-    query = _matching(wanted, state).order_by(dead_letters.c.position.desc()).limit(limit)
-    if before is not None:
-        query = query.where(dead_letters.c.position < before)
-    return [_head(row) for row in await tx.execute(query)]
-
-
-async def came_late(
-    tx: Transaction,
-    wanted: Wanted,
-    state: LetterState | None,
-    newest: int,
-    before: int,
-    seen: Seen,
-) -> list[LetterHead]:
-    """Those between the newest and `before` that could not be seen when that was reached."""
-    passed = dead_letters.c.position.between(before, newest)
-    query = _matching(wanted, state).where(passed, unseen(dead_letters.c.created_xid))
-    rows = await tx.execute(query.order_by(dead_letters.c.position.desc()), seen._asdict())
-    return [_head(row) for row in rows]
+    tx: Transaction, wanted: Wanted, state: LetterState | None, place: Place | None, limit: int
+) -> Page[LetterHead]:
+    """Those below a place, the newest first."""
+    query = select(*_HEAD).where(*_filters(wanted))
+    if state is not None:
+        query = query.where(dead_letters.c.state == state)
+    return await page(tx, query, _LISTED, place, limit, _head)
 
 
 async def replaying_since(
@@ -297,11 +283,6 @@ def open_matching(wanted: Wanted, snapshot: str, *columns: ColumnElement[Any]) -
         _COULD_BE_SEEN.bindparams(snapshot=snapshot),
         *_filters(wanted),
     )
-
-
-def _matching(wanted: Wanted, state: LetterState | None) -> Select[Any]:
-    query = select(*_HEAD).where(*_filters(wanted))
-    return query if state is None else query.where(dead_letters.c.state == state)
 
 
 def _filters(wanted: Wanted) -> Iterator[ColumnElement[bool]]:

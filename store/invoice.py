@@ -1,7 +1,7 @@
 """Invoices with their lines, from draft to closed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -56,6 +56,7 @@ from domain.invoice import (
     ListedInvoice,
     OpenDraft,
     OpenInvoice,
+    Wanted,
 )
 from domain.period import Period
 from domain.pricing import Step
@@ -579,8 +580,7 @@ async def page(
 
 async def crawl(
     tx: Transaction,
-    customer_id: str | None,
-    status: str | None,
+    wanted: Wanted,
     position: tuple[datetime, str] | None,
     before: Seen | None,
     limit: int,
@@ -589,15 +589,15 @@ async def crawl(
     when it was reached, as few as transactions are under way at one time. And what is seen now,
     where there is anything: one statement, so all of it is of one moment."""
     created_at, id_ = (None, None) if position is None else position
+    named = _without_none(asdict(wanted))
     values = {
-        "customer_id": customer_id,
-        "status": status,
+        **named,
         "created_at": created_at,
         "id": id_,
         "limit": limit,
         **({} if before is None else before._asdict()),
     }
-    query = _crawl(customer_id is not None, status is not None, position is not None)
+    query = _crawl(frozenset(named), position is not None)
     rows = (await tx.execute(query, _without_none(values))).all()
     late = [_listed_invoice(row) for row in rows if row.late]
     following = [_listed_invoice(row) for row in rows if not row.late]
@@ -607,7 +607,14 @@ async def crawl(
 _PLACE = (invoices.c.created_at, invoices.c.id)
 _HEAD = [invoices.c[each.name] for each in fields(InvoiceHead)]
 _OF_CUSTOMER = invoices.c.customer_id == bindparam("customer_id")
-_IN_STATUS = invoices.c.status == bindparam("status")
+_CONDITIONS: Mapping[str, ColumnElement[bool]] = {
+    "customer_id": _OF_CUSTOMER,
+    "status": invoices.c.status == bindparam("status"),
+    "period": invoices.c.period == bindparam("period"),
+    "since": invoices.c.created_at >= bindparam("since"),
+    "until": invoices.c.created_at < bindparam("until"),
+}
+"""By the names of `Wanted`."""
 _POSITION = tuple_(*(bindparam(each.name, type_=each.type) for each in _PLACE))
 
 
@@ -621,8 +628,8 @@ def _page(of_customer: bool) -> Select[Any]:
 
 
 @cache
-def _crawl(of_customer: bool, in_status: bool, onward: bool) -> Select[Any]:
-    conditions = (_OF_CUSTOMER if of_customer else true(), _IN_STATUS if in_status else true())
+def _crawl(named: frozenset[str], onward: bool) -> Select[Any]:
+    conditions = [_CONDITIONS[name] for name in sorted(named)]
     chosen = select(*_HEAD, literal(False).label("late")).where(*conditions)
     following = chosen.order_by(*_PLACE).limit(bindparam("limit"))
     if onward:

@@ -4,9 +4,10 @@ The order of a list never changes: its key is unique, and a row keeps it. Whoeve
 place doubles nothing and misses nothing, whatever is inserted meanwhile; see `store.seen`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Column, ColumnElement, DateTime, Row, Select, literal, tuple_
@@ -66,11 +67,24 @@ async def page(
         late = list(await tx.execute(passed, place.seen._asdict()))
         onward = newest_first.where(tuple_(*order.key) < last)
     found = list(await tx.execute(onward.limit(limit + 1)))
+    return await cut(tx, late, found, place, limit, partial(_key, order), read)
+
+
+async def cut(
+    tx: Transaction,
+    late: Sequence[Row[Any]],
+    found: Sequence[Row[Any]],
+    place: Place | None,
+    limit: int,
+    key: Callable[[Row[Any]], Key],
+    read: Callable[[Row[Any]], Item],
+) -> Page[Item]:
+    """The page of what was found: a row more than the limit tells that another one follows."""
     rows = found[:limit]
     following = None
     if len(found) > limit:
-        first = _key(order, rows[0]) if place is None else place.newest
-        following = Place(first, _key(order, rows[-1]), await seen(tx))
+        first = key(rows[0]) if place is None else place.newest
+        following = Place(first, key(rows[-1]), await seen(tx))
     return Page([read(row) for row in (*late, *rows)], following)
 
 

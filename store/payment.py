@@ -10,7 +10,6 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
-    case,
     func,
     or_,
     select,
@@ -404,10 +403,11 @@ async def count_by_status(tx: Transaction) -> Mapping[PaymentStatus, int]:
 
 
 async def oldest_unknown_age_seconds(tx: Transaction) -> float:
-    """Age of the oldest payment whose outcome is being found out or reviewed; 0 without one."""
-    undecided = payments.c.status.in_([PaymentStatus.UNKNOWN, PaymentStatus.NEEDS_REVIEW])
-    oldest = func.min(case((undecided, payments.c.created_at)))
-    query = select(func.extract("epoch", func.now() - oldest)).where(undecided)
+    """Age of the oldest payment whose outcome is being found out; 0 without one. How long a person
+    is asked, `store.review.oldest_waiting` tells."""
+    oldest = func.min(payments.c.created_at)
+    query = select(func.extract("epoch", func.now() - oldest))
+    query = query.where(payments.c.status == PaymentStatus.UNKNOWN)
     return float((await tx.execute(query)).scalar() or 0)
 
 

@@ -3,6 +3,7 @@
 Every change of a row stands beside its postings in the same transaction.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -29,8 +30,8 @@ from domain.wallet import Balance, Hold, HoldState, Wanted
 from store import ledger
 from store.change import Change
 from store.database import Transaction
-from store.page import Order, Page, Place, matching, page, within
-from store.seen import Seen, unseen
+from store.page import Order, Page, Place, cut, matching, page, within
+from store.seen import unseen
 from store.tables import (
     ledger_transactions,
     payments,
@@ -279,28 +280,28 @@ async def expected(tx: Transaction, customer_id: str, unit: str) -> int:
 
 
 async def transactions(
-    tx: Transaction, customer_id: str, before: int | None, limit: int
-) -> list[BookedPosting]:
-    """The wallet's postings, newest first, below posting id `before`."""
-    newest = ledger.BOOKED.order_by(postings.c.id.desc()).limit(limit)
-    if before is not None:
-        newest = newest.where(postings.c.id < before)
-    # Each account from its own end: of both together no index gives the newest.
+    tx: Transaction, customer_id: str, place: Place | None, limit: int
+) -> Page[BookedPosting]:
+    """The wallet's postings below a place, newest first. Not by `page`: of both accounts together
+    no index gives the newest, so each is asked from its own end."""
+    late: Sequence[Row[Any]] = ()
+    newest = ledger.BOOKED.order_by(postings.c.id.desc()).limit(limit + 1)
+    if place is not None:
+        late = await _came_late(tx, customer_id, place)
+        newest = newest.where(postings.c.id < place.last[0])
     each = [newest.where(postings.c.account == account) for account in _wallet(customer_id)]
     both = union_all(*(select(query.subquery()) for query in each)).subquery()
-    rows = await tx.execute(select(both).order_by(both.c.id.desc()).limit(limit))
-    return [ledger.booked(row) for row in rows]
+    found = await tx.execute(select(both).order_by(both.c.id.desc()).limit(limit + 1))
+    return await cut(tx, late, list(found), place, limit, lambda row: (row.id,), ledger.booked)
 
 
-async def came_late(
-    tx: Transaction, customer_id: str, newest: int, before: int, seen: Seen
-) -> list[BookedPosting]:
-    """Those between the newest and `before` that could not be seen when that was reached."""
-    passed = postings.c.id.between(before, newest)
+async def _came_late(tx: Transaction, customer_id: str, place: Place) -> Sequence[Row[Any]]:
+    """Those above a place that could not be seen when it was reached."""
+    passed = postings.c.id.between(place.last[0], place.newest[0])
     late = unseen(ledger_transactions.c.created_xid)
     mine = postings.c.account == func.any(_wallet(customer_id))
     query = ledger.BOOKED.where(mine, passed, late).order_by(postings.c.id.desc())
-    return [ledger.booked(row) for row in await tx.execute(query, seen._asdict())]
+    return list(await tx.execute(query, place.seen._asdict()))
 
 
 def _wallet(customer_id: str) -> list[str]:

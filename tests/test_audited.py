@@ -459,7 +459,8 @@ READING = {
     *("dead-letter show", "dead-letter stats"),
     *("status", "doctor", "verify", "audit list", "audit verify", "audit anchor"),
     *("login", "whoami", "logout"),  # what they write is a file of whoever types them
-    *("user list", "auth keys", "deploy check", "deploy list", "restore compare"),
+    *("user list", "auth keys", "deploy check", "deploy list", "deploy stuck"),
+    "restore compare",
 }
 OF_EVERYBODY = {"audit cut"}
 """It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""

@@ -210,7 +210,7 @@ async def look(billing: Billing) -> None:
     await billing.get("/api/v1/aged-receivables?asOf=2026-06-01")
     await billing.get(f"/api/v1/wallet?{who}")
     page = await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1")
-    await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1&before={page['next']}")
+    await billing.get(f"/api/v1/wallet/transactions?{who}&limit=1&cursor={page['nextCursor']}")
     await look_through_lists(billing, who)
     # What is rare: of what is everywhere the newest are found soonest by their ids.
     for query in (who, "actor=nobody", f"targetId={billing.customer_id}", "action=RANKING_REBUILT"):

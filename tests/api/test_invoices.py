@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from temporalio.client import Client
 
 from api import access
@@ -465,3 +466,28 @@ async def test_an_invoice_whose_owner_is_gone_is_closed_all_the_same(
     closed = await billing.post(f"/api/v1/invoices/{owed['id']}/write-off", DECISION)
 
     assert (closed.status_code, closed.json()["status"]) == (200, "WRITTEN_OFF"), closed.text
+
+
+async def test_a_crawl_by_month_and_by_when_they_were_made_shows_no_other(
+    billing: Billing,
+) -> None:
+    made = []
+    for period in ("2026-03", "2026-04", "2026-05"):
+        async with billing.database.begin(SYSTEM) as tx:
+            id_ = new_id()
+            await invoice.create_draft(
+                tx, id_, billing.customer_id, period, "KRW", "settlement/-", "-"
+            )
+            made.append(id_)
+    path = f"/api/v2/invoices?customerId={billing.customer_id}&size=1"
+    async with billing.database.engine.connect() as tx:
+        when = select(invoices.c.created_at).where(invoices.c.id == made[1])
+        moment = quote((await tx.execute(when)).scalar_one().isoformat())
+
+    assert ids_of(await crawled(billing, f"{path}&period=2026-04")) == [made[1]]
+    assert ids_of(await crawled(billing, f"{path}&from={moment}")) == made[1:]
+    assert ids_of(await crawled(billing, f"{path}&to={moment}")) == made[:1]
+    first = await billing.get(path)
+    assert first["hasMore"]
+    other = await billing.api.get(f"{path}&to={moment}&cursor={first['nextCursor']}")
+    refused(other, 400, "invalid-request")

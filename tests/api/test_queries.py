@@ -1,5 +1,6 @@
 """Every call takes the query parameters that it knows, each once."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -67,6 +68,26 @@ async def test_a_parameter_that_comes_twice_is_refused(
 
     refused(answer, 400, "invalid-request")
     assert answer.json()["detail"] == f"{name}: is given 2 times, and takes one value."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"), [(*call, name) for call in CALLS for name in parameters(*call)]
+)
+async def test_a_parameter_with_a_character_that_postgresql_does_not_take_is_refused(
+    billing: Billing, method: str, path: str, name: str
+) -> None:
+    answer = await billing.api.request(method, f"{address(path)}?{name}=a%00b")
+
+    refused(answer, 400, "invalid-request")
+    assert answer.json()["detail"] == f"{name}: holds a NUL character."
+
+
+@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if "{" in call[1]])
+async def test_so_is_one_in_an_address(billing: Billing, method: str, path: str) -> None:
+    answer = await billing.api.request(method, re.sub(r"{[^}]+}", "a%00b", path))
+
+    refused(answer, 400, "invalid-request")
+    assert "holds a NUL character." in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

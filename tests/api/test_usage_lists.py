@@ -185,6 +185,23 @@ async def test_who_takes_events_away_is_noted_each_time(
     assert [each["after"] for each in noted["items"]] == [{"events": 1}] * 2
 
 
+async def test_a_file_for_people_holds_no_formula(billing: Billing, settlements: None) -> None:
+    event_id = "=HYPERLINK('http://a','b')"
+    event = {"eventId": event_id, "customerId": billing.customer_id, "resourceType": "API_CALL"}
+    when = {"quantity": 20_000, "occurredAt": f"{PERIOD}-10T00:00:00Z"}
+    assert (await billing.api.post("/api/v1/usage", json={**event, **when})).status_code == 202
+    made = await invoiced(billing)
+    path = f"/api/v1/invoices/{made['id']}/lineage/events/export"
+
+    files = [
+        {each["eventId"] for each in await table(billing, f"{path}?format={form}")}
+        for form in FORMATS
+    ]
+
+    assert [event_id in each for each in files] == [False, True]
+    assert f"'{event_id}" in files[0]
+
+
 async def test_what_bills_nothing_has_no_events(billing: Billing, settlements: None) -> None:
     """A draft that waits has them, one that was rejected has none any more."""
     draft = await waiting_draft(billing)

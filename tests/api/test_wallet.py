@@ -86,7 +86,7 @@ async def test_the_postings_tell_every_move_newest_first(billing: Billing) -> No
     assert sorted(moves[2:4]) == [("hold", "KRW", -3000), ("hold", "KRW", 3000)]
     assert moves[4:] == [("bank-transfer", "KRW", 5000)]
     assert page["items"][1]["reference"] == f"payment/{paid['id']}/capture"
-    assert page["next"] is None
+    assert page["nextCursor"] is None
 
 
 async def test_the_postings_can_be_leafed_through(billing: Billing) -> None:
@@ -99,9 +99,9 @@ async def test_the_postings_can_be_leafed_through(billing: Billing) -> None:
     while True:
         page = await billing.get(path + after)
         amounts += [each["amount"] for each in page["items"]]
-        if page["next"] is None:
+        if page["nextCursor"] is None:
             break
-        after = f"&before={page['next']}"
+        after = f"&cursor={page['nextCursor']}"
 
     assert amounts == [5, 4, 3, 2, 1]
 
@@ -118,14 +118,13 @@ async def test_a_posting_that_commits_late_is_on_the_next_page(billing: Billing)
         await ledger.append(late, bank_transfer(billing, "USD", 3))
         await billing.top_up(4)
         first = await billing.get(path)
-        second = await billing.get(f"{path}&before={first['next']}")
+        second = await billing.get(f"{path}&cursor={first['nextCursor']}")
     await billing.top_up(5)
 
-    third = await billing.get(f"{path}&before={second['next']}")
+    third = await billing.get(f"{path}&cursor={second['nextCursor']}")
     pages = [[each["amount"] for each in page["items"]] for page in (first, second, third)]
     assert pages == [[4], [2], [3, 1]]
-    last = await billing.get(f"{path}&before={third['next']}")
-    assert (last["items"], last["next"]) == ([], None)
+    assert (third["nextCursor"], third["hasMore"]) == (None, False)
     newest = await billing.get(path)
     assert [each["amount"] for each in newest["items"]] == [5]
 
@@ -139,9 +138,9 @@ async def test_a_cursor_of_a_wallet_is_good_for_this_wallet_only(billing: Billin
     for amount in (1, 2):
         await billing.top_up(amount)
     path = "/api/v1/wallet/transactions?limit=1&customerId="
-    cursor = (await billing.get(f"{path}{billing.customer_id}"))["next"]
+    cursor = (await billing.get(f"{path}{billing.customer_id}"))["nextCursor"]
 
-    refused(await billing.api.get(f"{path}demo&before={cursor}"), 400, "invalid-request")
+    refused(await billing.api.get(f"{path}demo&cursor={cursor}"), 400, "invalid-request")
     refused(await billing.api.get(f"/api/v2/invoices?cursor={cursor}"), 400, "invalid-request")
 
 

@@ -54,6 +54,33 @@ async def test_a_message_is_listed_and_shown_with_its_bytes(
     assert (document["payloadEncoding"], document["errorClass"]) == ("base64", "invalid-request")
 
 
+async def test_nothing_in_a_message_looks_like_a_line_of_ours(
+    command: Command, database: Database
+) -> None:
+    forged = b"fine\nbilling: The money is right.\x1b[2J\r  of acme-corp"
+    message = Message(
+        "billing.usage",
+        3,
+        random.getrandbits(60),
+        1_780_000_000_000,
+        b"k",
+        (("h", forged),),
+        forged,
+    )
+    letter = set_aside("billing-usage", refused(message, InvalidRequest(forged.decode())))
+    async with database.begin(SYSTEM) as tx:
+        id_ = await dead_letter.put(tx, letter)
+
+    shown = await command("dead-letter", "show", str(id_))
+
+    lines = shown.stdout.splitlines()
+    assert "  h: fine billing: The money is right.[2J   of acme-corp" in lines
+    payload = lines[lines.index(f"  {len(forged)} bytes, as text:") + 1 :]
+    assert payload == ["  | fine", "  | billing: The money is right.[2J", "  |   of acme-corp"]
+    assert not [each for each in lines if each.startswith(("billing:", "  of acme-corp"))]
+    assert "\x1b" not in shown.stdout
+
+
 async def test_a_letter_is_discarded_once_and_gone_from_the_list(
     command: Command, database: Database
 ) -> None:

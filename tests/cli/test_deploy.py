@@ -16,9 +16,11 @@ from dev import process
 from dev.temporal import start_in_memory
 from runtime import temporal
 from runtime.settings import Settings
+from service import deployment
 from service.starts import start_payment
 from tests.cli.conftest import Command
 from tests.support.billing import Billing
+from tests.support.cables import silence
 from tests.support.cashier import Cashier, Handle, workflow_id
 from tests.support.conditions import eventually
 from tests.support.faults import FaultInjector
@@ -152,9 +154,9 @@ async def test_a_payment_whose_build_has_no_worker_is_named_with_the_build(
         await short_lived.stopped()
 
         async def is_listed() -> str:
-            ran = await command("deploy", "list", **where)
+            ran = await command("deploy", "stuck", **where)
             assert ran.exit_code == 0, ran.output
-            return ran.stdout if "cannot go on" in ran.stdout else ""
+            return ran.stdout
 
         told = await eventually(is_listed)
 
@@ -163,13 +165,23 @@ async def test_a_payment_whose_build_has_no_worker_is_named_with_the_build(
         await handle.signal(PaymentSaga.gateway_hint)
         outcome = await handle.result()
 
-    assert "Workflows that cannot go on: 1" in told
-    why = "only a worker of build 1 can go on with it, and none runs"
-    assert f"  {workflow_id(request)}: {why}" in told
-    pinned = {each["id"]: (each["polled"], each["pinned"]) for each in json.loads(shown)["builds"]}
+    [_, row] = told.splitlines()
+    assert row.startswith(f"{workflow_id(request)}  PaymentSaga   no-worker  ")
+    assert row.endswith("only a worker of build 1 can go on with it, and none runs")
+    pinned = {each["id"]: (each["polled"], each["pinned"]) for each in json.loads(shown)}
     assert pinned["1"] == (False, 1)
     assert outcome.status == "COMPLETED"
 
 
 def of_build(settings: Settings, build: str) -> Settings:
     return settings.model_copy(update={"temporal_worker_build_id": build})
+
+
+async def test_a_temporal_that_takes_connections_and_says_nothing_is_not_waited_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment, "TIMEOUT_SECONDS", 0.2)
+    async with silence() as silent:
+        for words in ("check", "list", "stuck"):
+            ran = await command("deploy", words, TEMPORAL_ADDRESS=silent)
+            assert str(ran.exception) == "no answer within 0.2 s"

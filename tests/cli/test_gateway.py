@@ -67,7 +67,7 @@ async def test_the_list_says_how_each_does_worker_by_worker(
     assert "CLOSED" in lines["12@test"]
     assert "UNKNOWN" in lines["simulator-two-calls"]
     assert "No worker says how simulator-two-calls does" in shown.output
-    found = {each["name"]: each for each in document["gateways"]}
+    found = {each["name"]: each for each in document}
     assert found["simulator"]["state"] == "OPEN"
     assert len(found["simulator"]["workers"]) == 2
     assert found["simulator-two-calls"]["state"] == "UNKNOWN"

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_group
 from typer.testing import CliRunner
 
 from cli.main import OPERATORS, app
 from tests.cli.test_main import environment
-from tests.support.commands import every_command, listing
+from tests.support.commands import every_command, listing, parse
 from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.threads import beside_the_loop
 
@@ -48,19 +47,6 @@ def test_every_example_is_one_that_the_command_takes(name: str) -> None:
     assert parsed == name
 
 
-def parse(words: list[str]) -> str:
-    """Which command these words call; raises what Typer would say of them."""
-    top = get_group(app)
-    context = top.make_context("billing", words)
-    names = []
-    command: Any = top
-    while called := context._protected_args:
-        name, command, left = command.resolve_command(context, [*called, *context.args])
-        names.append(name)
-        context = command.make_context(name, left, parent=context)
-    return " ".join(names)
-
-
 @beside_the_loop
 def test_what_is_said_of_a_group_is_what_it_says_of_itself() -> None:
     said = {
@@ -71,9 +57,9 @@ def test_what_is_said_of_a_group_is_what_it_says_of_itself() -> None:
 
 @beside_the_loop
 def test_every_list_has_the_options_of_lists() -> None:
-    """But those of two levels, which are documents or pages: builds, and workers of gateways."""
-    lists = {name for name in COMMANDS if re.search(r" (list|failed|stock|keys|lineage)$", name)}
-    assert lists - {"deploy list", "gateway list"} == listing()
+    plural = r" (list|failed|stock|stuck|keys|lineage|transactions)$"
+    lists = {name for name in COMMANDS if re.search(plural, name)}
+    assert lists == listing()
 
 
 @beside_the_loop

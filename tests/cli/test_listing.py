@@ -113,11 +113,12 @@ async def test_a_program_gets_the_documents_as_the_api_said_them(command: Comman
 
 
 async def test_csv_has_every_field_and_survives_what_others_wrote(command: Command) -> None:
-    items = [refund(1, reason='a "quote",\nand a line'), refund(2)]
+    items = [refund(1, reason='a "quote",\nand a line'), refund(2, reason="=cmd|'/C calc'!A0")]
 
     told = await shown(command, items, "--csv")
 
     first, second = csv.DictReader(io.StringIO(told.stdout))
+    assert second["reason"] == "'=cmd|'/C calc'!A0", "no formula of a spreadsheet"
     assert first["reason"] == 'a "quote",\nand a line'
     assert (first["amount"], first["failureCode"]) == ("1", "")
     assert (second["id"], second["createdAt"]) == (items[1]["id"], "2026-05-01T09:30:00.5Z")

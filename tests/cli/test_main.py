@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 
 from cli.main import app, main
 from cli.settings import ClientSettings
+from cli.system import EXAMPLE_ID
 from dev import postgres, process
+from dev.stack import Stack
 from domain.event import TOPICS
 from runtime.settings import Settings
 from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
@@ -311,20 +313,60 @@ def test_what_a_person_can_mend_is_one_sentence(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", ["payment --help", "deploy list --csv"])
 @beside_the_loop
-def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, stack: Stack, arguments: str) -> None:
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
-            (sys.executable, "-m", "cli.main", "payment", "--help"),
+            (*BILLING, *arguments.split()),
             cwd=tmp_path,
-            env=process.python_environment(),
+            env=environment(TEMPORAL_ADDRESS=stack.endpoints.temporal_address),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("billing: It cannot be written: No space left on device.\n")
+    [sentence] = [each for each in ended.stderr.splitlines() if each.startswith("billing:")]
+    assert sentence == "billing: It cannot be written: No space left on device."
+    assert "Exception" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "said"),
+    [
+        (f"invoice pay {EXAMPLE_ID}", 0, "billing: Nobody is here to be asked: say --yes to do it"),
+        ("payment --help", 1, "billing: It cannot be written: Bad file descriptor."),
+        ("payment --help", 2, ""),
+    ],
+)
+@beside_the_loop
+def test_a_job_that_was_started_without_a_stream_is_told_in_words(
+    tmp_path: Path, arguments: str, number: int, said: str
+) -> None:
+    begun = "import os, sys; os.close(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+
+    ended = subprocess.run(
+        (sys.executable, "-c", begun, str(number), *BILLING, *arguments.split()),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == (number != 2)
+    assert ended.stderr.startswith(said)
+    assert "Traceback" not in ended.stderr
+
+
+@beside_the_loop
+def test_a_terminal_that_lacks_a_character_is_shown_its_number(tmp_path: Path) -> None:
+    ended = billing("nothing-\u20a9", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    told = billing("invoice", "pay", "--help", cwd=tmp_path, PYTHONIOENCODING="ascii")
+
+    assert "UnicodeEncodeError" not in ended.stderr
+    assert told.returncode == 0, "its frame is not ASCII"
 
 
 @beside_the_loop

@@ -88,6 +88,13 @@ TABLE = [
         {PAY % "2xx": "0+99x90", PAY % "5xx": "0+1x90"},
         at="70m",
     ),
+    # One of two in a quiet night wakes nobody.
+    Row(
+        "BillingPaymentErrorsFast",
+        {PAY % "2xx": "0+97x90", PAY % "5xx": "0+3x90"},
+        {PAY % "2xx": "0x66 1x24", PAY % "5xx": "0x66 1x24"},
+        at="70m",
+    ),
     Row(
         "BillingPaymentErrorsSlow",
         {PAY % "2xx": "0+99x400", PAY % "5xx": "0+1x400"},
@@ -98,6 +105,12 @@ TABLE = [
         "BillingPaymentsSlow",
         {TIMED % ("bucket", ',le="3.0"'): "0+8x90", TIMED % ("count", ""): "0+10x90"},
         {TIMED % ("bucket", ',le="3.0"'): "0+9x90", TIMED % ("count", ""): "0+10x90"},
+        at="70m",
+    ),
+    Row(
+        "BillingPaymentsSlow",
+        {TIMED % ("bucket", ',le="3.0"'): "0+8x90", TIMED % ("count", ""): "0+10x90"},
+        {TIMED % ("bucket", ',le="3.0"'): "0x90", TIMED % ("count", ""): "0x66 1x24"},
         at="70m",
     ),
     Row(

@@ -107,7 +107,7 @@ async def test_code_that_cannot_go_on_with_a_payment_is_noticed_before_it_is_rel
     assert found.counts == {Trouble.TASKS_FAIL: 1, Trouble.NO_WORKER: 0}
     assert [each.workflow_id for each in found.first] == [id_]
     assert "NonDeterministicError" in found.first[0].cause
-    assert remarks == ["Workflows that cannot go on: 1. See `billing deploy list`."]
+    assert remarks == ["Workflows that cannot go on: 1. See `billing deploy stuck`."]
     assert told is not None
     assert "Nondeterminism error" in (told.task_failure or "")
 

@@ -257,9 +257,9 @@ async def test_each_filter_leaves_out_what_it_does_not_mean(database: Database) 
         left = [await dead_letter.listed(tx, each, LetterState.OPEN, None, 9) for each in leaves]
         replayed = await dead_letter.listed(tx, mine, LetterState.REPLAYED, None, 9)
 
-    assert [[row.id for row in rows] for rows in taken] == [[id_]] * len(takes)
-    assert left == [[]] * len(leaves)
-    assert replayed == []
+    assert [[row.id for row in page.items] for page in taken] == [[id_]] * len(takes)
+    assert [page.items for page in left] == [[]] * len(leaves)
+    assert replayed.items == []
 
 
 def test_a_reason_has_an_end() -> None:

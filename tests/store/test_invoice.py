@@ -12,7 +12,7 @@ from sqlalchemy import literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
 from domain.access import SYSTEM
-from domain.invoice import CLOSED, GAVE_BACK, Invoice, InvoiceStatus
+from domain.invoice import CLOSED, GAVE_BACK, Invoice, InvoiceStatus, Wanted
 from domain.period import Period
 from domain.pricing_snapshot import LineKind, PricedLine
 from store import clock, invoice
@@ -220,10 +220,10 @@ async def test_pages_and_crawls_show_the_same_rows(database: Database) -> None:
     who = new_customer()
     ids = [await draft(database, who) for _ in range(5)]
     async with database.engine.connect() as tx:
-        _, first, seen = await invoice.crawl(tx, who, None, None, None, 2)
+        _, first, seen = await invoice.crawl(tx, Wanted(who), None, None, 2)
         rows = [row.invoice for row in first]
         place = (rows[-1].created_at, rows[-1].id)
-        _, following, _ = await invoice.crawl(tx, who, None, place, seen, 10)
+        _, following, _ = await invoice.crawl(tx, Wanted(who), place, seen, 10)
         more = [row.invoice for row in following]
         newest = await invoice.page(tx, who, 0, 10)
 

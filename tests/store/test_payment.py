@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from domain.access import SYSTEM
@@ -241,6 +241,24 @@ async def test_the_figures_for_operators(database: Database) -> None:
         assert of_open[PaymentStatus.UNKNOWN] >= 1
         assert await payments.oldest_unknown_age_seconds(tx) > 0
     await end(database, payment, FAILED)
+
+
+async def test_what_a_person_is_asked_about_hides_nothing_that_is_being_found_out(
+    database: Database, owner: Database
+) -> None:
+    """Its age would be that of all payments whose outcome is not known."""
+    asked = await create(database, a_payment(card_amount=10))
+    old = text(
+        "UPDATE payments SET status = 'NEEDS_REVIEW', created_at = '2001-01-01' WHERE id = :id"
+    )
+
+    async with owner.begin(SYSTEM) as tx:
+        await tx.execute(old, {"id": asked.payment_id})
+        age = timedelta(seconds=await payments.oldest_unknown_age_seconds(tx))
+        await tx.rollback()
+
+    assert age < timedelta(days=365)
+    await end(database, asked, FAILED)
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))

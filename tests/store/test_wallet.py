@@ -187,14 +187,14 @@ async def test_a_statement_newest_first_pages_without_gap_or_overlap(database: D
         await release(database, payment)
 
     read: list[int] = []
-    before = None
+    place = None
     while True:
-        async with database.engine.connect() as tx:
-            page = await wallet.transactions(tx, customer_id, before, limit=4)
-        if not page:
+        async with database.read(SYSTEM) as tx:
+            page = await wallet.transactions(tx, customer_id, place, limit=4)
+        read += [row.id for row in page.items]
+        if page.following is None:
             break
-        read += [row.id for row in page]
-        before = page[-1].id
+        place = page.following
 
     assert len(read) == len(set(read)) == 1 + 5 * 4
     assert read == sorted(read, reverse=True)

@@ -35,3 +35,16 @@ def listing() -> set[str]:
 def options(found: Any) -> set[str]:
     """What its parameters are called."""
     return {each.name for each in found.params}
+
+
+def parse(words: list[str]) -> str:
+    """Which command these words call; raises what Typer would say of them."""
+    top = get_group(app)
+    context = top.make_context("billing", words)
+    names = []
+    command: Any = top
+    while called := context._protected_args:
+        name, command, left = command.resolve_command(context, [*called, *context.args])
+        names.append(name)
+        context = command.make_context(name, left, parent=context)
+    return " ".join(names)

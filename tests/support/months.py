@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
-from domain.invoice import Invoice
+from domain.invoice import Invoice, Wanted
 from domain.settlement import SettlementOutcome, SettlementRequest, SettlementStatus
 from domain.workflow_id import settlement_workflow_id
 from service.starts import start_settlement
@@ -106,7 +106,7 @@ class Months:
     async def invoices(self) -> list[Invoice]:
         """Every invoice of the customer, oldest first."""
         async with self.billing.database.engine.connect() as tx:
-            _, found, _ = await invoice.crawl(tx, self.customer_id, None, None, None, 1_000)
+            _, found, _ = await invoice.crawl(tx, Wanted(self.customer_id), None, None, 1_000)
             whole = [await invoice.find(tx, each.invoice.id) for each in found]
         return [each for each in whole if each is not None]
 
