@@ -37,8 +37,6 @@ _OF_ITS_TOPIC = _MISSING | {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TO
 """What is said of an event and is true of all of its topic."""
 
 _log = logging.getLogger("librdkafka")
-# It calls a setting that is needed here experimental, at the beginning of every turn.
-_log.addFilter(lambda record: "CONFWARN" not in record.getMessage())
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from confluent_kafka.admin import AdminClient
 from redis.asyncio import Redis
 
+from runtime import complaints
 from runtime.settings import Settings
 from service.status import SECONDS, Ask
 
-_log = logging.getLogger("librdkafka")
+_log = logging.getLogger(complaints.NAME)
 
 
 @dataclass(frozen=True)
