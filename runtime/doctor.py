@@ -34,6 +34,7 @@ SECONDS = 5.0
 SIGN_SECONDS = 2.0
 LEAST = {"PostgreSQL": "16", "Redis": "7", "Temporal": "1.29"}
 """The oldest servers that the README promises."""
+TAKEOVER = timedelta(seconds=10)
 SHOWN = 10
 OURS = frozenset({*grants.ROLES, grants.PUBLIC})
 AS_OWNER = "As the owner of the tables run"
@@ -297,13 +298,33 @@ async def _cache(settings: Settings) -> Findings:
 async def _brokers(settings: Settings) -> Findings:
     brokers = await parts.ask_brokers(settings.kafka, SECONDS)
     missing = topics.missing(brokers.partitions)
-    refused = await topics.could_not(settings, missing, 0.5 * SECONDS)
+    refused, takeover = await asyncio.gather(
+        topics.could_not(settings, missing, 0.5 * SECONDS),
+        parts.ask_takeover(settings.kafka, 0.5 * SECONDS),
+    )
     return [
         ok("Kafka", f"{brokers.count} brokers answer."),
+        *_takeover(takeover),
         *_missing_topics(missing, refused),
         *_uneven_topics(topics.uneven(brokers.partitions)),
         *([] if missing else [ok("topics", f"All {len(TOPICS)} are there.")]),
     ]
+
+
+def _takeover(found: timedelta | None) -> Iterator[Finding]:
+    """How long a worker that died keeps its partitions; None where the brokers do not say."""
+    if found is None:
+        return
+    says = f"What a dead worker reads goes to another one after {found.total_seconds():g} s."
+    if found <= TAKEOVER:
+        yield ok("Kafka", says)
+    else:
+        yield warning(
+            "Kafka",
+            says,
+            "Set group.consumer.min.session.timeout.ms and group.consumer.session.timeout.ms to "
+            "6000 on the brokers.",
+        )
 
 
 def _missing_topics(missing: list[str], refused: Mapping[str, KafkaException]) -> Iterator[Finding]:

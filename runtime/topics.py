@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from domain.event import DLT_SUFFIX, PARTITIONS, TOPICS
 from runtime import complaints, parts

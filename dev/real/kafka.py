@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -24,12 +25,23 @@ JAVA = 17
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 CLUSTER = "ZHVyYWJsZS1iaWxsaW5nCg"
 
+USER, PASSWORD = "billing", "only for tests"
+"""Who may log in at the second address."""
+
 _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
         "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+    ),
+    # Who comes without a name may do everything; who logs in, what a list says.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'user_{USER}="{PASSWORD}";'
     ),
     # One node keeps what three would.
     "offsets.topic.replication.factor": "1",
@@ -81,24 +93,48 @@ def jars(home: Path) -> Path:
             ["mvn", "-B", "-C", "-f", pom, COPY, f"-DoutputDirectory={half}"],
             log=home / "mvn.log",
         )
-        # Whole or not at all, also for who ends this in the middle, or does it at the same time.
-        if not folder.exists():
+        try:  # Whole or not at all, also for who ends this in the middle.
             half.rename(folder)
+        except OSError:
+            if not folder.exists():  # Another process was faster.
+                raise
     return folder
 
 
-def start(directory: Path, libraries: Path, port: int, settings: Mapping[str, str] = {}) -> Server:
+@dataclass(frozen=True)
+class Ports:
+    """Where it listens: for everybody, for who logs in, and for itself."""
+
+    plain: int
+    sasl: int
+    controller: int
+
+    @staticmethod
+    def free() -> "Ports":
+        """Three on which nobody listens."""
+        found = set[int]()
+        while len(found) < 3:
+            found.add(process.free_port())
+        return Ports(*found)
+
+
+def start(
+    directory: Path, libraries: Path, ports: Ports, settings: Mapping[str, str] = {}
+) -> Server:
     """Start a broker; its data and its log stay in `directory`, from which it can be started again.
     `settings` are its own, beside or instead of what it usually has."""
     data = directory / "kafka"
     java = ["java", *_QUICK, "-cp", f"{libraries}/*"]
     properties = directory / "kafka.properties"
-    controller = process.free_port()
-    listeners = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"
+    listeners = {
+        "PLAINTEXT": ports.plain,
+        "SASL_PLAINTEXT": ports.sasl,
+        "CONTROLLER": ports.controller,
+    }
     told = {
         **_SETTINGS,
-        "listeners": listeners,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+        "controller.quorum.voters": f"1@127.0.0.1:{ports.controller}",
         "log.dirs": str(data),
         **settings,
     }
@@ -113,14 +149,9 @@ def start(directory: Path, libraries: Path, port: int, settings: Mapping[str, st
         "Kafka",
         [*java, "kafka.Kafka", str(properties)],
         log=directory / "kafka.log",
-        ready=lambda: _answers(port),
+        ready=lambda: _answers(ports.plain),
         prepare=prepare,
     )
-
-
-def bootstrap_servers(port: int) -> str:
-    """Its address."""
-    return f"127.0.0.1:{port}"
 
 
 def _answers(port: int) -> bool:
@@ -128,7 +159,7 @@ def _answers(port: int) -> bool:
     if not process.is_listening(port):
         return False
     try:
-        asking = AdminClient({"bootstrap.servers": bootstrap_servers(port)}, logger=_silent)
+        asking = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"}, logger=_silent)
         return bool(asking.list_topics(timeout=1).brokers)
     except KafkaException:
         return False

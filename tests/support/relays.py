@@ -41,7 +41,7 @@ class RelayBed:
     servers: list[Server] = field(default_factory=list)
 
     def start_relay(self, kind: str) -> Server:
-        """Start `tests.support.relay_process` as `activity` or `worker`."""
+        """Start `tests.support.relay_process` as `activity`, `worker` or `ranking`."""
         addresses = {
             "DATABASE_URL": self.settings.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
