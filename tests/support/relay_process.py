@@ -6,6 +6,7 @@ python -m tests.support.relay_process ranking    the consumer of completed order
 """
 
 import asyncio
+import signal
 import sys
 from datetime import timedelta
 
@@ -41,8 +42,10 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def run_ranking(settings: Settings) -> None:
-    pool = database.connect(settings.database_url, pool_size=2)
-    await ranking_consumer.consume_until(asyncio.Event(), pool, settings.kafka)
+    pool, stop = database.connect(settings.database_url, pool_size=2), asyncio.Event()
+    # Told to stop it hands over, so that the next test need not wait until it is believed dead.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await ranking_consumer.consume_until(stop, pool, settings.kafka)
 
 
 KINDS = {"activity": run_activity, "worker": run_worker, "ranking": run_ranking}
