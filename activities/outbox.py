@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
@@ -27,11 +28,15 @@ FLUSH_SECONDS = 0.5
 """Short, so that a cancelled relay (its worker stops) is gone soon."""
 TRIED_AGAIN = 20
 """How many refused events are tried at a time."""
+LOOK_SECONDS = 5.0
+"""Between two looks for a topic that is missing."""
 BEHIND = "Waits for an earlier event of its aggregate."
 
+_MISSING = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
+_OF_ITS_TOPIC = _MISSING | {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION}
+"""What is said of an event and is true of all of its topic."""
+
 _log = logging.getLogger("librdkafka")
-# It calls a setting that is needed here experimental, at the beginning of every turn.
-_log.addFilter(lambda record: "CONFWARN" not in record.getMessage())
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class OutboxActivities:
     @activity.defn(name="outbox.relay")
     async def relay(self, turn: RelayTurn) -> int:
         """Publish until the turn is over; returns how many events were published."""
-        tries_at = time.monotonic()
+        tries_at = looks_at = time.monotonic()
         ends_at = tries_at + turn.duration.total_seconds()
         publisher = Publisher(self._kafka)
         published = 0
@@ -62,8 +67,12 @@ class OutboxActivities:
             async with heartbeats(), self._database.statements(SYSTEM) as reading:
                 while (now := time.monotonic()) < ends_at:
                     if now >= tries_at:
+                        publisher.try_again()
                         await outbox.try_again(reading, TRIED_AGAIN)
                         tries_at = now + turn.try_again_after.total_seconds()
+                    if now >= looks_at:
+                        await outbox.free(reading, await publisher.opened())
+                        looks_at = now + LOOK_SECONDS
                     waiting = await outbox.unpublished(reading, BATCH)
                     published += await self._publish(publisher, waiting)
                     if len(waiting) < BATCH:
@@ -76,18 +85,19 @@ class OutboxActivities:
     async def _publish(self, publisher: "Publisher", waiting: Sequence[UnpublishedEvent]) -> int:
         if not waiting:
             return 0
-        refused = await publisher.publish([each.event for each in waiting if not each.behind])
-        if refused:
-            first = next(iter(refused.values()))
-            activity.logger.error("Kafka refused %s events: %s", len(refused), first)
-        refused |= {each.event.id: BEHIND for each in waiting if each.behind}
-        published = [each.event.id for each in waiting if each.event.id not in refused]
-        letters = {each.event.id: each.event.aggregate_id for each in waiting if each.event.raw}
+        sent = await publisher.publish([each.event for each in waiting if not each.behind])
+        refused = {**sent.refused} | {each.event.id: BEHIND for each in waiting if each.behind}
+        told = [each.event for each in waiting if each.event.id not in sent.left]
+        published = [event.id for event in told if event.id not in refused]
+        letters = {event.id: event.aggregate_id for event in told if event.raw}
+        # Also where nothing more is taken: what was acknowledged before must not be sent again.
         async with self._database.statements(SYSTEM) as tx:
             if letters:  # Before: whoever dies between the two does it again.
                 await _tell(tx, letters, refused)
             await outbox.mark_published(tx, published)
             await outbox.refuse(tx, refused)
+        if sent.fault is not None:
+            raise RuntimeError(f"Kafka takes nothing: {sent.fault}")
         return len(published)
 
 
@@ -99,81 +109,156 @@ async def _tell(tx: Transaction, letters: Mapping[int, str], refused: Mapping[in
     await dead_letter.refused(tx, kept)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What became of events: those that are in neither are acknowledged. `left`: nobody knows,
+    because of `fault`, which is none of theirs."""
+
+    refused: Mapping[int, str]
+    left: frozenset[int] = frozenset()
+    fault: str | None = None
+
+
 class Publisher:
     """Produces in order. A refusal of the broker stops its producer, so that no later event
-    overtakes the refused one; it then goes on with another."""
+    overtakes the refused one; it then goes on with another.
+
+    `closed`: topics that take nothing, by what the brokers say of them. Nothing is sent there
+    meanwhile: to find out once more would keep all others waiting.
+    """
 
     def __init__(self, kafka: Mapping[str, str]) -> None:
         self._kafka = kafka
         self._producer = _producer(kafka)
+        self.closed: dict[str, KafkaError] = {}
 
     def purge(self) -> None:
         """Forget what was not acknowledged."""
         self._producer.purge()
 
-    async def publish(self, events: Sequence[OutboxEvent]) -> dict[int, str]:
-        """Wait until each is acknowledged or refused; returns why, by id.
+    def try_again(self) -> None:
+        """Send to what is closed, unless it is missing: that is looked for."""
+        self.closed = {topic: self.closed[topic] for topic in self._missing()}
+
+    def _missing(self) -> set[str]:
+        return {topic for topic, why in self.closed.items() if why.code() in _MISSING}
+
+    async def opened(self) -> list[str]:
+        """Which of the topics that were missing are there now; they are closed no more."""
+        missing = self._missing()
+        if not missing:
+            return []
+        try:
+            found = await asyncio.to_thread(self._producer.list_topics, timeout=LOOK_SECONDS)
+        except KafkaException:
+            return []
+        there = {name for name, topic in found.topics.items() if topic.error is None}
+        for topic in (opened := sorted(missing & there)):
+            del self.closed[topic]
+            activity.logger.info("Kafka has the topic %s now", topic)
+        return opened
+
+    async def publish(self, events: Sequence[OutboxEvent]) -> Sent:
+        """Wait until each is acknowledged or refused.
 
         Together first. When that fails, those that are left are sent one by one: only an event that
         is alone is known to be refused for its own sake. Behind one that is refused nothing of its
-        topic and aggregate is sent. Raises `RuntimeError` when the brokers take nothing at all.
+        topic and aggregate is sent.
         """
-        left, _ = await self._send(events)
+        waiting = await self._together(events)
         refused: dict[int, str] = {}
         lines: set[Line] = set()
-        for event in events:
-            if event.id not in left:
-                continue
-            if _line(event) in lines:
+        for number, event in enumerate(waiting):
+            if event.topic not in self.closed and _line(event) in lines:
                 refused[event.id] = BEHIND
-            elif reason := await self._refusal(event):
+                continue
+            try:
+                reason = await self._refusal(event)
+            except KafkaException as fault:
+                left = frozenset(each.id for each in waiting[number:])
+                return Sent(refused, left, fault.args[0].str())
+            if reason is not None:
                 refused[event.id] = reason
                 lines.add(_line(event))
-        return refused
+        return Sent(refused)
+
+    async def _together(self, events: Sequence[OutboxEvent]) -> list[OutboxEvent]:
+        """Those that are not acknowledged. A topic that turns out to be closed costs the others
+        their producer, not their being sent together."""
+        waiting, closed = [*events], -1
+        while len(self.closed) > closed:
+            closed = len(self.closed)
+            left, _ = await self._send([each for each in waiting if each.topic not in self.closed])
+            waiting = [each for each in waiting if each.id in left or each.topic in self.closed]
+        return waiting
 
     async def _refusal(self, event: OutboxEvent) -> str | None:
-        """Send an event alone; returns why the broker refuses it."""
+        """Send an event alone; returns why the broker refuses it, and names its topic. Raises
+        `KafkaException` when the brokers take nothing at all."""
+        if event.topic in self.closed:
+            return _reason(event.topic, self.closed[event.topic])
         left, stopped = await self._send([event])
-        if stopped is None:
-            return left.get(event.id)
-        if stopped.code() != KafkaError._GAPLESS_GUARANTEE:
-            raise RuntimeError(f"Kafka takes nothing: {stopped.str()}")
-        return str(stopped.str())
+        if stopped is not None and stopped.code() != KafkaError._GAPLESS_GUARANTEE:
+            raise KafkaException(stopped)
+        if not left:
+            return None
+        return _reason(event.topic, self.closed.get(event.topic, stopped or left[event.id]))
 
     async def _send(
         self, events: Sequence[OutboxEvent]
-    ) -> tuple[dict[int, str], KafkaError | None]:
+    ) -> tuple[dict[int, KafkaError], KafkaError | None]:
         """Those that were not acknowledged, by id, and what has stopped the producer if anything
         has."""
-        left = dict.fromkeys((event.id for event in events), "It was not sent.")
+        left = {event.id: KafkaError(KafkaError._PURGE_QUEUE) for event in events}
         lines: set[Line] = set()
 
-        def delivered(id_: int, error: KafkaError | None, _: Message) -> None:
+        def delivered(id_: int, error: KafkaError | None, _: object) -> None:
+            # No call in here: the client may have raised already, which a call would lose.
             if error is None:
                 del left[id_]
             else:
-                left[id_] = error.str()
+                left[id_] = error
 
+        for event in events:
+            if _line(event) in lines:
+                continue
+            try:
+                self._produce(event, partial(delivered, event.id))
+            except KafkaException as refusal:
+                left[event.id] = refusal.args[0]
+                lines.add(_line(event))
+        stopped = await self._flush()
+        self._close(events, left)
+        return left, stopped
+
+    def _close(self, events: Sequence[OutboxEvent], left: Mapping[int, KafkaError]) -> None:
+        """What takes nothing, by what was said of its events."""
+        for event in events:
+            error = left.get(event.id)
+            if error is None or error.code() not in _OF_ITS_TOPIC or event.topic in self.closed:
+                continue
+            self.closed[event.topic] = error
+            activity.logger.error("%s", _reason(event.topic, error))
+
+    async def _flush(self) -> KafkaError | None:
+        """Wait until each message is acknowledged or refused; returns what has stopped the
+        producer, if anything has. There is another one then."""
         try:
-            for event in events:
-                if _line(event) in lines:
-                    continue
-                try:
-                    self._produce(event, partial(delivered, event.id))
-                except KafkaException as refusal:
-                    left[event.id] = refusal.args[0].str()
-                    lines.add(_line(event))
             while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
                 pass
         except (KafkaException, SystemError) as error:
-            # The producer has stopped; a SystemError is the same, met inside `delivered`.
+            # A SystemError is the same, met inside a callback.
             stopped = error if isinstance(error, KafkaException) else error.__cause__
             if not isinstance(stopped, KafkaException):
                 raise
             self.purge()
+            # What was acknowledged, or refused, before is told still.
+            with suppress(KafkaException, SystemError):
+                await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS)
             self._producer = _producer(self._kafka)
-            return left, stopped.args[0]
-        return left, None
+            fault: KafkaError = stopped.args[0]
+            return fault
+        return None
 
     def _produce(self, event: OutboxEvent, on_delivery: Callable[..., None]) -> None:
         raw = event.raw or _message(event)
@@ -192,6 +277,13 @@ Line = tuple[str, str]
 
 def _line(event: OutboxEvent) -> Line:
     return event.topic, event.aggregate_id
+
+
+def _reason(topic: str, error: KafkaError) -> str:
+    """A sentence for whoever has to see to it."""
+    if error.code() in _MISSING:
+        return f"{topic} is not there: its events go out by themselves once it is made."
+    return f"{topic}: {error.str()}"
 
 
 def _producer(kafka: Mapping[str, str]) -> Producer:

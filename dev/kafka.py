@@ -25,12 +25,13 @@ BROKERS = 3
 PARTITIONS = 12
 
 
-def start(directory: Path, topics: Sequence[str]) -> Server:
-    """Start three brokers with these topics; log and ready file go into `directory`."""
+def start(directory: Path, topics: Sequence[str], partitions: Mapping[str, int] = {}) -> Server:
+    """Start three brokers with these topics; log and ready file go into `directory`. `partitions`:
+    how many a topic has, if not the usual number."""
     ready_file = _ready_file(directory)
     argv = [sys.executable, "-m", "dev.kafka", "--ready-file", str(ready_file)]
     for topic in topics:
-        argv += ["--topic", f"{topic}:{PARTITIONS}"]
+        argv += ["--topic", f"{topic}:{partitions.get(topic, PARTITIONS)}"]
     return process.start(
         "Kafka",
         argv,

@@ -7,6 +7,7 @@ again.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +23,8 @@ from prometheus_client import Counter, Gauge
 from domain.access import SYSTEM
 from domain.dead_letter import set_aside
 from domain.message import UNREADABLE, Headers, Message, Refused, refused
-from runtime import tracing
+from runtime import complaints, tracing
+from runtime.logs import words
 from store import dead_letter
 from store.database import ERRORS, Database, refuses_values
 
@@ -30,6 +32,8 @@ BATCH = 500
 WAIT_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 10.0
+TELL_SECONDS = 60.0
+"""Between two lines of the log that say the same."""
 
 Take = Callable[[Sequence[Message]], Awaitable[Sequence[Refused]]]
 """Takes messages in one transaction and returns those that it refuses. For one that it does not
@@ -42,6 +46,21 @@ Topics = Callable[[Consumer], list[str]]
 # raised, and what it returns then ends the process.
 _HEADERS = methodcaller("headers")
 
+GROUPS = {"group.protocol": "consumer"}
+"""KIP-848: brokers of Kafka 4. How long a dead worker keeps its partitions is theirs to say."""
+CLASSIC = {
+    "group.protocol": "classic",
+    # Who comes or goes stops nobody whose partitions stay.
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": "6000",
+    "heartbeat.interval.ms": "2000",
+}
+"""For those before, and those that are told to know this one only."""
+
+_NOT_KNOWN = [
+    KafkaError(code).str()
+    for code in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)
+]
 _UNREADABLE = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
 LAG = Gauge(
@@ -56,6 +75,7 @@ RESTARTS = Counter(
     "billing_consumer_restarts", "How often a consumer began again after a fault.", ["consumer"]
 )
 
+_client_log = logging.getLogger(complaints.NAME)
 log = structlog.get_logger()
 
 
@@ -69,15 +89,31 @@ async def follow_until(
 ) -> None:
     """Hand messages to `take` until told to stop; after a fault begin again at the last offset that
     was committed."""
+    protocol, told = GROUPS, dict[str, float]()
     while not stop.is_set():
         try:
-            await _follow(stop, database, kafka, name, topics, take)
+            await _follow(stop, database, {**kafka, **protocol}, name, topics, take)
         except Exception as error:
+            if protocol is GROUPS and _is_not_known(error):
+                log.info("the brokers know the classic protocol only", consumer=name)
+                protocol = CLASSIC
+                continue
             # Whatever it was: without its consumer a topic is never read again.
             RESTARTS.labels(group_id(name)).inc()
-            log.warning("a consumer starts again", consumer=name, error=error)
+            now, why = time.monotonic(), words(error)
+            if now - told.get(why, -TELL_SECONDS) >= TELL_SECONDS:
+                log.warning("a consumer starts again", consumer=name, error=error)
+                told[why] = now
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
+
+
+def _is_not_known(error: Exception) -> bool:
+    """Of the protocol by which groups are formed. The client tells it in words alone: its code says
+    that it can do nothing more."""
+    if not isinstance(error, KafkaException) or error.args[0].code() != KafkaError._FATAL:
+        return False
+    return any(sentence in error.args[0].str() for sentence in _NOT_KNOWN)
 
 
 def only(topic: str) -> Topics:
@@ -257,8 +293,8 @@ def _consumer(kafka: Mapping[str, str], name: str) -> Consumer:
         {
             **kafka,
             "group.id": group_id(name),
-            "group.protocol": "consumer",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-        }
+        },
+        logger=_client_log,
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from confluent_kafka import KafkaException
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
@@ -16,9 +17,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain import finding
 from domain.access import SYSTEM
-from domain.event import DLT_SUFFIX, PARTITIONS, TOPICS
+from domain.event import PARTITIONS, TOPICS
 from domain.finding import Finding, ok, warning, wrong
-from runtime import keys, parts, schema, temporal, usage_partitions
+from runtime import keys, parts, schema, temporal, topics, usage_partitions
 from runtime.issuer import LOOPBACK
 from runtime.production import in_plain_text, require_api, require_auth, require_worker
 from runtime.settings import ConfigurationError, Settings
@@ -33,6 +34,7 @@ SECONDS = 5.0
 SIGN_SECONDS = 2.0
 LEAST = {"PostgreSQL": "16", "Redis": "7", "Temporal": "1.29"}
 """The oldest servers that the README promises."""
+TAKEOVER = timedelta(seconds=10)
 SHOWN = 10
 OURS = frozenset({*grants.ROLES, grants.PUBLIC})
 AS_OWNER = "As the owner of the tables run"
@@ -295,26 +297,52 @@ async def _cache(settings: Settings) -> Findings:
 
 async def _brokers(settings: Settings) -> Findings:
     brokers = await parts.ask_brokers(settings.kafka, SECONDS)
-    return [ok("Kafka", f"{brokers.count} brokers answer."), *_topics(brokers.partitions)]
+    missing = topics.missing(brokers.partitions)
+    refused, takeover = await asyncio.gather(
+        topics.could_not(settings, missing, 0.5 * SECONDS),
+        parts.ask_takeover(settings.kafka, 0.5 * SECONDS),
+    )
+    return [
+        ok("Kafka", f"{brokers.count} brokers answer."),
+        *_takeover(takeover),
+        *_missing_topics(missing, refused),
+        *_uneven_topics(topics.uneven(brokers.partitions)),
+        *([] if missing else [ok("topics", f"All {len(TOPICS)} are there.")]),
+    ]
 
 
-def _topics(partitions: Mapping[str, int]) -> Iterator[Finding]:
-    found = {topic: partitions.get(topic, 0) for topic in map(str, TOPICS)}
+def _takeover(found: timedelta | None) -> Iterator[Finding]:
+    """How long a worker that died keeps its partitions; None where the brokers do not say."""
+    if found is None:
+        return
+    says = f"What a dead worker reads goes to another one after {found.total_seconds():g} s."
+    if found <= TAKEOVER:
+        yield ok("Kafka", says)
+    else:
+        yield warning(
+            "Kafka",
+            says,
+            "Set group.consumer.min.session.timeout.ms and group.consumer.session.timeout.ms to "
+            "6000 on the brokers.",
+        )
+
+
+def _missing_topics(missing: list[str], refused: Mapping[str, KafkaException]) -> Iterator[Finding]:
+    for topic in missing:
+        remedy = "Start a worker, which makes it."
+        if topic in refused:
+            why = refused[topic].args[0].str()
+            remedy = f"Make it with {PARTITIONS} partitions; a worker cannot: {why}"
+        yield wrong("topics", f"{topic} is not there.", remedy)
+
+
+def _uneven_topics(found: Mapping[str, int]) -> Iterator[Finding]:
     for topic, count in found.items():
-        if not count:
-            yield wrong(
-                "topics",
-                f"{topic} is not there.",
-                f"Make it with {PARTITIONS} partitions (docs/events).",
-            )
-        elif count != PARTITIONS and not topic.endswith(DLT_SUFFIX):
-            yield warning(
-                "topics",
-                f"{topic} has {count} partitions; {PARTITIONS} are expected.",
-                "Make it anew while nothing waits in it, or live with less at a time.",
-            )
-    if all(found.values()):
-        yield ok("topics", f"All {len(found)} are there.")
+        yield warning(
+            "topics",
+            f"{topic} has {count} partitions; {PARTITIONS} are expected.",
+            "Make it anew while nothing waits in it, or live with less at a time.",
+        )
 
 
 async def _temporal(settings: Settings) -> Findings:

@@ -19,6 +19,7 @@ from temporalio import activity
 from temporalio.service import RPCError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from runtime import complaints
 from runtime.settings import ConfigurationError
 from service.temporal import TemporalUnreachable
 from store.key_ring import Tampered, UnknownKey
@@ -29,7 +30,8 @@ FIELDS = frozenset(
         *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
         *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
         *("messages", "events", "invariant", "promise", "violations", "first"),
-        *("issuer", "anchor", "entries", "trace_id"),
+        *("issuer", "anchor", "entries", "trace_id", "topic", "partitions"),
+        "left_out",
     }
 )
 """What may stand in a line. Names, cards, tokens, keys of callers, bodies and headers may not."""
@@ -74,6 +76,7 @@ def configure(level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger(complaints.NAME).addFilter(complaints.COMPLAINTS)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from redis.asyncio import Redis
 
+from runtime import complaints
 from runtime.settings import Settings
 from service.status import SECONDS, Ask
 
-_log = logging.getLogger("librdkafka")
+_PROTOCOLS, _SESSION = "group.coordinator.rebalance.protocols", "group.consumer.session.timeout.ms"
+
+_log = logging.getLogger(complaints.NAME)
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,23 @@ def _brokers(options: Mapping[str, str], seconds: float) -> Brokers:
         if topic.error is None
     }
     return Brokers(len(metadata.brokers), partitions)
+
+
+async def ask_takeover(options: Mapping[str, str], seconds: float) -> timedelta | None:
+    """How long a member of a group may be silent before others get its partitions; None where the
+    brokers do not say it, or let the member say."""
+    return await asyncio.to_thread(_takeover, options, seconds)
+
+
+def _takeover(options: Mapping[str, str], seconds: float) -> timedelta | None:
+    asking = AdminClient(dict(options), logger=_log)
+    try:
+        broker, *_ = asking.list_topics(timeout=seconds).brokers
+        which = ConfigResource(ResourceType.BROKER, str(broker))
+        [told] = asking.describe_configs([which], request_timeout=seconds).values()
+        found = {name: entry.value for name, entry in told.result().items()}
+    except KafkaException:
+        return None
+    if "consumer" not in found.get(_PROTOCOLS, "") or _SESSION not in found:
+        return None
+    return timedelta(milliseconds=int(found[_SESSION]))

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from gateway.guard import GuardedGateway
 from gateway.reports import Reports
 from runtime import (
+    complaints,
     dead_letter_consumer,
     gateway_watch,
     gateways,
@@ -23,6 +24,7 @@ from runtime import (
     sealer,
     temporal,
     terms,
+    topics,
     tracing,
     usage_consumer,
     usage_partitions,
@@ -123,6 +125,8 @@ async def _duties(
             for gateway in connected.values()
         ),
         _again_and_again(partial(schedules.ensure_sooner_or_later, client, agreed)),
+        _again_and_again(partial(topics.make_sooner_or_later, settings)),
+        _again_and_again(complaints.tell_for_ever),
     ]
     until_stopped = [
         _again_and_again(partial(dead_letter_consumer.consume_until, stop, pool, kafka)),

@@ -135,6 +135,18 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="Who we are to them.")
     kafka_sasl_password: SecretStr | None = Field(None, description="How we show it.")
+    kafka_replication_factor: int = Field(
+        3,
+        ge=1,
+        le=32_767,
+        description="Brokers that keep each topic which a worker makes. In `dev` 1.",
+    )
+    kafka_min_insync_replicas: int = Field(
+        2,
+        ge=1,
+        le=32_767,
+        description="How many of them have an event before it counts as published. In `dev` 1.",
+    )
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "billing"
     temporal_tls: bool = Field(False, description="Whether Temporal is spoken to with TLS.")
@@ -320,10 +332,20 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _of_dev(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Elsewhere nobody's machine has the UI of the installation."""
+        """Elsewhere nobody's machine has the UI of the installation, or is all of its brokers."""
         if values.get("billing_environment") == "dev":
-            return {"temporal_ui_url": DEV_UI, **values}
+            alone = {"kafka_replication_factor": 1, "kafka_min_insync_replicas": 1}
+            return {"temporal_ui_url": DEV_UI, **alone, **values}
         return values
+
+    @model_validator(mode="after")
+    def _enough_brokers(self) -> "Settings":
+        if self.kafka_min_insync_replicas > self.kafka_replication_factor:
+            raise ValueError(
+                "KAFKA_MIN_INSYNC_REPLICAS should be at most KAFKA_REPLICATION_FACTOR: "
+                "no event would ever be published"
+            )
+        return self
 
     @field_validator("oidc_issuers")
     @classmethod

@@ -7,6 +7,7 @@ consumer cannot take.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from domain.errors import InvalidRequest
 from domain.event import USAGE, USAGE_DEAD_LETTERS
 from domain.message import Message, Refused, refused
 from domain.usage_document import decode
+from runtime import complaints
 from runtime.consumer import follow_until, group_id, only
 from service.usage import take
 from store.database import Database
@@ -26,6 +28,7 @@ from store.database import Database
 CONSUMER = "usage"
 DELIVERY_MILLISECONDS = 10_000
 
+_client_log = logging.getLogger(complaints.NAME)
 log = structlog.get_logger()
 
 
@@ -33,22 +36,13 @@ async def consume_until(
     stop: asyncio.Event, database: Database, kafka: Mapping[str, str], late: timedelta
 ) -> None:
     """Consume until told to stop."""
-    # Not idempotent: that producer may stop for good, and whoever reads knows a letter by its id.
-    producer = Producer(
-        {
-            **kafka,
-            "acks": "all",
-            "message.timeout.ms": DELIVERY_MILLISECONDS,
-            # That a topic is not there is known sooner, and then at once.
-            "topic.metadata.propagation.max.ms": DELIVERY_MILLISECONDS // 2,
-        }
+    await follow_until(
+        stop, database, kafka, CONSUMER, only(USAGE), partial(count, database, kafka, late)
     )
-    counting = partial(count, database, producer, late)
-    await follow_until(stop, database, kafka, CONSUMER, only(USAGE), counting)
 
 
 async def count(
-    database: Database, producer: Producer, late: timedelta, messages: Sequence[Message]
+    database: Database, kafka: Mapping[str, str], late: timedelta, messages: Sequence[Message]
 ) -> list[Refused]:
     """Count what can be counted in one transaction, and send the rest to the topic of dead letters;
     returns what that topic did not take."""
@@ -60,7 +54,8 @@ async def count(
     ]
     if uncounted:
         log.warning("usage was refused", events=len(uncounted))
-    return await _send_away(producer, uncounted)
+        return await _send_away(_producer(kafka), uncounted)
+    return []
 
 
 def _document(message: Message) -> object:
@@ -70,9 +65,24 @@ def _document(message: Message) -> object:
         return refusal
 
 
+def _producer(kafka: Mapping[str, str]) -> Producer:
+    """For one batch: while it has nothing to send nobody would hear what it says.
+
+    Not idempotent: that one may stop for good, and whoever reads knows a letter by its id.
+    """
+    waits = {"acks": "all", "message.timeout.ms": DELIVERY_MILLISECONDS}
+    return Producer({**kafka, **waits}, logger=_client_log)
+
+
 async def _send_away(producer: Producer, letters: Sequence[Refused]) -> list[Refused]:
     """Returns those that were not acknowledged, whatever the reason: too large with the headers, no
-    such topic or partition, no right, or nobody who answers in time."""
+    such topic, no right, or nobody who answers in time.
+
+    Each goes to the partition of its number, as others expect; where there are fewer, to another.
+    """
+    partitions = await asyncio.to_thread(_partitions, producer)
+    if not partitions:
+        return [*letters]
     left = dict(enumerate(letters))
 
     def delivered(number: int, error: KafkaError | None, _: Sent) -> None:
@@ -85,7 +95,7 @@ async def _send_away(producer: Producer, letters: Sequence[Refused]) -> list[Ref
                 USAGE_DEAD_LETTERS,
                 key=letter.message.key,
                 value=letter.message.value,
-                partition=letter.message.partition,
+                partition=letter.message.partition % partitions,
                 headers=_headers(letter),
                 on_delivery=partial(delivered, number),
             )
@@ -95,6 +105,16 @@ async def _send_away(producer: Producer, letters: Sequence[Refused]) -> list[Ref
     while await asyncio.to_thread(producer.flush, 1):
         pass
     return list(left.values())
+
+
+def _partitions(producer: Producer) -> int:
+    """Of the topic of dead letters; 0 where it is not there, or nobody says so."""
+    try:
+        found = producer.list_topics(USAGE_DEAD_LETTERS, timeout=DELIVERY_MILLISECONDS / 1000)
+    except KafkaException as error:
+        log.warning("a dead letter cannot be sent", error=error)
+        return 0
+    return len(found.topics[USAGE_DEAD_LETTERS].partitions)
 
 
 def _headers(letter: Refused) -> list[tuple[str, str | bytes | None]]:

@@ -117,6 +117,11 @@ _MARK = (
     )
     .values(refused_at=None)
 )
+_REFUSE = text("""
+UPDATE outbox SET refused_at = now(), refusal = refused.reason
+FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS refused (id, reason)
+WHERE outbox.id = refused.id AND outbox.published_at IS NULL
+""")
 """Put together once: that costs more than the statement."""
 
 
@@ -178,9 +183,8 @@ async def mark_published(tx: Transaction, ids: Sequence[int]) -> None:
 
 async def refuse(tx: Transaction, reasons: Mapping[int, str]) -> None:
     """Set these aside: they and what comes behind them stay until they are tried again."""
-    for id_, reason in reasons.items():
-        refused = update(outbox).where(outbox.c.id == id_, outbox.c.published_at.is_(None))
-        await tx.execute(refused.values(refused_at=func.now(), refusal=reason))
+    if reasons:
+        await tx.execute(_REFUSE, {"ids": [*reasons], "reasons": [*reasons.values()]})
 
 
 async def try_again(tx: Transaction, limit: int) -> None:
@@ -190,6 +194,13 @@ async def try_again(tx: Transaction, limit: int) -> None:
     oldest = first.order_by(outbox.c.refused_at, outbox.c.id).limit(limit)
     again = update(outbox).where(outbox.c.id.in_(oldest), _REFUSED)
     await tx.execute(again.values(refused_at=None))
+
+
+async def free(tx: Transaction, topics: Sequence[str]) -> None:
+    """Let all that was refused of these topics be read again: they are mended."""
+    if topics:
+        again = update(outbox).where(_REFUSED, outbox.c.topic.in_(topics))
+        await tx.execute(again.values(refused_at=None))
 
 
 async def count_waiting(tx: Transaction) -> int:

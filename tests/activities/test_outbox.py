@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 
 import pytest
 from confluent_kafka import KafkaError, Producer
+from sqlalchemy import select
 from temporalio.testing import ActivityEnvironment
 
-from activities.outbox import OutboxActivities, RelayTurn
+from activities.outbox import BEHIND, OutboxActivities, RelayTurn
 from domain.access import SYSTEM
 from domain.event import PARTITIONS, TOPICS, Event, Origin, Topic
 from runtime.settings import Settings
-from store import outbox
+from store import outbox, tables
 from tests.support.conditions import PATIENCE_SECONDS, eventually, patience
 from tests.support.relays import (
     BROKERS,
@@ -295,16 +296,24 @@ async def test_an_event_that_is_too_large_holds_up_its_own_topic_and_aggregate_o
         reasons = [row.refusal for row in rows if row.topic == Topic.ORDER_STEP]
         # Nothing mends a size: an operator gives this one event up.
         await outbox.mark_published(tx, [rows[1].id])
-    behind = "Waits for an earlier event of its aggregate."
     assert reasons == [
         None,
-        "Unable to produce message: Broker: Message size too large",
-        *[behind] * 2,
+        "billing.order.step: Unable to produce message: Broker: Message size too large",
+        *[BEHIND] * 2,
     ]
 
     async with relaying(bed):
         await eventually(bed.all_published)
     assert (await numbers(bed, Topic.ORDER_STEP))[order_id] == [1, 2, 3]
+
+
+async def refusals(bed: RelayBed) -> set[tuple[str, str]]:
+    """Of which topic what is set aside is, and why."""
+    query = select(tables.outbox.c.topic, tables.outbox.c.refusal).where(
+        tables.outbox.c.refused_at.is_not(None), tables.outbox.c.published_at.is_(None)
+    )
+    async with bed.database.engine.connect() as tx:
+        return {(topic, refusal) for topic, refusal in await tx.execute(query)}
 
 
 @pytest.mark.parametrize("error", [3, 29], ids=["UNKNOWN_TOPIC", "TOPIC_AUTHORIZATION_FAILED"])
@@ -326,6 +335,9 @@ async def test_a_topic_that_takes_nothing_holds_up_no_other(
             await tell(1)
             await tell(2)
         assert await bed.refused() == 60
+        reasons = await refusals(bed) - {(topic, BEHIND)}
+        assert {named for named, _ in reasons} == {topic}
+        assert all(topic in reason for _, reason in reasons)
     finally:
         bed.control(f"topic_error {topic} 0")
     both = {each: [1, 2] for each in aggregates}
@@ -348,6 +360,53 @@ async def test_what_is_refused_is_tried_again_within_a_turn(fresh_bed: RelayBed)
         await eventually(bed.all_published)
 
     assert await numbers(bed, topic) == {order_id: [1]}
+
+
+async def test_the_events_of_a_topic_that_was_missing_go_out_by_themselves_once_it_is_there(
+    fresh_bed: RelayBed,
+) -> None:
+    """Long before anything else that was refused is tried again."""
+    bed, topic, order_id = fresh_bed, Topic.ORDER_STEP, new_id()
+    bed.control(f"topic_error {topic} {KafkaError.UNKNOWN_TOPIC_OR_PART}")
+    async with relaying(bed):
+        for number in (1, 2):
+            await commit(bed.database, [an_event(order_id, number, topic)])
+            await eventually(bed.all_published_or_refused)
+        assert await refusals(bed) == {
+            (topic, f"{topic} is not there: its events go out by themselves once it is made."),
+            (topic, BEHIND),
+        }
+        bed.control(f"topic_error {topic} 0")
+
+        await eventually(bed.all_published)
+
+    assert await numbers(bed, topic) == {order_id: [1, 2]}
+
+
+async def test_what_was_acknowledged_before_the_brokers_take_nothing_is_not_sent_again(
+    fresh_bed: RelayBed,
+) -> None:
+    bed = fresh_bed
+    activities, environment = (
+        OutboxActivities(bed.database, bed.settings.kafka),
+        ActivityEnvironment(),
+    )
+    turn = asyncio.create_task(environment.run(activities.relay, RelayTurn(timedelta(hours=1))))
+    await commit(bed.database, [an_event(new_id())])
+    await eventually(bed.all_published)
+    # One request of several is refused; whoever sends what is left gets no leave to.
+    bed.control(f"errors {INIT_PRODUCER_ID} {KafkaError.CLUSTER_AUTHORIZATION_FAILED} 2")
+    bed.refuse_produce(KafkaError.MSG_SIZE_TOO_LARGE, 1)
+    await commit(bed.database, [an_event(new_id()) for _ in range(100)])
+    with pytest.raises(RuntimeError, match="Kafka takes nothing"):
+        await turn
+
+    marked = await bed.published() - 1
+    assert 0 < marked < 100
+    await relay_until_published(bed)
+    times = await check_nothing_is_lost_and_firsts_are_in_order(bed)
+    print(f"{marked} of 100 were marked, {times.total() - len(times)} came again")
+    assert times.total() - len(times) <= 100 - marked
 
 
 async def test_brokers_that_take_nothing_at_all_refuse_no_event(bed: RelayBed) -> None:

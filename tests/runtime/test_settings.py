@@ -100,3 +100,16 @@ def test_links_lead_to_the_temporal_ui_that_is_named_and_only_in_dev_to_this_mac
     told: dict[str, str], link: str | None
 ) -> None:
     assert Settings.model_validate(told).temporal_ui_url == link
+
+
+def test_more_replicas_in_sync_than_there_are_is_refused() -> None:
+    with pytest.raises(ValidationError, match="no event would ever be published"):
+        Settings.model_validate({"kafka_replication_factor": 1, "kafka_min_insync_replicas": 2})
+
+
+def test_in_dev_a_single_broker_is_enough_unless_something_else_is_said() -> None:
+    alone = Settings.model_validate({"billing_environment": "dev"})
+    told = Settings.model_validate({"billing_environment": "dev", "kafka_replication_factor": 3})
+
+    assert (alone.kafka_replication_factor, alone.kafka_min_insync_replicas) == (1, 1)
+    assert (told.kafka_replication_factor, told.kafka_min_insync_replicas) == (3, 1)

@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -41,7 +41,7 @@ class RelayBed:
     servers: list[Server] = field(default_factory=list)
 
     def start_relay(self, kind: str) -> Server:
-        """Start `tests.support.relay_process` as `activity` or `worker`."""
+        """Start `tests.support.relay_process` as `activity`, `worker` or `ranking`."""
         addresses = {
             "DATABASE_URL": self.settings.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
@@ -132,29 +132,37 @@ class RelayBed:
 
 @asynccontextmanager
 async def relay_bed(
-    settings: Settings, directory: Path, topics: Sequence[str] = TOPICS
+    settings: Settings,
+    directory: Path,
+    topics: Sequence[str] = TOPICS,
+    partitions: Mapping[str, int] = {},
 ) -> AsyncIterator[RelayBed]:
     """A fresh bed; ends its relays by their ids."""
+    server = kafka.start(directory, topics, partitions)
+    try:
+        process.wait_until_ready([server])
+        async with bed_on(settings, directory, kafka.bootstrap_servers(directory)) as bed:
+            yield bed
+    finally:
+        process.stop([server])
+
+
+@asynccontextmanager
+async def bed_on(settings: Settings, directory: Path, brokers: str) -> AsyncIterator[RelayBed]:
+    """The same beside brokers that are there: a database and a namespace of its own."""
     name = f"relays_{uuid4().hex}"
     owner_url, url = (
         each.rpartition("/")[0] + f"/{name}"
         for each in (settings.database_owner_url, settings.database_url)
     )
+    own = {"database_url": url, "kafka_bootstrap_servers": brokers, "temporal_namespace": name}
     async with (
         database_of_its_own(settings.database_owner_url, name),
         connected(url, pool_size=16) as pool,
     ):
         await asyncio.to_thread(schema.upgrade, owner_url)
-        server = kafka.start(directory, topics)
-        bed = RelayBed(settings, owner_url, pool, directory, [server])
+        bed = RelayBed(settings.model_copy(update=own), owner_url, pool, directory)
         try:
-            process.wait_until_ready([server])
-            own = {
-                "database_url": url,
-                "kafka_bootstrap_servers": kafka.bootstrap_servers(directory),
-                "temporal_namespace": name,
-            }
-            bed.settings = settings.model_copy(update=own)
             yield bed
         finally:
             for each in bed.servers:
@@ -224,7 +232,9 @@ class Delivery:
 
 
 @contextmanager
-def consuming(settings: Settings, topics: Sequence[str]) -> Iterator[Consumer]:
+def consuming(
+    settings: Settings, topics: Sequence[str], partitions: int = PARTITIONS
+) -> Iterator[Consumer]:
     """A consumer of every partition of these topics, from the beginning."""
     consumer = Consumer(
         {
@@ -240,7 +250,7 @@ def consuming(settings: Settings, topics: Sequence[str]) -> Iterator[Consumer]:
             [
                 TopicPartition(topic, partition, OFFSET_BEGINNING)
                 for topic in topics
-                for partition in range(PARTITIONS)
+                for partition in range(partitions)
             ]
         )
         yield consumer
@@ -261,12 +271,14 @@ async def published(database: Database, topic: Topic, aggregates: Iterable[str])
     await eventually(nothing_waits)
 
 
-def received(settings: Settings, topics: Sequence[str]) -> list[Message]:
+def received(
+    settings: Settings, topics: Sequence[str], partitions: int = PARTITIONS
+) -> list[Message]:
     """Everything that these topics hold, in order of each partition."""
-    with consuming(settings, topics) as consumer:
+    with consuming(settings, topics, partitions) as consumer:
         left = 0
         for topic in topics:
-            for partition in range(PARTITIONS):
+            for partition in range(partitions):
                 which = TopicPartition(topic, partition)
                 low, high = consumer.get_watermark_offsets(which, timeout=PATIENCE_SECONDS)
                 left += high - low
