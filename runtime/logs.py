@@ -29,7 +29,7 @@ FIELDS = frozenset(
         *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
         *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
         *("messages", "events", "invariant", "promise", "violations", "first"),
-        *("issuer", "anchor", "entries", "trace_id"),
+        *("issuer", "anchor", "entries", "trace_id", "queues"),
     }
 )
 """What may stand in a line. Names, cards, tokens, keys of callers, bodies and headers may not."""

@@ -100,3 +100,9 @@ def test_links_lead_to_the_temporal_ui_that_is_named_and_only_in_dev_to_this_mac
     told: dict[str, str], link: str | None
 ) -> None:
     assert Settings.model_validate(told).temporal_ui_url == link
+
+
+@pytest.mark.parametrize("queues", [[], ["outbox", "outbox"], ["refunds"]])
+def test_a_worker_serves_queues_that_there_are_each_once(queues: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"worker_queues": queues})

@@ -1,0 +1,117 @@
+"""A worker process serves what it was told to serve, and nothing else."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import httpx2
+import pytest
+from confluent_kafka import Producer
+from sqlalchemy import func, select
+
+from dev import process
+from domain.access import SYSTEM
+from domain.event import USAGE
+from domain.status import Status
+from runtime import temporal
+from runtime.settings import Settings, WorkerQueue
+from service.status import look
+from store import customer
+from store.tables import usage_events
+from tests.support.conditions import PATIENCE_SECONDS, eventually
+from tests.support.databases import connected
+from tests.support.desks import desk
+from tests.support.installations import installation, worker
+
+
+@pytest.fixture
+async def alone(settings: Settings) -> AsyncIterator[Settings]:
+    async with installation(settings) as own:
+        yield own
+
+
+def serving(settings: Settings, *queues: WorkerQueue) -> Settings:
+    port = process.free_port()
+    return settings.model_copy(update={"worker_queues": queues, "worker_port": port})
+
+
+async def ready(settings: Settings) -> str:
+    """What its probe says once it is ready."""
+
+    async def said() -> str | None:
+        async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+            answer = await http.get(f"http://127.0.0.1:{settings.worker_port}/health/ready")
+        return answer.text if answer.status_code == 200 else None
+
+    text = await eventually(said)
+    assert text is not None
+    return text
+
+
+async def status(settings: Settings) -> Status:
+    client = await temporal.connect_when_ready(settings)
+    async with connected(settings.database_url) as pool:
+        return await look(desk(pool, client), "", {})
+
+
+def polled(found: Status) -> set[str]:
+    return {queue.name for queue in found.queues if queue.workers}
+
+
+def relay_runs(found: Status) -> bool:
+    return all(part.wrong is None for part in found.parts if part.name == "relay")
+
+
+async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settings) -> None:
+    batch = serving(alone, WorkerQueue.SETTLEMENT, WorkerQueue.VERIFICATION)
+
+    async with worker(batch):
+        said = await ready(batch)
+        found = await status(alone)
+
+    assert said == "ready\nIt serves settlement, verification."
+    assert polled(found) == {"settlement", "verification"}
+
+
+async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings) -> None:
+    payments = serving(alone, WorkerQueue.PAYMENTS)
+
+    async with worker(payments):
+
+        async def runs() -> bool:
+            return relay_runs(await status(alone))
+
+        await eventually(runs)
+        assert polled(await status(alone)) == {"payments"}
+
+
+async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Settings) -> None:
+    consumers = serving(alone, WorkerQueue.CONSUMERS)
+    name = f"c-{uuid4().hex}"
+    event = {
+        "eventId": "e-1",
+        "customerId": name,
+        "resourceType": "API_CALL",
+        "quantity": 1,
+        "occurredAt": datetime.now(UTC).isoformat(),
+    }
+    counted = select(func.count()).where(usage_events.c.customer_id == name)
+
+    async with connected(alone.database_url) as pool, worker(consumers):
+        async with pool.begin(SYSTEM) as tx:
+            await customer.put(tx, name)
+        said = await ready(consumers)
+        producer = Producer(alone.kafka)
+        producer.produce(USAGE, key=name, value=json.dumps(event))
+        assert producer.flush(PATIENCE_SECONDS) == 0
+
+        async def is_counted() -> bool:
+            async with pool.read(SYSTEM) as tx:
+                return await tx.scalar(counted) == 1
+
+        await eventually(is_counted)
+        found = await status(alone)
+
+    assert said == "ready\nIt serves consumers."
+    assert polled(found) == set()
