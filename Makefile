@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oidc test-fuzz dev check format load bench bench-quick lock clean
+.PHONY: help demo test test-oidc test-fuzz test-image dev check format load bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ test-oidc: .venv/development ## Run the tests against Keycloak, which it downloa
 
 test-fuzz: .venv/development ## Make thousands of calls out of the OpenAPI document, as each role, for an hour
 	@$(ALIVE) $(BIN)/python -m pytest tests/fuzz/deep.py
+
+test-image: .venv/development ## Run every command of the Dockerfile in a folder (60 MB to download)
+	@$(ALIVE) $(BIN)/python -m pytest tests/deploy/image.py
 
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
