@@ -17,6 +17,7 @@ from domain.terms import Terms
 from gateway.guard import GuardedGateway
 from gateway.reports import Reports
 from runtime import (
+    attendance,
     dead_letter_consumer,
     gateway_watch,
     gateways,
@@ -191,11 +192,12 @@ def _verification(means: _Means) -> _Share:
 def _consumers(means: _Means) -> _Share:
     stop, pool, kafka = means.stop, means.pool, means.settings.kafka
     return _Share(
+        until_cancelled=[partial(attendance.attend_for_ever, pool)],
         until_stopped=[
             partial(dead_letter_consumer.consume_until, stop, pool, kafka),
             partial(ranking_consumer.consume_until, stop, pool, kafka),
             partial(usage_consumer.consume_until, stop, pool, kafka, means.settings.usage_late),
-        ]
+        ],
     )
 
 

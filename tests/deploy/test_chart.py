@@ -151,7 +151,7 @@ def test_kubernetes_takes_what_is_made(environment: str, version: str, tmp_path:
     (file := tmp_path / "all.yaml").write_text(rendered_text(environment))
 
     ran = subprocess.run(
-        [sys.executable, "-m", "kubernetes_validate", "--strict", "-k", version, file],
+        [sys.executable, "-m", "kubernetes_validate", "--strict", "--quiet", "-k", version, file],
         capture_output=True,
         text=True,
     )

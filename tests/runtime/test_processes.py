@@ -59,8 +59,8 @@ def polled(found: Status) -> set[str]:
     return {queue.name for queue in found.queues if queue.workers}
 
 
-def relay_runs(found: Status) -> bool:
-    return all(part.wrong is None for part in found.parts if part.name == "relay")
+def is_done(found: Status, duty: str) -> bool:
+    return all(part.wrong is None for part in found.parts if part.name == duty)
 
 
 async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settings) -> None:
@@ -72,6 +72,7 @@ async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settin
 
     assert said == "ready\nIt serves settlement, verification."
     assert polled(found) == {"settlement", "verification"}
+    assert not is_done(found, "consumers")
 
 
 async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings) -> None:
@@ -80,7 +81,7 @@ async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings)
     async with worker(payments):
 
         async def runs() -> bool:
-            return relay_runs(await status(alone))
+            return is_done(await status(alone), "relay")
 
         await eventually(runs)
         assert polled(await status(alone)) == {"payments"}
@@ -113,5 +114,10 @@ async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Set
         await eventually(is_counted)
         found = await status(alone)
 
+    async def nobody_consumes() -> bool:
+        return not is_done(await status(alone), "consumers")
+
+    await eventually(nobody_consumes)
     assert said == "ready\nIt serves consumers."
     assert polled(found) == set()
+    assert is_done(found, "consumers")
