@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 
 import uvloop
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from runtime import logs
 from runtime.processes import work
 from runtime.production import require_worker
-from runtime.settings import ConfigurationError, Settings, WorkerQueue
+from runtime.settings import ConfigurationError, Settings, WorkerQueue, unusable
 
 
 def main(queues: Sequence[WorkerQueue] | None = None) -> None:
@@ -35,3 +37,5 @@ if __name__ == "__main__":
         main()
     except ConfigurationError as error:
         sys.exit(f"worker: {error}")
+    except (ValidationError, SettingsError) as error:
+        sys.exit(f"worker: {unusable(error)}")

@@ -13,12 +13,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
@@ -443,6 +451,15 @@ class Settings(BaseSettings):
     @property
     def gateway_key_window(self) -> timedelta:
         return timedelta(seconds=self.gateway_key_window_seconds)
+
+
+def unusable(error: ValidationError | SettingsError) -> str:
+    """Which setting cannot be read, and why: a sentence for the operator."""
+    if isinstance(error, SettingsError):
+        return f"A setting is not valid JSON: {error}."
+    first = error.errors()[0]
+    words = first["msg"].removeprefix("Value error, ")
+    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
 
 
 class ConfigurationError(Exception):

@@ -1,5 +1,7 @@
 """`billing worker --queues …`: bad names are refused before anything starts."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,11 @@ import typer
 
 from cli.worker import served
 from runtime.settings import WorkerQueue
-from tests.cli.test_main import billing
+from tests.cli.test_main import billing, environment
+from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.threads import beside_the_loop
 
+ROOT = Path(__file__).parents[2]
 ALL = "payments, settlement, outbox, verification, consumers"
 
 
@@ -41,11 +45,30 @@ def test_a_bad_name_is_refused_as_any_bad_option_is(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (
+            '["outbox","outbox"]',
+            "The setting WORKER_QUEUES cannot be used: Each queue should be named once.",
+        ),
+        ("outbox", "A setting is not valid JSON: "),
+    ],
+)
 @beside_the_loop
-def test_a_doubled_name_in_the_setting_is_a_sentence(tmp_path: Path) -> None:
-    run = billing("worker", cwd=tmp_path, WORKER_QUEUES='["outbox","outbox"]')
-
-    assert run.returncode == 1
-    assert run.stderr == (
-        "billing: The setting WORKER_QUEUES cannot be used: Each queue should be named once.\n"
+def test_a_setting_that_cannot_be_read_is_a_sentence_of_either_entry(
+    value: str, sentence: str, tmp_path: Path
+) -> None:
+    command = billing("worker", cwd=tmp_path, WORKER_QUEUES=value)
+    script = subprocess.run(
+        [sys.executable, ROOT / "worker.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(WORKER_QUEUES=value),
+        timeout=PATIENCE_SECONDS,
     )
+
+    assert (command.returncode, script.returncode) == (1, 1)
+    assert command.stderr.startswith(f"billing: {sentence}")
+    assert script.stderr == command.stderr.replace("billing: ", "worker: ")

@@ -261,6 +261,22 @@ def test_only_the_migration_has_the_owners_credentials(environment: str) -> None
 @needs_helm
 @everywhere
 @beside_the_loop
+def test_a_secret_of_a_server_goes_to_those_who_may_speak_to_it(environment: str) -> None:
+    servers = values(environment)["networkPolicy"]["servers"]
+
+    for secret, server in (("REDIS_URL", "redis"), ("KAFKA_SASL_PASSWORD", "kafka")):
+        told = {
+            name
+            for name, pod in pods(rendered(environment))
+            if f"{secret}_FILE" in environment_of(pod)
+        }
+        if server in servers:
+            assert told == set(servers[server]["from"]), secret
+
+
+@needs_helm
+@everywhere
+@beside_the_loop
 def test_a_pod_is_left_longer_than_its_slowest_call_to_a_gateway(environment: str) -> None:
     for name, pod in pods(rendered(environment)):
         if name != "migration":
@@ -333,6 +349,20 @@ def test_prometheus_gets_the_very_rules_and_grafana_the_dashboards() -> None:
     assert dashboards["data"].keys() == {path.name for path in files}
     for path in files:
         assert json.loads(dashboards["data"][path.name]) == json.loads(path.read_text())
+
+
+@needs_helm
+@beside_the_loop
+def test_a_packed_chart_makes_the_same(tmp_path: Path) -> None:
+    """With the alarms and dashboards themselves: a link would lead nowhere."""
+    packed = helm("package", ".", "--destination", str(tmp_path))
+    [archive] = tmp_path.glob("*.tgz")
+
+    told = ("-f", "values-prod.yaml", "--kube-version", NEWEST)
+    made = helm("template", RELEASE, str(archive), *told)
+
+    assert (packed.returncode, made.returncode) == (0, 0)
+    assert made.stdout == rendered_text("prod")
 
 
 @needs_helm

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -13,12 +14,13 @@ from sqlalchemy import func, select
 from dev import process
 from domain.access import SYSTEM
 from domain.event import USAGE
-from domain.status import Status
+from domain.status import Status, for_a_person
 from runtime import temporal
 from runtime.settings import Settings, WorkerQueue
 from service.status import look
 from store import customer
 from store.tables import usage_events
+from tests.support.chart import values
 from tests.support.conditions import PATIENCE_SECONDS, eventually
 from tests.support.databases import connected
 from tests.support.desks import desk
@@ -73,6 +75,18 @@ async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settin
     assert said == "ready\nIt serves settlement, verification."
     assert polled(found) == {"settlement", "verification"}
     assert not is_done(found, "consumers")
+
+
+async def test_the_deployments_of_the_chart_leave_nothing_undone(alone: Settings) -> None:
+    async with AsyncExitStack() as pods:
+        for deployment in values()["workers"].values():
+            queues = [WorkerQueue(each) for each in deployment["queues"]]
+            await pods.enter_async_context(worker(serving(alone, *queues)))
+
+        async def nothing_is_wrong() -> bool:
+            return for_a_person(await status(alone)) == ()
+
+        await eventually(nothing_is_wrong)
 
 
 async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings) -> None:
