@@ -71,7 +71,9 @@ async def _work(
     async with _means(settings, client, stop) as means:
         shares = [_SHARES[queue](means) for queue in settings.worker_queues]
         workers = [worker for share in shares for worker in share.workers]
-        async with running(*workers), _on_duty(shares, stop):
+        # In this order: consumers see by themselves that they are to end, and end what is in hand
+        # while the workers end theirs.
+        async with _on_duty(shares, stop), running(*workers):
             memory.freeze()
             standing.works(client, means.pool, settings.worker_queues)
             log.info(

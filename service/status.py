@@ -261,7 +261,8 @@ async def _described(
 
 
 async def _relay(client: Client) -> Part:
-    """The one workflow that publishes all events; the sweeper of any worker starts it."""
+    """The one workflow that publishes all events; the sweeper of any worker of payments
+    starts it."""
     try:
         described = await client.get_workflow_handle(OUTBOX_WORKFLOW_ID).describe()
         runs = described.status is WorkflowExecutionStatus.RUNNING

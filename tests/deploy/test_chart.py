@@ -143,6 +143,15 @@ def test_the_chart_is_of_this_version_and_has_the_very_alarms_and_dashboards() -
 
 
 @needs_helm
+@everywhere
+@beside_the_loop
+def test_its_own_linter_finds_nothing(environment: str) -> None:
+    ran = helm("lint", "--strict", ".", "-f", f"values-{environment}.yaml")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@needs_helm
 @needs_schemas
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @everywhere

@@ -10,19 +10,26 @@ import httpx2
 import pytest
 from confluent_kafka import Producer
 from sqlalchemy import func, select
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.enums.v1.workflow_pb2 import (
+    PENDING_ACTIVITY_STATE_SCHEDULED,
+    PENDING_ACTIVITY_STATE_STARTED,
+)
 
 from dev import process
 from domain.access import SYSTEM
 from domain.event import USAGE
 from domain.status import Status, for_a_person
+from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from runtime import temporal
 from runtime.settings import Settings, WorkerQueue
+from service.starts import start_relay
 from service.status import look
 from store import customer
 from store.tables import usage_events
 from tests.support.chart import values
 from tests.support.conditions import PATIENCE_SECONDS, eventually
-from tests.support.databases import connected
+from tests.support.databases import connected, does_somebody_wait, locked, somebody_waits
 from tests.support.desks import desk
 from tests.support.installations import installation, worker
 
@@ -65,6 +72,22 @@ def is_done(found: Status, duty: str) -> bool:
     return all(part.wrong is None for part in found.parts if part.name == duty)
 
 
+async def use(settings: Settings, name: str) -> None:
+    """A new customer of this name, and a message of usage."""
+    async with connected(settings.database_url) as pool, pool.begin(SYSTEM) as tx:
+        await customer.put(tx, name)
+    event = {
+        "eventId": "e-1",
+        "customerId": name,
+        "resourceType": "API_CALL",
+        "quantity": 1,
+        "occurredAt": datetime.now(UTC).isoformat(),
+    }
+    producer = Producer(settings.kafka)
+    producer.produce(USAGE, key=name, value=json.dumps(event))
+    assert producer.flush(PATIENCE_SECONDS) == 0
+
+
 async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settings) -> None:
     batch = serving(alone, WorkerQueue.SETTLEMENT, WorkerQueue.VERIFICATION)
 
@@ -104,22 +127,11 @@ async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings)
 async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Settings) -> None:
     consumers = serving(alone, WorkerQueue.CONSUMERS)
     name = f"c-{uuid4().hex}"
-    event = {
-        "eventId": "e-1",
-        "customerId": name,
-        "resourceType": "API_CALL",
-        "quantity": 1,
-        "occurredAt": datetime.now(UTC).isoformat(),
-    }
     counted = select(func.count()).where(usage_events.c.customer_id == name)
 
     async with connected(alone.database_url) as pool, worker(consumers):
-        async with pool.begin(SYSTEM) as tx:
-            await customer.put(tx, name)
         said = await ready(consumers)
-        producer = Producer(alone.kafka)
-        producer.produce(USAGE, key=name, value=json.dumps(event))
-        assert producer.flush(PATIENCE_SECONDS) == 0
+        await use(alone, name)
 
         async def is_counted() -> bool:
             async with pool.read(SYSTEM) as tx:
@@ -135,3 +147,25 @@ async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Set
     assert said == "ready\nIt serves consumers."
     assert polled(found) == set()
     assert is_done(found, "consumers")
+
+
+async def test_a_consumer_that_takes_long_to_end_keeps_nobody_at_work(alone: Settings) -> None:
+    client = await temporal.connect_when_ready(alone)
+    both = serving(alone, WorkerQueue.OUTBOX, WorkerQueue.CONSUMERS)
+    await start_relay(client)
+    relay = client.get_workflow_handle(OUTBOX_WORKFLOW_ID)
+
+    async def is_published_by(state: "PendingActivityState.ValueType") -> bool:
+        pending = (await relay.describe()).raw_description.pending_activities
+        return [each.state for each in pending] == [state]
+
+    async with locked(alone.database_owner_url, "usage_events") as tx, worker(both) as told:
+        await eventually(lambda: is_published_by(PENDING_ACTIVITY_STATE_STARTED))
+        await use(alone, f"c-{uuid4().hex}")
+        await somebody_waits(tx, "usage_events")
+
+        told.set()
+
+        # Nobody does it any more, and it waits for another worker.
+        await eventually(lambda: is_published_by(PENDING_ACTIVITY_STATE_SCHEDULED))
+        assert await does_somebody_wait(tx, "usage_events")
