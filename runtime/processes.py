@@ -70,10 +70,7 @@ async def _work(
 ) -> None:
     async with _means(settings, client, stop) as means:
         shares = [_SHARES[queue](means) for queue in settings.worker_queues]
-        workers = [worker for share in shares for worker in share.workers]
-        # In this order: consumers see by themselves that they are to end, and end what is in hand
-        # while the workers end theirs.
-        async with _on_duty(shares, stop), running(*workers):
+        async with serving(shares, stop):
             memory.freeze()
             standing.works(client, means.pool, settings.worker_queues)
             log.info(
@@ -129,7 +126,7 @@ Duty = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """What a worker does for one queue: whoever polls it, and duties beside that. Those that end by
     themselves when the process is told to stop are `until_stopped`: they end what is in hand."""
 
@@ -138,7 +135,7 @@ class _Share:
     until_stopped: Sequence[Duty] = ()
 
 
-def _payments(means: _Means) -> _Share:
+def _payments(means: _Means) -> Share:
     """Real time; whoever lost its owner is found here, and a gateway that is down is looked after
     by those who call it."""
     settings, client, pool = means.settings, means.client, means.pool
@@ -157,12 +154,12 @@ def _payments(means: _Means) -> _Share:
     ]
     reports = partial(gateway_watch.report_for_ever, means.reports, client.identity, means.gateways)
     sweeps = partial(sweep_for_ever, client, pool, means.terms, every)
-    return _Share([worker], [sweeps, reports, *mends])
+    return Share([worker], [sweeps, reports, *mends])
 
 
-def _settlement(means: _Means) -> _Share:
+def _settlement(means: _Means) -> Share:
     """Batch, with the Schedules that begin it, and partitions for the usage that it bills."""
-    return _Share(
+    return Share(
         [settlement_worker(means.client, means.batch_pool, version=means.version)],
         [
             partial(schedules.ensure_sooner_or_later, means.client, means.terms),
@@ -171,11 +168,11 @@ def _settlement(means: _Means) -> _Share:
     )
 
 
-def _outbox(means: _Means) -> _Share:
-    return _Share([outbox_worker(means.client, means.pool, means.settings.kafka, means.version)])
+def _outbox(means: _Means) -> Share:
+    return Share([outbox_worker(means.client, means.pool, means.settings.kafka, means.version)])
 
 
-def _verification(means: _Means) -> _Share:
+def _verification(means: _Means) -> Share:
     """What proves: the hourly look at everything, and the seals of the audit trail."""
     settings = means.settings
     sources = verification.Sources(
@@ -185,15 +182,15 @@ def _verification(means: _Means) -> _Share:
         verification.patience(timedelta(seconds=settings.sweep_seconds)),
     )
     looks = partial(verification.verify, sources)
-    return _Share(
+    return Share(
         [verification_worker(means.client, looks, means.version)],
         [partial(sealer.seal_for_ever, means.pool)],
     )
 
 
-def _consumers(means: _Means) -> _Share:
+def _consumers(means: _Means) -> Share:
     stop, pool, kafka = means.stop, means.pool, means.settings.kafka
-    return _Share(
+    return Share(
         until_cancelled=[partial(attendance.attend_for_ever, pool)],
         until_stopped=[
             partial(dead_letter_consumer.consume_until, stop, pool, kafka),
@@ -203,7 +200,7 @@ def _consumers(means: _Means) -> _Share:
     )
 
 
-_SHARES: Mapping[WorkerQueue, Callable[[_Means], _Share]] = {
+_SHARES: Mapping[WorkerQueue, Callable[[_Means], Share]] = {
     WorkerQueue.PAYMENTS: _payments,
     WorkerQueue.SETTLEMENT: _settlement,
     WorkerQueue.OUTBOX: _outbox,
@@ -213,7 +210,18 @@ _SHARES: Mapping[WorkerQueue, Callable[[_Means], _Share]] = {
 
 
 @asynccontextmanager
-async def _on_duty(shares: Sequence[_Share], stop: asyncio.Event) -> AsyncIterator[None]:
+async def serving(shares: Sequence[Share], stop: asyncio.Event) -> AsyncIterator[None]:
+    """Do all of it for the length of the block, which ends when `stop` is set.
+
+    Consumers see that by themselves: they end what is in hand while the workers end theirs.
+    """
+    workers = [worker for share in shares for worker in share.workers]
+    async with _on_duty(shares, stop), running(*workers):
+        yield
+
+
+@asynccontextmanager
+async def _on_duty(shares: Sequence[Share], stop: asyncio.Event) -> AsyncIterator[None]:
     """What a worker does beside its task queues, for the length of the block."""
     until_cancelled = [_again_and_again(duty) for share in shares for duty in share.until_cancelled]
     until_stopped = [_again_and_again(duty) for share in shares for duty in share.until_stopped]

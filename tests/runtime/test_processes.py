@@ -1,5 +1,6 @@
 """A worker process serves what it was told to serve, and nothing else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,26 +11,21 @@ import httpx2
 import pytest
 from confluent_kafka import Producer
 from sqlalchemy import func, select
-from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.enums.v1.workflow_pb2 import (
-    PENDING_ACTIVITY_STATE_SCHEDULED,
-    PENDING_ACTIVITY_STATE_STARTED,
-)
 
 from dev import process
 from domain.access import SYSTEM
 from domain.event import USAGE
-from domain.status import Status, for_a_person
-from domain.workflow_id import OUTBOX_WORKFLOW_ID
+from domain.status import Status
 from runtime import temporal
+from runtime.processes import Share, serving
 from runtime.settings import Settings, WorkerQueue
-from service.starts import start_relay
-from service.status import look
+from service.status import QUEUES, look
 from store import customer
 from store.tables import usage_events
 from tests.support.chart import values
-from tests.support.conditions import PATIENCE_SECONDS, eventually
-from tests.support.databases import connected, does_somebody_wait, locked, somebody_waits
+from tests.support.companions import Companion
+from tests.support.conditions import PATIENCE_SECONDS, eventually, patience
+from tests.support.databases import connected
 from tests.support.desks import desk
 from tests.support.installations import installation, worker
 
@@ -40,7 +36,7 @@ async def alone(settings: Settings) -> AsyncIterator[Settings]:
         yield own
 
 
-def serving(settings: Settings, *queues: WorkerQueue) -> Settings:
+def to_serve(settings: Settings, *queues: WorkerQueue) -> Settings:
     port = process.free_port()
     return settings.model_copy(update={"worker_queues": queues, "worker_port": port})
 
@@ -89,7 +85,7 @@ async def use(settings: Settings, name: str) -> None:
 
 
 async def test_it_polls_the_queues_that_it_was_given_and_no_others(alone: Settings) -> None:
-    batch = serving(alone, WorkerQueue.SETTLEMENT, WorkerQueue.VERIFICATION)
+    batch = to_serve(alone, WorkerQueue.SETTLEMENT, WorkerQueue.VERIFICATION)
 
     async with worker(batch):
         said = await ready(batch)
@@ -104,16 +100,18 @@ async def test_the_deployments_of_the_chart_leave_nothing_undone(alone: Settings
     async with AsyncExitStack() as pods:
         for deployment in values()["workers"].values():
             queues = [WorkerQueue(each) for each in deployment["queues"]]
-            await pods.enter_async_context(worker(serving(alone, *queues)))
+            await pods.enter_async_context(worker(to_serve(alone, *queues)))
 
-        async def nothing_is_wrong() -> bool:
-            return for_a_person(await status(alone)) == ()
+        # Not what waits: their consumers take the dead letters of other tests, too.
+        async def is_everything_done() -> bool:
+            found = await status(alone)
+            return {*QUEUES} == polled(found) and not [part for part in found.parts if part.wrong]
 
-        await eventually(nothing_is_wrong)
+        await eventually(is_everything_done)
 
 
 async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings) -> None:
-    payments = serving(alone, WorkerQueue.PAYMENTS)
+    payments = to_serve(alone, WorkerQueue.PAYMENTS)
 
     async with worker(payments):
 
@@ -125,7 +123,7 @@ async def test_who_serves_payments_sees_to_it_that_a_relay_runs(alone: Settings)
 
 
 async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Settings) -> None:
-    consumers = serving(alone, WorkerQueue.CONSUMERS)
+    consumers = to_serve(alone, WorkerQueue.CONSUMERS)
     name = f"c-{uuid4().hex}"
     counted = select(func.count()).where(usage_events.c.customer_id == name)
 
@@ -149,23 +147,13 @@ async def test_who_only_consumes_polls_no_task_queue_and_counts_usage(alone: Set
     assert is_done(found, "consumers")
 
 
-async def test_a_consumer_that_takes_long_to_end_keeps_nobody_at_work(alone: Settings) -> None:
-    client = await temporal.connect_when_ready(alone)
-    both = serving(alone, WorkerQueue.OUTBOX, WorkerQueue.CONSUMERS)
-    await start_relay(client)
-    relay = client.get_workflow_handle(OUTBOX_WORKFLOW_ID)
+async def test_a_consumer_that_takes_long_to_end_keeps_nobody_at_work() -> None:
+    worker, stop = Companion(), asyncio.Event()
+    # Its batch is done only after the task queue has been told to stop, too.
+    share = Share([worker], until_stopped=[worker.is_told])
 
-    async def is_published_by(state: "PendingActivityState.ValueType") -> bool:
-        pending = (await relay.describe()).raw_description.pending_activities
-        return [each.state for each in pending] == [state]
+    async with patience(), serving([share], stop):
+        assert not worker.told.is_set()
+        stop.set()
 
-    async with locked(alone.database_owner_url, "usage_events") as tx, worker(both) as told:
-        await eventually(lambda: is_published_by(PENDING_ACTIVITY_STATE_STARTED))
-        await use(alone, f"c-{uuid4().hex}")
-        await somebody_waits(tx, "usage_events")
-
-        told.set()
-
-        # Nobody does it any more, and it waits for another worker.
-        await eventually(lambda: is_published_by(PENDING_ACTIVITY_STATE_SCHEDULED))
-        assert await does_somebody_wait(tx, "usage_events")
+    assert worker.told.is_set()

@@ -110,16 +110,15 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 async def somebody_waits(tx: Transaction, table: str) -> None:
     """Wait until somebody wants to read the table."""
-    await eventually(lambda: does_somebody_wait(tx, table))
-
-
-async def does_somebody_wait(tx: Transaction, table: str) -> bool:
-    """Whether somebody wants to read the table at this moment."""
     waiting = text("""
         SELECT count(*) > 0 FROM pg_locks
         WHERE relation = CAST(:name AS regclass) AND NOT granted
     """)
-    return bool(await tx.scalar(waiting, {"name": table}))
+
+    async def waits() -> bool:
+        return bool(await tx.scalar(waiting, {"name": table}))
+
+    await eventually(waits)
 
 
 async def somebody_waits_for_a_row(database: Database) -> None:

@@ -25,12 +25,12 @@ async def installation(settings: Settings) -> AsyncIterator[Settings]:
 
 
 @asynccontextmanager
-async def worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
-    """One that works for the length of the block, in this process; yields what tells it to stop."""
+async def worker(settings: Settings) -> AsyncIterator[None]:
+    """One that works for the length of the block, in this process."""
     stop = asyncio.Event()
     working = asyncio.create_task(work(settings, stop))
     try:
-        yield stop
+        yield
     finally:
         stop.set()
         await working
