@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oidc test-fuzz dev check format load bench bench-quick lock clean
+.PHONY: help demo test test-oidc test-fuzz test-image test-chart dev check format load bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,12 @@ test-oidc: .venv/development ## Run the tests against Keycloak, which it downloa
 
 test-fuzz: .venv/development ## Make thousands of calls out of the OpenAPI document, as each role, for an hour
 	@$(ALIVE) $(BIN)/python -m pytest tests/fuzz/deep.py
+
+test-image: .venv/development ## Run every command of the Dockerfile in a folder (60 MB to download)
+	@$(ALIVE) $(BIN)/python -m pytest tests/deploy/image.py
+
+test-chart: .venv/chart ## Render and validate the Helm chart; builds helm first, with Go, for minutes
+	@$(ALIVE) $(BIN)/python -m pytest tests/deploy/test_chart.py
 
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
@@ -64,11 +70,20 @@ lock: .venv/installer ## Resolve the requirements anew
 	$(LOCK) --extra embedded -c requirements.txt pyproject.toml -o requirements-embedded.txt
 	$(LOCK) --extra load -c requirements-embedded.txt pyproject.toml -o requirements-load.txt
 	$(LOCK) --extra development -c requirements-embedded.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group chart -c requirements-dev.txt -o requirements-chart.txt
 
 # Each level adds to the one before; a change of its requirements installs again.
 .venv/development: .venv/embedded requirements-dev.txt
 	@echo "Installing what checks and tests need into .venv (once) ..."
 	@$(PYTHON) -m dev.install requirements-dev.txt
+	@touch $@
+
+.venv/chart: .venv/development requirements-chart.txt
+	@command -v go >/dev/null || { echo "Go is needed, to build helm."; exit 1; }
+	@echo "Building helm and kube-score into .venv (once) ..."
+	@$(ALIVE) env GOBIN=$(CURDIR)/$(BIN) go install helm.sh/helm/v4/cmd/helm@v4.3.1
+	@$(ALIVE) env GOBIN=$(CURDIR)/$(BIN) go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+	@$(PYTHON) -m dev.install requirements-chart.txt
 	@touch $@
 
 .venv/load: .venv/embedded requirements-load.txt

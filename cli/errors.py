@@ -14,7 +14,7 @@ from cli.system import Refused
 from dev.demo.verdict import Unexpected
 from dev.process import StackError
 from domain.errors import Rejected
-from runtime.settings import ConfigurationError, Settings
+from runtime.settings import ConfigurationError, Settings, unusable
 from service.temporal import TemporalUnreachable
 
 ADDRESSES = frozenset({"DATABASE_URL", "DATABASE_OWNER_URL", "AUTH_DATABASE_URL"})
@@ -35,11 +35,9 @@ def _sentence(error: Exception) -> str | None:
         case Refused() | StackError() | Unexpected() | ConfigurationError() | CommandError():
             return str(error)
         case ValidationError() if error.title in OF_CLIENTS_AND_SERVERS:
-            first = error.errors()[0]
-            words = first["msg"].removeprefix("Value error, ")
-            return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
+            return unusable(error)
         case SettingsError():
-            return f"A setting is not valid JSON: {error}."
+            return unusable(error)
         case OSError(filename=str() as name):
             return f"{name} cannot be used: {error.strerror}."
         case OSError() if error.errno in UNWRITABLE:

@@ -146,12 +146,22 @@ def codec_server(
     serve(application, settings.api_host, port)
 
 
-@app.command(epilog=example("worker"))
-def worker() -> None:
-    """Run a worker: workflows, activities, the relay and the sweeper."""
+@app.command(epilog=example("worker --queues settlement,verification"))
+def worker(
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What it serves, with commas between: payments, settlement, outbox, verification, "
+            "consumers. All, unless WORKER_QUEUES says otherwise.",
+        ),
+    ] = None,
+) -> None:
+    """Run a worker: workflows, activities, the relay, the sweeper and consumers."""
     import worker as worker_process
+    from cli.worker import served
 
-    worker_process.main()
+    worker_process.main(None if queues is None else served(queues))
 
 
 @app.command(epilog=example("migrate"))

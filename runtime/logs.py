@@ -30,7 +30,7 @@ FIELDS = frozenset(
         *("workflow_id", "activity", "payment_id", "refund_id", "invoice_id", "settlement_id"),
         *("settlement-run_id", "outbox_id", "id", "path", "temporal", "consumer"),
         *("messages", "events", "invariant", "promise", "violations", "first"),
-        *("issuer", "anchor", "entries", "trace_id", "topic", "partitions"),
+        *("issuer", "anchor", "entries", "trace_id", "topic", "partitions", "queues"),
         "left_out",
     }
 )

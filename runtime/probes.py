@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from runtime import figures, metrics, temporal
 from runtime.figures import FigureReader
-from runtime.settings import ConfigurationError, Settings
+from runtime.settings import ConfigurationError, Settings, WorkerQueue
 from service import deployment, health
 from service.temporal import UNREACHABLE, TemporalUnreachable
 from store import database
@@ -37,8 +37,14 @@ class Standing:
         self._queues: Sequence[str] = ()
 
     def works(self, client: Client, database: Database, queues: Sequence[str]) -> None:
-        """From now on it should be known to Temporal as one that polls these task queues."""
+        """From now on it serves these, and should be known to Temporal as one that polls those of
+        them that are task queues."""
         self._client, self._database, self._queues = client, database, queues
+
+    @property
+    def serves(self) -> str:
+        """What it is there for, once it works."""
+        return f"It serves {', '.join(self._queues)}."
 
     async def missing(self) -> list[str]:
         """What keeps it from its work, a sentence each.
@@ -51,7 +57,8 @@ class Standing:
         if self._client is None or self._database is None:
             return ["Temporal has not been reached yet: no task queue is polled."]
         said = [_database_answers(self._database)]
-        said += [_is_polled(self._client, queue) for queue in self._queues]
+        polled = [each for each in self._queues if each != WorkerQueue.CONSUMERS]
+        said += [_is_polled(self._client, queue) for queue in polled]
         return [sentence for sentence in await asyncio.gather(*said) if sentence]
 
     async def remarks(self) -> list[str]:
@@ -141,7 +148,7 @@ def _app(standing: Standing, reader: FigureReader) -> Starlette:
     async def ready(_: Request) -> Response:
         if missing := await standing.missing():
             return PlainTextResponse("\n".join(missing), 503)
-        return PlainTextResponse("\n".join(["ready", *await standing.remarks()]))
+        return PlainTextResponse("\n".join(["ready", standing.serves, *await standing.remarks()]))
 
     async def shown(_: Request) -> Response:
         return Response(metrics.rendered(reader), media_type=metrics.MEDIA_TYPE)

@@ -1,5 +1,5 @@
-"""What runs by the clock: the monthly settlement and the hourly verification. Every worker sees to
-the Schedules when it starts."""
+"""What runs by the clock: the monthly settlement and the hourly verification. Every worker
+that settles sees to the Schedules when it starts."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""The sealer: each second the new entries of the audit trail are sealed, by one of all workers."""
+"""The sealer: each second the new entries of the audit trail are sealed, by one of all workers
+that verify."""
 
 import asyncio
 

@@ -9,15 +9,24 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from domain.approval import ApprovalPolicy, DeadlineEffect
@@ -39,6 +48,18 @@ Secrets = tuple[str, ...]
 """While one is changed there are two: the first one signs, and each is believed."""
 
 _NAMED = re.compile(r"\s*[A-Za-z0-9._-]{1,32}:\S+(\s+[A-Za-z0-9._-]{1,32}:\S+)*\s*")
+
+
+class WorkerQueue(StrEnum):
+    """What a worker process may serve: each task queue of Temporal's by its name, and the consumers
+    of Kafka's topics. `runtime.processes` says what belongs to which."""
+
+    PAYMENTS = "payments"
+    SETTLEMENT = "settlement"
+    OUTBOX = "outbox"
+    VERIFICATION = "verification"
+    CONSUMERS = "consumers"
+
 
 ENDPOINTS_FILE = os.environ.get("BILLING_ENDPOINTS", ".data/endpoints.env")
 
@@ -209,6 +230,11 @@ class Settings(BaseSettings):
         le=65535,
         description="The port of a worker's probes and metrics, at `API_HOST`; none without.",
     )
+    worker_queues: tuple[WorkerQueue, ...] = Field(
+        tuple(WorkerQueue),
+        min_length=1,
+        description="What a worker serves; `billing worker --queues` says it for one process.",
+    )
     api_wait_seconds: float = Field(3.0, gt=0, description="How long a POST waits for the outcome.")
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),
@@ -355,6 +381,13 @@ class Settings(BaseSettings):
                 raise ValueError("Each issuer should have an alias and an address of its own")
         return issuers
 
+    @field_validator("worker_queues")
+    @classmethod
+    def _once(cls, queues: tuple[WorkerQueue, ...]) -> tuple[WorkerQueue, ...]:
+        if len(set(queues)) != len(queues):
+            raise ValueError("Each queue should be named once")
+        return queues
+
     @field_validator("approval_days", "dunning_ladder_days")
     @classmethod
     def _rising(cls, days: tuple[float, ...]) -> tuple[float, ...]:
@@ -448,6 +481,15 @@ class Settings(BaseSettings):
     @property
     def gateway_key_window(self) -> timedelta:
         return timedelta(seconds=self.gateway_key_window_seconds)
+
+
+def unusable(error: ValidationError | SettingsError) -> str:
+    """Which setting cannot be read, and why: a sentence for the operator."""
+    if isinstance(error, SettingsError):
+        return f"A setting is not valid JSON: {error}."
+    first = error.errors()[0]
+    words = first["msg"].removeprefix("Value error, ")
+    return f"The setting {str(first['loc'][0]).upper()} cannot be used: {words}."
 
 
 class ConfigurationError(Exception):

@@ -31,7 +31,7 @@ async def make_sooner_or_later(settings: Settings) -> None:
     while True:
         try:
             there = (await parts.ask_brokers(settings.kafka)).partitions
-        except KafkaException:  # The client says so itself.
+        except ConnectionError:  # The client says so itself.
             await asyncio.sleep(AGAIN_SECONDS)
             continue
         refused = await make(settings, missing(there))

@@ -1,4 +1,4 @@
-"""Partitions of the usage events, made ahead by every worker, once a day."""
+"""Partitions of the usage events, made ahead by every worker that settles, once a day."""
 
 import asyncio
 from datetime import datetime, timedelta

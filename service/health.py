@@ -33,6 +33,8 @@ HOUR = timedelta(hours=1)
 READY_WITHIN_SECONDS = 2
 READER = "figures"
 """Who of all processes reads them for Prometheus: see `store.leader`."""
+CONSUMERS = "consumers"
+"""Those that follow Kafka's topics. Kafka itself does not tell everywhere who is in a group."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ from workflows import policies
 SECONDS = 1.5
 """How long anybody may take who is asked."""
 QUEUES = (policies.PAYMENTS, policies.SETTLEMENT, policies.OUTBOX, policies.VERIFICATION)
+DUTIES = {
+    health.READER: "no process reads the figures for Prometheus, so no alarm can sound",
+    health.CONSUMERS: "no worker serves them, so what comes from Kafka waits",
+}
+"""What some process does, and what it means when none does."""
 _TYPES = (
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -68,7 +73,8 @@ async def look(desk: Desk, version: str, others: Mapping[str, Ask]) -> Status:
             _part("PostgreSQL", database.result()),
             _part("Temporal", temporal.result()),
             *(_part(name, server.result()) for name, server in servers.items()),
-            *filter(None, (_known(relay.result()), None if known is None else known.reader)),
+            *filter(None, [_known(relay.result())]),
+            *(() if known is None else known.duties),
             *_uncounted(database.result(), rows.result()),
         ),
         queues=_known(queues.result()) or (),
@@ -111,7 +117,7 @@ class _Rows:
     """What the database knows."""
 
     at: datetime
-    reader: Part
+    duties: tuple[Part, ...]
     piles: tuple[Pile, ...]
 
 
@@ -123,13 +129,11 @@ async def _database(database: Database) -> str:
 async def _rows(database: Database) -> _Rows:
     async with database.statements(SYSTEM) as tx:
         figures = await health.figures(tx)
-        led = await leader.is_led(tx, health.READER)
-        return _Rows(figures.at, _reader(led), tuple(await _piles(tx, figures)))
-
-
-def _reader(led: bool) -> Part:
-    nobody = None if led else "no process reads the figures for Prometheus, so no alarm can sound"
-    return Part("figures", wrong=nobody)
+        duties = [
+            Part(name, wrong=None if await leader.is_led(tx, name) else nobody)
+            for name, nobody in DUTIES.items()
+        ]
+        return _Rows(figures.at, tuple(duties), tuple(await _piles(tx, figures)))
 
 
 async def _piles(tx: Transaction, figures: Figures) -> list[Pile]:
@@ -270,7 +274,8 @@ async def _described(
 
 
 async def _relay(client: Client) -> Part:
-    """The one workflow that publishes all events; the sweeper of any worker starts it."""
+    """The one workflow that publishes all events; the sweeper of any worker of payments
+    starts it."""
     try:
         described = await client.get_workflow_handle(OUTBOX_WORKFLOW_ID).describe()
         runs = described.status is WorkflowExecutionStatus.RUNNING

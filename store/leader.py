@@ -1,4 +1,5 @@
-"""One of all processes: who holds the lock that this is about, for as long as its connection lasts.
+"""One of all processes, or some: who holds the lock that this is about, for as long as its
+connection lasts.
 
 Not to the commit: whoever leads does so for hours, and no transaction is open meanwhile.
 """
@@ -21,9 +22,21 @@ async def lead(tx: Transaction, name: str) -> bool:
     key = func.hashtextextended(_named(name), 0)
     if not await tx.scalar(select(func.pg_try_advisory_lock(key))):
         return False
+    await _end_when_silent(tx)
+    return True
+
+
+async def attend(tx: Transaction, name: str) -> None:
+    """This connection is one of those that lead from now on, beside all others that attend. `tx` as
+    above."""
+    key = func.hashtextextended(_named(name), 0)
+    await tx.execute(select(func.pg_advisory_lock_shared(key)))
+    await _end_when_silent(tx)
+
+
+async def _end_when_silent(tx: Transaction) -> None:
     silence = f"{SILENCE.total_seconds():.0f}s"
     await tx.execute(select(func.set_config("idle_session_timeout", silence, False)))
-    return True
 
 
 _LED = text("""

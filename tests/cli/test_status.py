@@ -63,7 +63,8 @@ async def test_where_all_is_well_it_names_every_part_and_ends_with_0(
     parts = {each["name"]: each for each in document["parts"]}
     assert parts["API"]["version"] == VERSION
     assert parts.keys() == {
-        *("API", "PostgreSQL", "Temporal", "Redis", "Kafka", "relay", "figures"),
+        *("API", "PostgreSQL", "Temporal", "Redis", "Kafka"),
+        *("relay", "figures", "consumers"),
     }
     for name in ("PostgreSQL", "Temporal", "Redis", "Kafka"):
         assert parts[name]["version"]
@@ -84,6 +85,7 @@ async def test_without_a_worker_it_says_what_nobody_does(command: Command, alone
     assert ran.exit_code == 1
     assert "Nobody polls the task queue payments: start a worker." in ran.stdout
     assert "relay: it does not run, so no event is published." in ran.stdout
+    assert "consumers: no worker serves them, so what comes from Kafka waits." in ran.stdout
 
 
 async def test_what_waits_for_a_person_is_named_with_the_command_that_shows_it(

@@ -45,6 +45,11 @@ TIMED = 'billing_http_request_seconds_%s{method="POST",route="/api/v1/payments"%
 CALLS = 'billing_gateway_calls_total{gateway="g",operation="charge",status="%s",code_class="%s"}'
 READ_AT = "billing_figures_read_at_seconds"
 POLLERS = 'temporal_num_pollers{task_queue="payments",poller_type="workflow_task"}'
+POLLED = 'temporal_num_pollers{task_queue="%s",poller_type="workflow_task"}'
+SERVED = {
+    **{POLLED % each: "1x60" for each in ("settlement", "outbox", "verification")},
+    'billing_consumer_lag_seconds{consumer="billing-usage"}': "0x60",
+}
 WAITED = 'temporal_workflow_task_schedule_to_start_latency_seconds_bucket{task_queue="payments",%s}'
 SLOTS = 'temporal_worker_task_slots_available{task_queue="%s",worker_type="ActivityWorker"}'
 
@@ -217,6 +222,15 @@ TABLE = [
     Row("BillingFiguresMissing", {READ_AT: "0x60"}, {READ_AT: "0+60x60"}),
     Row("BillingNoWorker", {"up": "1x60"}, {POLLERS: "5x60"}),
     Row("BillingNoWorker", {POLLERS: "0x60"}, {POLLERS: "1x60"}),
+    *(
+        Row(
+            "BillingQueueNotServed",
+            {name: series for name, series in SERVED.items() if name != missing},
+            SERVED,
+        )
+        for missing in SERVED
+    ),
+    Row("BillingQueueNotServed", {**SERVED, POLLED % "outbox": "0x60"}, SERVED),
     Row(
         "BillingPaymentsWaitForWorkers",
         {

@@ -52,7 +52,7 @@ async def test_a_worker_is_ready_while_it_polls(
 
         async def is_ready() -> bool:
             answer = await http.get("/health/ready")
-            return (answer.status_code, answer.text) == (200, "ready")
+            return (answer.status_code, answer.text) == (200, "ready\nIt serves payments.")
 
         await eventually(is_ready)
         stop.set()

@@ -113,3 +113,9 @@ def test_in_dev_a_single_broker_is_enough_unless_something_else_is_said() -> Non
 
     assert (alone.kafka_replication_factor, alone.kafka_min_insync_replicas) == (1, 1)
     assert (told.kafka_replication_factor, told.kafka_min_insync_replicas) == (3, 1)
+
+
+@pytest.mark.parametrize("queues", [[], ["outbox", "outbox"], ["refunds"]])
+def test_a_worker_serves_queues_that_there_are_each_once(queues: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"worker_queues": queues})

@@ -1,10 +1,7 @@
 """How a worker process ends: nothing that was sent to a gateway is cut off."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-
-from temporalio.worker import Worker
 
 from gateway.client import PaymentGateway
 from runtime import gateways as gateway_composition
@@ -12,26 +9,9 @@ from runtime import temporal
 from runtime.settings import Settings
 from runtime.workers import payments_worker, running
 from store.database import Database
+from tests.support.companions import Companion
 from tests.support.conditions import patience
 from workflows import policies
-
-
-class Companion(Worker):
-    """A worker that ends only when its companion has been told to stop, too."""
-
-    def __init__(self) -> None:
-        self.told = asyncio.Event()
-        self.other = self
-
-    async def __aenter__(self) -> Worker:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.shutdown()
-
-    async def shutdown(self) -> None:
-        self.told.set()
-        await self.other.told.wait()
 
 
 async def test_all_task_queues_are_told_to_stop_at_once() -> None:

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio import activity
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -91,6 +94,48 @@ async def test_a_worker_that_is_told_to_stop_stops_soon(bed: RelayBed, client: C
             await eventually(publishes)
         # It does not wait until the turn of the relay is over, which is in a day.
         bound.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+
+
+async def test_a_relay_that_is_told_to_stop_hands_over_at_once(
+    bed: RelayBed, client: Client
+) -> None:
+    await start_relay(client)
+    async with Writers(bed.database):
+        async with running(outbox_worker(client, bed.database, bed.settings.kafka)):
+            await eventually(bed.published)
+            bed.start_relay("worker")
+
+            async def stands_by() -> bool:
+                return len(await pollers(client)) > 1
+
+            await eventually(stands_by)
+
+        # Nobody waits for heartbeats that do not come.
+        handle = client.get_workflow_handle(OUTBOX_WORKFLOW_ID)
+
+        async def is_taken_over() -> WorkflowExecutionDescription | None:
+            found = await handle.describe()
+            [relay] = found.raw_description.pending_activities
+            return None if relay.last_worker_identity in ("", client.identity) else found
+
+        found = await eventually(is_taken_over)
+        await bed.catches_up()
+
+    assert found is not None
+    [relay] = found.raw_description.pending_activities
+    assert not relay.last_failure.HasField("timeout_failure_info")
+
+
+async def pollers(client: Client) -> set[str]:
+    """Who asks for the relay's workflow tasks."""
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=policies.OUTBOX),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return {each.identity for each in described.pollers}
 
 
 class ShortTurns:
