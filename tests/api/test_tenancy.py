@@ -17,6 +17,7 @@ from domain.access import SYSTEM, Access, Actor, Scope
 from domain.roles import Role
 from runtime.settings import Settings
 from store.database import Database
+from store.grants import OF_THE_ISSUER
 from store.tables import metadata
 from tests.api.calls import OF_NOBODY, ask, of_customers, with_everything
 from tests.api.conftest import Acting
@@ -90,7 +91,8 @@ async def rows_of(database: Database, customer_id: str) -> dict[str, str | None]
     async with database.read(SYSTEM) as tx:
         for name, table in metadata.tables.items():
             column = "id" if name == "customers" else "customer_id"
-            if column in table.c:
+            # What is the issuer's, the application cannot even read.
+            if column in table.c and name not in OF_THE_ISSUER:
                 whole = f"SELECT md5(string_agg(r::text, ',' ORDER BY r::text)) FROM {name} r"  # noqa: S608
                 mine = text(f"{whole} WHERE {column} = :whose")
                 found[name] = await tx.scalar(mine, {"whose": customer_id})
