@@ -13,7 +13,6 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from temporalio.client import Client
 
 from api.fields import Document
 from cli.listing import Found, Listing, Read, Source, listed
@@ -186,11 +185,13 @@ def stuck() -> Listing[StuckWorkflow]:
     return Listing(StuckWorkflow, _temporal(_stuck), STUCK, "Every workflow can go on.")
 
 
-async def _builds(client: Client) -> Found:
+async def _builds() -> Found:
+    client = await temporal.connect_later(_settings())
     return Found([asdict(each) for each in await deployment.builds(client)])
 
 
-async def _stuck(client: Client) -> Found:
+async def _stuck() -> Found:
+    client = await temporal.connect_later(_settings())
     found = await deployment.stuck(client)
     items = [
         {
@@ -204,17 +205,15 @@ async def _stuck(client: Client) -> Found:
     return Found(items, more=found.total > len(items))
 
 
-def _temporal(asking: Callable[[Client], Awaitable[Found]]) -> Source:
+def _temporal(asking: Callable[[], Awaitable[Found]]) -> Source:
     """What Temporal itself is asked for."""
+
+    async def read(limit: int) -> Found:
+        found = await asking()
+        return Found(found.items[:limit], found.more or len(found.items) > limit)
 
     @asynccontextmanager
     async def source() -> AsyncIterator[Read]:
-        client = await temporal.connect_later(_settings())
-
-        async def read(limit: int) -> Found:
-            found = await asking(client)
-            return Found(found.items[:limit], found.more or len(found.items) > limit)
-
         yield read
 
     return source

@@ -440,7 +440,7 @@ async def test_a_run_and_its_replay_are_in_the_trail(
 
 READING = {
     *("payment list", "payment show", "order list", "order show", "refund list", "refund show"),
-    *("customer list", "customer show", "wallet list", "wallet show"),
+    *("customer list", "customer show", "wallet list", "wallet show", "wallet transactions"),
     *("review list", "gateway list", "settlement report", "settlement failed"),
     *(
         "invoice list",

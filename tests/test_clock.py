@@ -37,7 +37,7 @@ SHOWN_ONLY = {
     "auth/signing.py": "from when to when a token is good, which its readers tell by theirs",
     "cli/gateway.py": "how long it has been so, and until it is tried again",
     "cli/key.py": "how long it is believed; until when one is wished for the API says itself",
-    "cli/listing.py": "when a list that is watched was looked at",
+    "cli/watching.py": "when what is watched was looked at",
     "cli/payment.py": "what is left of a timer of Temporal's",
     "cli/tokens.py": "when a token of this machine should be renewed; the API decides",
     "runtime/consumer.py": "how old a message is, for a metric",

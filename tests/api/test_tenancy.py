@@ -17,6 +17,7 @@ from domain.access import SYSTEM, Access, Actor, Scope
 from domain.roles import Role
 from runtime.settings import Settings
 from store.database import Database
+from store.grants import OF_THE_ISSUER
 from store.tables import metadata
 from tests.api.calls import OF_NOBODY, ask, of_customers, with_everything
 from tests.api.conftest import Acting

@@ -27,6 +27,7 @@ OF_THE_SYSTEM = {
     "settlement.report": "over all customers; SETTLEMENT_READ is not theirs",
     "settlement.require_over": "reads the clock",
     "settlement.standing": "for operators at the command line",
+    "status._database": "its version",
     "status._rows": "of no customer; STATUS_READ is not theirs",
     "restore.compare": "a person at the machine, after a restore",
     "usage.take": "usage, which no customer reports",
