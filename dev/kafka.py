@@ -53,7 +53,7 @@ def control(directory: Path, command: str) -> None:
     `down 1` and `up 1` disconnect and reconnect broker 1 (of 1-3); `rtt 1 200` delays its answers
     by 200 ms; `errors 0 7 3` fails the next 3 requests of API key 0 (Produce) with Kafka's error
     code 7 (REQUEST_TIMED_OUT); `topic_error NAME 3` says of a topic that it does not exist, until
-    `topic_error NAME 0`.
+    `topic_error NAME 0`; `forget 68` is to be too old for API key 68 from now on.
     """
     host, port = _ready_file(directory).read_text().splitlines()[1].split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -107,6 +107,12 @@ class MockCluster:
         errors = (ctypes.c_int * count)(*[error_code] * count)
         name = "rd_kafka_mock_push_request_errors_array"
         self._call(name, ctypes.c_int16(api_key), ctypes.c_size_t(count), errors)
+
+    def forget_api(self, api_key: int) -> None:
+        """From now on be brokers that are too old to know this API key."""
+        none = ctypes.c_int16(-1)
+        name = "rd_kafka_mock_set_apiversion"
+        self._call(name, ctypes.c_int16(api_key), none, none)
 
     def set_topic_error(self, name: str, error_code: int) -> None:
         """Answer whoever asks for a topic's partitions with an error code of Kafka; 0 is none."""
@@ -167,6 +173,7 @@ def _control_handler(cluster: MockCluster) -> type[socketserver.StreamRequestHan
         "rtt": cluster.set_round_trip,
         "errors": cluster.fail_requests,
         "topic_error": cluster.set_topic_error,
+        "forget": cluster.forget_api,
     }
 
     class Handler(socketserver.StreamRequestHandler):

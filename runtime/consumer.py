@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from math import inf
 from operator import methodcaller
 from typing import Any
 
@@ -32,6 +33,8 @@ BATCH = 500
 WAIT_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 10.0
+JOIN_SECONDS = 15.0
+"""How long it may take until a consumer has partitions by KIP-848; most often it is a few."""
 TELL_SECONDS = 60.0
 """Between two lines of the log that say the same."""
 
@@ -92,10 +95,12 @@ async def follow_until(
     protocol, told = GROUPS, dict[str, float]()
     while not stop.is_set():
         try:
-            await _follow(stop, database, {**kafka, **protocol}, name, topics, take)
+            consumer = _consumer({**kafka, **protocol}, name)
+            joining = _Joining(JOIN_SECONDS if protocol is GROUPS else inf)
+            await _follow(stop, database, consumer, joining, name, topics, take)
         except Exception as error:
             if protocol is GROUPS and _is_not_known(error):
-                log.info("the brokers know the classic protocol only", consumer=name)
+                log.warning("a consumer goes on by the classic protocol", consumer=name)
                 protocol = CLASSIC
                 continue
             # Whatever it was: without its consumer a topic is never read again.
@@ -108,9 +113,42 @@ async def follow_until(
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
 
+class _NotJoined(Exception):
+    """Nothing says why it has no partitions."""
+
+
+class _Joining:
+    """Watches a consumer until it has been given partitions for the first time.
+
+    Before Kafka 4 brokers do not know KIP-848 at all, and the client waits for them for ever,
+    without a word. Who has no partitions for another reason (there are enough members) can as well
+    be a classic one.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends_at: float | None = None
+
+    def begin(self) -> None:
+        """It has asked for some."""
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + self._seconds
+
+    def check(self, consumer: Consumer) -> None:
+        """Raises `_NotJoined` when it has taken too long."""
+        if self._ends_at is None or self._ends_at == inf:
+            return
+        if consumer.assignment():
+            self._ends_at = inf
+        elif time.monotonic() > self._ends_at:
+            raise _NotJoined
+
+
 def _is_not_known(error: Exception) -> bool:
-    """Of the protocol by which groups are formed. The client tells it in words alone: its code says
-    that it can do nothing more."""
+    """Of the protocol by which groups are formed. Brokers that are told not to know it say so, but
+    the client tells it in words alone: its code says that it can do nothing more."""
+    if isinstance(error, _NotJoined):
+        return True
     if not isinstance(error, KafkaException) or error.args[0].code() != KafkaError._FATAL:
         return False
     return any(sentence in error.args[0].str() for sentence in _NOT_KNOWN)
@@ -204,12 +242,12 @@ def _headers(message: confluent_kafka.Message) -> Headers:
 async def _follow(
     stop: asyncio.Event,
     database: Database,
-    kafka: Mapping[str, str],
+    consumer: Consumer,
+    joining: "_Joining",
     name: str,
     topics: Topics,
     take: Take,
 ) -> None:
-    consumer = _consumer(kafka, name)
     progress = Progress.of(name)
     try:
         followed, look_at = list[str](), 0.0
@@ -218,8 +256,10 @@ async def _follow(
                 wanted = await asyncio.to_thread(topics, consumer)
                 if wanted != followed:
                     consumer.subscribe(wanted)
+                    joining.begin()
                 followed, look_at = wanted, time.monotonic() + LOOK_SECONDS
             found = await asyncio.to_thread(consumer.consume, BATCH, WAIT_SECONDS)
+            joining.check(consumer)
             messages = [received(each) for each in found if each.error() is None]
             progress.read(messages)
             if messages:

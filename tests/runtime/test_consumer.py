@@ -563,16 +563,25 @@ CONSUMER_GROUP_HEARTBEAT = 68
 """Kafka's API key."""
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        f"errors {CONSUMER_GROUP_HEARTBEAT} {KafkaError.UNSUPPORTED_VERSION} 1",
+        f"forget {CONSUMER_GROUP_HEARTBEAT}",
+    ],
+    ids=["told not to know another", "from before Kafka 4"],
+)
 async def test_where_brokers_know_the_classic_protocol_only_messages_arrive_by_it(
-    bed: RelayBed,
+    settings: Settings, tmp_path: Path, trouble: str
 ) -> None:
-    reader = Ranking(bed)
-    bed.control(f"errors {CONSUMER_GROUP_HEARTBEAT} {KafkaError.UNSUPPORTED_VERSION} 1")
-    with capture_logs() as logged:
-        async with consuming(reader):
-            send(reader, [reader.good(), reader.good()])
-            await all_good_are_taken(reader, 2)
+    async with relay_bed(settings, tmp_path) as bed:
+        reader = Ranking(bed)
+        bed.control(trouble)
+        with capture_logs() as logged:
+            async with consuming(reader):
+                send(reader, [reader.good(), reader.good()])
+                await all_good_are_taken(reader, 2)
 
     assert [(each["event"], each["consumer"]) for each in logged] == [
-        ("the brokers know the classic protocol only", reader.name)
+        ("a consumer goes on by the classic protocol", reader.name)
     ]
