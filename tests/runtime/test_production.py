@@ -86,6 +86,62 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert host in sentences[0]
 
 
+@pytest.mark.parametrize("environment", ["production", "dev"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "db.internal"),
+        ("database_url", "mysql://secret@db.internal/b"),
+        ("database_url", "postgresql://a:secret@db.internal:port/b"),
+        ("database_owner_url", "http://secret@db.internal/b"),
+        ("auth_database_url", ""),
+        ("redis_url", "cache.internal:6379"),
+        ("redis_url", "http://cache.internal:6379"),
+        ("redis_url", "redis://:secret@cache.internal:port/0"),
+        ("redis_url", "rediss://"),
+        ("kafka_bootstrap_servers", ""),
+        ("kafka_bootstrap_servers", "one.internal"),
+        ("kafka_bootstrap_servers", "one.internal:9092,,two.internal:9092"),
+        ("kafka_bootstrap_servers", "http://one.internal:9092"),
+        ("kafka_ca_file", "/nowhere/ca.pem"),
+        ("temporal_address", "https://temporal.internal:7233"),
+        ("temporal_address", "temporal.internal"),
+        ("temporal_ca_file", "/nowhere/ca.pem"),
+        ("temporal_cert_file", __file__),
+        ("gateway_url", "pg.example"),
+        ("gateway_url", "ftp://pg.example"),
+    ],
+)
+def test_what_can_be_no_address_or_file_is_named_before_anything_starts(
+    environment: str, name: str, value: str
+) -> None:
+    settings = {**READY, "billing_environment": environment, "api_host": "127.0.0.1", name: value}
+    told = Settings.model_validate(settings)
+    for require in (require_api, require_worker):
+        with pytest.raises(ConfigurationError) as refused:
+            require(told)
+
+        [sentence] = str(refused.value).splitlines()
+        assert sentence.startswith(name.upper())
+        assert "secret" not in sentence
+
+
+def test_addresses_that_are_none_are_all_said_at_once() -> None:
+    named = {each.split(" ")[0] for each in missing(redis_url="x", temporal_address="y")}
+    assert named == {"REDIS_URL", "TEMPORAL_ADDRESS"}
+
+
+def test_each_form_of_an_address_that_a_client_takes_is_taken() -> None:
+    forms = {
+        "database_url": "postgresql:///billing?host=/run/postgresql&sslmode=require",
+        "redis_url": "rediss://user:p%40ss@cache.internal:6379/0?ssl_ca_certs=/etc/ca.pem",
+        "kafka_bootstrap_servers": "one.internal:9093, [::1]:9093",
+        "temporal_address": "billing.a1b2c.tmprl.cloud:7233",
+        "gateway_url": "https://pg.example/v1",
+    }
+    assert missing(**forms) == []
+
+
 def test_all_of_it_is_said_at_once() -> None:
     named = {each.split(" ")[0] for each in missing(**PLAIN)}
     assert {"DATABASE_URL", "REDIS_URL", "TEMPORAL_ADDRESS", "GATEWAY_URL"} <= named
@@ -176,8 +232,9 @@ def test_our_own_issuer_says_what_is_missing(settings: dict[str, Any], words: st
     assert any(words.lower() in each.lower() for each in not_issuing(**settings))
 
 
-def test_our_own_issuer_is_told_its_database() -> None:
+def test_our_own_issuer_is_told_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its default is on this machine, where it would look for a database of somebody else."""
+    monkeypatch.delenv("AUTH_DATABASE_URL", raising=False)
     told = {name: each for name, each in ISSUING.items() if name != "auth_database_url"}
     with pytest.raises(ConfigurationError, match="set AUTH_DATABASE_URL"):
         require_auth(Settings.model_validate(told))

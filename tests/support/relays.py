@@ -24,7 +24,8 @@ from runtime.settings import Settings
 from store import outbox, tables
 from store.database import Database
 from tests.support.conditions import PATIENCE_SECONDS, eventually
-from tests.support.databases import connected, database_of_its_own
+from tests.support.databases import connected, database_of_its_own, named
+from tests.support.namespaces import a_namespace
 from tests.support.samples import an_event, new_id
 
 BROKERS = range(1, kafka.BROKERS + 1)
@@ -137,8 +138,7 @@ async def relay_bed(
     """A fresh bed; ends its relays by their ids."""
     name = f"relays_{uuid4().hex}"
     owner_url, url = (
-        each.rpartition("/")[0] + f"/{name}"
-        for each in (settings.database_owner_url, settings.database_url)
+        named(each, name) for each in (settings.database_owner_url, settings.database_url)
     )
     async with (
         database_of_its_own(settings.database_owner_url, name),
@@ -152,7 +152,7 @@ async def relay_bed(
             own = {
                 "database_url": url,
                 "kafka_bootstrap_servers": kafka.bootstrap_servers(directory),
-                "temporal_namespace": name,
+                "temporal_namespace": a_namespace("relays"),
             }
             bed.settings = settings.model_copy(update=own)
             yield bed

@@ -27,6 +27,7 @@ from store.database import Database
 from tests.support.cashier import WAITS
 from tests.support.conditions import eventually, patience
 from tests.support.faults import Fault, FaultInjector
+from tests.support.namespaces import a_namespace
 from tests.support.tenants import Tenants, tenants
 from tests.support.usage import event
 from tests.workflows.test_pursuit import PATIENT
@@ -266,7 +267,7 @@ async def test_workers_killed_again_and_again_make_one_invoice_each(
     settings: Settings, database: Database
 ) -> None:
     """50 customers, each asked for by a run and by 20 callers at once; two workers die of it."""
-    elsewhere = settings.model_copy(update={"temporal_namespace": f"runs-{uuid4().hex}"})
+    elsewhere = settings.model_copy(update={"temporal_namespace": a_namespace("runs")})
     client = await temporal.connect_when_ready(elsewhere)
     wanted = await tenants(database, "2024-09", 50)
     # The charge of a dead worker is sent again, however long another one takes to come.
