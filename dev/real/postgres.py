@@ -12,6 +12,7 @@ from pathlib import Path
 from dev import postgres, process
 from dev.postgres import Installation
 from dev.process import Server, StackError
+from domain.finding import numbers
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian and its kin put them, a folder for each version."""
@@ -46,7 +47,7 @@ def installation(directory: Path) -> Installation:
 
 def programs(debian: Path = DEBIAN, path: str | None = None) -> Path:
     """Those of the newest on this machine. Raises StackError where there is none."""
-    packaged = sorted(debian.glob("[0-9]*/bin/postgres"), key=lambda each: int(each.parts[-3]))
+    packaged = sorted(debian.glob("[0-9]*/bin/postgres"), key=lambda each: numbers(each.parts[-3]))
     if packaged:
         return packaged[-1].parent
     if found := shutil.which("postgres", path=path):

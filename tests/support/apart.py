@@ -30,8 +30,13 @@ def apart(stack: Stack, environment: Mapping[str, str] = os.environ) -> Iterator
         if environment.get("DATABASE_URL"):
             endpoints = removed.enter_context(_database(endpoints))
         if environment.get("TEMPORAL_ADDRESS"):
+            before = namespaces.made()
             endpoints = replace(endpoints, temporal_namespace=a_namespace("tests"))
-            removed.callback(namespaces.delete_all, endpoints.temporal_address)
+            removed.callback(
+                lambda: namespaces.delete(
+                    stack.endpoints.temporal_address, namespaces.made() - before
+                )
+            )
         if environment.get("REDIS_URL"):
             number = 1 + int(environment.get(WORKER, "gw0").removeprefix("gw"))
             endpoints = replace(endpoints, redis_url=of_redis(endpoints.redis_url, number))

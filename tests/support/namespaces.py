@@ -1,7 +1,6 @@
 """Temporal's namespaces of tests: which ones they have made, and the end of them."""
 
 import asyncio
-from collections.abc import Iterable
 from uuid import uuid4
 
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
@@ -19,12 +18,18 @@ def a_namespace(of_what: str) -> str:
     return name
 
 
-def delete_all(address: str) -> None:
-    """Those of this process, and all that is in them. Some were never more than a name."""
-    asyncio.run(_deleted(address, _MADE))
+def made() -> set[str]:
+    """The names of all of them so far. Some were never more than a name."""
+    return set(_MADE)
 
 
-async def _deleted(address: str, names: Iterable[str]) -> None:
+def delete(address: str, names: set[str]) -> None:
+    """With all that is in them."""
+    asyncio.run(_deleted(address, names))
+    _MADE.difference_update(names)
+
+
+async def _deleted(address: str, names: set[str]) -> None:
     client = await Client.connect(address)
     for name in names:
         try:
