@@ -16,7 +16,9 @@ _URLS = {
     "redis_url": ({"redis", "rediss", "unix"}, "redis://host:6379/0, or rediss:// with TLS"),
     "gateway_url": ({"http", "https"}, "https://host"),
 }
-_FILES = ("kafka_ca_file", "temporal_ca_file", "temporal_cert_file", "temporal_key_file")
+_FILES = tuple(
+    f"{server}_{file}_file" for server in ("kafka", "temporal") for file in ("ca", "cert", "key")
+)
 
 
 def unusable(settings: Settings) -> Iterator[str]:
@@ -59,5 +61,7 @@ def _of_files(settings: Settings) -> Iterator[str]:
                 pass
         except OSError as error:
             yield f"{name.upper()} cannot be used: {path}: {error.strerror}."
-    if (settings.temporal_cert_file is None) is not (settings.temporal_key_file is None):
-        yield "TEMPORAL_CERT_FILE and TEMPORAL_KEY_FILE go together: set both, or neither."
+    for server in ("kafka", "temporal"):
+        cert, key = (f"{server}_{file}_file" for file in ("cert", "key"))
+        if (getattr(settings, cert) is None) is not (getattr(settings, key) is None):
+            yield f"{cert.upper()} and {key.upper()} go together: set both, or neither."

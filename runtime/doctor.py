@@ -338,7 +338,7 @@ def _topics(partitions: Mapping[str, int]) -> Iterator[Finding]:
 
 
 async def _temporal(settings: Settings) -> Findings:
-    client = await temporal.connect_later(settings)
+    client = await temporal.connect_later(settings.beside())
     info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     found = [finding.version("Temporal", "Temporal", info.server_version, LEAST["Temporal"])]
     try:

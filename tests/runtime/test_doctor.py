@@ -1,5 +1,6 @@
 """What is really wrong with an installation is found, named, and told with what to do."""
 
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -152,6 +153,14 @@ async def test_too_few_connections_are_told_with_how_many_it_takes(
         )
         for verdict, there in ((Verdict.WRONG, takes - 1), (Verdict.OK, takes))
     ]
+
+
+async def test_a_process_that_runs_with_the_same_settings_is_in_nobody_s_way(
+    alone: Settings,
+) -> None:
+    """As in its pod: where it listens the examination does not."""
+    with socket.create_server(("127.0.0.1", 0)) as process_:
+        assert await bad(alone, temporal_metrics_port=process_.getsockname()[1]) == {}
 
 
 async def test_whoever_is_not_the_applications_role_is_told(alone: Settings) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from temporalio.service import TLSConfig
 
 from domain.api_key import Mode
 from runtime import api_keys, temporal
@@ -108,6 +109,7 @@ def test_what_is_missing_is_named_with_what_to_do(
         ("temporal_address", "temporal.internal"),
         ("temporal_ca_file", "/nowhere/ca.pem"),
         ("temporal_cert_file", __file__),
+        ("kafka_key_file", __file__),
         ("gateway_url", "pg.example"),
         ("gateway_url", "ftp://pg.example"),
     ],
@@ -122,7 +124,7 @@ def test_what_can_be_no_address_or_file_is_named_before_anything_starts(
             require(told)
 
         [sentence] = str(refused.value).splitlines()
-        assert sentence.startswith(name.upper())
+        assert name.upper() in sentence
         assert "secret" not in sentence
 
 
@@ -286,6 +288,37 @@ def test_kafka_s_clients_take_what_the_settings_say(tmp_path: Path) -> None:
     assert secure.kafka["sasl.password"] == "ours"
     # librdkafka refuses what it does not know, or what does not fit together.
     Producer({**secure.kafka, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+
+
+def test_what_tls_needs_of_kafka_s_clients_is_told_only_with_it() -> None:
+    files = {"kafka_ca_file": "/ca", "kafka_cert_file": "/cert", "kafka_key_file": "/key"}
+    told = {
+        protocol: Settings.model_validate({"kafka_security_protocol": protocol, **files}).kafka
+        for protocol in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+    }
+
+    of_tls = {
+        "ssl.ca.location": "/ca",
+        "ssl.certificate.location": "/cert",
+        "ssl.key.location": "/key",
+    }
+    for protocol, options in told.items():
+        shown = {name: value for name, value in options.items() if name.startswith("ssl.")}
+        assert shown == (of_tls if protocol.endswith("SSL") else {})
+        assert options["security.protocol"] == protocol
+        assert ("sasl.mechanism" in options) is protocol.startswith("SASL")
+
+
+def test_a_certificate_of_ours_is_shown_to_temporal_with_its_key(tmp_path: Path) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(name)
+    paths = {f"temporal_{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")}
+    shown = temporal.tls(Settings.model_validate({"temporal_tls": True, **paths}))
+
+    assert isinstance(shown, TLSConfig)
+    assert shown.server_root_ca_cert == b"ca"
+    assert (shown.client_cert, shown.client_private_key) == (b"cert", b"key")
+    assert temporal.tls(Settings.model_validate(paths)) is False
 
 
 async def test_with_tls_nothing_is_said_to_a_temporal_without_it(settings: Settings) -> None:
