@@ -12,7 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oidc test-fuzz test-image test-chart dev check format load bench bench-quick lock clean
+.PHONY: help demo test test-real test-oidc test-fuzz test-image test-chart dev real check format load bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ demo: .venv/embedded ## Run the scenario on a stack of its own and explain every
 
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2
+
+test-real: .venv/development ## Run all tests on the PostgreSQL and Redis of this machine; a server whose address is set is used
+	@exec $(BIN)/python -m dev.real $(BIN)/python -m pytest -n 2 $(TESTS)
 
 test-oidc: .venv/development ## Run the tests against Keycloak, which it downloads (177 MB, needs java and mvn)
 	@$(ALIVE) $(BIN)/python -m pytest tests/oidc/keycloak.py
@@ -37,6 +40,9 @@ test-chart: .venv/chart ## Render and validate the Helm chart; builds helm first
 
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
+
+real: .venv/embedded ## The same on the PostgreSQL and Redis of this machine; their data stay in .data/real
+	@exec $(BIN)/python -m dev.real --directory .data/real $(BIN)/billing dev
 
 check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks and dashboards against what makes them
 	@$(ALIVE) $(BIN)/ruff format --check .

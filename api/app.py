@@ -61,7 +61,7 @@ from api.replay_cache import ReplayCache
 from api.security import SecurityHeaders
 from api.traffic import Kind, Traffic
 from domain.access import Access
-from runtime import api_keys, figures, memory, temporal, tracing
+from runtime import api_keys, connections, figures, memory, temporal, tracing
 from runtime.desk import connected
 from runtime.production import require_api, require_worker
 from runtime.settings import Settings
@@ -103,10 +103,6 @@ CALLS = (
 LENIENT = (webhook, health)
 """Called by machines of others: a PG or a prober that adds query parameters of its own means
 nothing by them, and its call must not be lost."""
-LENGTHY_AT_ONCE = 2
-"""Whole months that an API process reads: a third one waits, and is then refused."""
-KEYS_AT_ONCE = 2
-"""Connections that only look keys up: whoever makes up keys takes none from those who work."""
 TRACED: TelemetryConfig = {
     "metrics": False,
     "logs": False,
@@ -130,7 +126,7 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         require_worker(settings)
     issuers = settings.oidc_issuers if insider is None else ()
     entrance = Entrance(issuers, settings.trusted_proxies)
-    lookups = database.connect(settings.database_url, KEYS_AT_ONCE)
+    lookups = database.connect(settings.database_url, connections.KEYS)
     keys = Keys(lookups, api_keys.ring(settings))
     counters = Counters(settings.redis_url, settings.quota_timeout_seconds)
     ended = Ended(settings.redis_url)
@@ -148,7 +144,9 @@ def create_app(settings: Settings, insider: Access | None = None) -> FastAPI:
         app.state.reading = replace(context, desk=replace(context.desk, database=reads))
         lists = _lists(settings, reads)
         app.state.replicated = replace(context, desk=replace(context.desk, database=lists))
-        lengthy = database.connect(settings.database_url, LENGTHY_AT_ONCE, database.BATCH_SECONDS)
+        lengthy = database.connect(
+            settings.database_url, connections.LENGTHY, database.BATCH_SECONDS
+        )
         app.state.lengthy = replace(context, desk=replace(context.desk, database=lengthy))
         # Temporal may be down when the API comes up: claims are answered 202 until it is back.
         preparing = asyncio.create_task(temporal.namespace_ready(context.desk.temporal))

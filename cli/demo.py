@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.dev import addresses, leave_in_order, report, simulator
+from cli.dev import addresses, report, simulator
 from dev import process
 from dev.alive import Voice, signs_of_life
 from dev.demo.verdict import Unexpected
@@ -31,7 +31,7 @@ def demo(
     Real servers on free ports, data in a temporary directory; nothing is left of them at the end,
     but for the logs when a step went wrong.
     """
-    leave_in_order()
+    process.leave_in_order()
     began = time.monotonic()
     port = process.free_port()
     with signs_of_life() as voice:

@@ -226,4 +226,4 @@ def _settings() -> Settings:
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
             " or set TEMPORAL_ADDRESS."
         )
-    return settings
+    return settings.beside()

@@ -1,12 +1,9 @@
 """`billing dev`: the whole system on this machine, until Ctrl-C."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -65,7 +62,7 @@ def dev(
 
     PostgreSQL, Valkey, Temporal with its UI, Kafka, the gateway simulator, the API and a worker.
     """
-    leave_in_order()
+    process.leave_in_order()
     endpoints_file = Path(ENDPOINTS_FILE)
     refusal = "`make dev` already runs in this folder: use that one, or stop it with Ctrl-C there."
     try:
@@ -142,13 +139,6 @@ def _tell_who_can_log_in(stack: Stack, issuer: str) -> None:
         console.print("  `billing user set-password NAME` gives one another password.")
 
 
-def leave_in_order() -> None:
-    """However this launcher is told to end, and if its parent dies, it first stops its children."""
-    process.die_with_parent()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
-
-
 def simulator(port: int, time_scale: float) -> SimulatorOptions:
     """The gateway simulator, which sends its webhooks to the API on this port."""
     return SimulatorOptions(
@@ -173,7 +163,3 @@ def addresses(stack: Stack, port: int, *more_metrics: int) -> Table:
     table.add_row("Metrics", "\n".join(scraped))
     table.add_row("Logs", str(stack.directory))
     return table
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -173,6 +173,21 @@ def migrate() -> None:
     schema.upgrade(Settings().database_owner_url)
 
 
+@app.command(epilog=example("seed"))
+def seed() -> None:
+    """Make what a fresh `make dev` holds, where it is missing; in dev only."""
+    from dev.seed import seed_at
+    from runtime.settings import ConfigurationError, Settings
+
+    settings = Settings()
+    if settings.billing_environment != "dev":
+        raise ConfigurationError(
+            "Customers and cards of development are no part of production: set "
+            "BILLING_ENVIRONMENT=dev where they are."
+        )
+    asyncio.run(seed_at(settings.database_url))
+
+
 INTERRUPTED = 130
 """Ctrl-C, as shells count it; Typer leaves with it too."""
 

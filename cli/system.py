@@ -57,7 +57,7 @@ def settings_with(*addresses: str) -> Settings:
             f"Nothing runs here: start `make dev` in another terminal (it writes {ENDPOINTS_FILE}),"
             f" or set {names}."
         )
-    return settings
+    return settings.beside()
 
 
 @asynccontextmanager

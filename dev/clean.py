@@ -17,6 +17,8 @@ from dev.process import StackError
 from dev.stack import LOCK, alone, temporary_prefix
 
 DATA = Path(".data")
+REAL = "real"
+"""Below it: the data of the servers of this machine, see `make real`."""
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def clean(data: Path) -> Iterator[Path]:
     the stacks runs."""
     if data.is_symlink():
         raise StackError(f"{data} is a link to {data.resolve()}: remove it by hand.")
-    directories = [each for each in (data, *_temporary()) if each.exists()]
+    directories = [each for each in (data / REAL, data, *_temporary()) if each.exists()]
     with ExitStack() as nobody_runs:
         for directory in directories:
             refusal = f"a stack runs with its data in {directory}: stop it first."

@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dev import process
@@ -33,40 +34,86 @@ DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 RELAXED = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 ROOT_HOME = Path("/var/lib/durable-billing")
-_ROLES = f"""\
-CREATE ROLE {OWNER} LOGIN CREATEDB
-CREATE ROLE {APPLICATION} LOGIN
-CREATE DATABASE {DATABASE} OWNER {OWNER}
-REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC
-GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}
-"""
+
+
+def opened_to_ours(database: str) -> tuple[str, ...]:
+    """What its owner says once of a database that it has made: nobody else comes in, and nobody
+    makes tables in it, not even temporary ones."""
+    return (
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {database} TO {APPLICATION}, {ISSUER}",
+    )
+
+
+# NOINHERIT is of before `GRANT … WITH INHERIT FALSE`, which PostgreSQL 15 has not.
+ROLES = (
+    f"CREATE ROLE {OWNER} LOGIN",
+    f"CREATE ROLE {APPLICATION} LOGIN NOINHERIT",
+    f"CREATE ROLE {CUSTOMER} NOLOGIN",
+    f"GRANT {CUSTOMER} TO {APPLICATION}",
+    f"CREATE ROLE {ISSUER} LOGIN",
+    f"CREATE DATABASE {DATABASE} OWNER {OWNER}",
+    *opened_to_ours(DATABASE),
+)
+"""What the server's superuser says before our first start; the documents say it too."""
+_OF_TESTS = (f"ALTER ROLE {OWNER} CREATEDB",)
 # Before each further start: data that were made without it get what a migration asks for.
-_LATER_ROLES = f"""\
-DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; END $$
-GRANT {CUSTOMER} TO {APPLICATION} WITH INHERIT FALSE
-DO $$ BEGIN IF to_regrole('{ISSUER}') IS NULL THEN CREATE ROLE {ISSUER} LOGIN; END IF; END $$
-GRANT CONNECT ON DATABASE {DATABASE} TO {ISSUER}
-"""
+_LATER_ROLES = (
+    f"DO $$ BEGIN IF to_regrole('{CUSTOMER}') IS NULL THEN CREATE ROLE {CUSTOMER} NOLOGIN; END IF; "
+    "END $$",
+    f"ALTER ROLE {APPLICATION} NOINHERIT",
+    f"GRANT {CUSTOMER} TO {APPLICATION}",
+    f"DO $$ BEGIN IF to_regrole('{ISSUER}') IS NULL THEN CREATE ROLE {ISSUER} LOGIN; END IF; "
+    "END $$",
+    *opened_to_ours(DATABASE),
+)
 
 
-def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> Server:
+@dataclass(frozen=True)
+class Installation:
+    """A PostgreSQL. `user`: as whom it runs under root; `initdb`: how its data are made;
+    `password`: what it asks every role for, if it asks."""
+
+    programs: Path
+    user: str
+    initdb: tuple[str, ...]
+    password: str = field(default="", repr=False)
+
+    def url(self, port: int, role: str) -> str:
+        """The address of the database for a role."""
+        who = f"{role}:{self.password}" if self.password else role
+        return f"postgresql://{who}@127.0.0.1:{port}/{DATABASE}"
+
+
+def embedded() -> Installation:
+    """That of the wheel. The C locale exists everywhere; text sorts by its bytes."""
+    return Installation(programs(), "nobody", ("-A", "trust", "--locale=C"))
+
+
+def start(
+    directory: Path,
+    port: int,
+    settings: Mapping[str, str] = DURABLE,
+    installation: Installation | None = None,
+) -> Server:
     """Start PostgreSQL; the first start in a directory makes the data, the roles and the database.
 
     The log goes into `directory`, the data where `data_directory` says. `settings` are
-    postgresql.conf settings. Raises StackError if there are no binaries or the data is in use.
+    postgresql.conf settings; without an `installation` it is the embedded one. Raises StackError if
+    there are no binaries or the data is in use.
     """
-    binaries = programs()
+    of = installation or embedded()
     data = data_directory(directory)
 
     def prepare() -> None:
         if not data.exists():
-            _initialize(binaries, data, directory / "initdb.log")
+            _initialize(of, data, directory / "initdb.log")
             return
         # Its server is gone, as the log's lock is ours; its pid may meanwhile be somebody else's.
         (data / "postmaster.pid").unlink(missing_ok=True)
-        _tell(binaries, data, directory / "roles.log", _LATER_ROLES)
+        _tell(of, data, directory / "roles.log", _LATER_ROLES)
 
-    argv: list[str | Path] = [binaries / "postgres", "-D", data]
+    argv: list[str | Path] = [of.programs / "postgres", "-D", data]
     fixed = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -80,16 +127,16 @@ def start(directory: Path, port: int, settings: Mapping[str, str] = DURABLE) -> 
         "PostgreSQL",
         argv,
         log=directory / "postgresql.log",
-        ready=lambda: answers_query(binaries, port),
+        ready=lambda: answers_query(of, port),
         prepare=prepare,
         stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
         death_signal=signal.SIGINT,
-        user=user(),
+        user=user(of),
     )
 
 
 def url(port: int, role: str) -> str:
-    """The address of the database for a role."""
+    """The address of the embedded server's database for a role."""
     return f"postgresql://{role}@127.0.0.1:{port}/{DATABASE}"
 
 
@@ -122,54 +169,58 @@ def shared_binaries() -> list[Path]:
     return sorted(ROOT_HOME.glob("postgresql-*"))
 
 
-def user() -> str | None:
-    """As whom PostgreSQL runs: under root as `nobody`."""
-    return "nobody" if os.geteuid() == 0 else None
+def user(of: Installation) -> str | None:
+    """As whom it runs."""
+    return of.user if os.geteuid() == 0 else None
 
 
-def make_directory(data: Path) -> None:
+def make_directory(of: Installation, data: Path) -> None:
     """An empty one for a server's data."""
     _make_parents(data)
     data.mkdir(mode=0o700)
-    if owner := user():
+    if owner := user(of):
         shutil.chown(data, owner)
 
 
-def _initialize(binaries: Path, data: Path, log: Path) -> None:
+def _initialize(of: Installation, data: Path, log: Path) -> None:
     """Make the data beside its final place: an interrupted attempt leaves no half of a cluster."""
     partial = _partial(data)
     shutil.rmtree(partial, ignore_errors=True)
-    make_directory(partial)
-    # The C locale exists everywhere; text sorts by its bytes.
-    initdb: list[str | Path] = [binaries / "initdb", "-D", partial, "-U", SUPERUSER, "-A", "trust"]
-    settings = ["-E", "UTF8", "--locale=C", "--no-instructions"]
-    process.run([*initdb, *settings], log=log, user=user())
-    _tell(binaries, partial, log, _ROLES + _LATER_ROLES)
+    make_directory(of, partial)
+    initdb: list[str | Path] = [of.programs / "initdb", "-D", partial, "-U", SUPERUSER]
+    process.run([*initdb, "-E", "UTF8", "--no-instructions", *of.initdb], log=log, user=user(of))
+    passwords = [
+        f"ALTER ROLE {role} PASSWORD '{of.password}'"
+        for role in (SUPERUSER, OWNER, APPLICATION, ISSUER)
+        if of.password
+    ]
+    _tell(of, partial, log, (*ROLES, *_OF_TESTS, *passwords))
     partial.rename(data)
 
 
-def _tell(binaries: Path, data: Path, log: Path, statements: str) -> None:
+def _tell(of: Installation, data: Path, log: Path, statements: Sequence[str]) -> None:
     """Run statements, one a line, in a cluster whose server does not run."""
-    single: list[str | Path] = [binaries / "postgres", "--single", "-c", "exit_on_error=on"]
-    process.run([*single, "-D", data, SUPERUSER], log=log, user=user(), stdin=statements)
+    single: list[str | Path] = [of.programs / "postgres", "--single", "-c", "exit_on_error=on"]
+    lines = "".join(f"{each}\n" for each in statements)
+    process.run([*single, "-D", data, SUPERUSER], log=log, user=user(of), stdin=lines)
 
 
 def _partial(data: Path) -> Path:
     return data.with_name(data.name + ".partial")
 
 
-def answers_query(binaries: Path, port: int) -> bool:
+def answers_query(of: Installation, port: int) -> bool:
     """Whether the server at this port answers the application's role."""
     if not process.is_listening(port):
         return False
     argv: list[str | Path] = [
-        binaries / "psql",
+        of.programs / "psql",
         "-X",
         "-w",
         "-q",
         "-c",
         "SELECT 1",
-        url(port, APPLICATION),
+        of.url(port, APPLICATION),
     ]
     environment = {"PGCONNECT_TIMEOUT": "2"}  # none of the caller's PG* settings
     return subprocess.run(argv, env=environment, capture_output=True, cwd="/").returncode == 0

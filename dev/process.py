@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 POLL_SECONDS = 0.05
@@ -212,6 +213,17 @@ def die_with_parent() -> None:
     _set_death_signal(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave_in_order() -> None:
+    """However this launcher is told to end, and if its parent dies, it first stops its children."""
+    die_with_parent()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def free_port() -> int:

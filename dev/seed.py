@@ -6,7 +6,7 @@ from decimal import Decimal
 from domain.access import SYSTEM
 from domain.pricing import Charge, ChargeModel, Plan
 from store import clock, customer, inventory, pricing
-from store.database import Database, Transaction
+from store.database import Database, Transaction, connect
 from store.identifier import new_id
 from store.key_ring import NO_KEYS
 
@@ -41,6 +41,15 @@ async def seed(database: Database) -> None:
     for name in CUSTOMERS:
         async with database.begin(SYSTEM) as tx:
             await _customer(tx, name)
+
+
+async def seed_at(database_url: str) -> None:
+    """The same, as the application's role there."""
+    pool = connect(database_url, pool_size=1)
+    try:
+        await seed(pool)
+    finally:
+        await pool.dispose()
 
 
 async def _customer(tx: Transaction, name: str) -> None:

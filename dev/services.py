@@ -10,10 +10,9 @@ from typing import Never
 
 from dev import process
 from dev.process import Server
-from dev.seed import seed
+from dev.seed import seed_at
 from dev.stack import Progress, Stack, stop
 from runtime import schema
-from store import database
 
 READY = "the worker is ready"
 OF_ONE_PROCESS = ("WORKER_PORT", "TEMPORAL_METRICS_PORT")
@@ -44,7 +43,7 @@ def prepare(stack: Stack, progress: Progress) -> None:
     """Bring the schema up to date and make the development data."""
     began = time.monotonic()
     schema.upgrade(stack.endpoints.database_owner_url)
-    asyncio.run(_seed(stack.endpoints.database_url))
+    asyncio.run(seed_at(stack.endpoints.database_url))
     progress("Schema is ready", time.monotonic() - began)
 
 
@@ -139,11 +138,3 @@ def start_worker(stack: Stack, name: str, child_environment: Mapping[str, str]) 
         ready=lambda: READY in log.read_text(errors="replace"),
         environment={**child_environment, "LOG_LEVEL": level},
     )
-
-
-async def _seed(url: str) -> None:
-    pool = database.connect(url, pool_size=1)
-    try:
-        await seed(pool)
-    finally:
-        await pool.dispose()

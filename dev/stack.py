@@ -36,6 +36,7 @@ class Endpoints:
     redis_url: str
     kafka_bootstrap_servers: str
     temporal_address: str
+    temporal_namespace: str
     temporal_ui_url: str
     gateway_url: str
 
@@ -239,7 +240,7 @@ def _external(environment: Mapping[str, str]) -> dict[str, str]:
     for name, role in _OTHER_ROLES.items():
         if "database_url" in given and name not in given:
             raise StackError(f"DATABASE_URL is set: set {name.upper()} too, {role}.")
-    return {"temporal_ui_url": ""} | given
+    return {"temporal_namespace": temporal.NAMESPACE, "temporal_ui_url": ""} | given
 
 
 # PostgreSQL is started last: making its data at the first start takes longer than the others need.

@@ -12,12 +12,18 @@ NAMESPACE = "billing"
 UI_PORT = "UI_PORT"
 """The variable that chooses the port of the UI."""
 
-# The dev server has one history shard: its default of 20 polls per second makes each step of a
-# workflow wait 50 ms. Visibility (the list of workflows) may lag a second to leave the CPU to them.
-# Without fairness a customer waits behind all that another has queued, whatever a start says.
-_DYNAMIC_CONFIG = {
+# By default a shard of history (the dev server has one) looks at its queues at most 20 times a
+# second, and each step of a workflow waits 50 ms. Without fairness a customer waits behind all that
+# another has queued, whatever a start says.
+EVERYWHERE = {
     "history.transferProcessorMaxPollRPS": "10000",
     "history.timerProcessorMaxPollRPS": "10000",
+    "matching.enableFairness": "true",
+}
+"""Dynamic configuration that any server of ours has, as the README says."""
+# Visibility (the list of workflows) may lag a second to leave the CPU to them.
+DYNAMIC_CONFIG = {
+    **EVERYWHERE,
     "history.visibilityProcessorMaxPollRPS": "2",
     "history.visibilityTaskBatchSize": "1000",
     "history.visibilityProcessorSchedulerWorkerCount": "4",
@@ -25,9 +31,11 @@ _DYNAMIC_CONFIG = {
     "history.timerProcessorUpdateAckInterval": '"1s"',
     "history.visibilityProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorMaxTimeShift": '"10ms"',
-    "matching.enableFairness": "true",
     "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": "2",
 }
+"""That of a server on one machine; `temporal-dev.yml` says it too."""
+# Without these two every commit waits for the disk twice: 13-80 workflows/s instead of 48-170.
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 
 def start_with_ui(directory: Path, port: int, ui_port: int) -> Server:
@@ -37,13 +45,13 @@ def start_with_ui(directory: Path, port: int, ui_port: int) -> Server:
     """
     arguments = ["--ui-port", str(ui_port), "--ui-disable-news-fetch"]
     arguments += ["--db-filename", str(directory / "temporal.sqlite")]
-    # Without these two every commit waits for the disk twice: 13-80 workflows/s instead of 48-170.
-    arguments += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+    for each in PRAGMAS:
+        arguments += ["--sqlite-pragma", each]
     return _start(
         directory,
         port,
         arguments,
-        _DYNAMIC_CONFIG,
+        DYNAMIC_CONFIG,
         lambda: process.require_free(ui_port, "Temporal UI", UI_PORT),
     )
 
@@ -51,7 +59,7 @@ def start_with_ui(directory: Path, port: int, ui_port: int) -> Server:
 def start_in_memory(directory: Path, port: int, settings: Mapping[str, str] = {}) -> Server:
     """Start a server without UI which forgets everything; its log goes into `directory`. `settings`
     are dynamic configuration beside, or instead of, what it usually has."""
-    return _start(directory, port, ["--headless"], {**_DYNAMIC_CONFIG, **settings}, lambda: None)
+    return _start(directory, port, ["--headless"], {**DYNAMIC_CONFIG, **settings}, lambda: None)
 
 
 def _start(

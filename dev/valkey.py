@@ -13,10 +13,15 @@ def start(directory: Path, port: int) -> Server:
 
     Raises StackError if the server's binary is missing.
     """
-    argv = [_binary(), "--bind", "127.0.0.1", "--port", str(port)]
+    return start_program("Valkey", _binary(), directory, port)
+
+
+def start_program(name: str, program: str, directory: Path, port: int) -> Server:
+    """The same with the program of whichever server speaks the Redis protocol."""
+    argv = [program, "--bind", "127.0.0.1", "--port", str(port)]
     argv += ["--save", "", "--appendonly", "no"]
     return process.start(
-        "Valkey", argv, log=directory / "valkey.log", ready=lambda: _answers_ping(port)
+        name, argv, log=directory / f"{name.lower()}.log", ready=lambda: _answers_ping(port)
     )
 
 

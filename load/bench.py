@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from cli.dev import leave_in_order
+from dev import process
 from dev.alive import signs_of_life
 from load import growth, idle, ledger, payments, report, settlement, system, tokens, usage
 from load.figures import Group
@@ -41,7 +41,7 @@ def main() -> None:
     asked = parser.parse_args()
     load_before = os.getloadavg()[0]
     names = asked.only or (QUICKLY if asked.quick else [*GROUPS])
-    leave_in_order()
+    process.leave_in_order()
     size = QUICK if asked.quick else FULL
     with signs_of_life(), system.running() as running:
         groups = uvloop.run(_measure(running, size, names))

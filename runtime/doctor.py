@@ -19,7 +19,8 @@ from domain import finding
 from domain.access import SYSTEM
 from domain.event import PARTITIONS, TOPICS
 from domain.finding import Finding, ok, warning, wrong
-from runtime import keys, parts, schema, temporal, topics, usage_partitions
+from runtime import connections, keys, parts, schema, temporal, topics, usage_partitions
+from runtime.addresses import unusable
 from runtime.issuer import LOOPBACK
 from runtime.production import in_plain_text, require_api, require_auth, require_worker
 from runtime.settings import ConfigurationError, Settings
@@ -32,7 +33,7 @@ from workflows import search_attributes
 SECONDS = 5.0
 """How long each part may take."""
 SIGN_SECONDS = 2.0
-LEAST = {"PostgreSQL": "16", "Redis": "7", "Temporal": "1.29"}
+LEAST = {"PostgreSQL": "15", "Redis": "7", "Temporal": "1.29"}
 """The oldest servers that the README promises."""
 TAKEOVER = timedelta(seconds=10)
 SHOWN = 10
@@ -54,6 +55,13 @@ _REQUIRE = {
     Process.API: require_api,
     Process.WORKER: require_worker,
     Process.AUTH: require_auth,
+}
+
+
+_TAKES: Mapping[Process, Callable[[Settings], int]] = {
+    Process.API: connections.of_api,
+    Process.WORKER: connections.of_worker,
+    Process.AUTH: connections.of_issuer,
 }
 
 
@@ -83,7 +91,7 @@ def _looks(settings: Settings, process: Process) -> Mapping[str, Awaitable[Findi
     """What is looked at, by the setting that leads there."""
     own = {
         "settings": _at_once(configuration(settings, process)),
-        "DATABASE_URL": _database(settings),
+        "DATABASE_URL": _database(settings, process),
         "REDIS_URL": _cache(settings),
         "KAFKA_BOOTSTRAP_SERVERS": _brokers(settings),
         "TEMPORAL_ADDRESS": _temporal(settings),
@@ -132,10 +140,9 @@ def configuration(settings: Settings, process: Process) -> Iterator[Finding]:
 
 
 def _encryption(settings: Settings) -> Iterator[Finding]:
-    try:
-        clear = list(in_plain_text(settings))
-    except ConfigurationError:
+    if any(unusable(settings)):
         return  # Said already.
+    clear = list(in_plain_text(settings))
     allowed = LOOPBACK | set(settings.allow_plaintext)
     for name, host, remedy in clear:
         if host not in allowed:
@@ -156,9 +163,22 @@ async def _connected(url: str) -> AsyncIterator[Database]:
         await pool.dispose()
 
 
-async def _database(settings: Settings) -> Findings:
+async def _database(settings: Settings, process: Process) -> Findings:
     async with _connected(settings.database_url) as pool:
-        return await examine_database(pool, settings.usage_late)
+        async with pool.statements(SYSTEM) as tx:
+            room = _room(process, _TAKES[process](settings), await server.room(tx))
+        return [*await examine_database(pool, settings.usage_late), room]
+
+
+def _room(process: Process, takes: int, there: int) -> Finding:
+    says = f"A process `{process}` takes up to {takes}; PostgreSQL has {there} for all of ours."
+    if takes <= there:
+        return ok("connections", says)
+    return wrong(
+        "connections",
+        says,
+        "Raise max_connections, or the limit of the role or database; or lower DATABASE_POOL_SIZE.",
+    )
 
 
 async def examine_database(pool: Database, late: timedelta) -> Findings:
@@ -346,7 +366,7 @@ def _uneven_topics(found: Mapping[str, int]) -> Iterator[Finding]:
 
 
 async def _temporal(settings: Settings) -> Findings:
-    client = await temporal.connect_later(settings)
+    client = await temporal.connect_later(settings.beside())
     info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     found = [finding.version("Temporal", "Temporal", info.server_version, LEAST["Temporal"])]
     try:

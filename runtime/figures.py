@@ -28,7 +28,7 @@ from domain.payment import FINAL, PaymentStatus
 from domain.review import Question
 from domain.settlement import UNSETTLED
 from domain.verification import Report
-from runtime import gateways, usage_consumer
+from runtime import connections, gateways, usage_consumer
 from runtime.consumer import group_id
 from runtime.settings import Settings
 from service import deployment, health, verification
@@ -61,7 +61,7 @@ class Read:
 @asynccontextmanager
 async def reading(settings: Settings, temporal: Client) -> AsyncIterator["FigureReader"]:
     """For the length of the block this process reads them, or stands by."""
-    own = database.connect(settings.database_url, pool_size=1)
+    own = database.connect(settings.database_url, connections.FIGURES)
     reader = FigureReader(
         own, temporal, gateways=[each.name for each in gateways.profiles(settings)]
     )

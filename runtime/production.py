@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from runtime import keys
+from runtime.addresses import unusable
 from runtime.issuer import LOOPBACK, is_private
 from runtime.settings import ConfigurationError, Secrets, Settings
 
@@ -37,6 +37,9 @@ def _refuse(missing: Iterator[str] | list[str]) -> None:
 
 
 def _of_every_process(settings: Settings) -> Iterator[str]:
+    if bad := list(unusable(settings)):
+        yield from bad
+        return
     if settings.billing_environment == "dev":
         if settings.api_host not in LOOPBACK:
             yield f"In dev everything binds loopback, not {settings.api_host}: unset API_HOST."
@@ -141,9 +144,6 @@ def _databases_in_plain_text(settings: Settings) -> Iterator[tuple[str, str, str
     ):
         if url is None:
             continue
-        try:
-            database = make_url(url)
-        except (ArgumentError, ValueError):
-            raise ConfigurationError(f"{name} is not the URL of a database.") from None
+        database = make_url(url)
         if database.query.get("sslmode") not in ENCRYPTED:
             yield name, database.host or "localhost", "add ?sslmode=verify-full"

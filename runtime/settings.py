@@ -151,6 +151,8 @@ class Settings(BaseSettings):
         "PLAINTEXT", description="How they are spoken to."
     )
     kafka_ca_file: str | None = Field(None, description="Who signed their certificates.")
+    kafka_cert_file: str | None = Field(None, description="Our certificate, if they want one.")
+    kafka_key_file: str | None = Field(None, description="The key of our certificate.")
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="How the password is shown to them."
     )
@@ -432,8 +434,13 @@ class Settings(BaseSettings):
             "bootstrap.servers": self.kafka_bootstrap_servers,
             "security.protocol": self.kafka_security_protocol,
         }
-        if self.kafka_security_protocol.endswith("SSL") and self.kafka_ca_file is not None:
-            options["ssl.ca.location"] = self.kafka_ca_file
+        if self.kafka_security_protocol.endswith("SSL"):
+            files = {
+                "ssl.ca.location": self.kafka_ca_file,
+                "ssl.certificate.location": self.kafka_cert_file,
+                "ssl.key.location": self.kafka_key_file,
+            }
+            options |= {name: path for name, path in files.items() if path is not None}
         if self.kafka_security_protocol.startswith("SASL"):
             options["sasl.mechanism"] = self.kafka_sasl_mechanism
             options["sasl.username"] = self.kafka_sasl_username or ""
@@ -455,6 +462,11 @@ class Settings(BaseSettings):
         """By name, in their order."""
         pairs = (each.partition(":") for each in _listed(self.api_key_secrets))
         return {name: secret for name, _, secret in pairs}
+
+    def beside(self) -> "Settings":
+        """The same for a command, which works beside the process that they are of: where that
+        listens nobody else can."""
+        return self.model_copy(update={"temporal_metrics_port": None})
 
     def quota(self, name: str) -> Quota | None:
         """The quota of this name, if there is one."""

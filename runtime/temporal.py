@@ -93,7 +93,7 @@ async def _connect(settings: Settings, lazy: bool) -> Client:
         lazy=lazy,
         runtime=_sdk(settings),
         interceptors=tracing.of_temporal(settings),
-        tls=_tls(settings),
+        tls=tls(settings),
         api_key=None if key is None else key.get_secret_value(),
     )
 
@@ -122,7 +122,7 @@ def _measured(address: str) -> Runtime:
         ) from error
 
 
-def _tls(settings: Settings) -> TLSConfig | bool:
+def tls(settings: Settings) -> TLSConfig | bool:
     """Read at each connection: certificates are renewed while processes run."""
     if not settings.temporal_tls:
         return False

@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.access import Actor, Scope
@@ -113,6 +113,9 @@ BATCH_SECONDS = 540
 invoice claims two million events in 17 s."""
 
 
+FORM = "it should be an address such as postgresql://billing_app:…@host:5432/billing"
+
+
 def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database:
     """A database; connects when first used.
 
@@ -120,9 +123,9 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
     Temporal retries, instead of a request that hangs. PostgreSQL ends a transaction whose process
     has been silent for 5 s: one that is frozen must not keep its locks from whoever takes over.
     """
-    address, parameters = _parts(url)
+    at, parameters = address(url)
     engine = create_async_engine(
-        address,
+        at,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
@@ -135,16 +138,28 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
             "timeout": 5,
             "command_timeout": statement_seconds,
             "prepared_statement_cache_size": 200,  # Many are kept twice: see `_of_a_customer`.
-            "server_settings": {"idle_in_transaction_session_timeout": "5s"},
+            "server_settings": {
+                "idle_in_transaction_session_timeout": "5s",
+                # Else a temporary table of this session comes before ours of the same name.
+                "search_path": "public, pg_temp",
+            },
         },
     )
     return Database(engine)
 
 
-def _parts(url: str) -> tuple[URL, str]:
-    """The address of a database, and its parameters as they stand behind the question mark."""
-    address = make_url(url).set(drivername="postgresql+asyncpg")
-    return address.set(query={}), urlencode(address.query, doseq=True)
+def address(url: str) -> tuple[URL, str]:
+    """The address of a database, and its parameters as they stand behind the question mark. Raises
+    ArgumentError where it is none, in words that do not repeat it: there may be a password in
+    it."""
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ArgumentError(FORM) from None
+    if parts.get_backend_name() not in ("postgresql", "postgres"):
+        raise ArgumentError(FORM)
+    at = parts.set(drivername="postgresql+asyncpg", query={})
+    return at, urlencode(parts.query, doseq=True)
 
 
 def refuses_values(error: Exception) -> bool:

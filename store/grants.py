@@ -264,7 +264,12 @@ _ROLES = text("""
     WHERE rolname = ANY (:roles)
 """).bindparams(bindparam("roles", list(ROLES)))
 _MEMBERS = text("""
-    SELECT member.rolname AS member, role.rolname AS role, inherit_option, admin_option
+    SELECT
+        member.rolname AS member,
+        role.rolname AS role,
+        -- PostgreSQL 15 knows it of the member only, for all that it is granted.
+        COALESCE(CAST(to_jsonb(m) ->> 'inherit_option' AS boolean), member.rolinherit),
+        admin_option
     FROM pg_auth_members m
     JOIN pg_roles member ON member.oid = m.member
     JOIN pg_roles role ON role.oid = m.roleid
@@ -278,7 +283,7 @@ async def found(tx: Transaction) -> frozenset[Grant]:
 
 
 async def roles(tx: Transaction) -> dict[str, Role]:
-    """What they may do beside that; PostgreSQL 15 does not say what we ask."""
+    """What they may do beside that."""
     taken: defaultdict[str, set[tuple[str, bool, bool]]] = defaultdict(set)
     for member, *role in await tx.execute(_MEMBERS):
         taken[member].add((role[0], role[1], role[2]))

@@ -17,6 +17,11 @@ async def user(tx: Transaction) -> str:
     return str(await tx.scalar(select(func.current_user())))
 
 
+async def room(tx: Transaction) -> int:
+    """How many connections we may have, all of our processes and whoever else is here together."""
+    return int(await tx.scalar(_ROOM) or 0)
+
+
 async def missing_columns(tx: Transaction) -> list[str]:
     """What this version reads and writes, and the database has not: tables, and columns of those
     that are there, as `payments` and `payments.status`."""
@@ -42,6 +47,15 @@ async def revision(tx: Transaction) -> str | None:
     return None if found is None else str(found)
 
 
+_ROOM = text("""
+    SELECT LEAST(
+        CAST(current_setting('max_connections') AS int)
+            - CAST(current_setting('superuser_reserved_connections') AS int)
+            - COALESCE(CAST(current_setting('reserved_connections', true) AS int), 0),
+        (SELECT NULLIF(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+        (SELECT NULLIF(datconnlimit, -1) FROM pg_database WHERE datname = current_database())
+    )
+""")
 _COLUMNS = text("""
     SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')

@@ -26,6 +26,7 @@ from runtime import schema, temporal
 from runtime.settings import Settings
 from runtime.workers import outbox_worker, payments_worker, running, settlement_worker
 from store.database import Database
+from tests.support.apart import apart
 from tests.support.billing import Billing
 from tests.support.clean_slate import assert_everything_agrees
 from tests.support.conditions import PATIENCE_SECONDS
@@ -78,9 +79,9 @@ def _quiet_logs() -> None:
 def stack() -> Iterator[Stack]:
     """PostgreSQL, Valkey, Temporal, Kafka and the gateway simulator, with the schema in place."""
     simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET, TIME_SCALE)
-    with temporary_stack(TOPICS, simulator) as running_stack:
-        schema.upgrade(running_stack.endpoints.database_owner_url)
-        yield running_stack
+    with temporary_stack(TOPICS, simulator) as running_stack, apart(running_stack) as ours:
+        schema.upgrade(ours.endpoints.database_owner_url)
+        yield ours
 
 
 @pytest.fixture(scope="session")

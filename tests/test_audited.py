@@ -464,8 +464,8 @@ READING = {
 }
 OF_EVERYBODY = {"audit cut"}
 """It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
-OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "codec-server", "auth"}
-"""They run processes, or make tables as their owner."""
+OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "seed", "codec-server", "auth"}
+"""They run processes, make tables as their owner, or fill those of development."""
 
 NOBODYS_MONEY = {
     *("gateway hurry", "outbox republish", "dead-letter job", "proposal withdraw", "audit export"),

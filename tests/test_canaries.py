@@ -69,7 +69,10 @@ class Installation:
 def installation() -> Iterator[Installation]:
     with temporary_directory() as directory, collecting_beside() as (collector, traces):
         simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET)
-        with durable_stack(directory, TOPICS, simulator, ui_port=process.free_port()) as stack:
+        # With files of its own, in which is searched.
+        with durable_stack(
+            directory, TOPICS, simulator, ui_port=process.free_port(), environment={}
+        ) as stack:
             schema.upgrade(stack.endpoints.database_owner_url)
             port = process.free_port()
             settings = services.environment(stack, payload_keys=OLD, sweep_seconds=1)

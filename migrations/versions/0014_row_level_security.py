@@ -125,18 +125,21 @@ def upgrade() -> None:
 
 def _require_role() -> None:
     """Only who administers the server makes roles. Without INHERIT, or else what is granted and
-    what is seen as a customer would come on top of what the application has."""
+    what is seen as a customer would come on top of what the application has. PostgreSQL 15 knows
+    of INHERIT for a role and all that it is granted only, and whoever is granted one may act as
+    it."""
     op.execute("""
         DO $$ BEGIN
             IF NOT EXISTS (
-                SELECT FROM pg_auth_members
+                SELECT FROM pg_auth_members m JOIN pg_roles app ON app.oid = m.member
                 WHERE roleid = to_regrole('billing_customer') AND member = to_regrole('billing_app')
-                  AND set_option AND NOT inherit_option
+                  AND coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+                  AND NOT coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, app.rolinherit)
             ) THEN
                 RAISE EXCEPTION 'the role billing_customer is missing, or billing_app may not act'
                     ' as it'
                     USING HINT = 'As a superuser: CREATE ROLE billing_customer NOLOGIN;'
-                        ' GRANT billing_customer TO billing_app WITH INHERIT FALSE;';
+                        ' ALTER ROLE billing_app NOINHERIT; GRANT billing_customer TO billing_app;';
             END IF;
         END $$
     """)

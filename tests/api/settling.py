@@ -16,7 +16,8 @@ from runtime.settings import Settings
 from runtime.workers import payments_worker, running, settlement_worker
 from tests.conftest import served
 from tests.support.billing import Billing
-from tests.support.databases import connected, database_of_its_own
+from tests.support.databases import connected, database_of_its_own, named
+from tests.support.namespaces import a_namespace
 from tests.support.persons import put
 
 PERIOD = "2026-05"
@@ -99,17 +100,17 @@ async def world_of_its_own(
     """A database, a namespace, workers and an API that no other test uses: for what concerns
     everybody at once."""
     name = f"world_{uuid4().hex}"
-    owner = settings.database_owner_url.rpartition("/")[0]
+    owner_url = named(settings.database_owner_url, name)
     own = settings.model_copy(
         update={
-            "database_url": f"{settings.database_url.rpartition('/')[0]}/{name}",
-            "temporal_namespace": name,
+            "database_url": named(settings.database_url, name),
+            "temporal_namespace": a_namespace("world"),
         }
     )
     client = await temporal.connect_when_ready(own)
     runner = SandboxedWorkflowRunner()
     async with database_of_its_own(settings.database_owner_url, name):
-        await asyncio.to_thread(schema.upgrade, f"{owner}/{name}")
+        await asyncio.to_thread(schema.upgrade, owner_url)
         async with (
             connected(own.database_url, pool_size=10) as pool,
             running(payments_worker(client, pool, {"simulator": gateway}, runner)),

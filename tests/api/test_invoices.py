@@ -29,6 +29,7 @@ from tests.conftest import served
 from tests.support.billing import GOOD_CARD, Billing
 from tests.support.conditions import eventually
 from tests.support.databases import may_idle
+from tests.support.namespaces import a_namespace
 from tests.support.samples import new_id
 
 DECISION = {"reason": "seen in the books"}
@@ -440,7 +441,7 @@ async def test_without_a_worker_a_decision_is_accepted(
         await invoice.create_draft(tx, invoice_id, billing.customer_id, PERIOD, "KRW", owner, "-")
         waits = InvoiceStatus.AWAITING_APPROVAL
         await invoice.set_draft_status(tx, invoice_id, waits, "above")
-    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
+    idle = {"temporal_namespace": a_namespace("idle"), "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there, key = replace(billing, api=http), uuid4().hex
         path = f"/api/v1/invoices/{invoice_id}/approve"

@@ -29,6 +29,7 @@ from tests.support.billing import Billing
 from tests.support.conditions import eventually
 from tests.support.databases import locked, somebody_waits
 from tests.support.faults import Fault, FaultInjector
+from tests.support.namespaces import a_namespace
 
 
 async def test_a_month_is_billed_and_paid(billing: Billing, settlements: None) -> None:
@@ -225,7 +226,7 @@ async def test_without_a_worker_the_settlement_is_accepted(
     billing: Billing, settings: Settings
 ) -> None:
     await plan(billing)
-    idle = {"temporal_namespace": f"idle-{uuid4().hex}", "api_wait_seconds": 1}
+    idle = {"temporal_namespace": a_namespace("idle"), "api_wait_seconds": 1}
     async with served(create_app(settings.model_copy(update=idle))) as http:
         there = replace(billing, api=http)
 

@@ -25,6 +25,7 @@ from tests.conftest import SECRET
 from tests.support.billing import Billing
 from tests.support.conditions import PATIENCE_SECONDS, eventually, patience
 from tests.support.issuer import LocalIssuer, local_issuer
+from tests.support.namespaces import a_namespace
 
 
 async def start(directory: Path, **settings: str) -> tuple[int | None, str, str]:
@@ -107,7 +108,7 @@ async def test_in_production_a_service_pays_an_order_with_its_token(
 ) -> None:
     """The API as a company runs it: a process with secrets in files, on all addresses, with an
     issuer that it discovers, and keys that a worker shares."""
-    keys, namespace = f"2026-11:{b64encode(bytes(32)).decode()}", f"production-{uuid4().hex}"
+    keys, namespace = f"2026-11:{b64encode(bytes(32)).decode()}", a_namespace("production")
     sealed = {"temporal_namespace": namespace, "payload_keys": SecretStr(keys)}
     port = process.free_port()
     (tmp_path / "cursor").write_text("a-secret-of-our-own\n")

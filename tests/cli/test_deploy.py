@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from temporalio.common import PinnedVersioningOverride, WorkerDeploymentVersion
@@ -24,6 +23,7 @@ from tests.support.cables import silence
 from tests.support.cashier import Cashier, Handle, workflow_id
 from tests.support.conditions import eventually
 from tests.support.faults import FaultInjector
+from tests.support.namespaces import a_namespace
 from tests.support.release import Plan, released
 from tests.support.unfinished import SENT
 from workflows import starts
@@ -45,7 +45,7 @@ async def forgetful(settings: Settings, payments: None, tmp_path: Path) -> Async
 @pytest.fixture
 def elsewhere(settings: Settings, payments: None) -> Settings:
     """A namespace of its own, where the worker of the other tests does not look."""
-    return settings.model_copy(update={"temporal_namespace": f"deploy-{uuid4().hex}"})
+    return settings.model_copy(update={"temporal_namespace": a_namespace("deploy")})
 
 
 async def test_a_check_names_what_would_stand_still_and_where_it_would_do_something_else(

@@ -1,5 +1,6 @@
 """The `billing` command as a process: what it says, how it ends, and what it leaves."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from dev.stack import Stack
 from domain.event import TOPICS
 from runtime.settings import Settings
 from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
+from tests.support.databases import database_of_its_own, execute, named, settings_of_its_own
 from tests.support.processes import descendants, running
 from tests.support.threads import beside_the_loop
 
@@ -270,7 +273,24 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
             {"DATABASE_OWNER_URL": "postgresql://a@127.0.0.1:1/b"},
             "The database cannot be used: nobody answers.",
         ),
+        *(
+            (
+                ("migrate",),
+                {"DATABASE_OWNER_URL": url},
+                "The database cannot be used: it should be an address such as postgresql://",
+            )
+            for url in ("a-host", "mysql://a@127.0.0.1/b", "postgresql://a@127.0.0.1:port/b")
+        ),
+        *(
+            (
+                (process_,),
+                {"BILLING_ENVIRONMENT": "dev", "TEMPORAL_ADDRESS": "http://127.0.0.1:7233"},
+                "TEMPORAL_ADDRESS cannot be used: it should be host:port, without http://.",
+            )
+            for process_ in ("api", "worker")
+        ),
         (("migrate",), {}, "Nothing runs here: start `make dev`"),
+        (("seed",), {}, "Customers and cards of development are no part of production: set "),
         (("outbox", "republish", "--topic", TOPICS[0]), {}, "Nothing runs here: start `make dev`"),
         (("migrate",), {"TIME_SCALE": "0"}, "The setting TIME_SCALE cannot be used: "),
         (
@@ -403,3 +423,35 @@ def test_every_group_explains_itself(arguments: Sequence[str]) -> None:
     usage, explained = shown.output.split("Usage: ")[1].split("\n", 1)
     assert usage.startswith(" ".join(["billing", *arguments]))
     assert explained.split("╭")[0].strip().endswith((".", ";"))
+
+
+async def test_a_database_that_is_not_there_or_full_is_one_sentence(
+    settings: Settings, tmp_path: Path
+) -> None:
+    name = f"full_{uuid4().hex}"
+    address = named(settings.database_owner_url, name)
+    migrate = partial(billing, "migrate", cwd=tmp_path, DATABASE_OWNER_URL=address)
+    async with database_of_its_own(settings.database_owner_url, name):
+        await execute(settings.database_owner_url, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        full = await asyncio.to_thread(migrate)
+    gone = await asyncio.to_thread(migrate)
+
+    for done, sentence in (
+        (full, "PostgreSQL has no connection left for us: raise its `max_connections`, or lower "),
+        (gone, f'The database cannot be used: database "{name}" does not exist. Is it running, '),
+    ):
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"billing: {sentence}")
+        assert done.stderr.count("\n") == 1
+
+
+async def test_seed_makes_in_dev_what_a_fresh_one_holds(settings: Settings, tmp_path: Path) -> None:
+    async with settings_of_its_own(settings) as own:
+        told = {"BILLING_ENVIRONMENT": "dev", "DATABASE_URL": own.database_url}
+        for _ in range(2):
+            done = await asyncio.to_thread(billing, "seed", cwd=tmp_path, **told)
+            assert (done.returncode, done.stderr) == (0, "")
+
+        assert sorted(await execute(own.database_owner_url, "SELECT id FROM customers")) == [
+            *("acme-corp", "demo")
+        ]

@@ -22,6 +22,7 @@ from dev.stack import SimulatorOptions, Stack, temporary_stack
 from domain.event import TOPICS
 from runtime import temporal
 from runtime.settings import Settings
+from tests.support.apart import apart
 from tests.support.conditions import PATIENCE_SECONDS, eventually_beside_the_loop
 from tests.support.threads import beside_the_loop
 from workflows import policies
@@ -138,7 +139,7 @@ class Installation:
 def installation() -> Iterator[Installation]:
     simulator = SimulatorOptions("http://127.0.0.1:9/unused", SECRET)
     api, closed, worker, *sdk = (process.free_port() for _ in range(5))
-    with temporary_stack(TOPICS, simulator) as stack:
+    with temporary_stack(TOPICS, simulator) as running, apart(running) as stack:
         services.prepare(stack, lambda _1, _2: None)
         usual = services.environment(stack, api_wait_seconds=PATIENCE_SECONDS)
         measured = [{**usual, "TEMPORAL_METRICS_PORT": str(each)} for each in sdk]

@@ -34,12 +34,15 @@ def test_all_data_go_also_those_outside(data: Path, tmp_path: Path) -> None:
         (each / "worker.log").touch()
     cluster = postgres.data_directory(data)
     assert cluster.exists()
+    of_this_machine = postgres.data_directory(data / "real")
+    of_this_machine.mkdir(parents=True)
+    (data / "real").mkdir(exist_ok=True)
 
     removed = list(clean.clean(data))
 
     assert removed[-2:] == [data, of_a_killed_demo]
     assert cluster in removed or cluster.is_relative_to(data)
-    assert not any(each.exists() for each in (data, cluster, of_a_killed_demo))
+    assert not any(each.exists() for each in (data, cluster, of_this_machine, of_a_killed_demo))
     assert of_another_checkout.exists()
     assert list(clean.clean(data)) == []
 

@@ -7,7 +7,6 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from dev.seed import CUSTOMERS, SKU, seed
 from dev.stack import Stack
@@ -16,7 +15,7 @@ from domain.pricing import price
 from runtime import schema
 from store import customer, inventory, pricing
 from store.database import Database
-from tests.support.databases import connected, database_of_its_own
+from tests.support.databases import connected, database_of_its_own, named
 
 
 @pytest.fixture
@@ -24,9 +23,7 @@ async def fresh(stack: Stack) -> AsyncIterator[Database]:
     """A database of its own: the others' tests order what the seed puts in stock."""
     name = f"seed_{uuid4().hex}"
     urls = stack.endpoints.database_owner_url, stack.endpoints.database_url
-    owner_url, url = (
-        make_url(each).set(database=name).render_as_string(hide_password=False) for each in urls
-    )
+    owner_url, url = (named(each, name) for each in urls)
     async with database_of_its_own(stack.endpoints.database_owner_url, name):
         await asyncio.to_thread(schema.upgrade, owner_url)
         async with connected(url, pool_size=2) as pool:

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "REDIS_URL": "redis://cache.example:6379/0",
     "KAFKA_BOOTSTRAP_SERVERS": "broker-1.example:9092,broker-2.example:9092",
     "TEMPORAL_ADDRESS": "temporal.example:7233",
+    "TEMPORAL_NAMESPACE": "elsewhere",
     "TEMPORAL_UI_URL": "https://temporal.example",
     "GATEWAY_URL": "https://pg.example",
 }
@@ -215,7 +216,7 @@ def test_a_database_needs_its_other_roles_too(name: str) -> None:
 
 
 def test_a_port_of_the_ui_in_use_is_named(directory: Path) -> None:
-    environment = without("TEMPORAL_ADDRESS", "TEMPORAL_UI_URL")
+    environment = without("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with (

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from uuid import uuid4
 
 import pytest
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
@@ -26,6 +25,7 @@ from tests.support.cashier import Cashier, Handle, workflow_id
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import eventually, patience
 from tests.support.faults import FaultInjector
+from tests.support.namespaces import a_namespace
 from tests.support.release import CHANGED, Plan, Release, released
 from tests.support.unfinished import SENT
 from workflows.payment_saga import PaymentSaga
@@ -40,7 +40,7 @@ UNHURRIED = replace(SENT, read_timeout=timedelta(hours=1))
 @pytest.fixture
 def elsewhere(settings: Settings, payments: None) -> Settings:
     """A namespace of its own, where the worker of the other tests does not look."""
-    return settings.model_copy(update={"temporal_namespace": f"deploy-{uuid4().hex}"})
+    return settings.model_copy(update={"temporal_namespace": a_namespace("deploy")})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is really wrong with an installation is found, named, and told with what to do."""
 
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from tests.api.documents import closed_port
 from tests.runtime.test_production import READY
 from tests.support.clocks import moved
 from tests.support.conditions import eventually
-from tests.support.databases import connected, database_of_its_own, execute
+from tests.support.databases import connected, database_of_its_own, execute, named
 from tests.support.installations import installation
+from tests.support.namespaces import a_namespace
 from workflows import search_attributes
 
 
@@ -76,6 +78,7 @@ async def test_where_all_is_well_each_part_is_ok(alone: Settings) -> None:
     assert [each for each in found if each.verdict is not Verdict.OK] == []
     assert {each.about for each in found} == {
         *("settings", "TLS", "PostgreSQL", "PostgreSQL clock", "schema", "revision", "role"),
+        "connections",
         *("grants", "roles", "partitions", "Redis", "Redis clock", "Kafka", "topics"),
         *("Temporal", "namespace", "search attributes", "PG"),
     }
@@ -114,7 +117,7 @@ async def test_a_database_without_tables_and_one_of_another_version_are_told_apa
 ) -> None:
     name = f"empty_{uuid4().hex}"
     empty = {
-        field: getattr(alone, field).rpartition("/")[0] + f"/{name}"
+        field: named(getattr(alone, field), name)
         for field in ("database_url", "database_owner_url")
     }
     async with database_of_its_own(alone.database_owner_url, name):
@@ -130,6 +133,34 @@ async def test_a_database_without_tables_and_one_of_another_version_are_told_apa
     assert revision.says == (
         f"The last migration that has run is 0001; this version has {schema.head()}."
     )
+
+
+@pytest.mark.parametrize(("process_", "takes"), [(Process.API, 35), (Process.WORKER, 40)])
+async def test_too_few_connections_are_told_with_how_many_it_takes(
+    alone: Settings, process_: Process, takes: int
+) -> None:
+    name = alone.database_url.rpartition("/")[2]
+    await execute(alone.database_owner_url, f"ALTER DATABASE {name} CONNECTION LIMIT {takes - 1}")
+
+    few = by_subject(iter(await _examined(alone, process_)))["connections"]
+    await execute(alone.database_owner_url, f"ALTER DATABASE {name} CONNECTION LIMIT {takes}")
+    enough = by_subject(iter(await _examined(alone, process_)))["connections"]
+
+    assert [(each.verdict, each.says) for each in (*few, *enough)] == [
+        (
+            verdict,
+            f"A process `{process_}` takes up to {takes}; PostgreSQL has {there} for all of ours.",
+        )
+        for verdict, there in ((Verdict.WRONG, takes - 1), (Verdict.OK, takes))
+    ]
+
+
+async def test_a_process_that_runs_with_the_same_settings_is_in_nobody_s_way(
+    alone: Settings,
+) -> None:
+    """As in its pod: where it listens the examination does not."""
+    with socket.create_server(("127.0.0.1", 0)) as process_:
+        assert await bad(alone, temporal_metrics_port=process_.getsockname()[1]) == {}
 
 
 async def test_whoever_is_not_the_applications_role_is_told(alone: Settings) -> None:
@@ -213,7 +244,7 @@ async def test_each_topic_that_is_missing_is_named_and_one_that_is_narrow(
 
 async def test_a_namespace_that_is_not_there_or_not_prepared_is_told(alone: Settings) -> None:
     client = await temporal.connect_later(alone)
-    name = f"bare-{uuid4().hex}"
+    name = a_namespace("bare")
     without = await bad(alone, temporal_namespace=name)
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(

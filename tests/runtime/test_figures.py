@@ -24,6 +24,7 @@ from store.database import Database
 from tests.support.billing import Billing
 from tests.support.conditions import eventually, meanwhile
 from tests.support.databases import connected, execute, settings_of_its_own
+from tests.support.namespaces import a_namespace
 from tests.support.unfinished import accepted
 from workflows import policies
 from workflows.verification import Verification
@@ -204,7 +205,7 @@ async def test_an_event_that_waits_for_a_relay_has_an_age(
 async def test_figures_tell_what_the_last_verification_found(
     settings: Settings, database: Database
 ) -> None:
-    elsewhere = settings.model_copy(update={"temporal_namespace": f"verified-{uuid4().hex}"})
+    elsewhere = settings.model_copy(update={"temporal_namespace": a_namespace("verified")})
     client = await temporal.connect_when_ready(elsewhere)
     moment = datetime(2026, 6, 1, 12, tzinfo=UTC)
     violated = Finding(Invariant.WALLETS, 3, 2, (Violation("w", "It is wrong."),))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from temporalio.service import TLSConfig
 
 from domain.api_key import Mode
 from runtime import api_keys, temporal
@@ -85,6 +86,63 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert sentences
     assert all(name in each for each in sentences)
     assert host in sentences[0]
+
+
+@pytest.mark.parametrize("environment", ["production", "dev"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "db.internal"),
+        ("database_url", "mysql://secret@db.internal/b"),
+        ("database_url", "postgresql://a:secret@db.internal:port/b"),
+        ("database_owner_url", "http://secret@db.internal/b"),
+        ("auth_database_url", ""),
+        ("redis_url", "cache.internal:6379"),
+        ("redis_url", "http://cache.internal:6379"),
+        ("redis_url", "redis://:secret@cache.internal:port/0"),
+        ("redis_url", "rediss://"),
+        ("kafka_bootstrap_servers", ""),
+        ("kafka_bootstrap_servers", "one.internal"),
+        ("kafka_bootstrap_servers", "one.internal:9092,,two.internal:9092"),
+        ("kafka_bootstrap_servers", "http://one.internal:9092"),
+        ("kafka_ca_file", "/nowhere/ca.pem"),
+        ("temporal_address", "https://temporal.internal:7233"),
+        ("temporal_address", "temporal.internal"),
+        ("temporal_ca_file", "/nowhere/ca.pem"),
+        ("temporal_cert_file", __file__),
+        ("kafka_key_file", __file__),
+        ("gateway_url", "pg.example"),
+        ("gateway_url", "ftp://pg.example"),
+    ],
+)
+def test_what_can_be_no_address_or_file_is_named_before_anything_starts(
+    environment: str, name: str, value: str
+) -> None:
+    settings = {**READY, "billing_environment": environment, "api_host": "127.0.0.1", name: value}
+    told = Settings.model_validate(settings)
+    for require in (require_api, require_worker):
+        with pytest.raises(ConfigurationError) as refused:
+            require(told)
+
+        [sentence] = str(refused.value).splitlines()
+        assert name.upper() in sentence
+        assert "secret" not in sentence
+
+
+def test_addresses_that_are_none_are_all_said_at_once() -> None:
+    named = {each.split(" ")[0] for each in missing(redis_url="x", temporal_address="y")}
+    assert named == {"REDIS_URL", "TEMPORAL_ADDRESS"}
+
+
+def test_each_form_of_an_address_that_a_client_takes_is_taken() -> None:
+    forms = {
+        "database_url": "postgresql:///billing?host=/run/postgresql&sslmode=require",
+        "redis_url": "rediss://user:p%40ss@cache.internal:6379/0?ssl_ca_certs=/etc/ca.pem",
+        "kafka_bootstrap_servers": "one.internal:9093, [::1]:9093",
+        "temporal_address": "billing.a1b2c.tmprl.cloud:7233",
+        "gateway_url": "https://pg.example/v1",
+    }
+    assert missing(**forms) == []
 
 
 def test_all_of_it_is_said_at_once() -> None:
@@ -177,8 +235,9 @@ def test_our_own_issuer_says_what_is_missing(settings: dict[str, Any], words: st
     assert any(words.lower() in each.lower() for each in not_issuing(**settings))
 
 
-def test_our_own_issuer_is_told_its_database() -> None:
+def test_our_own_issuer_is_told_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its default is on this machine, where it would look for a database of somebody else."""
+    monkeypatch.delenv("AUTH_DATABASE_URL", raising=False)
     told = {name: each for name, each in ISSUING.items() if name != "auth_database_url"}
     with pytest.raises(ConfigurationError, match="set AUTH_DATABASE_URL"):
         require_auth(Settings.model_validate(told))
@@ -230,6 +289,37 @@ def test_kafka_s_clients_take_what_the_settings_say(tmp_path: Path) -> None:
     assert secure.kafka["sasl.password"] == "ours"
     # librdkafka refuses what it does not know, or what does not fit together.
     Producer({**secure.kafka, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+
+
+def test_what_tls_needs_of_kafka_s_clients_is_told_only_with_it() -> None:
+    files = {"kafka_ca_file": "/ca", "kafka_cert_file": "/cert", "kafka_key_file": "/key"}
+    told = {
+        protocol: Settings.model_validate({"kafka_security_protocol": protocol, **files}).kafka
+        for protocol in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+    }
+
+    of_tls = {
+        "ssl.ca.location": "/ca",
+        "ssl.certificate.location": "/cert",
+        "ssl.key.location": "/key",
+    }
+    for protocol, options in told.items():
+        shown = {name: value for name, value in options.items() if name.startswith("ssl.")}
+        assert shown == (of_tls if protocol.endswith("SSL") else {})
+        assert options["security.protocol"] == protocol
+        assert ("sasl.mechanism" in options) is protocol.startswith("SASL")
+
+
+def test_a_certificate_of_ours_is_shown_to_temporal_with_its_key(tmp_path: Path) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(name)
+    paths = {f"temporal_{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")}
+    shown = temporal.tls(Settings.model_validate({"temporal_tls": True, **paths}))
+
+    assert isinstance(shown, TLSConfig)
+    assert shown.server_root_ca_cert == b"ca"
+    assert (shown.client_cert, shown.client_private_key) == (b"cert", b"key")
+    assert temporal.tls(Settings.model_validate(paths)) is False
 
 
 async def test_with_tls_nothing_is_said_to_a_temporal_without_it(settings: Settings) -> None:

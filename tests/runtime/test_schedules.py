@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from uuid import uuid4
 
 import pytest
 from temporalio.client import (
@@ -30,6 +29,7 @@ from store.database import Database
 from tests.service.test_verification import Shown
 from tests.support.conditions import eventually
 from tests.support.databases import connected, settings_of_its_own
+from tests.support.namespaces import a_namespace
 from tests.support.samples import new_id
 from tests.workflows.test_starts import Seen, seen
 from workflows import policies
@@ -38,7 +38,7 @@ from workflows import policies
 @pytest.fixture
 async def client(settings: Settings) -> Client:
     """A namespace of its own: there is one Schedule in each."""
-    name = f"schedules-{uuid4().hex}"
+    name = a_namespace("schedules")
     elsewhere = settings.model_copy(update={"temporal_namespace": name})
     return await temporal.connect_when_ready(elsewhere)
 
@@ -67,8 +67,15 @@ async def test_several_workers_make_each_schedule_once_and_a_later_one_updates_i
     assert isinstance(action, ScheduleActionStartWorkflow)
     [run] = await client.data_converter.decode(action.args, [RunRequest])
     assert run.waits == Waits().scaled(2)
-    listed = [each.id async for each in await client.list_schedules()]
-    assert sorted(listed) == [HOURLY, MONTHLY]
+
+    async def both_are_listed() -> bool:
+        """A list comes to know of them later than they are there."""
+        return sorted([each.id async for each in await client.list_schedules()]) == [
+            HOURLY,
+            MONTHLY,
+        ]
+
+    await eventually(both_are_listed)
     assert (found.schedule.state.paused, found.schedule.state.note) == (True, "for the audit")
     assert found.schedule.policy.overlap is ScheduleOverlapPolicy.BUFFER_ALL
     assert found.schedule.policy.catchup_window == CATCH_UP

@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from store.database import ERRORS, Database, Transaction, refuses_values
 from store.tables import inbox, outbox, sku_rankings
 from tests.support.cables import starting_up
-from tests.support.databases import connected
+from tests.support.databases import connected, database_of_its_own, execute, named
 from tests.support.samples import new_id
 
 LOCK = select(func.pg_advisory_xact_lock(20_261_120))
@@ -30,6 +30,23 @@ async def test_the_locks_of_a_frozen_process_are_free_again_soon(database: Datab
 
         with pytest.raises(DBAPIError):
             await frozen.execute(select(1))
+
+
+async def test_a_temporary_table_stands_in_for_none_of_ours(settings: Settings) -> None:
+    """Whoever has the application's role may make one where the database lets everybody."""
+    name = f"shadowed_{new_id().replace('-', '')}"
+    owner_url, url = (
+        named(each, name) for each in (settings.database_owner_url, settings.database_url)
+    )
+    async with database_of_its_own(settings.database_owner_url, name):
+        await execute(owner_url, "CREATE TABLE postings (amount bigint)")
+        await execute(owner_url, "GRANT SELECT ON postings TO billing_app")
+        await execute(owner_url, f"GRANT TEMPORARY ON DATABASE {name} TO billing_app")
+        async with connected(url) as application, application.begin(SYSTEM) as tx:
+            await tx.execute(text("CREATE TEMPORARY TABLE postings AS SELECT 1000 AS amount"))
+
+            assert await tx.scalar(text("SELECT count(*) FROM pg_temp.postings")) == 1
+            assert await tx.scalar(text("SELECT count(*) FROM postings")) == 0
 
 
 async def test_a_statement_takes_no_longer_than_it_may(settings: Settings) -> None:

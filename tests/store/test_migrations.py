@@ -13,7 +13,7 @@ from domain.dead_letter import set_aside
 from domain.message import Message, refused
 from runtime import schema
 from runtime.settings import Settings
-from tests.support.databases import execute
+from tests.support.databases import execute, named
 
 _LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -28,7 +28,7 @@ def empty_database(settings: Settings) -> Iterator[str]:
     """The owner's address of a database of its own."""
     name = f"empty_{uuid4().hex}"
     asyncio.run(execute(settings.database_owner_url, f"CREATE DATABASE {name}"))
-    yield settings.database_owner_url.rpartition("/")[0] + f"/{name}"
+    yield named(settings.database_owner_url, name)
     asyncio.run(execute(settings.database_owner_url, f"DROP DATABASE {name}"))
 
 

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
+from dev import postgres
 from domain.access import SYSTEM
 from runtime import schema
 from runtime.settings import Settings
@@ -19,6 +21,9 @@ from store.database import Database, Transaction
 from tests.support.conditions import eventually
 
 T = TypeVar("T")
+
+ROLES = ("database_owner_url", "database_url", "auth_database_url")
+"""Settings that lead to the one database, each as another role."""
 
 _block: ContextVar[list[str] | None] = ContextVar("block", default=None)
 """Where the statements of the block go in which the caller is, if it is in one."""
@@ -38,11 +43,27 @@ async def connected(url: str, pool_size: int = 1, **more: float) -> AsyncIterato
 @asynccontextmanager
 async def database_of_its_own(owner_url: str, name: str) -> AsyncIterator[None]:
     """Made for the length of the block, and dropped with whoever is still connected to it."""
-    await execute(owner_url, f"CREATE DATABASE {name}")
+    await made(owner_url, name)
     try:
         yield
     finally:
-        await eventually(partial(_dropped, owner_url, name))
+        await dropped(owner_url, name)
+
+
+async def made(owner_url: str, name: str) -> None:
+    """As the README has one made: nobody but our roles may use it."""
+    for statement in (f"CREATE DATABASE {name}", *postgres.opened_to_ours(name)):
+        await execute(owner_url, statement)
+
+
+async def dropped(owner_url: str, name: str) -> None:
+    """With whoever is still connected to it."""
+    await eventually(partial(_dropped, owner_url, name))
+
+
+def named(url: str, name: str) -> str:
+    """The address of another database of the same server."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 async def _dropped(owner_url: str, name: str) -> bool:
@@ -138,10 +159,7 @@ async def somebody_waits_for_a_row(database: Database) -> None:
 async def settings_of_its_own(settings: Settings) -> AsyncIterator[Settings]:
     """The same with an empty database of its own, up to date: for whoever looks at everything."""
     name = f"own_{uuid4().hex}"
-    urls = {
-        role: getattr(settings, role).rpartition("/")[0] + f"/{name}"
-        for role in ("database_owner_url", "database_url", "auth_database_url")
-    }
+    urls = {role: named(getattr(settings, role), name) for role in ROLES}
     async with database_of_its_own(settings.database_owner_url, name):
         await asyncio.to_thread(schema.upgrade, urls["database_owner_url"])
         yield settings.model_copy(update=urls)

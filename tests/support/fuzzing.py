@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from dev import process, services
 from dev.seed import seed
@@ -18,6 +17,7 @@ from runtime.settings import Settings
 from tests.support import programs
 from tests.support.databases import connected, settings_of_its_own
 from tests.support.issuer import LocalIssuer, local_issuer
+from tests.support.namespaces import a_namespace
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance"
 """No fault of ours, and what is answered is as the document says."""
@@ -67,7 +67,7 @@ async def fuzzed(stack: Stack, settings: Settings, directory: Path) -> AsyncIter
         told = services.environment(
             stack,
             database_url=mine.database_url,
-            temporal_namespace=f"fuzzed-{uuid4().hex}",
+            temporal_namespace=a_namespace("fuzzed"),
             api_wait_seconds=0.1,
             oidc_issuers=json.dumps([issuer.settings()]),
         )

@@ -4,24 +4,18 @@ with all of its duties."""
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 from runtime.processes import work
 from runtime.settings import Settings
-from tests.support.databases import execute, settings_of_its_own
+from tests.support.databases import settings_of_its_own
+from tests.support.namespaces import a_namespace
 
 
 @asynccontextmanager
 async def installation(settings: Settings) -> AsyncIterator[Settings]:
     """As the README has it made. Nothing is in it, and no worker runs."""
     async with settings_of_its_own(settings) as own:
-        name = own.database_url.rpartition("/")[2]
-        for statement in (
-            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
-            f"GRANT CONNECT ON DATABASE {name} TO billing_app",
-        ):
-            await execute(own.database_owner_url, statement)
-        yield own.model_copy(update={"temporal_namespace": f"alone-{uuid4().hex}"})
+        yield own.model_copy(update={"temporal_namespace": a_namespace("alone")})
 
 
 @asynccontextmanager

@@ -24,7 +24,8 @@ from runtime.settings import Settings
 from store import outbox, tables
 from store.database import Database
 from tests.support.conditions import PATIENCE_SECONDS, eventually
-from tests.support.databases import connected, database_of_its_own
+from tests.support.databases import connected, database_of_its_own, named
+from tests.support.namespaces import a_namespace
 from tests.support.samples import an_event, new_id
 
 BROKERS = range(1, kafka.BROKERS + 1)
@@ -152,10 +153,13 @@ async def bed_on(settings: Settings, directory: Path, brokers: str) -> AsyncIter
     """The same beside brokers that are there: a database and a namespace of its own."""
     name = f"relays_{uuid4().hex}"
     owner_url, url = (
-        each.rpartition("/")[0] + f"/{name}"
-        for each in (settings.database_owner_url, settings.database_url)
+        named(each, name) for each in (settings.database_owner_url, settings.database_url)
     )
-    own = {"database_url": url, "kafka_bootstrap_servers": brokers, "temporal_namespace": name}
+    own = {
+        "database_url": url,
+        "kafka_bootstrap_servers": brokers,
+        "temporal_namespace": a_namespace("relays"),
+    }
     async with (
         database_of_its_own(settings.database_owner_url, name),
         connected(url, pool_size=16) as pool,

@@ -52,21 +52,21 @@ def replicated(directory: Path) -> Iterator[Pair]:
 
 
 def _standby(home: Path, primary: int, port: int) -> Server:
-    programs, data = postgres.programs(), postgres.data_directory(home)
+    of, data = postgres.embedded(), postgres.data_directory(home)
     source = f"postgresql://{postgres.SUPERUSER}@127.0.0.1:{primary}"
-    postgres.make_directory(data)
-    copying: list[str | Path] = [programs / "pg_basebackup", "-D", data, "-R", "-c", "fast"]
-    process.run([*copying, "-d", source], log=home / "basebackup.log", user=postgres.user())
+    postgres.make_directory(of, data)
+    copying: list[str | Path] = [of.programs / "pg_basebackup", "-D", data, "-R", "-c", "fast"]
+    process.run([*copying, "-d", source], log=home / "basebackup.log", user=postgres.user(of))
     told = (
         *("listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=", "fsync=off"),
         "max_connections=200",  # as many as where it copies from, or it does not start
     )
     return process.start(
         "Replica",
-        [programs / "postgres", "-D", data, *(word for each in told for word in ("-c", each))],
+        [of.programs / "postgres", "-D", data, *(word for each in told for word in ("-c", each))],
         log=home / "postgresql.log",
-        ready=lambda: postgres.answers_query(programs, port),
+        ready=lambda: postgres.answers_query(of, port),
         stop_signal=signal.SIGINT,
         death_signal=signal.SIGINT,
-        user=postgres.user(),
+        user=postgres.user(of),
     )

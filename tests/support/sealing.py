@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from uuid import uuid4
 
 from google.protobuf.message import Message
 from pydantic import SecretStr
@@ -11,6 +10,7 @@ from temporalio.client import Client
 
 from runtime import temporal
 from runtime.settings import Settings
+from tests.support.namespaces import a_namespace
 from tests.support.updates import patient
 
 OLD = f"old:{base64.b64encode(b'a key of tests, and of no others').decode()}"
@@ -24,7 +24,7 @@ def with_keys(settings: Settings, *keys: str, namespace: str | None = None) -> S
     return settings.model_copy(
         update={
             "payload_keys": SecretStr(",".join(keys)) if keys else None,
-            "temporal_namespace": namespace or f"sealed-{uuid4().hex}",
+            "temporal_namespace": namespace or a_namespace("sealed"),
         }
     )
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
@@ -26,6 +25,7 @@ from tests.support.cashier import TWO_CALLS, Cashier, Planned, workflow_id
 from tests.support.clean_slate import assert_clean_slate
 from tests.support.conditions import patience
 from tests.support.faults import AT_ONCE, Fault, FaultInjector
+from tests.support.namespaces import a_namespace
 from tests.support.parked_worker import Stop, as_plan
 from tests.workflows.test_payment_saga import STEPS, UNDO
 from tests.workflows.test_pursuit import PATIENT, SPLIT
@@ -37,7 +37,7 @@ LAST = {"simulator": "charge", TWO_CALLS: "capture"}
 @pytest.fixture(scope="module")
 def elsewhere(settings: Settings, payments: None) -> Settings:
     """A namespace of its own, where the worker of the other tests does not look."""
-    return settings.model_copy(update={"temporal_namespace": f"killed-{uuid4().hex}"})
+    return settings.model_copy(update={"temporal_namespace": a_namespace("killed")})
 
 
 @asynccontextmanager
