@@ -41,8 +41,8 @@ test-chart: .venv/chart ## Render and validate the Helm chart; builds helm first
 dev: .venv/embedded ## Run everything until Ctrl-C: API on 8080 (API_PORT), Temporal UI on 8233 (UI_PORT); SECURE=1 asks for tokens
 	@exec $(BIN)/billing dev
 
-real: .venv/embedded ## The same on the PostgreSQL and Redis of this machine; their data stay in .data/real
-	@exec $(BIN)/python -m dev.real --directory .data/real $(BIN)/billing dev
+real: .venv/embedded ## The same on the PostgreSQL and Redis of this machine, and a broker of Kafka (needs java and mvn); their data stay in .data/real
+	@exec $(BIN)/python -m dev.real --directory .data/real --kafka $(BIN)/billing dev
 
 check: .venv/development ## Format, lint, types, imports, the picture of them, migrations against tables, benchmarks and dashboards against what makes them
 	@$(ALIVE) $(BIN)/ruff format --check .

@@ -12,22 +12,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dev import postgres as embedded
 from dev import process, valkey
 from dev.process import Server, StackError
-from dev.real import postgres, redis
+from dev.real import kafka, postgres, redis
 from dev.stack import LOCK, alone, temporary_directory
 
 
 def main() -> None:
     """Leaves with the command's exit code; with 1 and a sentence where a server cannot run."""
     parser = argparse.ArgumentParser(
-        prog="python -m dev.real", usage="%(prog)s [--directory DIRECTORY] COMMAND …"
+        prog="python -m dev.real", usage="%(prog)s [--directory DIRECTORY] [--kafka] COMMAND …"
     )
     parser.add_argument("--directory", type=Path, help="where the data stay")
+    parser.add_argument("--kafka", action="store_true", help="run a broker of Kafka, too")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     if not arguments.command:
@@ -39,7 +40,10 @@ def main() -> None:
         with (
             temporary_directory() if kept is None else _alone(kept.resolve()) as directory,
             serving(directory, settings, os.environ) as addresses,
+            ExitStack() as more,
         ):
+            if arguments.kafka:
+                addresses |= more.enter_context(_brokers(directory, os.environ))
             code = _run(arguments.command, {**os.environ, **addresses})
     except StackError as error:
         sys.exit("\n".join([f"dev.real: {error}", *getattr(error, "__notes__", ())]))
@@ -68,11 +72,28 @@ def serving(
             port = process.free_port()
             servers.append(redis.start(directory, port))
             addresses["REDIS_URL"] = valkey.url(port)
-        # Where KAFKA_BOOTSTRAP_SERVERS is not named: a broker of `dev.real.kafka` is started here.
         process.wait_until_ready(servers, lambda each: _tell(each, time.monotonic() - began))
         yield addresses
     finally:
         process.stop(servers)
+
+
+@contextmanager
+def _brokers(directory: Path, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A broker of Kafka, unless the environment names some. Raises StackError where there is no
+    Java, or its jars cannot be had."""
+    if environment.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield {}
+        return
+    if missing := kafka.why_not():
+        raise StackError(f"No Kafka can run here: {missing}.")
+    began, ports = time.monotonic(), kafka.Ports.free()
+    server = kafka.start(directory, kafka.jars(kafka.JARS), ports)
+    try:
+        process.wait_until_ready([server], lambda each: _tell(each, time.monotonic() - began))
+        yield {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports.plain}"}
+    finally:
+        process.stop([server])
 
 
 @contextmanager

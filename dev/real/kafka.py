@@ -20,6 +20,8 @@ from dev import process
 from dev.process import Server
 
 POM = Path(__file__).with_name("kafka") / "pom.xml"
+JARS = Path(__file__).parents[2] / ".venv"
+"""Below it lie the jars, once they are fetched."""
 JAVA = 17
 """The oldest that its broker runs with."""
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"

@@ -77,6 +77,13 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> 
     assert done.stderr.count("\n") == 1
 
 
+def test_where_no_kafka_can_run_it_is_said(tmp_path: Path) -> None:
+    done = dev_real("--kafka", "true", **ELSEWHERE, PATH=str(tmp_path))
+
+    assert done.returncode == 1
+    assert done.stderr == "dev.real: No Kafka can run here: mvn is not here.\n"
+
+
 def test_a_command_is_told_the_addresses_and_its_exit_code_is_ours() -> None:
     done = dev_real("sh", "-c", "echo $DATABASE_URL $REDIS_URL; exit 3", **ELSEWHERE)
 

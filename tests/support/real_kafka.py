@@ -30,7 +30,6 @@ from runtime.settings import Settings
 from tests.support.conditions import eventually_beside_the_loop
 
 UNTESTED = "NOT TESTED against a real Kafka"
-JARS = Path(__file__).parents[2] / ".venv"
 CLASSIC, BOTH = "classic", "classic,consumer"
 """By which protocols groups may be formed."""
 
@@ -150,7 +149,7 @@ def broker(directory: Path) -> Iterator[Broker]:
     if missing := kafka.why_not():
         pytest.skip(f"{UNTESTED}: {missing}")
     try:
-        libraries = kafka.jars(JARS)
+        libraries = kafka.jars(kafka.JARS)
     except StackError as error:
         pytest.skip(f"{UNTESTED}: {error}")
     ports = kafka.Ports.free()
