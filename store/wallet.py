@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Row,
+    Select,
     and_,
     case,
     func,
@@ -287,7 +288,7 @@ async def transactions(
     late: Sequence[Row[Any]] = ()
     newest = ledger.BOOKED.order_by(postings.c.id.desc()).limit(limit + 1)
     if place is not None:
-        late = await _came_late(tx, customer_id, place)
+        late = list(await tx.execute(_came_late(customer_id, place), place.seen._asdict()))
         newest = newest.where(postings.c.id < place.last[0])
     each = [newest.where(postings.c.account == account) for account in _wallet(customer_id)]
     both = union_all(*(select(query.subquery()) for query in each)).subquery()
@@ -295,13 +296,12 @@ async def transactions(
     return await cut(tx, late, list(found), place, limit, lambda row: (row.id,), ledger.booked)
 
 
-async def _came_late(tx: Transaction, customer_id: str, place: Place) -> Sequence[Row[Any]]:
+def _came_late(customer_id: str, place: Place) -> Select[Any]:
     """Those above a place that could not be seen when it was reached."""
     passed = postings.c.id.between(place.last[0], place.newest[0])
     late = unseen(ledger_transactions.c.created_xid)
     mine = postings.c.account == func.any(_wallet(customer_id))
-    query = ledger.BOOKED.where(mine, passed, late).order_by(postings.c.id.desc())
-    return list(await tx.execute(query, place.seen._asdict()))
+    return ledger.BOOKED.where(mine, passed, late).order_by(postings.c.id.desc())
 
 
 def _wallet(customer_id: str) -> list[str]:

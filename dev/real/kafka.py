@@ -73,8 +73,8 @@ def why_not() -> str | None:
         return "mvn is not here"
     java = shutil.which("java")
     said = subprocess.run([java, "-version"], capture_output=True, text=True) if java else None
-    version = re.search(r'version "(\d+)', said.stderr) if said else None
-    if version is None or int(version[1]) < JAVA:
+    versions = re.findall(r'version "(\d+)', said.stderr) if said else []
+    if not versions or int(versions[0]) < JAVA:
         return f"no Java {JAVA} is here"
     return None
 
