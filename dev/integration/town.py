@@ -8,6 +8,7 @@ import httpx2
 
 from dev.demo.shop import Shop
 from dev.demo.stage import Stage
+from dev.demo.verdict import expect
 from dev.integration.installation import Ports
 from dev.integration.logged_in import LoggedIn
 from dev.integration.mailbox import Mailbox
@@ -53,11 +54,14 @@ class Town(Stage):
         return self.shops[name]
 
     async def mails(self, customer_id: str, topic: str, count: int = 1) -> list[str]:
-        """The subjects of a customer's mails about a topic, once there are so many."""
+        """The subjects of a customer's mails about a topic, once there are so many and no more."""
 
         async def there() -> list[str]:
             mails = self.mailbox.to(address_of(customer_id))
             found = [str(mail["Subject"]) for mail in mails if mail["X-Event"] == topic]
             return found if len(found) >= count else []
 
-        return await self.until(f"{customer_id} has {count} mails about {topic}", there)
+        what = f"mails to {customer_id} about {topic}"
+        found = await self.until(f"{count} {what}", there)
+        expect(what, len(found), count)
+        return found
