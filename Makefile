@@ -12,13 +12,16 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header -
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-oidc test-fuzz test-image test-chart dev real check format load bench bench-quick lock clean
+.PHONY: help demo integration-demo test test-real test-oidc test-fuzz test-image test-chart dev real check format load bench bench-quick lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/embedded ## Run the scenario on a stack of its own and explain every step
 	@exec $(BIN)/billing demo
+
+integration-demo: .venv/embedded ## Run one cycle as in production, usage to payment, among all who take part in it
+	@exec $(BIN)/billing integration-demo
 
 test: .venv/development ## Run all tests
 	@$(BIN)/python -m pytest -n 2

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from cli.dev import addresses, report, simulator
 from dev import process
 from dev.alive import Voice, signs_of_life
 from dev.demo.verdict import Unexpected
+from dev.process import Server
 from dev.stack import Stack, durable_stack, temporary_directory
 from domain.event import TOPICS
 
@@ -56,6 +58,17 @@ def demo(
     console.print("Everything was as it must be, and everything is stopped.")
 
 
+@contextmanager
+def ends_of_logs(ours: Sequence[Server]) -> Iterator[None]:
+    """What goes wrong within the block comes with the last lines of our own processes."""
+    try:
+        yield
+    except Unexpected as error:
+        for server in ours:
+            error.add_note(process.end_of(server.log))
+        raise
+
+
 def _play(stack: Stack, port: int, keep: Voice | None) -> None:
     # Not at the top: importing all that takes a second or more in which nobody would be told.
     from dev import services
@@ -68,11 +81,10 @@ def _play(stack: Stack, port: int, keep: Voice | None) -> None:
     with services.running(stack, port, environment, report) as ours:
         failure: Unexpected | None = None
         try:
-            asyncio.run(perform(console, stack, ours, port, environment))
+            with ends_of_logs(ours):
+                asyncio.run(perform(console, stack, ours, port, environment))
         except Unexpected as error:
             failure = error
-            for server in ours:
-                failure.add_note(process.end_of(server.log))
         if keep is not None:
             if failure is not None:
                 console.print(str(failure), style="red", soft_wrap=True, highlight=False)

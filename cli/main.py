@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from cli import demo, dev
+from cli import demo, dev, integration_demo
 from cli.options import example
 from cli.way import WAY, Way
 from runtime.version import VERSION
@@ -79,6 +79,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo", epilog=example("demo --keep"))(demo.demo)
+app.command("integration-demo", epilog=example("integration-demo"))(
+    integration_demo.integration_demo
+)
 app.command("dev", epilog=example("dev --port 8090"))(dev.dev)
 
 

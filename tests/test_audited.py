@@ -464,7 +464,10 @@ READING = {
 }
 OF_EVERYBODY = {"audit cut"}
 """It writes to a trail that is its test's alone: tests/cli/test_audit.py runs it."""
-OF_THE_MACHINE = {"demo", "dev", "api", "worker", "migrate", "seed", "codec-server", "auth"}
+OF_THE_MACHINE = {
+    *("demo", "integration-demo", "dev", "api", "worker", "migrate", "seed", "codec-server"),
+    "auth",
+}
 """They run processes, make tables as their owner, or fill those of development."""
 
 NOBODYS_MONEY = {

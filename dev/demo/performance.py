@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import httpx2
 from rich.console import Console
 
-from dev.demo.scenario import play
+from dev.demo.scenario import STEPS, play
 from dev.demo.shop import Shop
 from dev.demo.stage import Stage
 from dev.demo.summary import summary
@@ -32,7 +32,7 @@ async def perform(
             httpx2.AsyncClient(base_url=stack.endpoints.gateway_url, timeout=None) as gateway,
         ):
             stage = Stage(console, stack, environment, ours, desk, Shop(api, gateway))
-            await play(stage)
+            await play(stage, STEPS)
             console.print()
             console.print(await summary(stage))
     finally:

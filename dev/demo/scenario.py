@@ -1,20 +1,22 @@
 """The demo's steps in order. A new one is a function of the stage and a line in `STEPS`."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from dev.demo import books, failures, login, month, orders, payments, trail
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected
 
+S = TypeVar("S", bound=Stage)
+
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[S]):
     """`act` tells what it sees, and raises `Unexpected` when that is not what must be."""
 
     title: str
-    act: Callable[[Stage], Coroutine[Any, Any, None]]
+    act: Callable[[S], Coroutine[Any, Any, None]]
 
 
 STEPS = (
@@ -35,9 +37,9 @@ STEPS = (
 )
 
 
-async def play(stage: Stage) -> None:
+async def play(stage: S, steps: Sequence[Step[S]]) -> None:
     """Run every step; raises `Unexpected` with the number of the one that went wrong."""
-    for number, step in enumerate(STEPS, start=1):
+    for number, step in enumerate(steps, start=1):
         stage.console.print(f"\n[bold]{number:2}. {step.title}[/bold]", highlight=False)
         try:
             await stage.watch(step.act(stage))

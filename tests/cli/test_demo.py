@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -14,40 +13,20 @@ import pytest
 from rich.console import Console
 
 from dev import process
-from dev.demo import scenario
 from dev.demo import stage as stage_module
-from dev.demo.scenario import STEPS, Step
+from dev.demo.scenario import STEPS, Step, play
 from dev.demo.stage import Stage
 from dev.demo.verdict import Unexpected, expect
 from dev.process import Server, StackError
+from tests.support.demos import start
 from tests.support.processes import command, descendants, running
 from tests.support.threads import beside_the_loop
-
-BILLING = [sys.executable, "-m", "cli.main", "demo"]
-
-
-def start(directory: Path) -> "subprocess.Popen[str]":
-    """The demo, with its temporary files in `directory` and ways to other systems in its way."""
-    misleading = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "LOG_LEVEL": "ERROR"}
-    return subprocess.Popen(
-        BILLING,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=directory,
-        env={
-            **process.python_environment(),
-            **misleading,
-            "TMPDIR": str(directory),
-            "TEMPORAL_DEBUG": "",  # ours (tests/conftest.py)
-        },
-    )
 
 
 @pytest.mark.timeout(1800)  # it gives up by itself when nothing goes on any more
 @beside_the_loop
 def test_every_step_is_played_and_nothing_is_left(tmp_path: Path) -> None:
-    demo = start(tmp_path)
+    demo = start(tmp_path, "demo")
     assert demo.stdout is not None
     output, pids = "", set[int]()
     with demo.stdout:
@@ -106,16 +85,12 @@ async def test_a_step_ends_with_the_process_that_it_waits_for(tmp_path: Path) ->
     assert str(failure.value).endswith("  out of memory")
 
 
-async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came() -> None:
     async def wrong(stage: Stage) -> None:
         expect("the payment", "FAILED", "COMPLETED")
 
-    monkeypatch.setattr(scenario, "STEPS", (Step("Pay", wrong),))
-
     with pytest.raises(Unexpected) as failure:
-        await scenario.play(on_stage([]))
+        await play(on_stage([]), (Step("Pay", wrong),))
 
     assert str(failure.value) == (
         "Step 1 (Pay) went wrong: the payment: expected 'COMPLETED', but 'FAILED' came."
@@ -125,7 +100,7 @@ async def test_a_step_that_goes_wrong_says_what_was_expected_and_what_came(
 @pytest.mark.timeout(240)
 @beside_the_loop
 def test_a_demo_that_fails_keeps_its_logs_and_shows_how_they_end(tmp_path: Path) -> None:
-    demo = start(tmp_path)
+    demo = start(tmp_path, "demo")
     assert demo.stdout is not None
     output = ""
     with demo.stdout:
@@ -147,7 +122,7 @@ def test_a_demo_that_fails_keeps_its_logs_and_shows_how_they_end(tmp_path: Path)
 
 @beside_the_loop
 def test_ctrl_c_stops_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
-    demo = start(tmp_path)
+    demo = start(tmp_path, "demo")
     assert demo.stdout is not None
     with demo.stdout:
         while "is ready" not in (line := demo.stdout.readline()):
