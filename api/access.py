@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import source
 from api.address import Networks, client_address
 from api.errors import issuer_unreachable, problem, unavailable
+from api.fields import CUSTOMER_ID, OS_USER
 from api.issuers import IssuerUnreachable
 from domain.access import Access, at_the_machine
 from domain.errors import InvalidRequest, Rejected
@@ -25,10 +26,7 @@ from domain.identifier import NAME, has_form
 from domain.roles import RULES, Action, Role
 from service.key import Keys, KeysUnreachable
 
-CUSTOMER_ID = NAME.pattern
 DEV_CUSTOMER = "demo"
-OS_USER = "X-OS-User"
-"""Whose command asks, in `dev`: what a machine that is trusted says of its users."""
 EVERY_ROLE = frozenset(Role)
 
 OPEN = frozenset({"/", "/swagger", "/openapi.json", "/metrics"})

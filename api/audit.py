@@ -1,16 +1,16 @@
 """The audit trail: who did what, for operators."""
 
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
 from api.access import may
 from api.context import Replicated
-from api.fields import CustomerId, Document, utc
-from api.listing import Listing, Page, page
+from api.documents.audit import Entries, Entry
+from api.fields import CustomerId, utc
+from api.listing import Listing, page
 from domain import roles as rules
 from domain.access import Access
 from domain.audit import Action, ActorType, AuditEntry, Noun, Wanted
@@ -27,31 +27,6 @@ ActionName = Annotated[
     # Written out where it stands: what may be asked for and what was done are both called actions.
     Field(json_schema_extra={"enum": list(Action)}, examples=["INVOICE_APPROVED"]),
 ]
-
-
-class Entry(Document):
-    """What was done, by whom, to what. Of what was changed only the fields that were. `action` and
-    `targetType` may be words that were given up since."""
-
-    id: int
-    at: datetime
-    actor_type: ActorType
-    actor_id: Annotated[str, Field(description="The caller, or the id of a workflow of ours.")]
-    ip: str | None
-    user_agent: str | None
-    action: Annotated[str, Field(examples=["INVOICE_APPROVED"])]
-    target_type: Annotated[str, Field(examples=["invoice"])]
-    target_id: str
-    customer_id: str | None
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    reason: str | None
-    trace_id: str | None
-    request_id: Annotated[str | None, Field(description="The `X-Request-Id` that it came with.")]
-
-
-class Entries(Page[Entry]):
-    """A page of the audit trail."""
 
 
 class AuditListing(Listing):

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from api.access import caller, may
 from api.bodies import StrictJSONRoute
+from api.documents.auth import Permissions, Verdict
 from api.fields import CustomerId, Document
 from domain.access import Access
 from domain.errors import InsufficientRole, InsufficientScope, NotFound
-from domain.roles import RULES, Action, Role, TokenScope
+from domain.roles import RULES, Action, Role
 
 router = APIRouter(prefix="/auth", tags=["access"], route_class=StrictJSONRoute)
 
@@ -23,30 +24,6 @@ class AccessQuestion(Document):
     customer_id: Annotated[
         CustomerId | None, Field(description="With whose things; your own without it.")
     ] = None
-
-
-class Verdict(Document):
-    """Whether you may, and who you are."""
-
-    allowed: bool
-    reason: Annotated[str | None, Field(description="One sentence, if it is refused.")]
-    needed_roles: Annotated[list[Role], Field(description="One of them is needed.")]
-    needed_scope: Annotated[TokenScope | None, Field(description="Where scopes are looked at.")]
-    caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
-    roles: Annotated[list[Role], Field(description="Yours.")]
-    customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
-    until: Annotated[
-        datetime | None, Field(description="When the token ends; None for who shows none.")
-    ]
-
-
-class Permissions(Document):
-    """What you may do."""
-
-    actions: Annotated[list[Action], Field(description="As `POST /auth/check` knows them.")]
-    caller: Annotated[str, Field(description="Idempotency keys are kept by it.")]
-    roles: Annotated[list[Role], Field(description="Yours.")]
-    customer_id: Annotated[str | None, Field(description="Who is acted for by default.")]
 
 
 @router.get("/permissions", response_model=Permissions)

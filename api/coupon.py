@@ -1,6 +1,5 @@
 """Coupons: set up by operators, claimed by customers, used by orders."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal
 
@@ -10,21 +9,20 @@ from pydantic import Field, model_validator
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.fields import Amount, CustomerId, Document, Id, Moment, utc
+from api.documents.coupon import CODE, Coupon, CouponClaim, Coupons
+from api.fields import Amount, CustomerId, Document, Moment, utc
 from api.idempotency import answer, cached, keyed
-from api.listing import Listing, Page, page
+from api.listing import Listing, page
 from domain import coupon as rules
 from domain.access import Access
 from domain.coupon import WHOLE, CouponKind
-from domain.identifier import CURRENCY, NAME
+from domain.identifier import CURRENCY
 from domain.roles import Action
 from service import coupon
 from service.call import Call
 
 router = APIRouter(prefix="/api/v1/coupons", tags=["coupons"], route_class=StrictJSONRoute)
 
-CODE = NAME.pattern
-CouponCode = Annotated[str, Field(pattern=CODE, examples=["WELCOME-10"])]
 PathCode = Annotated[str, Path(pattern=CODE)]
 Limit = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Amounts = Annotated[
@@ -65,40 +63,10 @@ class NewCoupon(Document):
         return self
 
 
-class Coupon(Document):
-    """A coupon with its counts."""
-
-    code: CouponCode
-    kind: CouponKind
-    basis_points: int | None
-    amounts: dict[str, int] | None
-    minimum_order: dict[str, int]
-    valid_from: datetime
-    valid_until: datetime
-    customer_limit: int | None
-    total_limit: int | None
-    issue_limit: int | None
-    issued: int
-    used: Annotated[int, Field(description="Uses done and in progress.")]
-
-
-class Coupons(Page[Coupon]):
-    """A page of coupons, as their counts stand now."""
-
-
 class NewClaim(Document):
     """Who claims it."""
 
     customer_id: CustomerId | None = None
-
-
-class CouponClaim(Document):
-    """One first-come coupon given to a customer."""
-
-    id: Id
-    code: CouponCode
-    customer_id: CustomerId
-    created_at: datetime
 
 
 @router.put("/{code}", response_model=Coupon, responses={201: {"model": Coupon}})

@@ -1,17 +1,17 @@
 """Customers and their cards: set-up by operators."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StrictBool
 
-from api.access import CUSTOMER_ID, may
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.fields import CustomerId, Document, Id, Moment, PlanCode, utc
-from api.listing import Listing, Page, page
+from api.documents.customer import Customer, Customers, DueDays, PaymentMethod, Prepaid, TimeZone
+from api.fields import CUSTOMER_ID, CustomerId, Document, Moment, PlanCode, utc
+from api.listing import Listing, page
 from domain import customer as rules
 from domain.access import Access
 from domain.roles import Action
@@ -21,37 +21,6 @@ from service.customer import CustomerRecord
 router = APIRouter(prefix="/api/v1/customers", tags=["customers"], route_class=StrictJSONRoute)
 
 PathCustomer = Annotated[str, Path(alias="customerId", pattern=CUSTOMER_ID)]
-
-
-TimeZone = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9_+/-]{1,64}$",
-        description="IANA name of a place, or UTC. Months begin and end by its clock.",
-        examples=["Asia/Seoul"],
-    ),
-]
-DueDays = Annotated[
-    int, Field(strict=True, ge=0, le=365, description="Days from issue to due date.", examples=[14])
-]
-Prepaid = Annotated[
-    StrictBool, Field(description="Invoices are collected from the wallet first, then by card.")
-]
-
-
-class Customer(Document):
-    """A customer and how it is billed."""
-
-    id: CustomerId
-    time_zone: TimeZone
-    plan_code: Annotated[PlanCode | None, Field(description="The plan that it has now.")]
-    prepaid: Prepaid
-    due_days: DueDays
-    created_at: datetime
-
-
-class Customers(Page[Customer]):
-    """A page of customers."""
 
 
 class CustomerListing(Listing):
@@ -91,15 +60,6 @@ class NewCard(Document):
     is_default: Annotated[
         StrictBool, Field(description="Charged when a payment names no card.")
     ] = True
-
-
-class PaymentMethod(Document):
-    id: Id
-    customer_id: CustomerId
-    gateway: str
-    last4: str
-    is_default: bool
-    created_at: datetime
 
 
 @router.put("/{customerId}", response_model=Customer, responses={201: {"model": Customer}})

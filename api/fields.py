@@ -1,15 +1,13 @@
-"""The building blocks of every request and response model."""
+"""The building blocks of every request and response model; light, for clients read them too."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Header, Path
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from api.access import CUSTOMER_ID
 from domain.identifier import CURRENCY, NAME, UUID
 from domain.money import MAX_MINOR_UNITS
 
@@ -44,6 +42,9 @@ Amount = Annotated[
 Currency = Annotated[
     str, Field(pattern=CURRENCY.pattern, description="ISO 4217, capitals.", examples=["KRW"])
 ]
+OS_USER = "X-OS-User"
+"""Whose command asks, in `dev`: what a machine that is trusted says of its users."""
+CUSTOMER_ID = NAME.pattern
 CustomerId = Annotated[str, Field(pattern=CUSTOMER_ID, examples=["acme-corp"])]
 PLAN_CODE = NAME.pattern
 PlanCode = Annotated[
@@ -84,17 +85,6 @@ Reason = Annotated[
     str,
     Field(pattern=r"\S", max_length=MAX_REASON, examples=["seen in the PG's console"]),
 ]
-PathId = Annotated[str, Path(pattern=UUID.pattern)]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Makes a repeat of this request harmless. Up to 255 visible ASCII characters; "
-        '`"k"` and `k` are one key. Required.',
-        examples=["order-key-001"],
-    ),
-]
-Traceparent = Annotated[str | None, Header(description="W3C Trace Context: also of the events.")]
 
 
 _DURATION = re.compile(

@@ -17,7 +17,8 @@ from api import source
 from api.access import may
 from api.context import Context
 from api.errors import problem
-from api.fields import Key, Traceparent, rendered
+from api.fields import rendered
+from api.parameters import Key, Traceparent
 from domain.access import Access
 from domain.errors import KeyMissing, KeyReused, RequestInProgress
 from domain.event import Origin

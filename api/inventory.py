@@ -8,8 +8,9 @@ from pydantic import Field, StrictBool
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
+from api.documents.inventory import Stock
+from api.documents.order import SKU
 from api.fields import Document
-from api.order import SKU, Sku
 from domain import inventory as rules
 from domain.access import Access
 from domain.roles import Action
@@ -30,14 +31,6 @@ class NewStock(Document):
     withdrawn: Annotated[
         StrictBool, Field(description="No longer sold: nothing more can be reserved.")
     ] = False
-
-
-class Stock(Document):
-    sku: Sku
-    on_hand: int
-    reserved: Annotated[int, Field(description="Set aside for payments that are under way.")]
-    available: int
-    withdrawn: bool
 
 
 @router.put("/{sku}", response_model=Stock, responses={201: {"model": Stock}})

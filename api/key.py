@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from api.access import CUSTOMER_ID, may
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import CustomerId, Document, Empty, Moment, utc
+from api.documents.key import IssuedKey, KeyDocument, KeyPage, Name
+from api.fields import CUSTOMER_ID, CustomerId, Document, Empty, Moment, utc
 from domain import api_key as rules
 from domain.access import Access
 from domain.api_key import ApiKey
@@ -26,12 +27,7 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=StrictJSONR
 
 MAX_NETWORKS = 50
 
-KeyId = Annotated[str, Field(pattern=rules.KEY_ID.pattern, examples=["4XbR29kq"])]
 PathKey = Annotated[str, Path(pattern=rules.KEY_ID.pattern)]
-NextKey = Annotated[KeyId | None, Field(description="`after` of the next page; null at the end.")]
-Name = Annotated[
-    str, Field(pattern=r"\S", max_length=100, description="For people.", examples=["metering"])
-]
 Days = Annotated[
     int,
     Field(
@@ -67,37 +63,6 @@ class NewApiKey(Document):
         ),
     ] = ()
     expires_at: Annotated[Moment | None, Field(description="Never, if it is left out.")] = None
-
-
-class KeyDocument(Document):
-    """A key, without the key itself."""
-
-    id: KeyId
-    name: Name
-    role: Role
-    customer_id: CustomerId | None
-    scopes: list[TokenScope] | None
-    caller: Annotated[str, Field(description="Scopes its idempotency keys; stays at a rotation.")]
-    allowed_networks: list[str]
-    created_by: str
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
-
-
-class IssuedKey(Document):
-    """A key, shown this once."""
-
-    key: Annotated[str, Field(description="Send it as `Authorization: Bearer`.")]
-    details: KeyDocument
-
-
-class KeyPage(Document):
-    """Keys in the order of their ids."""
-
-    keys: list[KeyDocument]
-    next: NextKey
 
 
 class Rotation(Document):

@@ -2,19 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from api import cursor
 from api.context import Context
 from api.cursor import MAX_LENGTH
+from api.documents.page import Page
 from api.fields import Document, Moment, utc
 from store import page as pages
 from store.page import Place
 
 Item = TypeVar("Item")
-Shown = TypeVar("Shown")
 Kind = TypeVar("Kind", bound="Page[Any]")
 
 Find = Callable[[Place | None, int], Awaitable[pages.Page[Item]]]
@@ -39,17 +39,6 @@ class Listing(Paging):
 
     since: Annotated[Moment | None, Field(alias="from", description="From then on.")] = None
     until: Annotated[Moment | None, Field(alias="to", description="Until before then.")] = None
-
-
-class Page(Document, Generic[Shown]):
-    """Newest first. What committed only after its place was passed comes with the page that
-    follows, beyond `limit`."""
-
-    items: list[Shown]
-    next_cursor: Annotated[
-        str | None, Field(description="`cursor` of the page that follows; null at the end.")
-    ]
-    has_more: Annotated[bool, Field(description="Whether a page follows.")]
 
 
 async def page(

@@ -1,6 +1,5 @@
 """Orders: what a customer owes for goods."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -10,15 +9,16 @@ from pydantic import Field
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, utc
+from api.documents.order import SKU, Line, Order, Orders, Sku, Step
+from api.fields import Amount, Currency, CustomerId, Document, utc
 from api.idempotency import answer, cached, keyed
-from api.listing import Listing, Page, page
+from api.listing import Listing, page
+from api.parameters import PathId
 from domain.access import Access
-from domain.identifier import NAME
 from domain.money import MAX_MINOR_UNITS
 from domain.order import OrderLine, OrderStatus, Wanted
 from domain.roles import Action
-from domain.saga import SagaStep, StepState
+from domain.saga import SagaStep
 from service import order
 from service.call import Call
 from service.order import OrderRecord
@@ -26,8 +26,6 @@ from service.order import OrderRecord
 router = APIRouter(prefix="/api/v1/orders", tags=["orders"], route_class=StrictJSONRoute)
 
 LOCATION = "/api/v1/orders/{}"
-SKU = NAME.pattern
-Sku = Annotated[str, Field(pattern=SKU, examples=["SKU-1"])]
 
 
 class NewLine(Document):
@@ -55,44 +53,6 @@ class NewOrder(Document):
         int | None,
         Field(strict=True, ge=1, le=MAX_MINOR_UNITS, description="Points that pay a part of it."),
     ] = None
-
-
-class Line(Document):
-    sku: Sku
-    quantity: int
-    unit_price: int
-
-
-class Step(Document):
-    """One step of the payment's saga, as it stands."""
-
-    payment_id: Id
-    step: Annotated[str, Field(examples=["wallet.hold"])]
-    state: StepState
-    at: datetime
-
-
-class Order(Document):
-    """An order with the state of each step of its payments."""
-
-    id: Id
-    customer_id: CustomerId
-    currency: Currency
-    items: list[Line]
-    amount: Annotated[int, Field(description="Sum of the lines, in minor units.")]
-    coupon_code: str | None
-    discount: Annotated[int, Field(description="What the coupon takes off.")]
-    points: Annotated[int, Field(description="Paid in points.")]
-    payable: Annotated[int, Field(description="What a payment has to collect in money.")]
-    status: OrderStatus
-    review_reason: str | None
-    steps: list[Step]
-    created_at: datetime
-    updated_at: datetime
-
-
-class Orders(Page[Order]):
-    """A page of orders, each as it stands now."""
 
 
 class OrderListing(Listing):

@@ -3,25 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
-from api.access import CUSTOMER_ID, may
+from api.access import may
 from api.context import Using
-from api.fields import CustomerId, Document
+from api.documents.points import Points
+from api.fields import CUSTOMER_ID
 from domain import points
 from domain.access import Access
 from domain.roles import Action
 from service import wallet
 
 router = APIRouter(prefix="/api/v1/points", tags=["points"])
-
-
-class Points(Document):
-    """Points of a customer. One pays one minor unit in the currencies that allow it."""
-
-    customer_id: CustomerId
-    available: int
-    held: Annotated[int, Field(description="Set aside for payments that are not decided yet.")]
 
 
 @router.get("", response_model=Points)

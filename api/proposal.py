@@ -1,40 +1,21 @@
 """Large decisions that wait for a second person."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
 from api.access import may
 from api.context import Using
-from api.fields import Document, Id, PathId, Reason
+from api.documents.proposal import Proposal, Proposals
+from api.fields import Reason
+from api.parameters import PathId
 from domain.access import Access
 from domain.identifier import UUID
-from domain.proposal import Kind, written
+from domain.proposal import written
 from domain.roles import Action
 from service import proposal
 
 router = APIRouter(prefix="/api/v1/proposals", tags=["proposals"])
-
-
-class Proposal(Document):
-    """What one person has proposed. The same call of somebody else carries it out; `what` says it
-    in words, `content` is what the two calls must have in common."""
-
-    id: Id
-    kind: Kind
-    target_id: Annotated[str, Field(description="An invoice, a month, a plan or a customer.")]
-    what: Annotated[str, Field(examples=["approve the draft of 200,000,000 KRW of acme-corp"])]
-    content: dict[str, Any]
-    reason: str | None
-    proposed_by: Annotated[str, Field(examples=["staff/8f2c"])]
-    proposed_at: datetime
-    holds_until: datetime
-
-
-class Proposals(Document):
-    items: list[Proposal]
 
 
 @router.get("", response_model=Proposals)

@@ -6,22 +6,12 @@ from fastapi import APIRouter, Query
 
 from api.access import may
 from api.context import Replicated
-from api.fields import Document
-from api.order import Sku
+from api.documents.ranking import Ranked
 from domain.access import Access
 from domain.roles import Action
 from service import ranking
 
 router = APIRouter(prefix="/api/v1/rankings", tags=["rankings"])
-
-
-class Ranked(Document):
-    """How often a SKU was in a completed order, and how many pieces of it."""
-
-    rank: int
-    sku: Sku
-    orders: int
-    quantity: int
 
 
 @router.get("", response_model=list[Ranked])

@@ -4,11 +4,12 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from api.access import may
 from api.context import Replicated
-from api.fields import Currency, Document, Moment
+from api.documents.receivable import Bucket
+from api.fields import Moment
 from domain.access import Access
 from domain.roles import Action
 from service import receivable
@@ -19,15 +20,6 @@ router = APIRouter(tags=["invoices"])
 def _end_of_day(moment: object) -> object:
     is_date = isinstance(moment, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", moment)
     return f"{moment}T23:59:59.999999Z" if is_date else moment
-
-
-class Bucket(Document):
-    """Unpaid invoices of one currency by the days that they are past due."""
-
-    currency: Currency
-    bucket: Annotated[str, Field(examples=["1-30"])]
-    invoices: int
-    amount: int
 
 
 @router.get("/api/v1/aged-receivables", response_model=list[Bucket])

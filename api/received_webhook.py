@@ -1,35 +1,22 @@
 """Webhooks that came from PGs, for operators; they are received by `api.webhook`."""
 
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api.access import may
 from api.context import Replicated
-from api.fields import Document, utc
-from api.listing import Listing, Page, page
+from api.documents.received_webhook import Webhook, Webhooks
+from api.fields import utc
+from api.listing import Listing, page
 from domain import webhook as rules
 from domain.access import Access
 from domain.roles import Action
 from service import webhook
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
-
-
-class Webhook(Document):
-    """An event of a PG, as it came."""
-
-    gateway: str
-    event_id: Annotated[str, Field(examples=["evt_1"])]
-    body: dict[str, Any]
-    received_at: datetime
-
-
-class Webhooks(Page[Webhook]):
-    """A page of events that came from PGs, the last first."""
 
 
 class WebhookListing(Listing):

@@ -1,6 +1,5 @@
 """Refunds: give back all or a part of what a payment captured."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal
 
@@ -10,9 +9,11 @@ from pydantic import Field
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
+from api.documents.refund import Refund, Refunds
+from api.fields import Amount, CustomerId, Document, Id, Reason, utc
 from api.idempotency import answer, cached, keyed
-from api.listing import Listing, Page, page
+from api.listing import Listing, page
+from api.parameters import PathId
 from domain import refund as rules
 from domain.access import Access
 from domain.refund import RefundStatus, Wanted
@@ -42,33 +43,6 @@ class RefundResolution(Document):
         Literal["refunded", "failed"], Field(description="Did the PG give the money back?")
     ]
     reason: Reason
-
-
-class Refund(Document):
-    """A refund: card first up to its capture, then wallet, points last."""
-
-    id: Id
-    payment_id: Id
-    customer_id: CustomerId
-    currency: Currency
-    amount: int
-    card_amount: int
-    wallet_amount: int
-    points_amount: int
-    reason: str
-    status: RefundStatus
-    failure_code: Annotated[str | None, Field(examples=["declined"])]
-    failure_message: str | None
-    gateway_code: str | None
-    gateway_reference: str | None
-    review_reason: str | None
-    workflow_id: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class Refunds(Page[Refund]):
-    """A page of refunds, each as it stands now."""
 
 
 class RefundListing(Listing):

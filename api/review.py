@@ -1,6 +1,5 @@
 """Reviews: what only a person may decide."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -10,9 +9,10 @@ from pydantic import Field
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Using
-from api.fields import Amount, Currency, CustomerId, Document, Id, PathId, Reason, utc
-from api.listing import Listing, Page, page
-from api.order import Sku
+from api.documents.review import LetGo, Review, Reviews, UnreturnedStock
+from api.fields import CustomerId, Document, Id, Reason, utc
+from api.listing import Listing, page
+from api.parameters import PathId
 from domain.access import Access
 from domain.inventory import Reservation
 from domain.review import ListedReview, Question, Wanted
@@ -20,42 +20,6 @@ from domain.roles import Action
 from service import inventory, review
 
 router = APIRouter(tags=["reviews"], route_class=StrictJSONRoute)
-
-
-class Review(Document):
-    """A question to a person; it waits while `closedAt` is null. Its answer goes to the `resolve`
-    of the payment or the refund that it names."""
-
-    id: int
-    reference_id: Annotated[Id, Field(description="Of the payment or refund that is asked about.")]
-    payment_id: Annotated[Id, Field(description="The same where a payment is asked about.")]
-    customer_id: CustomerId
-    currency: Currency
-    amount: Amount
-    question: Question
-    answers: Annotated[
-        list[str],
-        Field(description="Those that the question takes.", examples=[["captured", "failed"]]),
-    ]
-    reason: Annotated[str, Field(description="Why nobody but a person can say.")]
-    opened_at: datetime
-    closed_at: datetime | None
-    outcome: Annotated[
-        str | None, Field(description="The answer, or `superseded` where none was needed.")
-    ]
-    note: Annotated[str | None, Field(description="How whoever answered knew.")]
-
-
-class UnreturnedStock(Document):
-    """What a failed payment could not give back, because its SKU was withdrawn meanwhile."""
-
-    payment_id: Id
-    sku: Sku
-    quantity: int
-
-
-class Reviews(Page[Review]):
-    """A page of questions, what was asked last first."""
 
 
 class ReviewListing(Listing):
@@ -71,12 +35,6 @@ class NewResolution(Document):
     """What became of the goods."""
 
     reason: Reason
-
-
-class LetGo(Document):
-    """Of how many SKUs the stock waits no longer; 0 where none did."""
-
-    skus: Annotated[int, Field(examples=[1])]
 
 
 @router.get("/api/v1/reviews", response_model=Reviews)

@@ -3,10 +3,9 @@
 No Idempotency-Key: an event is its own, by customer and event id.
 """
 
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -15,15 +14,23 @@ from pydantic import AwareDatetime, Field
 from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
+from api.documents.usage import (
+    Counted,
+    CountedEvents,
+    CountedUsage,
+    EventId,
+    Outcomes,
+    ResourceType,
+    Voided,
+)
 from api.fields import CustomerId, Document, Id, Reason, utc
-from api.listing import Listing, Page, page
+from api.listing import Listing, page
 from domain.access import Access
 from domain.errors import InvalidRequest, UnsupportedMediaType
-from domain.identifier import EVENT_ID, NAME
 from domain.period import FORM, Period
 from domain.pricing import decimal_text
 from domain.roles import Action
-from domain.usage import MAX_BATCH, MAX_QUANTITY, CountedEvent, Outcome, Receipt, Wanted
+from domain.usage import MAX_BATCH, MAX_QUANTITY, CountedEvent, Receipt, Wanted
 from domain.usage_document import decode, read
 from service.usage import listed, take, void
 
@@ -33,15 +40,6 @@ JSON = "application/json"
 CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
 
-EventId = Annotated[
-    str,
-    Field(
-        pattern=EVENT_ID.pattern,
-        description="Names the event among all of its customer, for ever.",
-        examples=["evt-001"],
-    ),
-]
-ResourceType = Annotated[str, Field(pattern=NAME.pattern, examples=["API_CALL"])]
 Quantity = Annotated[
     Decimal,
     Field(
@@ -90,55 +88,6 @@ CLOUD_EVENT_SCHEMA: dict[str, Any] = {
 }
 
 
-class Counted(Document):
-    """The event counts, once."""
-
-    event_id: EventId
-    status: Annotated[
-        Literal[Outcome.ACCEPTED, Outcome.DUPLICATE],
-        Field(description="DUPLICATE: it was counted before, with the same content."),
-    ]
-
-
-class EventOutcome(Document):
-    """What became of one event of a batch."""
-
-    event_id: Annotated[str | None, Field(description="None where it could not be read.")]
-    status: Annotated[
-        Outcome,
-        Field(description="CONFLICT: counted before with another content, which stays."),
-    ]
-    problem: Annotated[
-        str | None,
-        Field(description="Last part of the problem's type.", examples=["usage-conflict"]),
-    ]
-    detail: Annotated[str | None, Field(description="One sentence for a person.")]
-
-
-class Outcomes(Document):
-    """In the order of the request."""
-
-    outcomes: list[EventOutcome]
-
-
-class CountedUsage(Document):
-    """An event as it is kept. `invoiceId`: of the invoice or draft that has it; a void one is never
-    billed."""
-
-    event_id: EventId
-    customer_id: CustomerId
-    resource_type: ResourceType
-    quantity: str
-    occurred_at: datetime
-    received_at: datetime
-    invoice_id: Id | None
-    void_reason: str | None
-
-
-class CountedEvents(Page[CountedUsage]):
-    """A page of usage events, what happened last first."""
-
-
 Month = Annotated[
     str,
     Field(
@@ -167,15 +116,6 @@ class NewVoid(Document):
     customer_id: CustomerId
     event_id: EventId
     reason: Reason
-
-
-class Voided(Document):
-    """The event will never be billed; it stays, with the reason."""
-
-    customer_id: CustomerId
-    event_id: EventId
-    reason: Annotated[str, Field(description="The first that was given.")]
-    repeated: Annotated[bool, Field(description="It was voided before.")]
 
 
 def _batch(events: dict[str, Any]) -> dict[str, Any]:

@@ -2,23 +2,18 @@
 
 import csv
 from collections.abc import AsyncIterator, Sequence
-from enum import StrEnum
 from io import StringIO
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from api.documents.usage import CountedUsage, Format
 from api.fields import rendered
 from api.spreadsheet import cell
-from api.usage import CountedUsage, counted
+from api.usage import counted
 from domain.usage import CountedEvent
 
 HEAD = [field.alias for field in CountedUsage.model_fields.values()]
-
-
-class Format(StrEnum):
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 MEDIA_TYPES = {Format.CSV: "text/csv", Format.JSONL: "application/jsonl"}

@@ -1,23 +1,31 @@
 """The prepaid wallet: balances, postings, and how money gets in."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from api.access import CUSTOMER_ID, may
+from api.access import may
 from api.bodies import StrictJSONRoute
 from api.context import Replicated, Using
-from api.fields import Amount, Currency, CustomerId, Document, Id, utc
+from api.documents.wallet import (
+    Balance,
+    ListedWallet,
+    TopUp,
+    Unit,
+    Wallet,
+    WalletPosting,
+    WalletPostings,
+    Wallets,
+)
+from api.fields import CUSTOMER_ID, Amount, Currency, CustomerId, Document, Id, utc
 from api.idempotency import answer, cached, keyed
-from api.listing import Listing, Page, Paging, page
+from api.listing import Listing, Paging, page
 from domain import points
 from domain import wallet as rules
 from domain.access import Access
 from domain.ledger import BookedPosting
-from domain.payment import PaymentStatus
 from domain.roles import Action
 from domain.top_up import Source
 from service import top_up, wallet
@@ -33,64 +41,11 @@ ForCustomer = Annotated[
 ]
 
 
-class Balance(Document):
-    """What a wallet holds in one currency, in minor units."""
-
-    currency: Currency
-    available: Annotated[int, Field(description="Can be spent.")]
-    held: Annotated[int, Field(description="Set aside for payments that are not decided yet.")]
-
-
-class Wallet(Document):
-    customer_id: CustomerId
-    balances: list[Balance]
-
-
-Unit = Annotated[
-    str,
-    Field(
-        pattern=f"^([A-Z]{{3}}|{points.UNIT})$",
-        description="ISO 4217 currency, or POINT.",
-        examples=["KRW"],
-    ),
-]
-
-
-class ListedWallet(Document):
-    """What a customer holds of one unit. `createdAt`: when something first came into it."""
-
-    customer_id: CustomerId
-    unit: Unit
-    available: int
-    held: int
-    created_at: datetime
-
-
-class Wallets(Page[ListedWallet]):
-    """A page of wallets, each as it stands now."""
-
-
 class WalletListing(Listing):
     """By what wallets are found."""
 
     customer_id: CustomerId | None = None
     unit: Unit | None = None
-
-
-class WalletPosting(Document):
-    """One line of the ledger that touched the wallet; credits are positive."""
-
-    id: int
-    kind: Annotated[str, Field(examples=["hold"])]
-    account: str
-    unit: Annotated[str, Field(description="ISO 4217 currency, or POINT.", examples=["KRW"])]
-    amount: int
-    reference: Annotated[str, Field(description="The ledger transaction's key.")]
-    at: datetime
-
-
-class WalletPostings(Page[WalletPosting]):
-    """A page of postings. New ones stand on the first page."""
 
 
 class PostingListing(Paging):
@@ -116,20 +71,6 @@ class NewTopUp(Document):
     customer_id: Annotated[
         CustomerId | None, Field(description="Whose wallet; the caller's without it.")
     ] = None
-
-
-class TopUp(Document):
-    """A top-up. `status` is that of its payment; a bank transfer is COMPLETED at once."""
-
-    id: Id
-    customer_id: CustomerId
-    currency: Currency
-    amount: int
-    source: Source
-    status: PaymentStatus
-    failure_code: str | None
-    payment_id: Id | None
-    created_at: datetime
 
 
 @router.get("/api/v1/wallet", response_model=Wallet)

@@ -1,25 +1,24 @@
-"""`billing audit`: who did what, and the proof that nobody has changed it since."""
+"""`billing audit`: who did what, and the proof that nobody has changed it since.
+
+The list asks the API. All else looks at the database itself, and only then is `cli.audit_trail`
+imported: that takes longer than an answer of the API.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
-from api.audit import Entry
+from api.documents.audit import Entry
 from cli.listing import Listing, listed, pages
 from cli.options import Customer, Moment, example, moment
-from cli.system import Refused, connected
+from cli.refused import Refused
 from cli.words import reason_given, say
-from domain.access import SYSTEM
-from domain.audit import Action, Break, Noun, Seal, Wanted, is_anchor
-from domain.audit_export import Format, ocsf, written
-from runtime.version import VERSION
-from service import audit
-from store.database import BATCH_SECONDS
+from domain.audit import Action, Noun, Wanted, is_anchor
+from domain.audit_export import Format
 
 
 def _changes(entry: Entry) -> str:
@@ -83,11 +82,13 @@ def verify(
 
     A tail that was cut off, and a chain that was made anew as a whole, only an anchor shows.
     """
+    from cli.audit_trail import verified
+
     kept = [*(anchor or []), *([] if anchors is None else anchors.read_text().split())]
     for each in kept:
         if not is_anchor(each):
             raise Refused(f"{each[:80]!r} is no anchor: they look like 12:6d3f… (64 digits).")
-    head, found = asyncio.run(_verify(kept, after))
+    head, found = asyncio.run(verified(kept, after))
     for each_break in found:
         say(f"seal {each_break.n}: {each_break.wrong}", style="bold red")
     if found:
@@ -99,13 +100,17 @@ def verify(
 @app.command(epilog=example("audit anchor"))
 def anchor() -> None:
     """Print the last seal, to be kept where nobody of here can change it."""
-    typer.echo(asyncio.run(_head()).anchor)
+    from cli.audit_trail import last_seal
+
+    typer.echo(asyncio.run(last_seal()).anchor)
 
 
 @app.command(epilog=example("audit cut --reason 'seven years are over'"))
 def cut(reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")]) -> None:
     """Drop what is older than AUDIT_DAYS; the chain then begins with the last seal of it."""
-    done = asyncio.run(_cut(reason_given(reason)))
+    from cli.audit_trail import dropped
+
+    done = asyncio.run(dropped(reason_given(reason)))
     if done is None:
         say("Nothing is old enough.")
         return
@@ -121,32 +126,10 @@ def export(
     until: Moment = None,
 ) -> None:
     """Write every entry as a line, oldest first; that this was done is noted."""
-    asyncio.run(_export(form, Wanted(since=_utc(since), until=_utc(until))))
+    from cli.audit_trail import exported
+
+    asyncio.run(exported(form, Wanted(since=_utc(since), until=_utc(until))))
 
 
 def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-async def _verify(anchors: Sequence[str], after: int) -> tuple[Seal, list[Break]]:
-    async with connected(BATCH_SECONDS) as system, system.desk.database.read(SYSTEM) as tx:
-        found = [each async for each in audit.verify(tx, anchors, after)]
-        return await audit.head(tx), found
-
-
-async def _head() -> Seal:
-    async with connected() as system, system.desk.database.read(SYSTEM) as tx:
-        return await audit.head(tx)
-
-
-async def _cut(reason: str) -> tuple[Seal, int] | None:
-    async with connected(BATCH_SECONDS) as system:
-        keep = timedelta(days=system.settings.audit_days)
-        return await audit.cut(system.desk, system.access, keep, reason)
-
-
-async def _export(form: Format, wanted: Wanted) -> None:
-    async with connected() as system:
-        async for each in audit.export(system.desk, system.access, wanted):
-            line = written(each) if form is Format.JSONL else ocsf(each, VERSION)
-            typer.echo(orjson.dumps(line))

@@ -17,11 +17,10 @@ import httpx2
 import orjson
 from rich.console import Console
 
-from api.access import OS_USER
-from api.fields import Document
+from api.fields import OS_USER, Document
 from cli import tokens
-from cli.settings import ClientSettings
-from cli.system import Refused, os_user
+from cli.refused import Refused
+from cli.settings import ClientSettings, os_user
 from cli.way import WAY
 from runtime.version import VERSION
 

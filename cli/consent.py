@@ -12,7 +12,7 @@ import typer
 
 from cli.calling import Api, calling
 from cli.options import with_options_of
-from cli.system import Refused
+from cli.refused import Refused
 from cli.words import remark, say
 
 NOTHING_DONE = "Nothing is done."

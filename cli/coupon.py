@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from api.coupon import Coupon
+from api.documents.coupon import Coupon
 from cli.listing import Listing, listed, pages
 from cli.options import Moment, example, moment
 from domain.money import format_amount

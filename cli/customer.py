@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from api.customer import Customer as Document
+from api.documents.customer import Customer as Document
 from cli.listing import Listing, listed, pages
 from cli.options import AsJson, CustomerId, Moment, example, moment
 from cli.showing import show as shown

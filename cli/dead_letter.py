@@ -11,12 +11,12 @@ from urllib.parse import quote
 import orjson
 import typer
 
-from api.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Statistics
+from api.documents.dead_letter import BulkJob, BulkResult, Message, MessageDetail, Statistics
 from cli.calling import Answer, Api, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, Customer, Moment, example, moment
-from cli.system import EXAMPLE_ID, Refused, as_id
+from cli.options import EXAMPLE_ID, AsJson, Customer, Moment, as_id, example, moment
+from cli.refused import Refused
 from cli.words import remark, say
 from domain.dead_letter import JobState, LetterSource, LetterState
 from domain.money import format_amount

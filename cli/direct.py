@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from api.app import create_app
-from cli.system import Refused, known_settings, os_user
+from cli.refused import Refused
+from cli.settings import os_user
+from cli.system import known_settings
 from cli.way import Way
 from domain.access import at_the_machine
 from runtime import logs

@@ -9,8 +9,8 @@ from pydantic_settings import SettingsError
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from temporalio.service import RPCError
 
+from cli.refused import Refused
 from cli.settings import ClientSettings
-from cli.system import Refused
 from dev.demo.verdict import Unexpected
 from dev.process import StackError
 from domain.errors import Rejected

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.gateway import Gateway, GatewayQueue, GatewayWorker, Hurried
+from api.documents.gateway import Gateway, GatewayQueue, GatewayWorker, Hurried
 from cli.calling import Api, calling
 from cli.listing import Found, Item, Listing, answers, listed
 from cli.options import example

@@ -10,21 +10,21 @@ from uuid import uuid4
 
 import typer
 
-from api.invoice_document import (
+from api.documents.invoice import (
     Invoice,
     InvoiceLine,
     Lineage,
     LineageLine,
     Recomputation,
 )
-from api.payment import Payment
-from api.usage import CountedUsage
-from api.usage_export import Format
+from api.documents.payment import Payment
+from api.documents.usage import CountedUsage, Format
 from cli.calling import Answer, Api, Query, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, Customer, Moment, example, moment
-from cli.system import EXAMPLE_ID, Refused, as_id, workflow_link
+from cli.options import EXAMPLE_ID, AsJson, Customer, Moment, as_id, example, moment
+from cli.refused import Refused
+from cli.settings import workflow_link
 from cli.words import reason_given, say
 from domain.invoice import InvoiceStatus
 from domain.money import DECIMALS, format_amount

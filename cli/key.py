@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from api.key import IssuedKey, KeyDocument
+from api.documents.key import IssuedKey, KeyDocument
 from cli.calling import Api, calling
 from cli.listing import Found, Listing, answers, listed
 from cli.options import example
-from cli.system import Refused
+from cli.refused import Refused
 from cli.words import duration, say
 from domain import api_key as rules
 from domain.identifier import has_form

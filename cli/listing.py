@@ -20,7 +20,7 @@ from api.spreadsheet import cell
 from cli import table
 from cli.calling import Api, Query, calling
 from cli.options import with_options_of
-from cli.system import Refused
+from cli.refused import Refused
 from cli.watching import watch
 from cli.words import remark
 

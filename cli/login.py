@@ -12,8 +12,8 @@ from rich.console import Console
 from cli import oauth, tokens
 from cli.oauth import Device, Granted, Issuer
 from cli.options import example
+from cli.refused import Refused
 from cli.settings import ClientSettings
-from cli.system import Refused
 from cli.whoami import tell_who
 from cli.words import say
 

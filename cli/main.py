@@ -16,6 +16,7 @@ from typer.main import get_group
 
 from cli import demo, dev, integration_demo
 from cli.options import example
+from cli.refused import Refused
 from cli.way import WAY, Way
 from runtime.version import VERSION
 
@@ -212,6 +213,9 @@ def main() -> None:
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         _interrupted()
+    except Refused as refusal:
+        # Apart from what follows: most commands end so if at all, and need nothing more for it.
+        _leave(str(refusal))
     except Exception as error:
         # Not at the top: it imports whatever can go wrong.
         from cli.errors import in_words
@@ -248,7 +252,7 @@ def _interrupted() -> Never:
 
 
 def _leave(words: str) -> None:
-    # Not at the top, as above.
+    # Not at the top: the help says nothing of others.
     from cli.words import harmless
 
     console = Console(stderr=True)

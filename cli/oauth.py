@@ -12,7 +12,7 @@ import httpx2
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cli.system import Refused
+from cli.refused import Refused
 from runtime.issuer import is_private
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"

@@ -7,10 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.refused import Refused
+from domain.identifier import UUID, has_form
+
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's document.")]
 
 CustomerId = Annotated[str, typer.Argument(metavar="CUSTOMER", help="As listed, e.g. acme-corp.")]
 Customer = Annotated[str | None, typer.Option("--customer", help="Only this one's.")]
+EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
 """How a moment may be written; in UTC where it says nothing else."""
 Moment = Annotated[datetime | None, typer.Option(formats=MOMENTS)]
@@ -21,6 +25,13 @@ def moment(given: datetime | None) -> str | None:
     if given is None:
         return None
     return (given if given.tzinfo else given.replace(tzinfo=UTC)).isoformat()
+
+
+def as_id(text: str) -> str:
+    """An id in the form that the database compares; raises `Refused` for what is none."""
+    if not has_form(text, UUID):
+        raise Refused(f"{text!r} is not an id: they look like {EXAMPLE_ID}.")
+    return text.lower()
 
 
 def example(words: str) -> str:

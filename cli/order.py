@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from api.order import Order
+from api.documents.order import Order
 from cli.listing import Listing, listed, pages
-from cli.options import AsJson, Customer, Moment, example, moment
+from cli.options import EXAMPLE_ID, AsJson, Customer, Moment, as_id, example, moment
 from cli.showing import show as shown
-from cli.system import EXAMPLE_ID, as_id
 from domain.money import format_amount
 from domain.order import OrderStatus
 

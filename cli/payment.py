@@ -8,15 +8,14 @@ from typing import Annotated
 
 import typer
 
-from api.payment import Payment
-from api.refund import Refund
-from api.story import Story, StoryReview, Workflow
+from api.documents.payment import Payment
+from api.documents.refund import Refund
+from api.documents.story import Story, StoryReview, Workflow
 from cli.calling import Answer, calling
 from cli.gateway import standing
 from cli.listing import Listing, listed, pages
-from cli.options import Customer, Moment, example, moment
+from cli.options import EXAMPLE_ID, Customer, Moment, as_id, example, moment
 from cli.review import command
-from cli.system import EXAMPLE_ID, as_id
 from cli.words import STATUS, clock, duration, say
 from domain.ledger import LATE_CAPTURES
 from domain.money import format_amount

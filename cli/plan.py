@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import typer
 
-from api.pricing import ChargePrices, PlanDocument, PlanVersionDocument
+from api.documents.pricing import ChargePrices, PlanDocument, PlanVersionDocument
 from cli.listing import Listing, listed, pages
 from cli.options import AsJson, Moment, example, moment
 from cli.showing import show as shown

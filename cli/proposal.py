@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from api.proposal import Proposal
+from api.documents.proposal import Proposal
 from cli.calling import Api, calling
 from cli.listing import Found, Listing, answers, listed
-from cli.options import example
-from cli.system import EXAMPLE_ID, as_id
+from cli.options import EXAMPLE_ID, as_id, example
 from cli.words import reason_given, say
 
 app = typer.Typer(help="Decisions that wait for a second person.", no_args_is_help=True)

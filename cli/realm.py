@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cli.system import note, os_user, settings_with
+from cli.settings import os_user
+from cli.system import note, settings_with
 from domain.access import Access, at_the_machine
 from runtime import realm
 from runtime.settings import Settings

@@ -8,14 +8,14 @@ from typing import Annotated
 import orjson
 import typer
 
-from api.payment import Payment
-from api.refund import Refund
-from api.review import LetGo, Review, UnreturnedStock
+from api.documents.payment import Payment
+from api.documents.refund import Refund
+from api.documents.review import LetGo, Review, UnreturnedStock
 from cli.calling import Api, Missing
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Found, Listing, answers, listed, pages
-from cli.options import Customer, Moment, example, moment
-from cli.system import EXAMPLE_ID, Refused, as_id
+from cli.options import EXAMPLE_ID, Customer, Moment, as_id, example, moment
+from cli.refused import Refused
 from cli.words import reason_given, say
 from domain.money import format_amount
 from domain.review import Outcome, Question

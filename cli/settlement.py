@@ -11,12 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from api.settlement import FailedSettlement, Run, RunProgress, Settlement, Standing
+from api.documents.settlement import FailedSettlement, Run, RunProgress, Settlement, Standing
 from cli.calling import Answer, Api, Missing, calling
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Found, Listing, answers, listed, pages
 from cli.options import AsJson, Customer, example
-from cli.system import Refused, workflow_link
+from cli.refused import Refused
+from cli.settings import workflow_link
 from cli.words import remark, say
 from domain.errors import Rejected
 from domain.money import format_amount

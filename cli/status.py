@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from api.status import SystemPile, SystemStatus
+from api.documents.status import SystemPile, SystemStatus
 from cli.calling import Answer, Api, calling
 from cli.options import AsJson, example
-from cli.system import Refused
+from cli.refused import Refused
 from cli.watching import watch
 from cli.words import duration, say
 

@@ -1,19 +1,15 @@
 """The running system as it is found from a machine of the installation: by commands that are that
 machine's own business, and look at the database itself."""
 
-import os
-import pwd
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from rich.console import Console
 
+from cli.settings import os_user
 from cli.way import WAY
 from domain.access import Access, at_the_machine
-from domain.identifier import UUID, has_form
 from runtime import desk as desks
 from runtime.settings import ENDPOINTS_FILE, ConfigurationError, Settings
 from service.audit import break_glass
@@ -21,14 +17,9 @@ from service.desk import Desk
 from store.database import Database
 
 WAIT_SECONDS = 10
-EXAMPLE_ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
 
 
 _notes = Console(stderr=True)
-
-
-class Refused(Exception):
-    """A command that cannot do what it was asked for; the text is one sentence for a person."""
 
 
 @dataclass(frozen=True)
@@ -84,30 +75,3 @@ async def note(settings: Settings, database: Database, who: Access) -> None:
         way = WAY.get()
         await break_glass(database, who, way.command, way.reason)
         _notes.print(f"Past the API, as {who.caller}: noted in the audit trail.", style="dim")
-
-
-def os_user() -> str:
-    """Whose process this is, in the characters that names have here; what the environment says
-    about it could be anything."""
-    number = os.getuid()
-    try:
-        name = pwd.getpwuid(number).pw_name
-    except KeyError:
-        name = str(number)
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64]
-
-
-def workflow_link(workflow_id: str) -> str | None:
-    """The page of a workflow in the Temporal UI, where the settings say where that is."""
-    settings = Settings()
-    if not settings.temporal_ui_url:
-        return None
-    pages = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"
-    return f"{pages}/{quote(workflow_id, safe='')}"
-
-
-def as_id(text: str) -> str:
-    """An id in the form that the database compares; raises `Refused` for what is none."""
-    if not has_form(text, UUID):
-        raise Refused(f"{text!r} is not an id: they look like {EXAMPLE_ID}.")
-    return text.lower()

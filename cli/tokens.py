@@ -14,8 +14,8 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cli import oauth
+from cli.refused import Refused
 from cli.settings import state_directory
-from cli.system import Refused
 from runtime.issuer import is_private
 
 EARLY_SECONDS = 30.0

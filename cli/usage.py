@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api.usage import CountedUsage, Voided
+from api.documents.usage import CountedUsage, Voided
 from cli.calling import Api
 from cli.consent import Decision, Prospect, agreed
 from cli.listing import Listing, listed, pages

@@ -15,7 +15,7 @@ from auth.attempts import Attempts
 from cli.listing import Found, Listing, Read, listed
 from cli.options import example
 from cli.realm import Keeper, connected
-from cli.system import Refused
+from cli.refused import Refused
 from cli.words import say
 from domain.roles import Role
 from domain.user import User

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api.wallet import ListedWallet, Wallet, WalletPosting
+from api.documents.wallet import ListedWallet, Wallet, WalletPosting
 from cli.listing import Listing, listed, pages
 from cli.options import AsJson, Customer, CustomerId, Moment, example, moment
 from cli.showing import show as shown

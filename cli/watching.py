@@ -7,7 +7,7 @@ from typing import Never, TypeVar
 
 from rich.console import Console
 
-from cli.system import Refused
+from cli.refused import Refused
 from cli.words import at, remark
 
 LOOK_SECONDS = 2.0

@@ -6,7 +6,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from api.received_webhook import Webhook
+from api.documents.received_webhook import Webhook
 from cli.listing import Listing, listed, pages
 from cli.options import Moment, example, moment
 

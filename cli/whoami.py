@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api.auth import Verdict
+from api.documents.auth import Verdict
 from cli.calling import calling
 from cli.options import example
 from cli.words import say

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from api.fields import MAX_REASON
-from cli.system import Refused
+from cli.refused import Refused
 
 _console = Console()
 _remarks = Console(stderr=True)

@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from api.app import create_app
-from cli.system import os_user
+from cli.settings import os_user
 from domain.access import SYSTEM, at_the_machine
 from domain.audit import Action, AuditEntry
 from domain.dead_letter import JobState, LetterSource, Operation, Wanted

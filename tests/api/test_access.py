@@ -6,6 +6,7 @@ from fastapi.routing import APIRoute
 
 from api import access
 from api.app import create_app
+from api.fields import OS_USER
 from domain.access import Access
 from domain.errors import InsufficientRole, InvalidRequest, NotFound
 from domain.roles import Action, Role
@@ -272,7 +273,7 @@ def test_a_route_that_names_no_action_makes_no_application() -> None:
 async def test_a_user_of_the_machine_has_a_name_that_can_be_one(
     billing: Billing, name: str
 ) -> None:
-    sent = {access.OS_USER.encode(): name.encode("latin-1")}
+    sent = {OS_USER.encode(): name.encode("latin-1")}
 
     answer = await billing.api.get("/api/v1/audit", headers=sent)
 

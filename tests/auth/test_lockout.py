@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from auth.attempts import Attempts
-from cli.system import os_user
+from cli.settings import os_user
 from domain.user import FORGOTTEN_AFTER, LOCKS
 from service import user
 from service.password import HASHED

@@ -11,7 +11,8 @@ import pytest
 
 from api.errors import TYPES
 from cli import calling
-from cli.system import Refused, os_user
+from cli.refused import Refused
+from cli.settings import os_user
 from dev import process
 from tests.api.settling import invoiced, waiting_draft
 from tests.cli.conftest import Command

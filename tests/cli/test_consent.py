@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import INTERRUPTED
-from cli.system import Refused
+from cli.refused import Refused
 from dev import process
 from tests.cli.conftest import Command
 from tests.support.local_server import Request, Response, local_server

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from cli.calling import Missing
-from cli.system import Refused
+from cli.refused import Refused
 from domain.access import SYSTEM
 from domain.dead_letter import set_aside
 from domain.errors import InvalidRequest

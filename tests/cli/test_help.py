@@ -21,6 +21,34 @@ from tests.support.threads import beside_the_loop
 COMMANDS: dict[str, Any] = dict(every_command())
 ENDINGS = (".", ";")
 HEAVY = ("api.app", "fastapi", "sqlalchemy", "temporalio", "cli.invoice")
+SERVERS = {"alembic", "asyncpg", "confluent_kafka", "fastapi", "redis", "sqlalchemy", "temporalio"}
+"""Libraries of whoever serves; to import them takes longer than the API takes to answer."""
+PAST_THE_API = {"auth", "deploy", "doctor", "outbox", "restore", "user", "verify"}
+"""Groups that look at the servers themselves."""
+ID = "019a9f3e-7c1c-7d2e-9b1a-0c2f6f1c5e11"
+ASK = {
+    "login": "login --issuer http://127.0.0.1:1",
+    "whoami": "whoami",
+    "status": "status",
+    "payment": "payment list",
+    "order": "order list",
+    "refund": "refund list",
+    "customer": "customer list",
+    "wallet": "wallet list",
+    "plan": "plan list",
+    "coupon": "coupon list",
+    "webhook": "webhook list",
+    "review": "review list",
+    "gateway": "gateway list",
+    "settlement": "settlement failed 2026-05",
+    "invoice": f"invoice explain {ID}",
+    "proposal": "proposal list",
+    "dead-letter": "dead-letter list",
+    "usage": "usage list",
+    "audit": "audit list",
+    "key": "key list",
+}
+"""One command of every group that asks the API; `logout` asks nobody where nobody is logged in."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -116,6 +144,34 @@ def test_the_names_of_commands_are_completed_without_importing_them(tmp_path: Pa
     assert {"invoice", "payment", "dev"} <= set(told.stdout.split())
     assert "cli.main" in imported
     assert not imported.intersection(HEAVY)
+
+
+def test_every_group_asks_the_api_or_is_known_to_go_past_it() -> None:
+    assert ASK.keys() | PAST_THE_API | {"logout"} == OPERATORS.keys()
+
+
+@pytest.mark.parametrize("words", ASK.values(), ids=ASK.keys())
+@beside_the_loop
+def test_a_command_that_asks_the_api_imports_nothing_of_servers(tmp_path: Path, words: str) -> None:
+    billing = str(Path(sys.executable).with_name("billing"))
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", billing, *words.split()],
+        input="",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(BILLING_API_URL="http://127.0.0.1:1", HOME=str(tmp_path)),
+        timeout=PATIENCE_SECONDS,
+    )
+
+    lines = told.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time")}
+    said = " ".join(line for line in lines if not line.startswith("import time"))
+    assert re.match(
+        r"billing: .* answers? .*http://127\.0\.0\.1:1|billing: .*does not answer", said
+    )
+    assert "httpx2" in imported
+    assert imported & SERVERS == set()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text, update
 from temporalio.client import Client
 
-from cli.system import Refused, os_user
+from cli.refused import Refused
+from cli.settings import os_user
 from domain.access import SYSTEM
 from domain.approval import ApprovalPolicy
 from domain.dunning import DunningPolicy

@@ -4,7 +4,7 @@ import re
 
 from sqlalchemy import select
 
-from cli.system import os_user
+from cli.settings import os_user
 from domain.access import SYSTEM
 from domain.api_key import read
 from store.database import Database

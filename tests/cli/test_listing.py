@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from cli.main import INTERRUPTED
-from cli.system import Refused
+from cli.refused import Refused
 from dev import process
 from tests.cli.conftest import Command
 from tests.support.conditions import eventually

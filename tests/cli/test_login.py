@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from cli import tokens
 from cli.calling import calling
-from cli.system import Refused
+from cli.refused import Refused
 from dev import process, services
 from dev.stack import Stack
 from runtime.settings import Settings

@@ -23,8 +23,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app, main
+from cli.options import EXAMPLE_ID
 from cli.settings import ClientSettings
-from cli.system import EXAMPLE_ID
 from dev import postgres, process
 from dev.stack import Stack
 from domain.event import TOPICS

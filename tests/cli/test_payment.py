@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client
 
-from cli.system import Refused, as_id
+from cli.options import as_id
+from cli.refused import Refused
 from domain.access import SYSTEM
 from domain.ledger import Transaction
 from domain.refund import late_capture_transaction

@@ -2,7 +2,7 @@
 
 import httpx2
 
-from cli.system import os_user
+from cli.settings import os_user
 from tests.api.settling import NO_MONEY, invoiced
 from tests.cli.conftest import Command, command
 from tests.support.audit import trail

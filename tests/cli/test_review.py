@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client
 
-from cli.system import Refused
+from cli.refused import Refused
 from domain.access import SYSTEM
 from domain.payment import StockLine
 from runtime.settings import Settings

@@ -4,7 +4,7 @@ import orjson
 import pytest
 from temporalio.client import Client
 
-from cli.system import Refused
+from cli.refused import Refused
 from domain.approval import ApprovalPolicy, Verdict
 from domain.run import RunRequest
 from domain.settlement import SettlementRequest

@@ -1,20 +1,13 @@
 """Invoices as callers see them."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.fields import Currency, CustomerId, Document, Id, utc
-from domain import invoice as rules
-from domain.invoice import InvoiceStatus, ListedInvoice
-from domain.pricing import Step, decimal_text
+from api.fields import Currency, CustomerId, Document, Id
+from domain.invoice import InvoiceStatus
 from domain.pricing_snapshot import LineKind
-from domain.usage import Aggregate
-from domain.workflow_id import invoice_workflow_id
-from service.invoice import InvoiceRecord
-from service.invoice import Lineage as FoundLineage
 
 
 class Arithmetic(Document):
@@ -134,87 +127,3 @@ class Recomputation(Document):
             examples=[["The lines come to 1000, but the total is 1001."]],
         ),
     ]
-
-
-def document(found: InvoiceRecord | ListedInvoice) -> Invoice:
-    """The invoice as callers see it."""
-    row, payments = found.invoice, found.payments
-    return Invoice(
-        id=row.id,
-        number=row.number,
-        customerId=row.customer_id,
-        period=row.period,
-        currency=row.currency,
-        total=row.total,
-        status=row.status,
-        reason=row.reason,
-        retries=row.retries,
-        nextAttemptAt=_utc(row.next_attempt_at),
-        failureCode=payments[-1].failure_code if payments else None,
-        gatewayCode=payments[-1].gateway_code if payments else None,
-        issuedAt=_utc(row.issued_at),
-        dueAt=_utc(row.due_at),
-        closedAt=_utc(row.closed_at),
-        lines=[_line(line) for line in found.lines],
-        checks=[Check(**check) for check in row.checks],
-        decisions=[_decision(each) for each in row.decisions],
-        paymentIds=[paid.id for paid in payments],
-        workflowId=invoice_workflow_id(row.id) if row.number else row.workflow_id,
-        createdAt=utc(row.created_at),
-    )
-
-
-def _decision(kept: Mapping[str, str]) -> InvoiceDecision:
-    names = ("at", "actor", "decision", "reason")
-    return InvoiceDecision(**{name: kept[name] for name in names})
-
-
-def _line(row: rules.InvoiceLine) -> InvoiceLine:
-    return InvoiceLine(
-        kind=row.kind,
-        resourceType=row.resource_type,
-        period=str(row.period),
-        quantity=decimal_text(row.quantity),
-        amount=row.amount,
-        steps=[_arithmetic(step) for step in row.steps],
-    )
-
-
-def _arithmetic(step: Step) -> Arithmetic:
-    return Arithmetic(
-        label=step.label,
-        quantity=decimal_text(step.quantity),
-        unitPrice=decimal_text(step.unit_price),
-        amount=decimal_text(step.amount),
-    )
-
-
-def lineage_document(found: FoundLineage) -> Lineage:
-    """From every line back to its events."""
-    row, aggregates = found.record.invoice, found.aggregates
-    lines = [
-        _lineage(line, aggregates.get((line.resource_type, line.period)))
-        for line in found.record.lines
-    ]
-    return Lineage(
-        invoiceId=row.id,
-        lines=lines,
-        snapshot=row.snapshot,
-        workflowId=row.workflow_id,
-        runId=row.run_id,
-    )
-
-
-def _lineage(line: rules.InvoiceLine, aggregate: Aggregate | None) -> LineageLine:
-    return LineageLine(
-        line=_line(line),
-        events=None if aggregate is None else aggregate.events,
-        counted=None if aggregate is None else decimal_text(aggregate.quantity),
-        firstAt=None if aggregate is None else utc(aggregate.first_at),
-        lastAt=None if aggregate is None else utc(aggregate.last_at),
-        digest=None if aggregate is None else aggregate.digest,
-    )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else utc(moment)
