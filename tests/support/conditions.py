@@ -17,9 +17,24 @@ async def eventually(check: Callable[[], Awaitable[T]]) -> T:
     """Ask until the answer is true (or anything but empty) and return it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (answer := await check()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {check}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {check}\n{_waiting()}")
         await asyncio.sleep(0.02)
     return answer
+
+
+def _waiting() -> str:
+    """Where each task of this process waits: so a failure says who was silent, or was not there."""
+    return "\n".join(sorted(_place(task) for task in asyncio.all_tasks()))
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    names: list[str] = []
+    waits: Any = task.get_coro()
+    while (frame := getattr(waits, "cr_frame", None)) is not None:
+        names.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        waits = waits.cr_await
+    return f"{task.get_name()}: {' > '.join(names)}"
 
 
 def eventually_beside_the_loop(check: Callable[[], T]) -> T:
