@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +13,14 @@ import structlog
 from fastapi import FastAPI
 from hypothesis import settings as hypothesis_settings
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from api.app import create_app
 from dev import postgres, process, services
 from dev.stack import SimulatorOptions, Stack, temporary_stack
 from domain.event import TOPICS
+from domain.workflow_id import OUTBOX_WORKFLOW_ID
 from gateway.book import HttpBook
 from gateway.client import PaymentGateway
 from runtime import gateways as gateway_composition
@@ -165,15 +167,20 @@ async def relays(
 ) -> AsyncIterator[None]:
     """A worker for the task queue `outbox`, for one test: others look at what still waits.
 
-    It begins with what this test commits, and not with the events of every test before.
+    It begins with what this test commits, and not with the events of every test before; and as it
+    ends with it, no other test waits until its task is handed out again.
     """
     await execute(
         settings.database_owner_url,
         "UPDATE outbox SET published_at = now() WHERE published_at IS NULL",
     )
     worker = outbox_worker(temporal_client, database, settings.kafka)
-    async with running(worker):
-        yield
+    try:
+        async with running(worker):
+            yield
+    finally:
+        with suppress(RPCError):  # It was never started.
+            await temporal_client.get_workflow_handle(OUTBOX_WORKFLOW_ID).terminate("a test")
 
 
 @asynccontextmanager
