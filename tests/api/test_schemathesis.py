@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, status_c
 from dev.stack import Stack
 from domain.roles import Role
 from runtime.settings import Settings
+from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.fuzzing import Fuzzed, fuzzed
 
 A_FEW = 2
@@ -71,7 +72,11 @@ def complaints(api: Fuzzed, of_everything: Iterable[Case[Any]]) -> Iterator[str]
             for role in Role:
                 try:
                     case.call_and_validate(
-                        api.url, session, {"Authorization": f"Bearer {api.token(role)}"}, CHECKS
+                        api.url,
+                        session,
+                        {"Authorization": f"Bearer {api.token(role)}"},
+                        CHECKS,
+                        timeout=PATIENCE_SECONDS,
                     )
                 except (Failure, FailureGroup) as failure:
                     yield f"As {role}: {failure}"
