@@ -9,13 +9,7 @@ import asyncpg
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    DisconnectionError,
-    SQLAlchemyError,
-    StatementError,
-)
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.access import Actor, Scope
@@ -151,15 +145,7 @@ def connect(url: str, pool_size: int, statement_seconds: float = 10) -> Database
             },
         },
     )
-    event.listen(engine.sync_engine, "checkout", _require_idle)
     return Database(engine)
-
-
-def _require_idle(connection: Any, *_: object) -> None:
-    """Whoever was cancelled at a wrong moment may have left a transaction open: what is said in it
-    would never be committed, and what is read would never change. The pool takes another one."""
-    if connection.driver_connection.is_in_transaction():
-        raise DisconnectionError("A transaction was left open.")
 
 
 def address(url: str) -> tuple[URL, str]:
