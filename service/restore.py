@@ -1,7 +1,7 @@
 """After a dump was restored: what Temporal remembers, and the database does not."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
@@ -9,13 +9,12 @@ from temporalio.service import RPCError
 from domain.access import SYSTEM
 from domain.restore import Noun, Remembered, Standing, standing
 from service.temporal import TemporalUnreachable
+from service.verification import OWNERS, TEMPORAL_TIMEOUT
 from store import restore
 from store.database import Database
 from workflows.search_attributes import CUSTOMER_ID
 
 PAGE = 500
-TEMPORAL_TIMEOUT = timedelta(seconds=10)
-OWNERS = "WorkflowType IN ('PaymentSaga', 'RefundSaga', 'InvoiceRetry', 'MonthlySettlement')"
 
 
 async def compare(

@@ -47,10 +47,8 @@ LOOK_SECONDS = 1.0
 LAST_SECONDS = 2.0
 TEMPORAL_TIMEOUT = timedelta(seconds=10)
 
-_OWNERS = (
-    "ExecutionStatus = 'Running'"
-    " AND WorkflowType IN ('PaymentSaga', 'RefundSaga', 'InvoiceRetry', 'MonthlySettlement')"
-)
+OWNERS = "WorkflowType IN ('PaymentSaga', 'RefundSaga', 'InvoiceRetry', 'MonthlySettlement')"
+"""The workflows that own something of the database."""
 
 
 class CouldNotLook(Exception):
@@ -190,7 +188,9 @@ async def _ownerless(client: Client, open_: Mapping[str, str]) -> dict[str, str]
     if not open_:
         return {}
     try:
-        listed = client.list_workflows(_OWNERS, rpc_timeout=TEMPORAL_TIMEOUT)
+        listed = client.list_workflows(
+            f"{OWNERS} AND ExecutionStatus = 'Running'", rpc_timeout=TEMPORAL_TIMEOUT
+        )
         running = {each.id async for each in listed}
     except (RPCError, RuntimeError) as error:
         raise CouldNotLook(f"Temporal does not say what runs: {error}.") from error
