@@ -179,8 +179,11 @@ async def relays(
         async with running(worker):
             yield
     finally:
+        handle = temporal_client.get_workflow_handle(OUTBOX_WORKFLOW_ID)
         with suppress(RPCError):  # It was never started.
-            await temporal_client.get_workflow_handle(OUTBOX_WORKFLOW_ID).terminate("a test")
+            # Shown where the test has failed: at what the relay was.
+            print((await handle.describe()).raw_description)
+            await handle.terminate("a test")
 
 
 @asynccontextmanager
