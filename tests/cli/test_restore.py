@@ -27,7 +27,7 @@ from tests.dev.simulator.conftest import Gateway
 from tests.support.billing import Billing
 from tests.support.conditions import PATIENCE_SECONDS, eventually
 from tests.support.databases import connected
-from tests.support.installations import told, worker
+from tests.support.installations import brokers, told, worker
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BRISK = 0.2
@@ -72,6 +72,12 @@ def pg(tmp_path: Path) -> Iterator[Gateway]:
     gateway = Gateway(tmp_path / "book")
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture
+def kafka() -> Iterator[str]:
+    with brokers() as address:
+        yield address
 
 
 @pytest.fixture
@@ -138,12 +144,14 @@ async def test_what_was_open_in_a_dump_goes_on_and_what_came_after_it_is_named(
     pg: Gateway,
     ports: tuple[int, int, int],
     tmp_path: Path,
+    kafka: str,
 ) -> None:
     old_port, new_port, redis = ports
     alone = {
         "temporal_namespace": f"restored-{uuid4().hex}",
         "redis_url": valkey.url(redis),
         "gateway_url": pg.url,
+        "kafka_bootstrap_servers": kafka,
     }
     old, new = (installed(settings, port, **alone) for port in (old_port, new_port))
     superuser = {
@@ -165,6 +173,13 @@ async def test_what_was_open_in_a_dump_goes_on_and_what_came_after_it_is_named(
             await completed(billing, lost := await accepted(billing))
         stranded = await accepted(billing)
         await asyncio.to_thread(follow, "Restore", tmp_path, **superuser)
+
+        async def is_listed() -> bool:
+            """Temporal lists what has begun a moment later."""
+            named = f"WorkflowId = '{payment_workflow_id(stranded)}'"
+            return (await client.count_workflows(named)).count == 1
+
+        await eventually(is_listed)
         asked = ("restore", "compare", dumped_at.strftime("%Y-%m-%dT%H:%M:%S%z"))
 
         found = await command(*asked, "--json", **told(new))

@@ -1,10 +1,13 @@
-"""A whole installation that nobody else uses: a database and a namespace of its own, and a worker
-with all of its duties."""
+"""A whole installation that nobody else uses: a database, a namespace and brokers of its own, and a
+worker with all of its duties."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+from dev import kafka, process
+from dev.stack import temporary_directory
+from domain.event import TOPICS
 from runtime.processes import work
 from runtime.settings import Settings
 from tests.support.databases import settings_of_its_own
@@ -15,7 +18,21 @@ from tests.support.namespaces import a_namespace
 async def installation(settings: Settings) -> AsyncIterator[Settings]:
     """As the README has it made. Nothing is in it, and no worker runs."""
     async with settings_of_its_own(settings) as own:
-        yield own.model_copy(update={"temporal_namespace": a_namespace("alone")})
+        with brokers() as address:
+            apart = {"temporal_namespace": a_namespace("alone"), "kafka_bootstrap_servers": address}
+            yield own.model_copy(update=apart)
+
+
+@contextmanager
+def brokers() -> Iterator[str]:
+    """Whoever shares some reads the others' dead letters, and takes their messages."""
+    with temporary_directory() as directory:
+        server = kafka.start(directory, TOPICS)
+        try:
+            process.wait_until_ready([server])
+            yield kafka.bootstrap_servers(directory)
+        finally:
+            process.stop([server])
 
 
 @asynccontextmanager
