@@ -43,7 +43,9 @@ class Saga:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
+        # A run that a worker throws away is only closed: nothing can be awaited in it any more, and
+        # it goes on from its history.
+        if error is None or isinstance(error, GeneratorExit):
             return
         if is_cancelled_exception(error) or workflow.is_failure_exception(error):
             await to_completion(self._unwind())

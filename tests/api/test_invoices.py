@@ -30,7 +30,7 @@ from tests.support.billing import GOOD_CARD, Billing
 from tests.support.conditions import eventually
 from tests.support.databases import may_idle
 from tests.support.namespaces import a_namespace
-from tests.support.samples import new_id
+from tests.support.samples import new_id, new_period
 
 DECISION = {"reason": "seen in the books"}
 
@@ -40,7 +40,7 @@ async def drafts(billing: Billing, count: int) -> list[str]:
     ids = [new_id() for _ in range(count)]
     for invoice_id in ids:
         async with billing.database.begin(SYSTEM) as tx:
-            month = uuid4().hex
+            month = new_period()
             await invoice.create_draft(
                 tx, invoice_id, billing.customer_id, month, "KRW", "settlement/-", "-"
             )
@@ -49,7 +49,7 @@ async def drafts(billing: Billing, count: int) -> list[str]:
 
 async def draft(tx: Transaction, billing: Billing, **more: int) -> str:
     """The id of a draft that this transaction makes."""
-    invoice_id, month = new_id(), uuid4().hex
+    invoice_id, month = new_id(), new_period()
     values = {"id": invoice_id, "customer_id": billing.customer_id, "period": month, "total": 0}
     how = {"currency": "KRW", "status": "DRAFT", "workflow_id": "settlement/-", "run_id": "-"}
     await tx.execute(insert(invoices).values(**values, **how, snapshot={}, **more))
@@ -211,7 +211,7 @@ async def test_many_of_one_moment_are_crawled_in_the_order_of_their_ids(billing:
     async with billing.database.begin(SYSTEM) as tx:
         for invoice_id in reversed(ids):
             await invoice.create_draft(
-                tx, invoice_id, billing.customer_id, uuid4().hex, "KRW", "settlement/-", "-"
+                tx, invoice_id, billing.customer_id, new_period(), "KRW", "settlement/-", "-"
             )
 
     path = f"/api/v2/invoices?customerId={billing.customer_id}&size=3"

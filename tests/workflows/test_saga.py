@@ -1,5 +1,6 @@
 """The block that undoes: newest first, to the end, and only for failures."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,12 +9,32 @@ from temporalio.worker import Worker
 
 from tests.support.conditions import eventually
 from tests.workflows.undoing import Broken, Finishing, Mended, Refused, Waiting
+from workflows.saga import Saga
 
 UNDONE = ["first", "second", "second undone", "first undone"]
 
 
 def a_worker(client: Client, task_queue: str, *workflows: type) -> Worker:
     return Worker(client, task_queue=task_queue, workflows=list(workflows))
+
+
+async def test_a_run_that_is_thrown_away_undoes_nothing() -> None:
+    """As a worker does with those that it forgets, in no loop of a workflow."""
+    undone: list[str] = []
+
+    async def undo() -> None:
+        undone.append("first")
+
+    async def run() -> None:
+        async with Saga() as saga:
+            saga.on_failure(undo)
+            await asyncio.Future[None]()
+
+    thrown_away = run()
+    thrown_away.send(None)
+    thrown_away.close()
+
+    assert undone == []
 
 
 async def test_a_refusal_undoes_newest_first(temporal_client: Client) -> None:
